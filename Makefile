@@ -1,0 +1,55 @@
+# Needs make and Python 3.11 or newer; everything else is installed into .venv.
+# Another interpreter: make PYTHON=/path/to/python3.12 test
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help venv quickstart test test-fast lint clean
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+  "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+TORCH := $(shell grep '^torch==' constraints.txt)
+# On a machine without an NVIDIA GPU the CPU build of torch (0.2 GB instead of 3 GB): its version sorts above the
+# CUDA build's, so the extra index is enough. Where that index cannot be reached pip takes what it finds elsewhere;
+# one retry keeps that short.
+TORCH_FROM := $(shell nvidia-smi >/dev/null 2>&1 || \
+  echo --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu)
+
+help:  ## this list
+	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+venv: .venv/installed-dev  ## make .venv with everything, development tools too
+
+.venv/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found; name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "Installing into .venv with $$($(PYTHON) --version) (a few minutes the first time)"
+	@$(PYTHON) -m venv .venv || { echo "Python cannot make environments here (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@# torch comes first and alone: later steps find it installed and leave its build as it is.
+	@$(PIP) install $(TORCH_FROM) $(TORCH)
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+quickstart: .venv/installed  ## the whole of kcap in miniature: train, measure, fit, draw
+	$(BIN)/kcap sweep sweeps/quickstart.yaml --out runs/quickstart
+	@echo "Report: $(CURDIR)/runs/quickstart/report.html"
+
+test: .venv/installed-dev  ## all tests; those that need a GPU skip themselves
+	$(BIN)/python -m pytest -q
+
+test-fast: .venv/installed-dev  ## the tests without real Ray and whole sweeps
+	$(BIN)/python -m pytest -q -m 'not slow'
+
+lint: .venv/installed-dev  ## style, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean:  ## remove .venv and caches; runs/ stays
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

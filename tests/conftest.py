@@ -1,0 +1,52 @@
+"""What every test runs under: one thread, a quiet local Ray, and no GPU test where there is no GPU."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# Set before anything imports torch or ray: both read these once. Ray's processes inherit them.
+QUIET = {
+    # Tiny models are slower on several threads, and test processes must not fight for the cores.
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "MPLBACKEND": "Agg",
+    # No test may reach the network.
+    "HF_HUB_OFFLINE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Otherwise Ray writes a token to the home directory and warns.
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A trial's relative paths stay relative to the directory of the test.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Train's controller looks at its workers often, and starts no actors that a test does not need.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+}
+for name, value in QUIET.items():
+    os.environ.setdefault(name, value)
+
+# Ray pickles a test's functions by module name, so its workers must find the `tests` folder.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked `gpu` where torch sees no CUDA device (torch is imported only if there are any)."""
+    gpu_items = [item for item in items if item.get_closest_marker("gpu")]
+    if not gpu_items:
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA device; torch sees none here")
+    for item in gpu_items:
+        item.add_marker(skip)
