@@ -1,4 +1,4 @@
-"""What every test runs under: one thread, a quiet local Ray, and no GPU test where there is no GPU."""
+"""What every test runs under: one thread, quiet Ray, GPU tests only where there is a GPU."""
 
 import os
 from pathlib import Path
@@ -39,7 +39,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked `gpu` where torch sees no CUDA device (torch is imported only if there are any)."""
+    """Skip tests marked `gpu` where torch sees no CUDA device; import torch only for them."""
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_items:
         return

@@ -1,0 +1,78 @@
+"""cluster.yaml: Ray accepts it, and the properties that keep a long spot run alive hold."""
+
+import copy
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+PATH = Path(__file__).parent.parent / "cluster.yaml"
+TEXT = PATH.read_text()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> dict:
+    """The file after Ray has filled in its defaults."""
+    return prepare_config(yaml.safe_load(TEXT))
+
+
+def test_ray_accepts_the_cluster_file(cluster):
+    """`ray up` starts with these two calls; an unknown key or a wrong type raises here."""
+    validate_config(copy.deepcopy(cluster))
+
+
+def test_spot_and_on_demand_nodes_can_do_the_same_work(cluster):
+    """Work that waits for spot capacity must fit the on-demand node: same machine and resources."""
+    spot, on_demand = (
+        cluster["available_node_types"][name] for name in ("a100_spot", "a100_ondemand")
+    )
+    assert spot["resources"] == on_demand["resources"] == {"CPU": 96, "GPU": 8}
+    is_spot = {"InstanceMarketOptions": {"MarketType": "spot"}}
+    assert spot["node_config"] == on_demand["node_config"] | is_spot
+    assert spot["min_workers"] == on_demand["min_workers"] == 0
+    assert spot["priority"] > on_demand["priority"]
+
+
+def test_no_task_lands_on_the_head_and_the_head_is_on_demand(cluster):
+    """The driver must not share its node with trials, nor be taken away with a spot node."""
+    head = cluster["available_node_types"][cluster["head_node_type"]]
+    assert head["resources"] == {"CPU": 0, "head": 1}
+    assert "InstanceMarketOptions" not in head["node_config"]
+
+
+def test_images_have_the_ray_version_that_is_tested():
+    """Nodes of another Ray version are refused by the head, and the pin says what was tested."""
+    images = re.findall(r"rayproject/ray:(\S+)", TEXT)
+    pins = (PATH.parent / "constraints.txt").read_text().split()
+    assert len(images) == 2
+    assert f"ray=={version('ray')}" in pins
+    assert all(tag.startswith(f"{version('ray')}-py311-") for tag in images)
+
+
+def test_run_directory_is_mounted_on_the_host_and_in_the_container(cluster):
+    """Ledger and checkpoints are shared by head and workers through /mnt/kcap, or not at all."""
+    assert any(
+        "mount -t nfs4" in c and "/mnt/kcap" in c for c in cluster["initialization_commands"]
+    )
+    assert "-v /mnt/kcap:/mnt/kcap" in cluster["docker"]["run_options"]
+    assert not any("initialization_commands" in n for n in cluster["available_node_types"].values())
+
+
+def test_object_store_fits_into_shared_memory(cluster):
+    """A store larger than /dev/shm silently moves to the disk."""
+    for role in ("head", "worker"):
+        (shm,) = re.findall(r"--shm-size=(\d+)g", str(cluster["docker"][f"{role}_run_options"]))
+        (store,) = re.findall(
+            r"--object-store-memory=(\d+)", str(cluster[f"{role}_start_ray_commands"])
+        )
+        assert int(store) < int(shm) * 2**30
+
+
+def test_each_thing_to_fill_in_is_named_at_the_top_and_stands_once_below():
+    """Who reads the first comment knows all that is theirs to write, and writes each once."""
+    top, rest = TEXT.split("cluster_name:", 1)
+    below = re.findall(r"[\w-]+-FILL_IN", rest)
+    assert sorted(below) == sorted(set(re.findall(r"[\w-]+-FILL_IN", top)))
