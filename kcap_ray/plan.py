@@ -1,0 +1,197 @@
+"""What a sweep will do and cost, before anything runs: one row per cell, with neither torch nor
+Ray.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kcap_ray.budget import run_length
+from kcap_ray.cell import Cell
+from kcap_ray.cost import device_of, flops_per_token, read_prices
+from kcap_ray.models.spec import ModelSpec, parse_model
+from kcap_ray.sweep import Sweep
+from kcap_ray.text.corpus import facts_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRow:
+    """One cell; names are those of the columns of results.parquet where they mean the same."""
+
+    sweep: str
+    cell_id: str
+    dataset: str
+    """Kind of data and its pools, without the number of people."""
+    n_people: int
+    exposures: int
+    arch: str
+    model: str
+    n_layer: int
+    n_head: int
+    d_model: int
+    vocab: str
+    vocab_size: int
+    n_params: int
+    n_params_non_embedding: int
+    lr: float
+    """Learning rate of the first trial."""
+    weight_decay: float
+    """Weight decay of the first trial."""
+    batch_windows: int
+    precision: str
+    seed: int
+    n_trials: int
+    steps: int
+    """Optimizer steps of one trial."""
+    tokens: int
+    """Tokens of one trial."""
+    demand_bits: float
+    max_capacity_ratio: float
+    flops: float
+    """Floating-point operations of all trials."""
+    device: str
+    """Device that the estimate is for."""
+    device_hours: float
+    """Estimated hours of all trials, one after another, times devices (for `cpu`: cores)."""
+    price: float | None
+    """Dollars for those hours; None where the device's price is not known."""
+
+
+@cache
+def _spec(name: str, head_dim: int, vocab_size: int) -> ModelSpec:
+    return parse_model(name, head_dim=head_dim, vocab_size=vocab_size)
+
+
+def plan_cells(sweep: Sweep, *, device: str = "a100", prices: Path | None = None) -> list[PlanRow]:
+    """One row per cell, in the order of the sweep; hours for `device`, money from file `prices`.
+
+    Raises `UserError` for an unknown device or a wrong file of prices.
+    """
+    price_per_hour = read_prices(prices).get(device_of(device).name)
+    return [
+        _row(sweep.name, cell, device=device, price_per_hour=price_per_hour) for cell in sweep.cells
+    ]
+
+
+def _row(sweep: str, cell: Cell, *, device: str, price_per_hour: float | None) -> PlanRow:
+    facts = facts_of(cell.data)
+    spec = _spec(cell.model.name, cell.model.head_dim, facts.vocab_size)
+    length = run_length(cell, facts)
+    train, n_trials = cell.train, cell.tune.trials
+    step_s = device_of(device).step_s(
+        spec,
+        tokens=train.batch_windows * train.window_tokens / train.workers,
+        window_tokens=train.window_tokens,
+    )
+    device_hours = n_trials * length.steps * step_s * train.workers / 3600
+    demand_bits = facts.entropy.demand_bits
+    return PlanRow(
+        sweep=sweep,
+        cell_id=cell.cell_id,
+        dataset=cell.data.label,
+        n_people=cell.data.n_people,
+        exposures=train.exposures,
+        arch=spec.arch,
+        model=cell.model.name,
+        n_layer=spec.n_layer,
+        n_head=spec.n_head,
+        d_model=spec.d_model,
+        vocab=cell.data.vocab,
+        vocab_size=spec.vocab_size,
+        n_params=spec.n_params,
+        n_params_non_embedding=spec.n_params_non_embedding,
+        lr=train.lr,
+        weight_decay=train.weight_decay,
+        batch_windows=train.batch_windows,
+        precision=train.precision,
+        seed=cell.seed,
+        n_trials=n_trials,
+        steps=length.steps,
+        tokens=length.tokens,
+        demand_bits=demand_bits,
+        max_capacity_ratio=demand_bits / spec.n_params,
+        flops=n_trials * length.tokens * flops_per_token(spec, train.window_tokens),
+        device=device,
+        device_hours=device_hours,
+        price=None if price_per_hour is None else device_hours * price_per_hour,
+    )
+
+
+def rows_as_json(rows: Sequence[PlanRow]) -> str:
+    """The rows as a JSON list of objects, one per cell."""
+    return json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
+
+
+# Column heading -> how a row shows it. Bits and operations in the units that papers quote.
+_COLUMNS = {
+    "cell": lambda row: row.cell_id,
+    "params": lambda row: f"{row.n_params:,}",
+    "people": lambda row: f"{row.n_people:,}",
+    "Mbit": lambda row: f"{row.demand_bits / 1e6:,.3f}",
+    "R_max": lambda row: f"{row.max_capacity_ratio:.2f}",
+    "batch": lambda row: f"{row.batch_windows:,}",
+    "steps": lambda row: f"{row.steps:,}",
+    "tokens": lambda row: f"{row.tokens:,}",
+    "trials": lambda row: f"{row.n_trials}",
+    "FLOP": lambda row: f"{row.flops:.1e}",
+    "hours": lambda row: _hours(row.device_hours),
+    "price": lambda row: _dollars(row.price),
+}
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f}" if hours >= 10 else f"{hours:.2g}"
+
+
+def _dollars(price: float | None) -> str:
+    return "-" if price is None else f"${price:,.2f}"
+
+
+def render_plan(rows: Sequence[PlanRow], *, n_left_out: int = 0) -> str:
+    """The rows as aligned text, then totals, and how far to trust them."""
+    if not rows:
+        return "no cells"
+    table = [list(_COLUMNS), *([show(row) for show in _COLUMNS.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(
+            text.ljust(width) if i == 0 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in table
+    ]
+    return "\n".join([*lines, "", *_totals(rows, n_left_out=n_left_out)])
+
+
+def _totals(rows: Sequence[PlanRow], *, n_left_out: int) -> list[str]:
+    total = summary(rows)
+    device = rows[0].device
+    left_out = f" ({n_left_out:,} points of the grid left out by `where`)" if n_left_out else ""
+    price = total["price"]
+    money = f"no price known for {device}" if price is None else _dollars(price)
+    unit = "core-hours" if device == "cpu" else "device-hours"
+    return [
+        f"{len(rows):,} cells{left_out}, {total['n_trials']:,} trials, "
+        f"{total['tokens']:.3g} tokens, {total['flops']:.2e} FLOP",
+        f"about {_hours(total['device_hours'])} {unit} on {device}, {money}",
+        "Hours are an estimate, good to a factor of about two, not a measurement: "
+        f"{device_of(device).source}.",
+    ]
+
+
+def summary(rows: Sequence[PlanRow]) -> Mapping[str, Any]:
+    """Sums over the rows: n_trials, tokens and flops of all trials, device_hours, price (None if
+    not known).
+    """
+    prices = [row.price for row in rows]
+    return {
+        "n_trials": sum(row.n_trials for row in rows),
+        "tokens": sum(row.n_trials * row.tokens for row in rows),
+        "flops": sum(row.flops for row in rows),
+        "device_hours": sum(row.device_hours for row in rows),
+        "price": None if None in prices else sum(price for price in prices if price is not None),
+    }
