@@ -14,6 +14,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 # On a machine without an NVIDIA GPU the CPU build of torch (0.2 GB instead of 3 GB): its version sorts above the
 # CUDA build's, so the extra index is enough. Where that index cannot be reached pip takes what it finds elsewhere;
 # one retry keeps that short.
+# --no-deps: what torch needs comes with the next step, from the usual index and by the constraints.
 TORCH_FROM := $(shell nvidia-smi >/dev/null 2>&1 || \
   echo --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu)
 
@@ -27,7 +28,7 @@ venv: .venv/installed-dev  ## make .venv with everything, development tools too
 	@echo "Installing into .venv with $$($(PYTHON) --version) (a few minutes the first time)"
 	@$(PYTHON) -m venv .venv || { echo "Python cannot make environments here (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@# torch comes first and alone: later steps find it installed and leave its build as it is.
-	@$(PIP) install $(TORCH_FROM) $(TORCH)
+	@$(PIP) install --no-deps $(TORCH_FROM) $(TORCH)
 	@$(PIP) install -c constraints.txt -e .
 	@touch $@
 
