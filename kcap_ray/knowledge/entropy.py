@@ -1,0 +1,59 @@
+"""Entropy of a data set, in bits, from the sizes of its pools and nothing else."""
+
+from dataclasses import dataclass
+from math import log2, prod
+
+from kcap_ray.cell import DataConfig
+from kcap_ray.knowledge.diversity import check_diversity
+from kcap_ray.knowledge.people import check_name_space, column_sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entropy:
+    """How many bits there are to know (arXiv 2404.05405, definitions 4.1 and 4.3)."""
+
+    n_people: int
+    """People in the table (N)."""
+    log2_name_space: float
+    """Bits: log2 of the number of possible names (N0)."""
+    value_bits: float
+    """Bits per person: log2(S0) for bioS, K * C * log2(D) for bioD."""
+    n_attributes: int
+    """Attributes whose loss is averaged: 1 for bioS, where the loss is a sum; K for bioD."""
+    n_diversity: int
+    """Strings in all diversity sets: K * D for bioD, otherwise 0."""
+    diversity_bits_each: float
+    """Bits per string of a diversity set: log2(T^L / D) for bioD, otherwise 0."""
+
+    @property
+    def demand_bits(self) -> float:
+        """Bits a model must store to know everything.
+
+        N log2(N0 / N) + N * value_bits + n_diversity * diversity_bits_each: the numerator of R_max in
+        arXiv 2404.05405, definitions 4.1 and 4.3.
+        """
+        name_bits = self.n_people * (self.log2_name_space - log2(self.n_people))
+        value_bits = self.n_people * self.value_bits
+        return name_bits + value_bits + self.n_diversity * self.diversity_bits_each
+
+
+def entropy_of(data: DataConfig) -> Entropy:
+    """Entropy of the data set; draws no people. UserError where the pools are too small for it."""
+    sizes = column_sizes(data)
+    n_names = prod(sizes[:3])
+    check_name_space(data.n_people, n_names)
+    is_biod = data.kind == "bioD"
+    n_diversity, diversity_bits_each = 0, 0.0
+    if is_biod:
+        check_diversity(data)
+        assert data.K and data.D and data.L and data.T
+        n_diversity = data.K * data.D
+        diversity_bits_each = data.L * log2(data.T) - log2(data.D)
+    return Entropy(
+        n_people=data.n_people,
+        log2_name_space=log2(n_names),
+        value_bits=sum(map(log2, sizes[3:])),
+        n_attributes=data.K if is_biod and data.K else 1,
+        n_diversity=n_diversity,
+        diversity_bits_each=diversity_bits_each,
+    )

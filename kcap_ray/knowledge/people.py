@@ -1,0 +1,81 @@
+"""The table of people: who there is, and which value each of their attributes has.
+
+Shape letters: P people, C columns of the table.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kcap_ray.cell import DataConfig, UserError
+from kcap_ray.knowledge.pools import load_name_pools, load_value_pools
+from kcap_ray.knowledge.randomness import Purpose, below, distinct_below, hash64, stream_key
+
+NAME_COLUMNS = ("first_name", "middle_name", "last_name")
+BIOS_COLUMNS = (
+    *NAME_COLUMNS,
+    "birth_month",
+    "birth_day",
+    "birth_year",
+    "birth_city",
+    "university",
+    "major",
+    "employer",
+    "pronoun",
+)
+_BLOCK = (
+    1 << 20
+)  # people drawn at a time, so that a table of 20 million needs little more than itself
+
+
+def check_name_space(n_people: int, n_names: int) -> None:
+    """UserError if there are more people than names."""
+    if n_people > n_names:
+        raise UserError(
+            f"data.n_people: {n_people} people, but the pools make only {n_names} different names; "
+            f"write at most {n_names}, or use larger name pools"
+        )
+
+
+def column_sizes(data: DataConfig) -> tuple[int, ...]:
+    """Number of possible values of each column of the table of people."""
+    names = load_name_pools(data.pools).sizes
+    if data.kind == "bioD":
+        assert data.K and data.C and data.D, "DataConfig checks that bioD has all its numbers"
+        return (*names, *[data.D] * (data.K * data.C))
+    pools = load_value_pools(data.pools)
+    lists = (pools.months, pools.days, pools.years, pools.cities, pools.universities, pools.majors)
+    return (*names, *map(len, lists), len(pools.employers), 2)
+
+
+def draw_people(data: DataConfig) -> NDArray[np.unsignedinteger]:
+    """Value numbers of all people [P, C]; a pure function of `data`.
+
+    The first three columns are the name: names are drawn without replacement from first x middle x last.
+    All other columns are uniform and independent (arXiv 2404.05405, definition 2.2 and footnote 9): for
+    bioS the columns `BIOS_COLUMNS`, for bioD chunk c of attribute k in column 3 + k * C + c.
+    UserError if there are more people than names.
+    """
+    sizes = column_sizes(data)
+    n_names = sizes[0] * sizes[1] * sizes[2]
+    check_name_space(data.n_people, n_names)
+    dtype = np.uint16 if max(sizes) <= 1 << 16 else np.uint32
+    table_PC = np.empty((data.n_people, len(sizes)), dtype)
+    for start in range(0, data.n_people, _BLOCK):
+        stop = min(start + _BLOCK, data.n_people)
+        _draw_block(table_PC[start:stop], start, sizes, data.seed)
+    return table_PC
+
+
+def _draw_block(
+    table_PC: NDArray[np.unsignedinteger], start: int, sizes: Sequence[int], seed: int
+) -> None:
+    people_P = np.arange(start, start + len(table_PC), dtype=np.uint64)
+    n_names = sizes[0] * sizes[1] * sizes[2]
+    names_P = distinct_below(stream_key(seed, Purpose.NAMES), people_P, n_names)
+    for column in (2, 1, 0):
+        names_P, table_PC[:, column] = np.divmod(names_P, np.uint64(sizes[column]))
+    for column in range(3, len(sizes)):
+        key = stream_key(seed, Purpose.VALUES, column)
+        table_PC[:, column] = below(hash64(key, people_P), sizes[column])
