@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kcap_ray.cell import UserError
-from kcap_ray.keys import closest
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.strict_yaml import read_yaml
 
@@ -101,9 +100,7 @@ def device_of(name: str) -> Device:
     Raises `UserError` with the names that exist.
     """
     if name not in DEVICES:
-        raise UserError(
-            f"device: got {name!r}; allowed are {', '.join(DEVICES)}{closest(name, DEVICES)}"
-        )
+        raise UserError(f"device: got {name!r}; allowed are {', '.join(DEVICES)}")
     return DEVICES[name]
 
 
@@ -122,8 +119,7 @@ def read_prices(path: Path | None) -> dict[str, float]:
         )
     for name, price in content.items():
         if name not in DEVICES:
-            near = closest(str(name), DEVICES)
-            raise UserError(f"{path}: {name}: unknown device; one of {', '.join(DEVICES)}{near}")
+            raise UserError(f"{path}: {name}: unknown device; allowed are {', '.join(DEVICES)}")
         if isinstance(price, bool) or not isinstance(price, int | float) or not price >= 0:
             raise UserError(
                 f"{path}: {name}: got {price!r}; write dollars per hour, for instance 1.84"

@@ -60,18 +60,23 @@ def display(key: str) -> str:
 
 
 def closest(key: str, allowed: Iterable[str]) -> str:
-    """`; did you mean ...?` for the nearest allowed key, or nothing when none is near.
+    """`; did you mean ...?` for the nearest allowed key, or else `; allowed are ...`.
 
-    Both the whole key and its last part are compared, so `exposures` finds `train.exposures`.
+    Last parts are compared, within the key's own group before the others: `exposures` finds
+    `train.exposures`, and `tune.lr.hihg` finds `tune.lr.high`.
     """
-    by_spelling: dict[str, str] = {}
-    for known in allowed:
-        by_spelling.setdefault(known.rsplit(".", 1)[-1], known)
-    by_spelling |= {known: known for known in allowed}
-    for spelling in (key, key.rsplit(".", 1)[-1]):
-        if near := difflib.get_close_matches(spelling, by_spelling, n=1, cutoff=0.6):
-            return f"; did you mean {display(by_spelling[near[0]])}?"
-    return ""
+    group, _, name = key.rpartition(".")
+    allowed = list(allowed)
+    inside = [known for known in allowed if known.rpartition(".")[0] == group]
+    # Another group's key must be nearer, or `tune.lr.step` would find `data.style`.
+    for candidates, cutoff in ((inside, 0.6), (allowed, 0.8)):
+        by_name: dict[str, str] = {}
+        for known in candidates:
+            by_name.setdefault(known.rpartition(".")[2], known)
+        if near := difflib.get_close_matches(name, by_name, n=1, cutoff=cutoff):
+            return f"; did you mean {display(by_name[near[0]])}?"
+    top = [known for known in allowed if "." not in known]
+    return f"; allowed are {', '.join(map(display, inside or top))}"
 
 
 def leaves(key: str, value: Any) -> dict[str, Any]:

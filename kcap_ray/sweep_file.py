@@ -43,11 +43,9 @@ def read_sections(content: Any, *, default_name: str) -> SweepFile:
         raise UserError(f"a sweep is a mapping with the keys {', '.join(_SECTIONS)}")
     for key in map(str, content):
         if key not in _SECTIONS:
-            known = closest(key, _SECTIONS)
-            inside = f"; {key} goes under `base:` or `grid:`" if key in field_types() else ""
-            raise UserError(
-                f"{key}: unknown key; allowed are {', '.join(_SECTIONS)}{inside or known}"
-            )
+            if key in field_types():
+                raise UserError(f"{key}: this key goes under `base:` or `grid:`")
+            raise UserError(f"{key}: unknown section{closest(key, _SECTIONS)}")
     draft = SweepFile(content.get("name", default_name), {}, {}, content.get("where"))
     for key, value in _mapping(content, "base").items():
         _add(draft, leaves(str(key), value))

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from kcap_ray.text.corpus import facts_of
 
 from kcap_ray.cell import UserError
 from kcap_ray.models.spec import parse_model
 from kcap_ray.sweep import load_sweep
+from kcap_ray.text.corpus import facts_of
 
 SWEEPS = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
 
@@ -193,6 +193,8 @@ def test_wrong_value_says_what_was_given_and_what_is_allowed(load, line, given):
     "text, part",
     [
         ("base: {a: 1", "line"),
+        ("? [a]\n: 3", "line 1: a key must be"),
+        ("base: {tune.lr.step: 3}", "allowed are tune.lr.low, tune.lr.high, tune.lr.log"),
         ("name: a\nname: b", "line 2: name is given twice"),
         ("[1, 2]", "mapping"),
         ("train.lr: 1", "goes under `base:`"),
