@@ -21,9 +21,10 @@ def check_diversity(data: DataConfig) -> None:
 
 
 def draw_diversity_sets(data: DataConfig) -> NDArray[np.int64]:
-    """Symbols (0..T-1) of the D distinct strings of each attribute [K, D, L]; a function of `data.seed`.
+    """Symbols (0..T-1) of the D distinct strings of each attribute [K, D, L].
 
-    Each set is drawn without replacement from all T^L strings (arXiv 2404.05405, definition 2.2).
+    Each set is drawn without replacement from all T^L strings (arXiv 2404.05405, definition 2.2);
+    a pure function of `data`. UserError if there are fewer than D strings.
     """
     check_diversity(data)
     assert data.K and data.D and data.L and data.T

@@ -29,8 +29,8 @@ class Entropy:
     def demand_bits(self) -> float:
         """Bits a model must store to know everything.
 
-        N log2(N0 / N) + N * value_bits + n_diversity * diversity_bits_each: the numerator of R_max in
-        arXiv 2404.05405, definitions 4.1 and 4.3.
+        N log2(N0 / N) + N * value_bits + n_diversity * diversity_bits_each: the numerator of R_max
+        in arXiv 2404.05405, definitions 4.1 and 4.3.
         """
         name_bits = self.n_people * (self.log2_name_space - log2(self.n_people))
         value_bits = self.n_people * self.value_bits

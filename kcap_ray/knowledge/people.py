@@ -52,10 +52,10 @@ def column_sizes(data: DataConfig) -> tuple[int, ...]:
 def draw_people(data: DataConfig) -> NDArray[np.unsignedinteger]:
     """Value numbers of all people [P, C]; a pure function of `data`.
 
-    The first three columns are the name: names are drawn without replacement from first x middle x last.
-    All other columns are uniform and independent (arXiv 2404.05405, definition 2.2 and footnote 9): for
-    bioS the columns `BIOS_COLUMNS`, for bioD chunk c of attribute k in column 3 + k * C + c.
-    UserError if there are more people than names.
+    The first three columns are the name: names are drawn without replacement from first x middle x
+    last. All other columns are uniform and independent (arXiv 2404.05405, definition 2.2 and
+    footnote 9): for bioS the columns `BIOS_COLUMNS`, for bioD chunk c of attribute k in column 3 +
+    k * C + c. UserError if there are more people than names.
     """
     sizes = column_sizes(data)
     n_names = sizes[0] * sizes[1] * sizes[2]

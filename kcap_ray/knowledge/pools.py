@@ -9,9 +9,12 @@ from kcap_ray.cell import UserError
 
 BUILT_IN = ("full", "mini")
 _HERE = Path(__file__).parent / "pools"
-_MONTHS = tuple(
-    "January February March April May June July August September October November December".split()
+# fmt: off
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
 )
+# fmt: on
 _LAST_DAY = 28  # every month has it, so month and day stay independent
 _MAX_POOL = 65_536  # a value's number is stored in 16 bits
 

@@ -1,8 +1,9 @@
 """Random numbers that are a pure function of what they are for: no state, no order of drawing.
 
-Every number is a hash of (seed, purpose, exposure, person, ...), so any process can make any part of the data,
-and the result is the same on every machine and with every version of NumPy. The mixing function is the finalizer
-of SplitMix64 (Steele, Lea and Flood 2014), and a stream is SplitMix64 itself, read at any position.
+Every number is a hash of (seed, purpose, exposure, person, ...), so any process can make any part
+of the data, and the result is the same on every machine and with every version of NumPy. The mixing
+function is the finalizer of SplitMix64 (Steele, Lea and Flood 2014), and a stream is SplitMix64
+itself, read at any position.
 """
 
 from enum import IntEnum
@@ -35,7 +36,7 @@ def _mix(state: int) -> int:
 
 
 def stream_key(seed: int, purpose: Purpose, *numbers: int) -> int:
-    """Key of the stream of random numbers for `purpose`; different arguments give unrelated keys."""
+    """Key of a stream of random numbers; different arguments give unrelated keys."""
     key = 0
     for number in (seed, purpose, *numbers):
         key = _mix((key + _GAMMA + (number & _MASK)) & _MASK)
@@ -70,7 +71,8 @@ def below(random: NDArray[np.uint64], size: int) -> NDArray[np.uint64]:
 def permutation(key: int, size: int) -> NDArray[np.int64]:
     """A random order of 0..size-1: sorted by hash.
 
-    The index rides in the low bits of the sorted key, so one plain sort does it and ties cannot arise.
+    The index rides in the low bits of the sorted key, so one plain sort does it and ties cannot
+    arise.
     """
     index_bits = np.uint64(max(size - 1, 1).bit_length())
     index = np.arange(size, dtype=np.uint64)
@@ -83,8 +85,9 @@ def permutation(key: int, size: int) -> NDArray[np.int64]:
 def distinct_below(key: int, positions: ArrayLike, size: int) -> NDArray[np.uint64]:
     """Point-wise random permutation of 0..size-1: different positions give different numbers.
 
-    A Feistel network permutes the smallest domain of an even number of bits that holds `size`; numbers that
-    fall outside are permuted again until they fall inside (cycle walking), which keeps it a permutation.
+    A Feistel network permutes the smallest domain of an even number of bits that holds `size`;
+    numbers that fall outside are permuted again until they fall inside (cycle walking), which keeps
+    it a permutation.
     """
     half_bits = max((max(size - 1, 1).bit_length() + 1) // 2, 1)
     round_keys = [_mix((key + i * _GAMMA) & _MASK) for i in range(1, _FEISTEL_ROUNDS + 1)]

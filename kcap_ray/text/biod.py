@@ -1,6 +1,7 @@
-"""bioD: people whose attributes `ID 1`..`ID K` have values of C chunks from small sets of random strings.
+"""bioD: people whose attributes have values made of chunks from small sets of random strings.
 
-Shape letters: P people, C columns of the table of people, S slots, K attributes, D strings of a set, L symbols.
+Shape letters: P people, C columns of the table of people, S slots, K attributes, D strings of a
+set, L symbols.
 """
 
 from dataclasses import dataclass, replace
@@ -40,8 +41,8 @@ class BioDWording:
     opening_offset: int
     eos_piece: int
     chunk_offset: int
-    """Piece of string 0 of attribute 0 that is followed by another chunk, then by D - 1 more strings, then
-    the other attributes, then the same for strings that end their sentence."""
+    """Piece of string 0 of attribute 0 where another chunk follows; then come its other strings,
+    the other attributes, and (if C > 1) all that once more for strings that end a sentence."""
     tokens_after_name: int
     """Tokens of a biography after the name, with the end of text: the same for everybody."""
 
@@ -95,7 +96,7 @@ class BioDWording:
         *,
         employer_first: bool = False,
     ) -> Chosen:
-        """Biographies with a random order of the attributes; `employer_first` changes nothing here."""
+        """Biographies in a random order of the attributes; `employer_first` changes nothing."""
         K, C, _ = self._shape
         n_people = len(people_P)
         order_PK = _random_orders(people_P, K, key)
@@ -154,7 +155,7 @@ def biod_wording(data: DataConfig) -> BioDWording:
 
 @cache
 def biod_frame(data: DataConfig) -> BioDWording:
-    """The wording of `data` without its diversity sets, which depend on the seed and take time to draw.
+    """The wording of `data` without its diversity sets, which take time to draw.
 
     UserError where the numbers of bioD are out of range.
     """
@@ -190,9 +191,9 @@ def _check_range(data: DataConfig) -> None:
     check_diversity(data)
     assert data.K and data.T
     n_symbols = len(alphabet())
-    if data.T > n_symbols:
+    if n_symbols < data.T:
         raise UserError(
-            f"data.T: {data.T} symbols, but GPT-2 has {n_symbols} tokens that are a space and a word; "
+            f"data.T: {data.T} symbols, but GPT-2 has {n_symbols} tokens of a space and a word; "
             f"write at most {n_symbols}"
         )
     if data.K > _MAX_ATTRIBUTES:
@@ -217,7 +218,7 @@ def _marks(data: DataConfig) -> list[NDArray[np.int64]]:
 
 
 def _chunk_pieces(symbols_PL: NDArray[np.int64], mark: NDArray[np.int64]) -> Pieces:
-    """Pieces of the strings, each with the mark behind it; the value is the string without its space."""
+    """Pieces of the strings, with the mark behind; the value is the string without its space."""
     marks_PM = np.broadcast_to(mark, (len(symbols_PL), len(mark)))
     is_value_T = np.arange(symbols_PL.shape[1] + len(mark)) < symbols_PL.shape[1]
     chars_P = bytes_per_token()[symbols_PL].sum(axis=1)
@@ -225,7 +226,7 @@ def _chunk_pieces(symbols_PL: NDArray[np.int64], mark: NDArray[np.int64]) -> Pie
 
 
 def _random_orders(people_P: NDArray[np.integer], n: int, key: int) -> NDArray[np.int64]:
-    """A random order of 0..n-1 for each person [P, n]: sorted by 32-bit hash, number in the low bits."""
+    """A random order of 0..n-1 for each person [P, n]: hashes sorted, number in the low bits."""
     n_hashes = -(-n // 2)
     first_P = people_P.astype(np.uint64)[:, None] * np.uint64(n_hashes)
     hash_PH = hash64(key, first_P + np.arange(n_hashes, dtype=np.uint64))

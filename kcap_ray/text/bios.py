@@ -1,10 +1,11 @@
 """bioS: biographies of six sentences, each from one of many templates, in random order.
 
-Shape letters: P people, C columns of the table of people, S slots, A sentences, T templates of a sentence,
-V values, O orders of the sentences.
+Shape letters: P people, C columns of the table of people, S slots, A sentences, T templates of a
+sentence, V values, O orders of the sentences.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import permutations
 
 import numpy as np
@@ -27,7 +28,7 @@ _FIRST_SENTENCE_O = np.array([order[0] for order in ORDERS])
 
 
 def _orders_with_employer_first() -> NDArray[np.int64]:
-    """For each order its own number, or that of the order in which work city and employer are swapped."""
+    """Number of each order; where the work city is before the employer, of the order swapped."""
     employer, work_city = SENTENCES.index("employer"), SENTENCES.index("work_city")
     swap = {employer: work_city, work_city: employer}
     number = {order: i for i, order in enumerate(ORDERS)}
@@ -55,16 +56,17 @@ class ValueSlot:
     lengths_TV: NDArray[np.int64]
     """Tokens of the piece, by template and by number of the column."""
 
-    @property
+    @cached_property
     def added_tokens_T(self) -> NDArray[np.int64]:
         """Tokens that each template adds to the length under the first template."""
         return self.lengths_TV[:, 0] - self.lengths_TV[0, 0]
 
-    @property
+    @cached_property
     def excess_TV(self) -> NDArray[np.int64] | None:
-        """What lengths differ from the sum of a share of the number and one of the template; None if nowhere.
+        """Tokens beyond the sum of a share of the number and one of the template; None if all 0.
 
-        They do where a merge reaches from some values, but not from others, into the words of a template.
+        They arise where a merge reaches from some values, but not from others, into the words of a
+        template.
         """
         excess_TV = self.lengths_TV - self.lengths_TV[0] - self.added_tokens_T[:, None]
         return excess_TV if excess_TV.any() else None
@@ -83,7 +85,7 @@ class Sentence:
     rest_piece: int
     """Rest of template 0; the other templates follow."""
     added_tokens_T: NDArray[np.int64]
-    """Tokens that the choice of a template adds to a biography, apart from `ValueSlot.excess_TV`."""
+    """Tokens that each template adds to a biography, apart from `ValueSlot.excess_TV`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +118,7 @@ class BioSWording:
         *,
         employer_first: bool = False,
     ) -> Chosen:
-        """Biographies with a random template for each sentence and a random order of the sentences."""
+        """Biographies with a random template per sentence, and the sentences in random order."""
         template_AP, order_P = self._draw(people_P, key)
         if employer_first:
             order_P = _EMPLOYER_FIRST_O[order_P]
@@ -132,8 +134,9 @@ class BioSWording:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Template of each sentence [A, P] and number of the order of the sentences [P].
 
-        Two hashes give eight lanes of 16 bits: six choose templates, two together the order. By multiply and
-        shift, no choice among n is more likely than another by a factor of more than 1 + n / 2^16.
+        Two hashes give eight lanes of 16 bits: six choose templates, two together the order. By
+        multiply and shift, no choice among n is more likely than another by a factor of more than
+        1 + n / 2^16.
         """
         position_PH = people_P.astype(np.uint64)[:, None] * np.uint64(2) + np.arange(2).astype(
             np.uint64

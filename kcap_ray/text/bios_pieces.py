@@ -60,7 +60,7 @@ class _Draft(NamedTuple):
 
 @cache
 def bios_wording(pools: str, vocab: Vocab) -> BioSWording:
-    """The wording of bioS with the given pools; UserError where a name does not fit the templates."""
+    """The wording of bioS; UserError where a name of the pools does not fit the templates."""
     names, values = load_name_pools(pools), load_value_pools(pools)
     fragments = name_fragments(names)
     drafts = [
@@ -145,7 +145,7 @@ def _check_names(pools: str, names: NamePools, drafts: list[_Draft]) -> None:
         for start in starts:
             if not splits_between(name, start):
                 raise UserError(
-                    f"data.pools: {pools}: the last name {name!r} runs into the {start!r} of a template; "
+                    f"data.pools: {pools}: last name {name!r} runs into {start!r} of a template; "
                     "write last names that end in a letter"
                 )
 

@@ -26,8 +26,9 @@ def _merges() -> tuple[str, ...]:
 def symbols() -> tuple[str, ...]:
     """GPT-2's vocabulary in the order of its ids, one character per byte.
 
-    Printable bytes stand for themselves and come first; the others follow as the characters from 256 on.
-    A space, for instance, is chr(288). Merge i has the id 256 + i, and the end of text has the last id.
+    Printable bytes stand for themselves and come first; the others follow as the characters from
+    256 on. A space, for instance, is chr(288). Merge i has the id 256 + i, and the end of text has
+    the last id.
     """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = range(256, 256 + 256 - len(printable))

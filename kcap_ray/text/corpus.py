@@ -27,13 +27,13 @@ class CorpusFacts:
     vocab_size: int
     """Tokens of the vocabulary."""
     tokens_per_biography: float
-    """Expected tokens of a biography over pools and templates, with the end of text."""
+    """Expected tokens of a biography with its end of text; all choices are random."""
     entropy: Entropy
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Corpus:
-    """The people of a data set and the wording of their biographies; pickles as its `data` alone."""
+    """The people of a data set and how they are put into words; pickles as its `data` alone."""
 
     data: DataConfig
     entropy: Entropy
@@ -61,10 +61,11 @@ class Corpus:
     def wording_key(self, seed: int, exposure: int | None) -> int:
         """Key of the random choices of an exposure; None stands for the evaluation.
 
-        bioS_simple has one biography per person for all time, and its evaluation uses that one.
+        bioS_simple has one biography per person, which belongs to the data as its facts do. It is
+        the same in all exposures and in the evaluation.
         """
         if self.data.kind == "bioS_simple":
-            return stream_key(seed, Purpose.WORDING, 0)
+            return stream_key(self.data.seed, Purpose.WORDING, 0)
         if exposure is None:
             return stream_key(seed, Purpose.EVALUATION)
         return stream_key(seed, Purpose.WORDING, exposure)
@@ -80,7 +81,10 @@ class Corpus:
 
 @lru_cache(maxsize=2)
 def build_corpus(data: DataConfig) -> Corpus:
-    """The data set, with its people; the last two are kept. UserError where pools are missing or too small."""
+    """The data set, with its people; UserError where pools are missing or too small.
+
+    The last two data sets are kept in memory.
+    """
     entropy = entropy_of(data)
     wording = biod_wording(data) if data.kind == "bioD" else bios_wording(data.pools, data.vocab)
     table_PC = draw_people(data)

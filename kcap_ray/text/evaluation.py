@@ -1,4 +1,4 @@
-"""Documents that knowledge is measured on: one biography per person, and what each token counts for.
+"""Documents that knowledge is measured on, and what each of their tokens counts for.
 
 Shape letters: P people, T tokens, S slots.
 """
@@ -21,8 +21,8 @@ class EvaluationDocuments(NamedTuple):
     tokens_PT: NDArray[np.uint16]
     """End of text, biography, end of text."""
     target_PT: NDArray[np.int8]
-    """What the prediction of token t from the tokens before it counts for: 0 nothing, 1 the name, 2 + i
-    attribute i of the corpus."""
+    """What the prediction of token t from the tokens before it counts for: 0 nothing, 1 the name,
+    2 + i attribute i of the corpus."""
     first_chunk_PT: NDArray[np.bool_]
     """Whether the token belongs to the first chunk of a value; never for bioS."""
 
@@ -30,11 +30,11 @@ class EvaluationDocuments(NamedTuple):
 def evaluation_documents(corpus: Corpus, start: int, stop: int, seed: int) -> EvaluationDocuments:
     """Documents of people start..stop-1, in the order of the table.
 
-    Wording and order are random and those of no training exposure, except that the employer comes before the
-    work city, which gives it away (arXiv 2404.05405, lemma F.1: a value may be predicted only from what is
-    independent of it). The work city counts nothing, and of the pronouns the first alone counts.
-    bioS_simple says everything in one way only, and is measured on it (with the two sentences swapped where
-    the work city came first).
+    Wording and order are random and those of no training exposure, except that the employer comes
+    before the work city, which gives it away (arXiv 2404.05405, lemma F.1: a value may be predicted
+    only from what is independent of it). The work city counts nothing, and of the pronouns the
+    first alone counts. bioS_simple says everything in one way only, and is measured on it (with the
+    two sentences swapped where the work city came first).
     """
     wording, pieces = corpus.wording, corpus.wording.pieces
     people_P = np.arange(start, stop)

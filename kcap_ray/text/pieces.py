@@ -1,11 +1,12 @@
 """Pieces: the fragments that biographies are put together from, each tokenized once.
 
-Two pieces may stand next to each other where GPT-2 would split the text there in any case, so that the tokens
-of the pieces are the tokens of the whole text. GPT-2 splits a text into runs of letters, of digits and of
-other signs, each with at most one space in front, before it merges anything inside a run.
+Two pieces may stand next to each other where GPT-2 would split the text there in any case, so that
+the tokens of the pieces are the tokens of the whole text. GPT-2 splits a text into runs of letters,
+of digits and of other signs, each with at most one space in front, before it merges anything inside
+a run.
 
-A value is tokenized together with the signs that touch it, because a merge may reach across: in `Acme Inc..`
-the last two periods are one token. Such a token counts as the value's.
+A value is tokenized together with the signs that touch it, because a merge may reach across: in
+`Acme Inc..` the last two periods are one token. Such a token counts as the value's.
 """
 
 import unicodedata
@@ -69,8 +70,8 @@ class Pieces:
 def tokenize(fragments: Sequence[Fragment]) -> Pieces:
     """Pieces of the given texts, in GPT-2 ids.
 
-    All texts are encoded in one call, a line each: a line break is always a token of its own here, because
-    no piece holds one, ends in a space, or is encoded when empty.
+    All texts are encoded in one call, a line each: a line break is always a token of its own here,
+    because no piece holds one, ends in a space, or is encoded when empty.
     """
     texts = [fragment.text.encode() for fragment in fragments]
     bytes_P = np.array([len(text) for text in texts], dtype=np.int64)
@@ -132,8 +133,8 @@ def _value_bytes(fragments: Sequence[Fragment]) -> NDArray[np.int64]:
 def splits_between(left: str, right: str) -> bool:
     """Whether GPT-2 always splits a text between `left` and `right`, whatever else is around them.
 
-    It does before a space, and where a letter, a digit or another sign meets one of a different kind. The
-    exception is an apostrophe before a letter, which may be a contraction such as 's.
+    It does before a space, and where a letter, a digit or another sign meets one of a different
+    kind. The exception is an apostrophe before a letter, which may be a contraction such as 's.
     """
     if not left or not right:
         return True

@@ -15,7 +15,7 @@ from kcap_ray.text.pieces import Pieces
 from kcap_ray.text.wording import FIRST_ATTRIBUTE_CODE, NAME_CODE, Chosen
 
 # Pieces that are put together at a time: their arrays stay in the cache of a core.
-_BLOCK_PIECES = 1 << 16
+_BLOCK_PIECES = 1 << 15
 
 
 def blocks_of_people(corpus: Corpus, n_people: int) -> Iterator[slice]:
@@ -40,7 +40,7 @@ def token_places(pieces: Pieces, piece_PS: NDArray[np.integer]) -> NDArray[np.in
 
 
 def render_tokens(corpus: Corpus, people_P: NDArray[np.integer], key: int) -> NDArray[np.uint16]:
-    """Biographies of people in the given order, each with the end of text behind it, as one row of tokens."""
+    """Biographies of people, one after another, each with the end of text behind it [T]."""
     blocks = []
     for block in blocks_of_people(corpus, len(people_P)):
         people = people_P[block]
@@ -58,10 +58,10 @@ def biography_records(
     *,
     seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """One record for each person: text, GPT-2's token ids without the end of text, and spans of the values.
+    """One record for each person: text, GPT-2's ids without the end of text, spans of the values.
 
-    Split `train` says it as in the given exposure; `eval` as it is said for measurement, whatever the exposure.
-    Spans are characters of the text; the pronoun's is its first occurrence.
+    `train` says it as in the given exposure; `eval` as it is said for measurement, whatever
+    the exposure. Spans are characters of the text; the pronoun's is its first occurrence.
     """
     is_evaluation = split == "eval"
     key = corpus.wording_key(seed, None if is_evaluation else exposure)

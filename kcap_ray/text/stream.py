@@ -1,8 +1,9 @@
 """The training stream: one endless row of tokens, of which any part can be made at any time.
 
-Exposure 0, exposure 1, ... follow one another. In each, every person has one biography; the order of the people
-and the wording are functions of (seed, exposure). Window i holds the tokens i*T .. i*T+T of that row, inputs and
-next-token targets, so consecutive windows share one token. Shape letters: P people, T tokens, W windows.
+Exposure 0, exposure 1, ... follow one another. In each, every person has one biography; the order
+of the people and the wording are functions of (seed, exposure). Window i holds the tokens i*T ..
+i*T+T of that row, inputs and next-token targets, so consecutive windows share one token. Shape
+letters: P people, T tokens, W windows.
 """
 
 from collections import OrderedDict
@@ -15,8 +16,8 @@ from kcap_ray.knowledge.randomness import Purpose, permutation, stream_key
 from kcap_ray.text.corpus import Corpus
 from kcap_ray.text.render import render_tokens
 
-_KEPT_EXPOSURES = 2  # the end of one and the start of the next lie in one block of windows
-_BLOCK = 1 << 16  # people whose lengths are counted at a time, so that the arrays stay in the cache
+_KEPT_EXPOSURES = 2  # a block of windows may span the end of one and the start of the next
+_BLOCK = 1 << 13  # people counted at a time, so that the arrays stay in the cache
 
 
 class _Exposure(NamedTuple):
@@ -27,7 +28,7 @@ class _Exposure(NamedTuple):
 
 
 class BiographyStream:
-    """Random access to the training stream of one corpus; equal arguments give equal streams anywhere.
+    """Random access to the training stream of a corpus; equal arguments give equal streams.
 
     The only state is a cache of counts, which grows by one number per exposure.
     """
@@ -59,7 +60,7 @@ class BiographyStream:
         return self._starts[exposure]
 
     def exposures_until(self, window: int) -> float:
-        """Times that an average person's biography has been seen to its end in windows 0..window-1."""
+        """Biographies seen to their end in windows 0..window-1, per person."""
         n_tokens = window * self.window_tokens + 1 if window else 0
         exposure = self._exposure_at(n_tokens)
         finished = np.searchsorted(

@@ -1,4 +1,4 @@
-"""Sentence templates: text files with one template per line, such as `{subject} was born in {value}.`"""
+"""Sentence templates: text files, one template per line."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +12,8 @@ SENTENCES = ("birth_date", "birth_city", "university", "major", "employer", "wor
 class Template:
     """A template cut where GPT-2 splits it: subject, opening, left + value + right, rest.
 
-    `{subject} moved to {value}, alone.` has the opening ` moved to`, left ` `, right `,` and rest ` alone.`
+    `{subject} moved to {value}, alone.` has the opening ` moved to`, left ` `, right `,` and
+    rest ` alone.`
     """
 
     opening: str
@@ -38,8 +39,8 @@ def parse_template(line: str) -> Template:
     ok = found and not subject and opening and after.endswith(".")
     if not ok or "{" in opening + after or "  " in line or line != line.strip():
         raise ValueError(
-            f"template {line!r} must start with {{subject}}, hold {{value}} once, end with a period, "
-            "and have no double spaces"
+            f"template {line!r} must start with {{subject}}, hold {{value}} once, end with a "
+            "period, and have no double spaces"
         )
     cut = opening.rfind(" ")
     opening, left = (opening[:cut], opening[cut:]) if cut >= 0 else ("", opening)

@@ -14,7 +14,8 @@ from kcap_ray.text import bpe
 class CompactVocabulary:
     """Tokens 0..size-1 of a model, and the GPT-2 id that each stands for.
 
-    For instance with gpt2_ids [262, 995, 50256], GPT-2's token 995 (` world`) is token 1 of the model.
+    For instance with gpt2_ids [262, 995, 50256], GPT-2's token 995 (` world`) is token 1 of the
+    model.
     """
 
     gpt2_ids: NDArray[np.int32]
@@ -43,9 +44,7 @@ class CompactVocabulary:
         tokens = np.searchsorted(self.gpt2_ids, ids).clip(max=self.size - 1)
         missing = self.gpt2_ids[tokens] != ids
         if missing.any():
-            raise ValueError(
-                f"GPT-2 id {ids[missing].flat[0]} is not in the vocabulary of the data"
-            )
+            raise ValueError(f"GPT-2 id {ids[missing].flat[0]} is not in this vocabulary")
         return tokens.astype(np.uint16)
 
     def decode(self, tokens: ArrayLike) -> str:
@@ -54,7 +53,7 @@ class CompactVocabulary:
 
 
 def vocabulary_of(used: ArrayLike, kind: Literal["compact", "full"]) -> CompactVocabulary:
-    """Vocabulary of the GPT-2 ids in use and the end of text; `full` keeps all 50,257 as they are."""
+    """Vocabulary of the ids in use and the end of text; `full` keeps all 50,257 as they are."""
     if kind == "full":
         return CompactVocabulary(gpt2_ids=np.arange(bpe.VOCAB_SIZE, dtype=np.int32))
     ids = np.append(np.asarray(used).ravel(), bpe.EOS)
@@ -63,9 +62,10 @@ def vocabulary_of(used: ArrayLike, kind: Literal["compact", "full"]) -> CompactV
 
 @cache
 def alphabet() -> NDArray[np.int64]:
-    """GPT-2 ids that can be symbols of bioD: a space and two or more ASCII letters, ascending by id.
+    """GPT-2 ids that can be symbols of bioD: a space and two or more ASCII letters, ascending.
 
-    Each is what GPT-2 itself makes of its text, so a row of symbols encodes to exactly these tokens.
+    Each is what GPT-2 itself makes of its text, so a row of symbols encodes to exactly these
+    tokens.
     """
     space = chr(288)
     symbols = enumerate(bpe.symbols())

@@ -1,7 +1,7 @@
 """What every kind of data has in common: how a biography is chosen from pieces.
 
-A biography is a row of slots (first name, opening words of a sentence, its value, ...), and each slot is
-filled with one piece. Shape letters: P people, C columns of the table of people, S slots.
+A biography is a row of slots (first name, opening words of a sentence, its value, ...), and each
+slot is filled with one piece. Shape letters: P people, C columns of the table of people, S slots.
 """
 
 from typing import NamedTuple, Protocol
@@ -39,7 +39,7 @@ class Wording(Protocol):
 
     @property
     def uncounted(self) -> tuple[str, ...]:
-        """Attributes in the text that follow from others; their codes come after the counted ones."""
+        """Attributes that follow from others; their codes come after the counted ones."""
         ...
 
     @property
@@ -70,9 +70,10 @@ class Wording(Protocol):
         *,
         employer_first: bool = False,
     ) -> Chosen:
-        """Biographies of people with the given values; random choices are a function of (key, person).
+        """Biographies of people with these values; random choices are a function of (key, person).
 
-        With `employer_first` the sentence on the work city never comes before the one on the employer.
+        With `employer_first` the sentence on the work city never comes before the one on the
+        employer.
         """
         ...
 
