@@ -1,0 +1,93 @@
+"""How the cells were trained: tuning trials and training curves."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.figures import style
+
+MAX_CURVE_POINTS = 200
+
+
+def draw_tuning(trials: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
+    """Bits per parameter of every trial against its learning rate; a star marks the best of a cell.
+
+    Raises NothingToDrawError where no cell has two finished trials with a learning rate.
+    """
+    if trials.empty or "lr" not in trials:
+        raise style.NothingToDrawError("tuning: no cell has a trials.jsonl with learning rates")
+    finished = trials[trials["ratio"].notna() & (trials["lr"] > 0)]
+    counts = finished.groupby("cell_id")["lr"].nunique()
+    tuned = finished[finished["cell_id"].isin(counts.index[counts > 1])]
+    if tuned.empty:
+        raise style.NothingToDrawError("tuning: no cell tried more than one learning rate")
+    n_lost = len(trials) - len(finished)
+    lines = [f"Not drawn: {n_lost} trial(s) without a result."] if n_lost else []
+    lines += notes[:1]
+    n_negative = int((tuned["ratio"] < 0).sum())
+    lines += [f"Below the panels: {n_negative} trial(s) with R < 0."] if n_negative else []
+    panels = list(tuned.groupby(["dataset", "exposures"]))
+    figure, grid = style.panels(len(panels), n_notes=len(lines))
+    colours, markers = style.colours_of(tuned["n_people"]), style.markers_of(tuned["n_people"])
+    for axes, (_, group) in zip(grid, panels, strict=True):
+        axes.set_xlim(style.limits(group["lr"], margin=1.25))
+        style.ratio_axis(axes, "x")
+        for _, cell in group.sort_values("lr").groupby("cell_id"):
+            n_people = float(cell["n_people"].iloc[0])
+            colour = colours[n_people]
+            axes.plot(cell["lr"], cell["ratio"], color=colour, lw=0.6, alpha=0.5)
+            axes.plot(cell["lr"], cell["ratio"], markers[n_people], color=colour, ms=3, alpha=0.7)
+            best = cell.loc[cell["ratio"].idxmax()]
+            axes.plot(best["lr"], best["ratio"], "*", color=colour, mec="black", mew=0.5, ms=7)
+        axes.set_ylim(0, None)
+        axes.set_xlabel("Learning rate")
+    for axes in style.left_panels(grid):
+        axes.set_ylabel("Stored, $R$ (bits per parameter)")
+    style.title_panels(figure, grid, [_label(key) for key, _ in panels])
+    handles = [style.series_handle(style.short_count(n), colours[n], markers[n]) for n in colours]
+    star = style.series_handle("best of its cell", "0.8", "*", "")
+    star.set_markeredgecolor("black")
+    star.set_markersize(8)
+    style.legend(figure, [*handles, star], title="People")
+    style.write_notes(figure, lines)
+    return figure
+
+
+def draw_training(histories: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
+    """Training loss of every cell against the exposures seen so far.
+
+    Raises NothingToDrawError where no cell has a training curve.
+    """
+    if histories.empty:
+        raise style.NothingToDrawError("training: no cell has a history.parquet")
+    drawn = histories[(histories["exposures_seen"] > 0) & np.isfinite(histories["loss"])]
+    if drawn.empty:
+        raise style.NothingToDrawError("training: no history holds a finite loss")
+    panels = list(drawn.groupby(["dataset", "exposures"]))
+    lines = list(notes[:1])
+    figure, grid = style.panels(len(panels), n_notes=len(lines))
+    colours = style.colours_of(drawn["n_people"])
+    for axes, (_, group) in zip(grid, panels, strict=True):
+        axes.set_xlim(style.limits(group["exposures_seen"], margin=1.1))
+        style.ratio_axis(axes, "x")
+        for _, cell in group.groupby("cell_id"):
+            colour = colours[float(cell["n_people"].iloc[0])]
+            curve = cell.iloc[:: max(1, len(cell) // MAX_CURVE_POINTS)]
+            axes.plot(curve["exposures_seen"], curve["loss"], color=colour, lw=0.7, alpha=0.7)
+        axes.set_ylim(style.limits(drawn["loss"], margin=1.05))
+        axes.set_xlabel("Exposures seen")
+    for axes in style.left_panels(grid):
+        axes.set_ylabel("Training loss (nats per token)")
+    style.title_panels(figure, grid, [_label(key) for key, _ in panels])
+    handles = [style.series_handle(style.short_count(n), colours[n]) for n in colours]
+    style.legend(figure, handles, title="People")
+    style.write_notes(figure, lines)
+    return figure
+
+
+def _label(key: object) -> tuple[str, str]:
+    assert isinstance(key, tuple), "grouped by dataset and exposures"
+    dataset, exposures = key
+    return str(dataset), f"{float(exposures):g} exposures"

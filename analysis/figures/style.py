@@ -1,0 +1,185 @@
+"""What all figures share: panels without global state, colours, count labels, notes, the legend."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import matplotlib
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from analysis.load import ResultsError
+
+Colour = tuple[float, float, float]
+
+MAX_COLUMNS = 4
+PANEL_INCHES = (3.1, 2.9)
+SINGLE_PANEL_INCHES = (4.3, 3.7)
+LEGEND_INCHES = 1.75
+NOTE_INCHES = 0.17
+MARKERS = "os^DvPX<>h"
+FAINT = "0.55"
+RC = {
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9.0,
+    "legend.fontsize": 8.5,
+    "legend.title_fontsize": 8.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4.5,
+    "pdf.fonttype": 42,  # text stays text in PDF
+    "svg.fonttype": "path",  # looks alike on every machine
+    "svg.hashsalt": "kcap",  # same data, same bytes
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+}
+
+
+class NothingToDrawError(ResultsError):
+    """A figure has no data in these results; the message says what it would need."""
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """The project's look, for drawing and saving inside the block only."""
+    with matplotlib.rc_context(RC):
+        yield
+
+
+def panels(
+    n_panels: int, *, n_notes: int = 0, has_legend: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `n_panels` axes, at most four in a row, with room for notes below."""
+    # Up to three in one row, then as square as can be: four in a row would print too small.
+    n_columns = n_panels if n_panels <= 3 else min(math.ceil(math.sqrt(n_panels)), MAX_COLUMNS)
+    n_rows = math.ceil(n_panels / n_columns)
+    panel = PANEL_INCHES if n_panels > 1 else SINGLE_PANEL_INCHES
+    notes = NOTE_INCHES * n_notes + (0.06 if n_notes else 0.0)
+    width = panel[0] * n_columns + (LEGEND_INCHES if has_legend else 0.0)
+    height = panel[1] * n_rows + notes
+    figure = Figure(figsize=(width, height), layout="constrained")
+    engine = figure.get_layout_engine()
+    assert engine is not None, "a constrained figure has a layout engine"
+    engine.set(rect=(0, notes / height, 1, 1 - notes / height), h_pad=0.06, w_pad=0.06)  # pyright: ignore[reportCallIssue]
+    grid = [figure.add_subplot(n_rows, n_columns, i + 1) for i in range(n_panels)]
+    return figure, grid
+
+
+def write_notes(figure: Figure, notes: Sequence[str]) -> None:
+    """Small lines under the panels; the space was reserved by `panels(n_notes=len(notes))`."""
+    height = figure.get_size_inches()[1]
+    for i, note in enumerate(reversed(notes)):
+        y = (0.06 + i * NOTE_INCHES) / height
+        figure.text(
+            0.01, y, note, fontsize=7.5, color="0.3", ha="left", va="bottom", in_layout=False
+        )
+
+
+def left_panels(grid: Sequence[Axes]) -> list[Axes]:
+    """The first panel of each row, which carries the label of the vertical axis."""
+    specs = [axes.get_subplotspec() for axes in grid]
+    return [a for a, spec in zip(grid, specs, strict=True) if spec and spec.is_first_col()]
+
+
+def legend(figure: Figure, handles: Sequence[Line2D], *, title: str | None = None) -> None:
+    """The legend, right of all panels."""
+    figure.legend(handles=list(handles), title=title, loc="outside right upper", alignment="left")
+
+
+def colours_of(values: Iterable[float]) -> dict[float, Colour]:
+    """One colour per value, in increasing order; colour-blind readers tell them apart.
+
+    Up to ten values get unordered, well separated colours; more get steps of one dark-to-light
+    scale.
+    """
+    ordered = sorted(set(values))
+    name = "colorblind" if len(ordered) <= 10 else "viridis"
+    return dict(zip(ordered, seaborn.color_palette(name, len(ordered)), strict=True))
+
+
+def markers_of(values: Iterable[float]) -> dict[float, str]:
+    """One marker per value, so that colour never stands alone; repeats after ten."""
+    return {value: MARKERS[i % len(MARKERS)] for i, value in enumerate(sorted(set(values)))}
+
+
+def series_handle(label: str, colour: Colour | str, marker: str = "", line: str = "-") -> Line2D:
+    """A legend entry."""
+    return Line2D([], [], color=colour, marker=marker, linestyle=line, label=label)
+
+
+def short_count(value: float) -> str:
+    """A count in few characters: 816000 -> 816K, 1500000 -> 1.5M."""
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
+        if abs(value) >= size * 0.9995:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:.3g}"
+
+
+def count_axis(axes: Axes, which: str) -> None:
+    """A logarithmic axis with labels such as 10K and 2M."""
+    _log_axis(axes, which, short_count, dense_up_to=30)
+
+
+def ratio_axis(axes: Axes, which: str) -> None:
+    """A logarithmic axis with labels such as 0.5 and 2."""
+    _log_axis(axes, which, lambda value: f"{value:g}", dense_up_to=150)
+
+
+def _log_axis(axes: Axes, which: str, label: Callable[[float], str], *, dense_up_to: float) -> None:
+    """Label 1, 2, 5 of each decade for spans up to `dense_up_to`, then 1 and 3, then 1."""
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    span = high / low
+    subs = (1.0, 2.0, 5.0) if span < dense_up_to else (1.0, 3.0) if span < 200 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=20))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def limits(values: Iterable[float], *, margin: float) -> tuple[float, float]:
+    """Smallest and largest value, moved apart by the factor `margin` on each side."""
+    found = list(values)
+    return min(found) / margin, max(found) * margin
+
+
+def panel_titles(labels: Sequence[Sequence[str]]) -> tuple[str, list[str]]:
+    """Split parts of panel labels into those shared by all (for the figure) and the others.
+
+    [("bioS", "100 times"), ("bioS", "30 times")] -> "bioS", ["100 times", "30 times"]
+    """
+    columns = list(zip(*labels, strict=True))
+    shared = [column[0] for column in columns if len(set(column)) == 1 and column[0]]
+    varying = [i for i, column in enumerate(columns) if len(set(column)) > 1]
+    return ", ".join(shared), [", ".join(p[i] for i in varying if p[i]) for p in labels]
+
+
+def title_panels(
+    figure: Figure, grid: Sequence[Axes], labels: Sequence[Sequence[str]], *, pad: float = 5
+) -> None:
+    """Title each panel with what differs, and the figure with what they share."""
+    shared, titles = panel_titles(labels)
+    if len(grid) == 1:
+        grid[0].set_title(shared, loc="left", pad=pad)
+        return
+    if shared:
+        figure.suptitle(shared, x=0.01, ha="left", fontsize=10)
+    for axes, title in zip(grid, titles, strict=True):
+        axes.set_title(title, loc="left", pad=pad)
+
+
+def exclusion_notes(excluded: pd.DataFrame) -> list[str]:
+    """One line on the rows that are drawn nowhere, their reasons counted; none for no rows."""
+    if excluded.empty:
+        return []
+    counts = excluded["excluded_because"].str.split(":").str[0].value_counts()
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+    return [f"Not drawn: {len(excluded)} row(s) without a usable result ({reasons})."]

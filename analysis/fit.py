@@ -1,0 +1,268 @@
+"""Fit the capacity law to measured cells: intervals, and a status where there is no fit."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from analysis.groups import GroupKey, split_groups
+from analysis.law import CapacityLaw, Floats, log_ratio
+from analysis.solver import SHARPNESS_RANGE, best_start, residuals, sharpness_error, solve
+
+MIN_POINTS = 3  # two parameters, and one point to tell whether they fit
+SATURATED_RATIO = 0.95  # of R_max: the suggested pass band for "stores all there is"
+MIN_KEPT_DRAWS = 0.8  # of all bootstrap resamples must be fittable for an interval
+MAX_LOG_SHARPNESS_ERROR = 1.0  # a standard error of a factor e: the corner's shape is then unknown
+
+
+class FitStatus(StrEnum):
+    """What came of a fit."""
+
+    OK = "ok"
+    SHARPNESS_NOT_IDENTIFIED = "sharpness not identified"
+    TOO_FEW_POINTS = "too few points"
+    NO_POSITIVE_POINTS = "no positive points"
+    CAPACITY_NOT_IDENTIFIED = "capacity not identified"
+    NOT_CONVERGED = "not converged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A fitted number and its bootstrap interval."""
+
+    value: float
+    low: float | None
+    """Lower end of the interval; None where it could not be found."""
+    high: float | None
+    """Upper end of the interval; None where it could not be found."""
+    level: float
+    """Probability with which such intervals cover the truth."""
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.value:.3g} (no interval)"
+        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapacityFit:
+    """The law of one group of cells, or why there is none."""
+
+    group: GroupKey
+    status: FitStatus
+    reason: str
+    """Why the status is not ok, or a caution; empty if there is nothing to say."""
+    n_points: int
+    """Cells fitted: status ok and stored bits above zero."""
+    n_excluded: int
+    """Usable cells left out because a logarithm of zero or negative bits does not exist."""
+    capacity: Estimate | None = None
+    """Capacity c, in bits per parameter."""
+    sharpness: Estimate | None = None
+    """Sharpness s of the corner, no unit; None where the cells do not tell it."""
+    log_rms: float | None = None
+    """Root mean square of the relative residuals (0.02 is about 2%)."""
+    draws_B2: Floats = field(default_factory=lambda: np.empty((0, 2)), repr=False, compare=False)
+    """Bootstrap resamples of (c, s)."""
+
+    @property
+    def law(self) -> CapacityLaw | None:
+        """The fitted law; a hard minimum where the sharpness is not identified."""
+        if self.capacity is None:
+            return None
+        sharpness = self.sharpness.value if self.sharpness else math.inf
+        return CapacityLaw(capacity=self.capacity.value, sharpness=sharpness)
+
+    def band(self, max_ratio: Floats) -> tuple[Floats, Floats] | None:
+        """Pointwise interval of the law's R, at the level of `capacity`, if there is one."""
+        if self.capacity is None or self.capacity.low is None:
+            return None
+        log_c_B1, log_s_B1 = np.log(self.draws_B2[:, :1]), np.log(self.draws_B2[:, 1:])
+        ratios_BN = np.exp(log_ratio(np.log(max_ratio), log_c_B1, log_s_B1))
+        tail = _tail(self.capacity.level, self.n_points, n_parameters=2 if self.sharpness else 1)
+        low, high = np.quantile(ratios_BN, [tail, 1 - tail], axis=0)
+        return low, high
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values that json can write; absent numbers are None."""
+        return {
+            "group": self.group.to_json(),
+            "status": str(self.status),
+            "reason": self.reason,
+            "n_points": self.n_points,
+            "n_excluded": self.n_excluded,
+            "capacity_bits_per_param": asdict(self.capacity) if self.capacity else None,
+            "sharpness": asdict(self.sharpness) if self.sharpness else None,
+            "log_rms": self.log_rms,
+        }
+
+
+def fit_groups(
+    rows: pd.DataFrame, *, level: float = 0.95, n_resamples: int = 1_000, seed: int = 0
+) -> list[CapacityFit]:
+    """One fit for every data set, family, exposures and quantization among the usable rows."""
+    return [
+        fit_capacity(
+            key,
+            max_ratio_N=group["max_capacity_ratio"].to_numpy(float),
+            ratio_N=group["capacity_ratio"].to_numpy(float),
+            level=level,
+            n_resamples=n_resamples,
+            seed=seed,
+        )
+        for key, group in split_groups(rows)
+    ]
+
+
+def fit_capacity(
+    group: GroupKey,
+    *,
+    max_ratio_N: Floats,
+    ratio_N: Floats,
+    level: float = 0.95,
+    n_resamples: int = 1_000,
+    seed: int = 0,
+) -> CapacityFit:
+    """Fit the law to cells of R_max and R, by robust least squares on log R.
+
+    Intervals are percentiles over resampled cells, widened for few cells (see `_tail`).
+    """
+    positive_N = ratio_N > 0
+    n_points, n_excluded = int(positive_N.sum()), int((~positive_N).sum())
+    x_N, y_N = np.log(max_ratio_N[positive_N]), np.log(ratio_N[positive_N])
+
+    def without_fit(status: FitStatus, reason: str) -> CapacityFit:
+        return CapacityFit(
+            group=group, status=status, reason=reason, n_points=n_points, n_excluded=n_excluded
+        )
+
+    unsuitable = _why_unsuitable(x_N, y_N, n_excluded)
+    if unsuitable:
+        return without_fit(*unsuitable)
+    point = _fit_point(x_N, y_N)
+    if point is None:
+        return without_fit(FitStatus.NOT_CONVERGED, "no law of this form follows the cells")
+    log_capacity, log_sharpness, is_sharp = point
+    capacity = math.exp(log_capacity)
+    if x_N.max() < log_capacity:
+        return without_fit(
+            FitStatus.CAPACITY_NOT_IDENTIFIED,
+            f"no cell demands as much as the extrapolated {capacity:.3g} bits per parameter; "
+            f"largest R_max is {math.exp(x_N.max()):.3g}: add smaller models or more people",
+        )
+    draws_B2, kept_frac = _bootstrap(x_N, y_N, point, n_resamples=n_resamples, seed=seed)
+    tail = _tail(level, n_points, n_parameters=2 if is_sharp else 1)
+    has_interval = kept_frac >= MIN_KEPT_DRAWS
+    residual_N = residuals(x_N, y_N, log_capacity, log_sharpness)
+    log_rms = float(np.sqrt((residual_N**2).mean()))
+    return CapacityFit(
+        group=group,
+        status=FitStatus.OK if is_sharp else FitStatus.SHARPNESS_NOT_IDENTIFIED,
+        reason=_cautions(is_sharp=is_sharp, kept_frac=kept_frac, log_rms=log_rms),
+        n_points=n_points,
+        n_excluded=n_excluded,
+        capacity=estimate(capacity, draws_B2[:, 0] if has_interval else None, tail, level),
+        sharpness=estimate(
+            math.exp(log_sharpness), draws_B2[:, 1] if has_interval else None, tail, level
+        )
+        if is_sharp
+        else None,
+        log_rms=log_rms,
+        draws_B2=draws_B2 if has_interval else np.empty((0, 2)),
+    )
+
+
+def _why_unsuitable(x_N: Floats, y_N: Floats, n_excluded: int) -> tuple[FitStatus, str] | None:
+    """Status and reason where the points cannot determine a capacity at all."""
+    if len(y_N) == 0 and n_excluded:
+        return FitStatus.NO_POSITIVE_POINTS, f"all {n_excluded} cells store zero or negative bits"
+    if len(y_N) < MIN_POINTS:
+        dropped = f" ({n_excluded} more store zero or negative bits)" if n_excluded else ""
+        return FitStatus.TOO_FEW_POINTS, f"{len(y_N)} cell(s){dropped}; {MIN_POINTS} are needed"
+    if (y_N - x_N).min() > math.log(SATURATED_RATIO):
+        return (
+            FitStatus.CAPACITY_NOT_IDENTIFIED,
+            f"every cell stores over {SATURATED_RATIO:.0%} of what there is: capacity is above "
+            f"{math.exp(y_N.max()):.3g} bits per parameter; add smaller models or more people",
+        )
+    return None
+
+
+def _fit_point(x_N: Floats, y_N: Floats) -> tuple[float, float, bool] | None:
+    """(log c, log s, whether s is identified) of the best fit; None where there is none.
+
+    Where s is not identified the corner is taken as hard as the range allows, and c fitted again.
+    """
+    one_1N = np.ones((1, len(x_N)))
+    points = {"log_max_ratio_N": x_N, "log_ratio_N": y_N, "weight_BN": one_1N}
+    start = best_start(x_N, y_N)
+    found = solve(**points, start=start)
+    log_capacity, log_sharpness = float(found.log_capacity_B[0]), float(found.log_sharpness_B[0])
+    low, high = np.log(SHARPNESS_RANGE)
+    if not found.is_converged_B[0] or log_sharpness <= low:
+        return None
+    error = sharpness_error(x_N, y_N, log_capacity, log_sharpness)
+    if log_sharpness < high and error <= MAX_LOG_SHARPNESS_ERROR:
+        return log_capacity, log_sharpness, True
+    hard = solve(**points, start=(log_capacity, float(high)), free_sharpness=False)
+    if not hard.is_converged_B[0]:
+        return None
+    return float(hard.log_capacity_B[0]), float(high), False
+
+
+def _bootstrap(
+    x_N: Floats, y_N: Floats, point: tuple[float, float, bool], *, n_resamples: int, seed: int
+) -> tuple[Floats, float]:
+    """(c, s) of resampled cells, shape (kept, 2), and the share of resamples that could be fitted.
+
+    A resample without any capacity-limited cell says nothing of c and is left out.
+    """
+    n = len(x_N)
+    rng = np.random.default_rng([seed, n])
+    weight_BN = rng.multinomial(n, np.full(n, 1 / n), size=n_resamples).astype(float)
+    found = solve(
+        log_max_ratio_N=x_N,
+        log_ratio_N=y_N,
+        weight_BN=weight_BN,
+        start=point[:2],
+        free_sharpness=point[2],
+        tolerance=1e-5,  # far below the spread of the resamples
+    )
+    limited_B = np.where(weight_BN > 0, y_N - x_N, np.inf).min(axis=1) <= math.log(SATURATED_RATIO)
+    reach_B = np.where(weight_BN > 0, x_N, -np.inf).max(axis=1) >= found.log_capacity_B
+    kept_B = limited_B & reach_B
+    draws_B2 = np.exp(np.stack([found.log_capacity_B, found.log_sharpness_B], axis=1))
+    return draws_B2[kept_B], float(kept_B.mean())
+
+
+def _tail(level: float, n_points: int, *, n_parameters: int) -> float:
+    """Share of resamples to cut from each end for an interval of `level`.
+
+    Plain percentiles are too narrow for few points; the normal tail is replaced by Student's with
+    the degrees of freedom left, and widened by sqrt(n / (n - p)): Hesterberg, "What Teachers
+    Should Know about the Bootstrap", 2015, section 5.1 (there for a mean, p of 1).
+    """
+    left = n_points - n_parameters
+    quantile = special.stdtrit(left, (1 - level) / 2) * math.sqrt(n_points / left)
+    return float(special.ndtr(quantile))
+
+
+def estimate(value: float, draws_B: Floats | None, tail: float, level: float) -> Estimate:
+    if draws_B is None:
+        return Estimate(value=value, low=None, high=None, level=level)
+    low, high = np.quantile(draws_B, [tail, 1 - tail])
+    return Estimate(value=value, low=float(low), high=float(high), level=level)
+
+
+def _cautions(*, is_sharp: bool, kept_frac: float, log_rms: float) -> str:
+    parts = []
+    if not is_sharp:
+        parts.append("too few cells near the corner to tell its sharpness; a hard minimum is used")
+    if kept_frac < MIN_KEPT_DRAWS:
+        parts.append(f"no interval: {1 - kept_frac:.0%} of resamples do not identify the capacity")
+    if log_rms > 0.2:
+        parts.append(f"the law follows the cells poorly (residuals of about {log_rms:.0%})")
+    return "; ".join(parts)

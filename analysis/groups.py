@@ -1,0 +1,131 @@
+"""Which rows belong together: one law, one panel, one peak."""
+
+import re
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+# Entropy of bioS with the paper's pools (arXiv 2404.05405, section 2.2): 400 * 400 * 1000 names;
+# the values of a person are 2 genders, 12*28*200 birth dates, 200 cities, 300 universities, 100
+# majors, 263 employers.
+FULL_NAME_SPACE = 400 * 400 * 1000
+FULL_VALUE_BITS = float(np.log2(2.0 * (12 * 28 * 200) * 200 * 300 * 100 * 263))
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class GroupKey:
+    """Rows that one capacity law describes."""
+
+    dataset: str
+    """Data set without its number of people, for instance bioS or bioS-mini."""
+    family: str
+    """Architecture and variant without the size, for instance gpt2 or llama-standard."""
+    exposures: float
+    """Times that each person was seen in training."""
+    quantization: str
+    """`none`, or how the weights were quantized after training."""
+
+    @property
+    def label(self) -> str:
+        """One line for tables and titles."""
+        return f"{self.label_without_exposures}, {self.exposures:g} exposures"
+
+    @property
+    def label_without_exposures(self) -> str:
+        quantization = "" if self.quantization == "none" else f", {self.quantization}"
+        return f"{self.dataset}, {self.family}{quantization}"
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peak:
+    """The largest R over the models trained on one data set (arXiv 2404.05405, section 5)."""
+
+    group: GroupKey
+    n_people: int
+    model: str
+    n_params: int
+    ratio: float
+    """Largest R, in bits per parameter."""
+    max_ratio: float
+    """R_max of the cell at the peak, in bits per parameter."""
+    largest_max_ratio: float
+    """Largest R_max among the models tried: no peak can be higher."""
+    n_models: int
+
+    @property
+    def is_demand_limited(self) -> bool:
+        """Whether even the smallest model held nearly all there was: the true peak is higher.
+
+        95% is the suggested pass band for a model that holds everything it could.
+        """
+        return self.ratio >= 0.95 * self.largest_max_ratio
+
+    def to_json(self) -> dict[str, object]:
+        return {**asdict(self), "is_demand_limited": self.is_demand_limited}
+
+
+def family_of(arch: str, model: str) -> str:
+    """Architecture and variant of a model name `<arch>-<layers>-<heads>[-variant]`.
+
+    `llama-4-4-standard` -> `llama-standard`; a name of another form counts as its own architecture.
+    """
+    match = re.fullmatch(r"[A-Za-z0-9_]+-\d+-\d+(-.+)?", model)
+    return arch + (match.group(1) or "") if match else arch
+
+
+def with_keys(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a column `group` of GroupKey."""
+    keys = [
+        GroupKey(
+            dataset=row.dataset,
+            family=family_of(row.arch, row.model),
+            exposures=row.exposures,
+            quantization=row.quantization,
+        )
+        for row in rows.itertuples()
+    ]
+    return rows.assign(group=pd.Series(keys, index=rows.index, dtype=object))
+
+
+def split_groups(rows: pd.DataFrame) -> list[tuple[GroupKey, pd.DataFrame]]:
+    """Rows of each group, in sorted order of the keys."""
+    keyed = with_keys(rows)
+    return [(key, keyed[keyed["group"] == key]) for key in sorted(set(keyed["group"]))]
+
+
+def find_peaks(rows: pd.DataFrame) -> list[Peak]:
+    """The peak of every group and number of people, in sorted order."""
+    peaks = []
+    for key, group in split_groups(rows):
+        for n_people, models in group.groupby("n_people"):
+            best = models.loc[models["capacity_ratio"].idxmax()]
+            peaks.append(
+                Peak(
+                    group=key,
+                    n_people=int(str(n_people).split(".")[0]),
+                    model=best["model"],
+                    n_params=int(best["n_params"]),
+                    ratio=float(best["capacity_ratio"]),
+                    max_ratio=float(best["max_capacity_ratio"]),
+                    largest_max_ratio=float(models["max_capacity_ratio"].max()),
+                    n_models=int(models["model"].nunique()),
+                )
+            )
+    return peaks
+
+
+def full_pool_bits(n_people: np.ndarray | pd.Series) -> np.ndarray:
+    """Entropy of bioS(n_people) with the paper's pools, in bits: N log2(N0/N) + N log2 S0."""
+    people = np.asarray(n_people, dtype=float)
+    return people * (np.log2(FULL_NAME_SPACE / people) + FULL_VALUE_BITS)
+
+
+def has_full_pools(rows: pd.DataFrame) -> pd.Series:
+    """Which rows know as much per person as the paper's bioS, to 0.1%; told by their demand."""
+    expected = full_pool_bits(rows["n_people"])
+    close = np.isclose(rows["demand_bits"], expected, rtol=1e-3)
+    return pd.Series(close, index=rows.index)

@@ -1,0 +1,220 @@
+"""Read what a run left on disk: result rows, tuning trials, training curves.
+
+A row that cannot be used stays in the table; `excluded_because` says why, and is empty for the
+others.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+REQUIRED_TEXT = ("cell_id", "status", "dataset", "arch", "model", "quantization")
+REQUIRED_NUMBERS = (
+    "n_people",
+    "exposures",
+    "n_params",
+    "demand_bits",
+    "stored_bits",
+    "capacity_ratio",
+    "max_capacity_ratio",
+)
+CELL_COLUMNS = ("cell_id", "dataset", "n_people", "exposures", "model", "n_params", "demand_bits")
+
+
+class ResultsError(ValueError):
+    """What was asked of the analysis cannot be done with these files; one or two lines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The rows of one or several runs, as read from disk."""
+
+    directories: tuple[Path, ...]
+    """Run directories, in the order given."""
+    rows: pd.DataFrame
+    """One row per cell and quantization: results.parquet, `run_dir` and `excluded_because`."""
+
+    @property
+    def used(self) -> pd.DataFrame:
+        """Rows that are fitted and drawn."""
+        return self.rows[self.rows["excluded_because"] == ""]
+
+    @property
+    def excluded(self) -> pd.DataFrame:
+        """Rows that are only listed, each with its reason in `excluded_because`."""
+        return self.rows[self.rows["excluded_because"] != ""]
+
+    @property
+    def name(self) -> str:
+        """The sweep's name, or the directories' where rows do not carry one."""
+        names = self.rows["sweep"].dropna().unique() if "sweep" in self.rows else []
+        return ", ".join(map(str, names)) or ", ".join(d.name for d in self.directories)
+
+
+def load_results(directories: Iterable[Path | str]) -> Results:
+    """The rows of every run directory, in one table.
+
+    Raises ResultsError if a directory or its results.parquet is missing, cannot be read, lacks a
+    column, or holds no row.
+    """
+    paths = tuple(dict.fromkeys(Path(directory) for directory in directories))
+    if not paths:
+        raise ResultsError("no run directory given; write for instance: runs/quickstart")
+    rows = pd.concat([_read_rows(path) for path in paths], ignore_index=True)
+    rows["excluded_because"] = _exclusion_reasons(rows)
+    return Results(directories=paths, rows=rows)
+
+
+def _read_rows(directory: Path) -> pd.DataFrame:
+    path = directory / "results.parquet"
+    if not directory.is_dir():
+        raise ResultsError(f"{directory}: no such run directory")
+    if not path.is_file():
+        raise ResultsError(
+            f"{directory} has no results.parquet.\n"
+            "Give the directory that `kcap sweep ... --out DIR` wrote, once a cell is done."
+        )
+    rows = _read_parquet(path)
+    missing = [c for c in (*REQUIRED_TEXT, *REQUIRED_NUMBERS) if c not in rows]
+    if missing:
+        raise ResultsError(f"{path} lacks the columns: {', '.join(missing)}")
+    if rows.empty:
+        raise ResultsError(f"{path} holds no rows: no cell has finished yet")
+    for column in REQUIRED_NUMBERS:
+        rows[column] = _as_numbers(rows[column], f"{path}: column {column}")
+    for column in (*REQUIRED_TEXT, "reason"):
+        values = rows[column] if column in rows else pd.Series("", index=rows.index)
+        rows[column] = values.astype(object).where(values.notna(), "").astype(str)
+    rows["quantization"] = rows["quantization"].replace("", "none")
+    rows["run_dir"] = str(directory)
+    return rows
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's errors derive from these two
+        cause = str(error).splitlines()[0]
+        raise ResultsError(f"{path} cannot be read as parquet: {cause}") from error
+
+
+def _as_numbers(values: pd.Series, where: str) -> pd.Series:
+    try:
+        return pd.to_numeric(values).astype(float)
+    except (TypeError, ValueError) as error:
+        raise ResultsError(f"{where} must hold numbers: {error}") from error
+
+
+def _exclusion_reasons(rows: pd.DataFrame) -> pd.Series:
+    """Why each row is neither fitted nor drawn; empty where it is used."""
+    reasons = pd.Series("", index=rows.index)
+    superseded = rows.duplicated(["run_dir", "cell_id", "quantization"], keep="last")
+    reasons[superseded] = "replaced by a later row of the same cell"
+    sizes = rows[["n_people", "exposures", "n_params", "demand_bits", "max_capacity_ratio"]]
+    reasons[~(np.isfinite(sizes) & (sizes > 0)).all(axis=1)] = "a size is missing or not positive"
+    measured = rows[["stored_bits", "capacity_ratio"]]
+    reasons[~np.isfinite(measured).all(axis=1)] = "stored bits are missing or not finite"
+    not_ok = rows["status"] != "ok"
+    detail = rows["reason"].where(rows["reason"] == "", ": " + rows["reason"])
+    return reasons.where(~not_ok, rows["status"] + detail)
+
+
+def load_trials(results: Results) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Tuning trials of all cells, and notes on what could not be read.
+
+    One row per trial: the file's own fields and the cell's `CELL_COLUMNS`; `ratio` is the trial's
+    bits per parameter, NaN where a trial has none.
+    """
+    tables, notes = [], []
+    for cell, path in _cell_files(results, "trials.jsonl"):
+        records, n_broken = _read_json_lines(path)
+        if n_broken:
+            notes.append(f"{cell['cell_id']}: {n_broken} unreadable line(s) in trials.jsonl")
+        if records:
+            table = pd.DataFrame(records).drop(columns=list(CELL_COLUMNS), errors="ignore")
+            table["ratio"] = _trial_ratio(table, float(cell["n_params"]))
+            tables.append(table.assign(**cell))
+    return _concat(tables), tuple(notes)
+
+
+def load_histories(results: Results) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Training curves of all cells, and notes on what could not be read.
+
+    One row per logged step: `step, tokens, exposures_seen, loss, lr, seconds` and the cell's
+    `CELL_COLUMNS` (there `exposures` is the cell's total).
+    """
+    tables, notes = [], []
+    for cell, path in _cell_files(results, "history.parquet"):
+        try:
+            table = _read_parquet(path)
+        except ResultsError as error:
+            notes.append(str(error))
+            continue
+        if not {"exposures", "loss"} <= set(table.columns):
+            notes.append(f"{path} lacks the columns exposures and loss")
+            continue
+        table = table.rename(columns={"exposures": "exposures_seen"})
+        tables.append(table.drop(columns=list(CELL_COLUMNS), errors="ignore").assign(**cell))
+    return _concat(tables), tuple(notes)
+
+
+def _concat(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _cell_files(results: Results, name: str) -> list[tuple[dict[str, object], Path]]:
+    """Fields of each cell that has a file `cells/<cell_id>/<name>`, and that file."""
+    found = []
+    cells = results.rows[results.rows["quantization"] == "none"]
+    for row in cells.drop_duplicates(["run_dir", "cell_id"]).to_dict("records"):
+        path = Path(row["run_dir"]) / "cells" / row["cell_id"] / name
+        if path.is_file():
+            found.append(({column: row[column] for column in CELL_COLUMNS}, path))
+    return found
+
+
+def _read_json_lines(path: Path) -> tuple[list[dict[str, object]], int]:
+    """Objects of a JSON-lines file, and how many lines are none (a killed writer leaves half)."""
+    records, n_broken = [], 0
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            record = None
+        if isinstance(record, dict):
+            records.append(record)
+        else:
+            n_broken += 1
+    return records, n_broken
+
+
+def _trial_ratio(trials: pd.DataFrame, n_params: float) -> pd.Series:
+    """Bits per parameter of each trial, from whichever field says it; NaN if not finished."""
+    finished = trials["status"] == "ok" if "status" in trials else pd.Series(True, trials.index)
+    for column, divisor in (("capacity_ratio", 1.0), ("stored_bits", n_params), ("bits", n_params)):
+        if column in trials:
+            values = pd.to_numeric(trials[column], errors="coerce") / divisor
+            return values.where(finished & np.isfinite(values))
+    return pd.Series(math.nan, index=trials.index)
+
+
+def read_environment(directory: Path) -> dict[str, object]:
+    """DIR/environment.json, or an empty dict where there is none or it is not a JSON object."""
+    try:
+        found = json.loads((directory / "environment.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def read_sweep_text(directory: Path) -> str:
+    """DIR/sweep.yaml as text, or an empty string where there is none."""
+    path = directory / "sweep.yaml"
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

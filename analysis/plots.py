@@ -1,0 +1,134 @@
+"""The figures by name, and how they are saved."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from analysis.exposure_fit import ExposureFit, fit_exposures
+from analysis.figures.capacity import draw_capacity
+from analysis.figures.process import draw_training, draw_tuning
+from analysis.figures.ratio import draw_exposures, draw_ratio
+from analysis.figures.style import NothingToDrawError, figure_style
+from analysis.fit import CapacityFit, fit_groups
+from analysis.load import Results, ResultsError, load_histories, load_trials
+
+FORMATS = ("pdf", "svg", "png")
+# Without dates the same results give the same bytes.
+METADATA: dict[str, dict[str, str | None]] = {
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+    "png": {},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a figure may draw."""
+
+    results: Results
+    fits: tuple[CapacityFit, ...]
+    exposure_fits: tuple[ExposureFit, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureKind:
+    """One figure of the report."""
+
+    caption: str
+    draw: Callable[[Inputs], Figure]
+
+
+def _capacity(inputs: Inputs) -> Figure:
+    return draw_capacity(inputs.results.used, inputs.fits, inputs.results.excluded)
+
+
+def _ratio(inputs: Inputs) -> Figure:
+    return draw_ratio(inputs.results.used, inputs.fits, inputs.results.excluded)
+
+
+def _exposures(inputs: Inputs) -> Figure:
+    results = inputs.results
+    return draw_exposures(results.used, inputs.fits, inputs.exposure_fits, results.excluded)
+
+
+def _tuning(inputs: Inputs) -> Figure:
+    return draw_tuning(*load_trials(inputs.results))
+
+
+def _training(inputs: Inputs) -> Figure:
+    return draw_training(*load_histories(inputs.results))
+
+
+FIGURES = {
+    "capacity": FigureKind(
+        caption="Stored bits against parameters; diagonals have constant bits per parameter.",
+        draw=_capacity,
+    ),
+    "ratio": FigureKind(
+        caption="Bits stored per parameter (R) against bits demanded per parameter (R_max).",
+        draw=_ratio,
+    ),
+    "exposures": FigureKind(
+        caption="Largest R over the models of each data set, against exposures.",
+        draw=_exposures,
+    ),
+    "tuning": FigureKind(
+        caption="Bits stored per parameter against learning rate, for every tuning trial.",
+        draw=_tuning,
+    ),
+    "training": FigureKind(caption="Training loss against exposures seen.", draw=_training),
+}
+
+
+def fit_inputs(results: Results) -> Inputs:
+    """Results with every fit that the figures show."""
+    fits = fit_groups(results.used)
+    return Inputs(results=results, fits=tuple(fits), exposure_fits=tuple(fit_exposures(fits)))
+
+
+def check_request(name: str, path: Path) -> None:
+    """Whether there is a figure of this name, and the file's ending is a format we write.
+
+    Raises ResultsError, before any time is spent on fitting.
+    """
+    if name not in FIGURES:
+        raise ResultsError(f"no figure {name!r}; there are: {', '.join(FIGURES)}")
+    if path.suffix.removeprefix(".").lower() not in FORMATS:
+        raise ResultsError(f"{path}: figures must end in .pdf, .svg or .png")
+
+
+def draw(name: str, inputs: Inputs) -> Figure:
+    """The figure of this name; laid out, and ready for `save`.
+
+    Raises NothingToDrawError where the data for it are missing.
+    """
+    with figure_style():
+        figure = FIGURES[name].draw(inputs)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, not again for every format
+        return figure
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write the figure in the format that the file's ending names; makes the folder."""
+    ending = path.suffix.removeprefix(".").lower()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with figure_style():
+        figure.savefig(path, format=ending, metadata=METADATA[ending])
+    return path
+
+
+def write_figures(inputs: Inputs, folder: Path) -> tuple[dict[str, list[Path]], dict[str, str]]:
+    """All figures that the data support, in every format; and why the others are not drawn."""
+    written: dict[str, list[Path]] = {}
+    missing: dict[str, str] = {}
+    for name in FIGURES:
+        try:
+            figure = draw(name, inputs)
+        except NothingToDrawError as error:
+            missing[name] = str(error)
+            continue
+        written[name] = [save(figure, folder / f"{name}.{ending}") for ending in FORMATS]
+    return written, missing
