@@ -61,7 +61,7 @@ def load_name_pools(pools: str) -> NamePools:
     lists = {}
     for part in ("first", "middle", "last"):
         path = _file(pools, f"{part}_names.txt")
-        names = _read_lines(path)
+        names = [_tidy(name) for name in _read_lines(path)]
         spaced = [name for name in names if len(name.split()) > 1]
         if spaced:
             raise UserError(f"{path}: {spaced[0]!r} has a space; write one word per name")
@@ -111,7 +111,7 @@ def _read_lines(path: Path) -> list[str]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             raise UserError(f"{path}, line {number} is blank; delete the line")
-    return [line.strip() for line in lines]
+    return lines
 
 
 def _distinct(path: Path, values: Iterable[str]) -> tuple[str, ...]:
@@ -127,14 +127,19 @@ def _distinct(path: Path, values: Iterable[str]) -> tuple[str, ...]:
 
 def _pool(pools: str, name: str) -> tuple[str, ...]:
     path = _file(pools, name)
-    return _distinct(path, _read_lines(path))
+    return _distinct(path, [_tidy(value) for value in _read_lines(path)])
+
+
+def _tidy(value: str) -> str:
+    """The value with single spaces between its words and none around it."""
+    return " ".join(value.split())
 
 
 def _read_employers(path: Path) -> tuple[tuple[str, ...], list[str]]:
     employers, cities = [], []
     for number, line in enumerate(_read_lines(path), start=1):
         separator = "\t" if "\t" in line else ";"
-        employer, _, city = (part.strip() for part in line.partition(separator))
+        employer, _, city = map(_tidy, line.partition(separator))
         if not employer or not city:
             raise UserError(
                 f"{path}, line {number}: {line!r} names no city; "

@@ -1,7 +1,7 @@
 """GPT-2's byte-pair encoding, built from its merges; nothing is downloaded."""
 
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,15 @@ VOCAB_SIZE = 50_257
 EOS = 50_256
 """Id of `<|endoftext|>`, which ends every biography."""
 _EOS_TEXT = "<|endoftext|>"
-_N_MERGES = 50_000
 
 
 @cache
-def _merges() -> tuple[str, ...]:
-    """The merges, each as two symbols with a space between."""
-    text = (files("kcap_ray.text") / "gpt2" / "merges.bpe").read_text(encoding="utf-8")
-    lines = text.split("\n")[1:]  # the first line is a version
-    return tuple(lines[:_N_MERGES])
+def _merges() -> list[tuple[str, str]]:
+    """The pairs of symbols that are merged, first things first."""
+    path = Path(__file__).parent / "gpt2" / "merges.bpe"
+    _version, _, text = path.read_text(encoding="utf-8").partition("\n")
+    halves = text.split()
+    return list(zip(halves[::2], halves[1::2], strict=True))
 
 
 @cache
@@ -32,16 +32,15 @@ def symbols() -> tuple[str, ...]:
     """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = range(256, 256 + 256 - len(printable))
-    merged = "\n".join(_merges()).replace(" ", "").split("\n")
+    merged = [left + right for left, right in _merges()]
     return (*map(chr, printable), *map(chr, others), *merged, _EOS_TEXT)
 
 
 @cache
 def tokenizer() -> Tokenizer:
     """GPT-2's tokenizer; `tokenizer().encode("Hello world").ids` is [15496, 995]."""
-    pairs = [tuple(line.split(" ")) for line in _merges()]
     ids = dict(zip(symbols(), range(VOCAB_SIZE), strict=True))
-    bpe = Tokenizer(models.BPE(vocab=ids, merges=pairs))  # pyright: ignore[reportArgumentType]
+    bpe = Tokenizer(models.BPE(vocab=ids, merges=_merges()))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
     bpe.decoder = decoders.ByteLevel()  # pyright: ignore
     return bpe

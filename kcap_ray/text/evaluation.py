@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kcap_ray.text.corpus import Corpus
-from kcap_ray.text.render import token_places
 from kcap_ray.text.wording import FIRST_ATTRIBUTE_CODE
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -40,7 +39,7 @@ def evaluation_documents(corpus: Corpus, start: int, stop: int, seed: int) -> Ev
     people_P = np.arange(start, stop)
     key = corpus.wording_key(seed, None)
     chosen = wording.choose(corpus.table_PC[start:stop], people_P, key, employer_first=True)
-    places = token_places(pieces, chosen.piece_PS)
+    places = pieces.token_places(chosen.piece_PS)
     lengths_PS = pieces.lengths[chosen.piece_PS]
     slot = np.repeat(chosen.slot_PS.ravel(), lengths_PS.ravel())
 

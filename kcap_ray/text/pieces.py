@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kcap_ray.text.bpe import bytes_per_token, encode
 
-_NEWLINE = 198  # GPT-2's token for a line break between two pieces
+_NEWLINE = 198  # GPT-2's token for a line break
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def token_places(self, piece_PS: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Places in `tokens` of all tokens of the given pieces, in order [T]."""
+        piece = piece_PS.ravel()
+        return ragged_places(self.starts[piece], self.lengths[piece])
+
     def renumbered(self, new_id: NDArray[np.uint16]) -> "Pieces":
         """The same pieces with token t written as `new_id[t]`."""
         return replace(self, tokens=new_id[self.tokens])
@@ -68,37 +73,66 @@ class Pieces:
 
 
 def tokenize(fragments: Sequence[Fragment]) -> Pieces:
-    """Pieces of the given texts, in GPT-2 ids.
+    """Pieces of the given texts, in GPT-2 ids; no text may end in a space or hold two in a row.
 
-    All texts are encoded in one call, a line each: a line break is always a token of its own here,
-    because no piece holds one, ends in a space, or is encoded when empty.
+    GPT-2 splits before every single space, so the texts are cut into words there and each distinct
+    word is encoded once.
     """
-    texts = [fragment.text.encode() for fragment in fragments]
-    bytes_P = np.array([len(text) for text in texts], dtype=np.int64)
-    filled = np.flatnonzero(bytes_P)
-    ids = np.array(encode("\n".join(f.text for f in fragments if f.text)), dtype=np.int64)
-    breaks = np.flatnonzero(ids == _NEWLINE)
-    assert len(breaks) == max(len(filled) - 1, 0), "a piece holds a line break or ends in a space"
-    lengths = np.zeros(len(texts), np.int64)
-    lengths[filled] = np.diff(np.concatenate(([-1], breaks, [len(ids)]))) - 1
-    tokens = np.delete(ids, breaks)
-
-    # Byte positions of tokens and values in the text of all pieces, without line breaks.
-    token_stop = np.cumsum(bytes_per_token()[tokens])
-    token_start = token_stop - bytes_per_token()[tokens]
-    piece_start = np.cumsum(bytes_P) - bytes_P
-    value_start, value_stop = _value_bytes(fragments) + piece_start
-    is_value = (token_stop > np.repeat(value_start, lengths)) & (
-        token_start < np.repeat(value_stop, lengths)
-    )
+    texts = [fragment.text for fragment in fragments]
+    n_words_P = np.array([text.count(" ") + (text[:1] not in ("", " ")) for text in texts])
+    words = [word for word in "\n".join(texts).replace(" ", "\n ").split("\n") if word]
+    assert len(words) == n_words_P.sum(), "a text holds a line break"
+    number_of_word = {word: i for i, word in enumerate(dict.fromkeys(words))}
+    word_W = np.array([number_of_word[word] for word in words], dtype=np.int64)
+    word_tokens, word_lengths = _encode_words(list(number_of_word))
+    word_starts = np.cumsum(word_lengths) - word_lengths
+    tokens = word_tokens[ragged_places(word_starts[word_W], word_lengths[word_W])]
+    tokens_before_W = np.concatenate(([0], np.cumsum(word_lengths[word_W])))
+    words_before_P = np.concatenate(([0], np.cumsum(n_words_P)))
+    lengths = np.diff(tokens_before_W[words_before_P])
     return Pieces(
         tokens=tokens.astype(np.uint16),
-        is_value=is_value,
+        is_value=_is_value(fragments, tokens, lengths),
         starts=np.cumsum(lengths) - lengths,
         lengths=lengths,
         value_starts=np.array([f.start for f in fragments], np.int32),
         value_stops=np.array([f.stop for f in fragments], np.int32),
     )
+
+
+def _encode_words(words: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tokens of all words in a row, and how many each has.
+
+    They are encoded in one call, a line each; the line breaks come out as tokens of their own.
+    """
+    ids = np.array(encode("\n".join(words)), dtype=np.int64)
+    breaks = np.flatnonzero(ids == _NEWLINE)
+    assert len(breaks) == max(len(words) - 1, 0), "a text ends in a space or holds two in a row"
+    lengths = np.diff(np.concatenate(([-1], breaks, [len(ids)]))) - 1
+    return np.delete(ids, breaks), lengths[: len(words)]
+
+
+def _is_value(
+    fragments: Sequence[Fragment], tokens: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether each token shares a byte with the value of its piece."""
+    token_stop = np.cumsum(bytes_per_token()[tokens])
+    token_start = token_stop - bytes_per_token()[tokens]
+    bytes_P = np.array([len(f.text.encode()) for f in fragments], dtype=np.int64)
+    value_start, value_stop = _value_bytes(fragments) + np.cumsum(bytes_P) - bytes_P
+    starts_before_end = token_start < np.repeat(value_stop, lengths)
+    return starts_before_end & (token_stop > np.repeat(value_start, lengths))
+
+
+def ragged_places(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places of all elements of rows that lie at `starts` with `lengths`, row after row.
+
+    For instance starts [5, 9, 7] and lengths [2, 0, 1] give [5, 6, 7].
+    """
+    stops = np.cumsum(lengths)
+    places = np.repeat(starts - (stops - lengths), lengths)
+    places += np.arange(len(places))
+    return places
 
 
 def pieces_of_tokens(

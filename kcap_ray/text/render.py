@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from kcap_ray.text import bpe
 from kcap_ray.text.corpus import Corpus
-from kcap_ray.text.pieces import Pieces
 from kcap_ray.text.wording import FIRST_ATTRIBUTE_CODE, NAME_CODE, Chosen
 
 # Pieces that are put together at a time: their arrays stay in the cache of a core.
@@ -26,19 +25,6 @@ def blocks_of_people(corpus: Corpus, n_people: int) -> Iterator[slice]:
         yield slice(start, min(start + step, n_people))
 
 
-def token_places(pieces: Pieces, piece_PS: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Places in `pieces.tokens` of the tokens of the pieces, in order.
-
-    For instance pieces of 2, 0 and 1 tokens that start at 5, 9 and 7 give [5, 6, 7].
-    """
-    piece = piece_PS.ravel()
-    lengths = pieces.lengths[piece]
-    stops = np.cumsum(lengths)
-    places = np.repeat(pieces.starts[piece] - (stops - lengths), lengths)
-    places += np.arange(len(places))
-    return places
-
-
 def render_tokens(corpus: Corpus, people_P: NDArray[np.integer], key: int) -> NDArray[np.uint16]:
     """Biographies of people, one after another, each with the end of text behind it [T]."""
     blocks = []
@@ -46,7 +32,7 @@ def render_tokens(corpus: Corpus, people_P: NDArray[np.integer], key: int) -> ND
         people = people_P[block]
         chosen = corpus.wording.choose(corpus.table_PC[people], people, key)
         pieces = corpus.wording.pieces
-        blocks.append(pieces.tokens[token_places(pieces, chosen.piece_PS)])
+        blocks.append(pieces.tokens[pieces.token_places(chosen.piece_PS)])
     return np.concatenate(blocks) if blocks else np.empty(0, np.uint16)
 
 

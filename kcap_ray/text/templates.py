@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 SENTENCES = ("birth_date", "birth_city", "university", "major", "employer", "work_city")
 """Sentences of a biography of bioS, one per attribute, with a template file each."""
@@ -27,7 +27,7 @@ class Template:
 @cache
 def load_templates(sentence: str) -> tuple[Template, ...]:
     """Templates of one kind of sentence."""
-    path = files("kcap_ray.text") / "templates" / f"{sentence}.txt"
+    path = Path(__file__).parent / "templates" / f"{sentence}.txt"
     lines = path.read_text(encoding="utf-8").splitlines()
     return tuple(parse_template(line) for line in lines)
 

@@ -56,8 +56,10 @@ def vocabulary_of(used: ArrayLike, kind: Literal["compact", "full"]) -> CompactV
     """Vocabulary of the ids in use and the end of text; `full` keeps all 50,257 as they are."""
     if kind == "full":
         return CompactVocabulary(gpt2_ids=np.arange(bpe.VOCAB_SIZE, dtype=np.int32))
-    ids = np.append(np.asarray(used).ravel(), bpe.EOS)
-    return CompactVocabulary(gpt2_ids=np.unique(ids).astype(np.int32))
+    is_used = np.zeros(bpe.VOCAB_SIZE, np.bool_)
+    is_used[np.asarray(used)] = True
+    is_used[bpe.EOS] = True
+    return CompactVocabulary(gpt2_ids=np.flatnonzero(is_used).astype(np.int32))
 
 
 @cache
