@@ -1,12 +1,10 @@
 """How long a cell trains: the one formula that planning and training share."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kcap_ray.cell import Cell
-
-if TYPE_CHECKING:
-    from kcap_ray.text.corpus import CorpusFacts
+from kcap_ray.models.spec import ModelSpec, parse_model
+from kcap_ray.text.corpus import CorpusFacts, facts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +17,7 @@ class RunLength:
     """Tokens trained on: steps * batch_windows * window_tokens."""
 
 
-def run_length(cell: Cell, facts: "CorpusFacts") -> RunLength:
+def run_length(cell: Cell, facts: CorpusFacts) -> RunLength:
     """Steps until every person has been seen `exposures` times.
 
     steps = n_people * exposures * tokens_per_biography / (batch_windows * window_tokens), rounded,
@@ -33,3 +31,14 @@ def run_length(cell: Cell, facts: "CorpusFacts") -> RunLength:
     wanted_tokens = cell.data.n_people * cell.train.exposures * facts.tokens_per_biography
     steps = max(1, round(wanted_tokens / tokens_per_step))
     return RunLength(steps=steps, tokens=steps * tokens_per_step)
+
+
+def spec_of(cell: Cell) -> ModelSpec:
+    """The cell's model at the vocabulary of its data."""
+    vocab_size = facts_of(cell.data).vocab_size
+    return parse_model(cell.model.name, head_dim=cell.model.head_dim, vocab_size=vocab_size)
+
+
+def length_of(cell: Cell) -> RunLength:
+    """Steps and tokens of one trial of the cell."""
+    return run_length(cell, facts_of(cell.data))

@@ -72,7 +72,9 @@ class DataConfig:
         else:
             named = ", ".join(f"data.{key}" for key in given)
             _check(not given, f"{named}: only for data.kind: bioD, not {self.kind}")
-            _check(self.style == "sentence", f"data.style: only for data.kind: bioD, not {self.kind}")
+            _check(
+                self.style == "sentence", f"data.style: only for data.kind: bioD, not {self.kind}"
+            )
 
     @property
     def label(self) -> str:

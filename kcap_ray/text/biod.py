@@ -4,7 +4,7 @@ Shape letters: P people, C columns of the table of people, S slots, K attributes
 set, L symbols.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -138,26 +138,12 @@ class BioDWording:
         return 0
 
 
-def biod_wording(data: DataConfig) -> BioDWording:
-    """The wording of `data`, with the strings of its diversity sets."""
-    base = biod_frame(replace(data, n_people=1, seed=0))
-    symbols_KDL = alphabet()[: data.T][draw_diversity_sets(data)]
-    symbols_PL = symbols_KDL.reshape(-1, symbols_KDL.shape[-1])
-    marks = _marks(data)
-    if data.C == 1:
-        marks = marks[-1:]
-    chunks = [_chunk_pieces(symbols_PL, mark) for mark in marks]
-    pieces = base.pieces
-    for more in chunks:
-        pieces = pieces.followed_by(more.renumbered(base.vocab.token_of_gpt2_id))
-    return replace(base, data=data, pieces=pieces)
-
-
 @cache
-def biod_frame(data: DataConfig) -> BioDWording:
-    """The wording of `data` without its diversity sets, which take time to draw.
+def biod_wording(data: DataConfig) -> BioDWording:
+    """The wording of `data`, whose number of people is of no account.
 
-    UserError where the numbers of bioD are out of range.
+    The compact vocabulary holds the symbols that the diversity sets use, which may be fewer than the alphabet's T. UserError where
+    the numbers of bioD are out of range.
     """
     _check_range(data)
     assert data.K and data.C and data.D and data.L and data.T
@@ -169,9 +155,12 @@ def biod_frame(data: DataConfig) -> BioDWording:
     opening_lengths_K2 = pieces.lengths[opening_offset : len(fragments)].reshape(data.K, 2)
     first_excess_K = opening_lengths_K2[:, 0] - opening_lengths_K2[:, 1]
     assert (first_excess_K == first_excess_K[0]).all(), "a number is not one token of its own"
+    symbols_KDL = alphabet()[: data.T][draw_diversity_sets(data)]
+    symbols_PL = symbols_KDL.reshape(-1, symbols_KDL.shape[-1])
     marks = _marks(data)
-    used = np.concatenate((pieces.tokens, alphabet()[: data.T], np.concatenate(marks)))
-    vocab = vocabulary_of(used, data.vocab)
+    for mark in marks[-1:] if data.C == 1 else marks:
+        pieces = pieces.followed_by(_chunk_pieces(symbols_PL, mark))
+    vocab = vocabulary_of(pieces.tokens, data.vocab)
     value_tokens = data.C * data.L + len(marks[0]) * data.C
     return BioDWording(
         data=data,

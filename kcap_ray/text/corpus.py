@@ -12,7 +12,7 @@ from kcap_ray.cell import DataConfig
 from kcap_ray.knowledge.entropy import Entropy, entropy_of
 from kcap_ray.knowledge.people import draw_people
 from kcap_ray.knowledge.randomness import Purpose, stream_key
-from kcap_ray.text.biod import biod_frame, biod_wording
+from kcap_ray.text.biod import biod_wording
 from kcap_ray.text.bios_pieces import bios_wording
 from kcap_ray.text.vocabulary import CompactVocabulary
 from kcap_ray.text.wording import Wording
@@ -86,7 +86,7 @@ def build_corpus(data: DataConfig) -> Corpus:
     The last two data sets are kept in memory.
     """
     entropy = entropy_of(data)
-    wording = biod_wording(data) if data.kind == "bioD" else bios_wording(data.pools, data.vocab)
+    wording = biod_wording(replace(data, n_people=1)) if data.kind == "bioD" else bios_wording(data.pools, data.vocab)
     table_PC = draw_people(data)
     blocks = [table_PC[start : start + _BLOCK] for start in range(0, len(table_PC), _BLOCK)]
     fixed_tokens = [wording.fixed_tokens(block).astype(np.int32) for block in blocks]
@@ -101,7 +101,7 @@ def build_corpus(data: DataConfig) -> Corpus:
 
 def facts_of(data: DataConfig) -> CorpusFacts:
     """Vocabulary, mean length and entropy, without drawing people; UserError as `build_corpus`."""
-    vocab_size, tokens_per_biography = _size_and_length(replace(data, n_people=1, seed=0))
+    vocab_size, tokens_per_biography = _size_and_length(replace(data, n_people=1))
     return CorpusFacts(
         vocab_size=vocab_size,
         tokens_per_biography=tokens_per_biography,
@@ -111,5 +111,5 @@ def facts_of(data: DataConfig) -> CorpusFacts:
 
 @cache
 def _size_and_length(data: DataConfig) -> tuple[int, float]:
-    wording = biod_frame(data) if data.kind == "bioD" else bios_wording(data.pools, data.vocab)
+    wording = biod_wording(data) if data.kind == "bioD" else bios_wording(data.pools, data.vocab)
     return wording.vocab.size, wording.mean_tokens

@@ -1,0 +1,256 @@
+"""The verbs of `kcap`. What is heavy is imported inside the verb that needs it, so that planning starts at once."""
+
+import fnmatch
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from kcap_ray.cell import Cell, UserError
+
+
+class _Group(TyperGroup):
+    """Turns a user's mistake into one or two lines and exit status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            typer.echo(f"kcap: {error}", err=True)
+        except ConnectionError as error:
+            typer.echo(f"kcap: no Ray cluster answers: {error}", err=True)
+        except BrokenPipeError:
+            sys.stderr.close()
+        raise typer.Exit(2)
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Measures how many bits of knowledge a language model stores per parameter.",
+)
+
+SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="Sweep file (YAML).")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Run directory; runs/<name> if not given."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replaces a key of the sweep file."),
+]
+CellGlob = Annotated[
+    str | None, typer.Option("--cell", metavar="ID", help="Only cells whose id matches (globs).")
+]
+PlanDevice = Annotated[
+    str, typer.Option("--device", help="Device that hours are estimated for: a100, h200, cpu.")
+]
+Prices = Annotated[
+    Path | None,
+    typer.Option("--prices", metavar="F", help="YAML file: dollars per hour by device."),
+]
+
+
+def _overrides(settings: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for setting in settings or []:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {setting}: write key=value, for instance data.n_people=1000")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _chosen(cells: list[Cell], pattern: str | None) -> list[Cell]:
+    if pattern is None:
+        return cells
+    chosen = [cell for cell in cells if fnmatch.fnmatchcase(cell.cell_id, pattern)]
+    if not chosen:
+        raise UserError(
+            f"--cell {pattern}: no such cell; the first of {len(cells)} is {cells[0].cell_id}"
+        )
+    return chosen
+
+
+@app.command()
+def plan(
+    sweep_file: SweepFile,
+    settings: Set = None,
+    device: PlanDevice = "a100",
+    prices: Prices = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list of objects.")] = False,
+) -> None:
+    """Show what a sweep would run, and about what it costs."""
+    from kcap_ray.plan import plan_cells, render_plan, rows_as_json
+    from kcap_ray.sweep import load_sweep
+
+    sweep = load_sweep(sweep_file, _overrides(settings))
+    rows = plan_cells(sweep, device=device, prices=prices)
+    if as_json:
+        typer.echo(rows_as_json(rows))
+    else:
+        typer.echo(render_plan(rows, n_left_out=sweep.n_left_out))
+
+
+@app.command()
+def sweep(
+    sweep_file: SweepFile,
+    out: Out = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster (`auto` on its head); a local one if not given.")
+    ] = None,
+    settings: Set = None,
+    device: Annotated[
+        Literal["auto", "cpu", "gpu"], typer.Option(help="What trains a cell.")
+    ] = "auto",
+    retry_failed: Annotated[bool, typer.Option(help="Run cells again that failed before.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only show the plan.")] = False,
+) -> None:
+    """Run a sweep, or what is left of it: tune, train, measure, write the table and the report."""
+    if dry_run:
+        return plan(sweep_file, settings)
+    from kcap_ray.engine.driver import run_sweep
+    from kcap_ray.results import RunDirectory
+    from kcap_ray.sweep import load_sweep
+
+    loaded = load_sweep(sweep_file, _overrides(settings))
+    directory = RunDirectory(out or Path("runs") / loaded.name)
+    run_sweep(loaded, directory, address=address, device=device, retry_failed=retry_failed)
+    return _conclude(loaded.cells, directory)
+
+
+@app.command("run-cell")
+def run_cell_command(
+    sweep_file: SweepFile,
+    cell: CellGlob = None,
+    settings: Set = None,
+    out: Out = None,
+) -> None:
+    """Run cells one after another in this process, without Ray."""
+    import torch
+
+    from kcap_ray.header import only_driver, write_header
+    from kcap_ray.results import RunDirectory
+    from kcap_ray.run_cell import run_cells
+    from kcap_ray.sweep import load_sweep
+
+    loaded = load_sweep(sweep_file, _overrides(settings))
+    cells = _chosen(loaded.cells, cell)
+    directory = RunDirectory(out or Path("runs") / loaded.name)
+    directory.prepare()
+    with only_driver(directory.path):
+        write_header(loaded, directory)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        run_cells(cells, loaded.neighbour, directory, sweep=loaded.name, device=device)
+        directory.collect(loaded.cells)
+    _conclude(cells, directory)
+
+
+def _conclude(cells: list[Cell], directory: Any) -> None:
+    """Print the table, write the report; exit status 1 if a cell has no result."""
+    from rich.console import Console
+
+    from kcap_ray.results_table import results_table
+
+    rows = directory.rows(cells)
+    Console().print(results_table(rows))
+    failed = [row for row in rows if row["status"] != "ok"]
+    if len(failed) < len(rows):
+        typer.echo(f"report: {_write_report(directory.path)}")
+    typer.echo(f"table:  {directory.results_file}")
+    if failed:
+        typer.echo(
+            f"{len(failed)} of {len(rows)} cells have no result; the reasons are in the table above. "
+            "--retry-failed runs them again.",
+            err=True,
+        )
+        raise typer.Exit(1)
+
+
+def _write_report(directory: Path) -> Path:
+    from analysis.load import ResultsError
+    from analysis.report import write_report
+
+    try:
+        return write_report(directory)
+    except ResultsError as error:
+        raise UserError(str(error)) from error
+
+
+@app.command()
+def status(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Run directory.")],
+) -> None:
+    """Show how the cells of a run stand, from its files alone."""
+    from rich.console import Console
+
+    from kcap_ray.engine.watch import cell_states, states_table
+    from kcap_ray.header import read_cells
+    from kcap_ray.results import RunDirectory
+
+    cells = read_cells(directory)
+    Console().print(states_table(cell_states(cells, RunDirectory(directory))))
+
+
+@app.command()
+def data(
+    sweep_file: SweepFile,
+    cell: CellGlob = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="People.")] = 3,
+    exposure: Annotated[int, typer.Option(min=0, help="Exposure whose wording is shown.")] = 0,
+    split: Annotated[
+        Literal["train", "eval"], typer.Option(help="Wording for training or for measurement.")
+    ] = "train",
+    settings: Set = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="F", help="File; standard output if not given.")
+    ] = None,
+) -> None:
+    """Write biographies as JSON lines: text, GPT-2 tokens, and where the values are."""
+    from kcap_ray.sweep import load_sweep
+    from kcap_ray.text.corpus import build_corpus
+    from kcap_ray.text.render import biography_records
+
+    chosen = _chosen(load_sweep(sweep_file, _overrides(settings)).cells, cell)[0]
+    corpus = build_corpus(chosen.data)
+    people = range(min(n, corpus.n_people))
+    records = biography_records(corpus, list(people), exposure, split, seed=chosen.seed)
+    lines = (json.dumps(record) for record in records)
+    if out is None:
+        for line in lines:
+            typer.echo(line)
+        return
+    try:
+        out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot write there ({error.strerror})") from error
+
+
+@app.command()
+def export(
+    cell_directory: Annotated[Path, typer.Argument(metavar="DIR/cells/ID")],
+    out: Annotated[Path, typer.Argument(metavar="OUT")],
+) -> None:
+    """Write a finished cell's model as a Hugging Face directory."""
+    from kcap_ray.export import export_cell
+
+    export_cell(cell_directory, out)
+    typer.echo(f"model: {out}")
+
+
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Run directory.")],
+) -> None:
+    """Write the report of a run: figures, fitted law, verdict on each claim."""
+    typer.echo(f"report: {_write_report(directory)}")
+
+
+if __name__ == "__main__":
+    app()

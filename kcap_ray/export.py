@@ -1,0 +1,48 @@
+"""A finished cell's model, read back and written as a Hugging Face directory."""
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from kcap_ray.budget import spec_of
+from kcap_ray.cell import Cell, UserError
+from kcap_ray.models.convert import to_hugging_face
+from kcap_ray.models.decoder import Decoder
+
+
+def load_cell_model(cell_directory: Path) -> tuple[Decoder, Cell]:
+    """The best trial's model of the cell in `cell_directory`, and the cell.
+
+    Raises `UserError` if no weights were kept there or they cannot be read.
+    """
+    checkpoint = cell_directory / "checkpoint"
+    try:
+        cell = Cell.from_dict(json.loads((checkpoint / "cell.json").read_text(encoding="utf-8")))
+        tensors = load_file(checkpoint / "model.safetensors")
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{cell_directory}: no checkpoint of a finished cell in it; name DIR/cells/<cell_id>"
+        ) from error
+
+    except (json.JSONDecodeError, OSError, SafetensorError) as error:
+        raise UserError(f"{checkpoint} cannot be read ({error}); run the cell again") from error
+    model = Decoder(spec_of(cell), n_tokens=cell.train.window_tokens)
+    model.load_state_dict(tensors)
+    return model, cell
+
+
+def export_cell(cell_directory: Path, out: Path) -> None:
+    """Write the model for `AutoModelForCausalLM.from_pretrained`, with `kcap_vocab.json` beside it.
+
+    Raises `UserError` if there is no model, if no Hugging Face class can hold it, or if `out` cannot be written.
+    """
+    model, _ = load_cell_model(cell_directory)
+    vocab = (cell_directory / "checkpoint" / "kcap_vocab.json").read_text(encoding="utf-8")
+    exported = to_hugging_face(model, eos=json.loads(vocab)["eos"])
+    try:
+        exported.save_pretrained(out)
+        (out / "kcap_vocab.json").write_text(vocab, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{out}: cannot write there ({error.strerror})") from error

@@ -1,0 +1,51 @@
+"""What a run directory says of itself: which sweep it is of, which cells that has, and who is at work in it."""
+
+import fcntl
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from kcap_ray.cell import Cell, UserError
+from kcap_ray.environment import describe
+from kcap_ray.results import RunDirectory, write_atomically
+from kcap_ray.sweep import Sweep
+
+
+def write_header(sweep: Sweep, directory: RunDirectory) -> None:
+    """Write what the run is of: the sweep file as given, its cells, and the environment."""
+    write_atomically(directory.path / "sweep.yaml", sweep.path.read_text(encoding="utf-8"))
+    cells = [cell.to_dict() for cell in sweep.cells]
+    header = {"sweep": sweep.name, "question": sweep.question, "cells": cells}
+    write_atomically(directory.path / "cells.json", json.dumps(header) + "\n")
+    write_atomically(directory.path / "environment.json", json.dumps(describe(), indent=1) + "\n")
+
+
+def forget_failed(cells: Sequence[Cell], directory: RunDirectory) -> None:
+    """Let cells that failed run again."""
+    for cell in cells:
+        cell_directory = directory.cell(cell.cell_id)
+        row = cell_directory.result()
+        if row is not None and row["status"] == "failed":
+            cell_directory.result_file.unlink()
+
+
+@contextmanager
+def only_driver(path: Path) -> Iterator[None]:
+    """Hold the run directory for this process. Raises `UserError` if another kcap is at work in it."""
+    # The kernel drops the lock when its process dies, however it dies.
+    with (path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"--out {path}: another kcap is at work in this directory") from None
+        yield
+
+
+def read_cells(path: Path) -> list[Cell]:
+    """The cells of the run at `path`. Raises `UserError` if there is no run."""
+    try:
+        header = json.loads((path / "cells.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: not a run directory (no readable cells.json in it)") from error
+    return [Cell.from_dict(cell) for cell in header["cells"]]

@@ -1,0 +1,61 @@
+"""From losses to bits: the bit-complexity lower bound of arXiv 2404.05405, Definitions 4.1 and 4.3.
+
+The only place where nats become bits. Nothing is clamped: a model that assigns less than uniform probability to what it was
+taught stores a negative number of bits, and the table says so.
+"""
+
+import math
+from dataclasses import dataclass
+
+from kcap_ray.knowledge.entropy import Entropy
+
+NATS_PER_BIT = math.log(2.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnowledgeLoss:
+    """Losses of one model on one table of people, in nats (arXiv 2404.05405, section 3)."""
+
+    name_nats: float
+    """p1: summed over the tokens of a name, mean over people."""
+    value_nats: float
+    """p2: summed over the tokens of a value; then summed over the attributes of a person (bioS) or averaged over
+    them (bioD); mean over people."""
+    value1_nats: float | None = None
+    """p3, bioD only: summed over the tokens of a value's first chunk, mean over attributes and people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredBits:
+    """Bits that a model stores about a table, by part."""
+
+    name_bits: float
+    """N log2(N0 / e^p1)."""
+    value_bits: float
+    """N log2(S0 / e^p2) (bioS), N K log2(D^C / e^p2) (bioD)."""
+    diversity_bits: float
+    """K D log2(T^L / (D e^p3)) (bioD); 0 for bioS, whose pools count as known."""
+
+    @property
+    def total(self) -> float:
+        """The numerator of the capacity ratio R(F)."""
+        return self.name_bits + self.value_bits + self.diversity_bits
+
+
+def stored_bits(entropy: Entropy, loss: KnowledgeLoss) -> StoredBits:
+    """Bits that a model with these losses stores about knowledge of this entropy.
+
+    A perfect model (p1 = ln N, p2 = p3 = 0) stores `entropy.demand_bits` exactly; one that is uniform over the pools
+    (p2 = ln S0) stores no bits of value. Raises `ValueError` if bioD comes without its first-chunk loss.
+    """
+    name_bits = entropy.n_people * (entropy.log2_name_space - loss.name_nats / NATS_PER_BIT)
+    value_nats_per_person = entropy.n_attributes * loss.value_nats
+    value_bits = entropy.n_people * (entropy.value_bits - value_nats_per_person / NATS_PER_BIT)
+    if entropy.n_diversity and loss.value1_nats is None:
+        raise ValueError("bioD needs the loss on the first chunk of each value")
+    first_chunk_bits = (loss.value1_nats or 0.0) / NATS_PER_BIT
+    return StoredBits(
+        name_bits=name_bits,
+        value_bits=value_bits,
+        diversity_bits=entropy.n_diversity * (entropy.diversity_bits_each - first_chunk_bits),
+    )

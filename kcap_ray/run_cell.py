@@ -1,0 +1,190 @@
+"""A cell from start to finished row, in this process: what `kcap run-cell` does, and what the engine does with Ray around it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kcap_ray.budget import length_of, spec_of
+from kcap_ray.cell import Cell, UserError
+from kcap_ray.results import CellDirectory, ResultRow, RunDirectory, Status
+from kcap_ray.text.corpus import facts_of
+from kcap_ray.tuning import CellStudy, Hint, fused_trials
+from kcap_ray.training.point import Point
+
+if TYPE_CHECKING:
+    import torch
+
+    from kcap_ray.training.loop import Progress
+
+
+class CellProgress:
+    """What is left to do of a cell, after what its ledger already holds.
+
+    Asks for the trials in programs of fixed size; the finished ones are told to the study again, so that a restarted
+    cell asks for the same points.
+    """
+
+    def __init__(self, cell: Cell, directory: CellDirectory, hint: Hint | None) -> None:
+        self.cell, self.directory = cell, directory
+        self._n_fused = fused_trials(cell, spec_of(cell))
+        self._study = CellStudy(cell, n_steps=length_of(cell).steps, hint=hint)
+        recorded = directory.trials()
+        while len(recorded) > self._study.n_asked:
+            first, points = self.next_program()
+            self.tell(first, recorded[first : first + len(points)])
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every trial has been asked for."""
+        return self._study.is_exhausted
+
+    def next_program(self) -> tuple[int, list[Point]]:
+        """Number of the first trial, and the points, of the next program to run."""
+        first = self._study.n_asked
+        return first, self._study.ask(self._n_fused)
+
+    def tell(self, first_trial: int, records: list[dict[str, Any]]) -> None:
+        """Take the results of a program."""
+        self._study.tell(first_trial, [record["capacity_ratio"] for record in records])
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    neighbour: Mapping[str, str | None],
+    run_directory: RunDirectory,
+    *,
+    sweep: str,
+    device: "torch.device",
+) -> None:
+    """Run the cells that are not done, in order; one that fails is a row, and the others go on."""
+    for cell in cells:
+        directory = run_directory.cell(cell.cell_id)
+        if directory.result() is not None:
+            continue
+        before = neighbour.get(cell.cell_id) if cell.tune.warm_start else None
+        hint = hint_of(run_directory.cell(before).result()) if before else None
+        try:
+            run_cell(cell, directory, sweep=sweep, device=device, hint=hint)
+        except UserError as error:
+            fail_cell(cell, directory, sweep=sweep, reason=str(error))
+
+
+def run_cell(
+    cell: Cell,
+    directory: CellDirectory,
+    *,
+    sweep: str,
+    device: "torch.device",
+    hint: Hint | None = None,
+    on_progress: "Callable[[Progress], None] | None" = None,
+) -> ResultRow:
+    """Tune, train and measure one cell, or what is left of it; write its row and return it."""
+    from kcap_ray.trial import run_trials
+
+    progress = CellProgress(cell, directory, hint)
+    while not progress.is_finished:
+        first, points = progress.next_program()
+        records = run_trials(
+            cell,
+            points,
+            first_trial=first,
+            directory=directory,
+            device=device,
+            on_progress=on_progress,
+        )
+        progress.tell(first, records)
+    return finish_cell(cell, directory, sweep=sweep)
+
+
+def finish_cell(cell: Cell, directory: CellDirectory, *, sweep: str) -> ResultRow:
+    """Make the row of a cell whose trials are all in its ledger, and write it."""
+    trials = directory.trials()
+    measured = [trial for trial in trials if trial["status"] == "ok"]
+    if measured:
+        best = max(measured, key=lambda trial: trial["capacity_ratio"])
+        row = _row(cell, sweep, "ok", "", trials, best)
+    else:
+        row = _row(cell, sweep, trials[0]["status"], trials[0]["reason"], trials, trials[0])
+    directory.finish(row)
+    return row
+
+
+def fail_cell(cell: Cell, directory: CellDirectory, *, sweep: str, reason: str) -> ResultRow:
+    """Write the row of a cell that could not be run."""
+    row = _row(cell, sweep, "failed", reason, [], {})
+    directory.finish(row)
+    return row
+
+
+def hint_of(row: dict[str, Any] | None) -> Hint | None:
+    """What a finished neighbour tells a cell; None if it has no result."""
+    if row is None or row["status"] != "ok":
+        return None
+    point = Point(lr=row["lr"], weight_decay=row["weight_decay"])
+    return Hint(point=point, n_steps=row["steps"])
+
+
+def _row(
+    cell: Cell,
+    sweep: str,
+    status: Status,
+    reason: str,
+    trials: list[dict[str, Any]],
+    best: dict[str, Any],
+) -> ResultRow:
+    demand_bits = facts_of(cell.data).entropy.demand_bits
+    spec, length = spec_of(cell), length_of(cell)
+    stored = best.get("bits")
+    copied = (
+        "lr",
+        "weight_decay",
+        "exposures_seen",
+        "loss_name_nats",
+        "loss_value_nats",
+        "loss_value1_nats",
+        "name_bits",
+        "value_bits",
+        "diversity_bits",
+        "capacity_ratio",
+        "train_time_s",
+        "n_trials_fused",
+        "tokens_per_s",
+    )
+    made_by = ("device", "git_commit", "kcap_version", "torch_version")
+    return ResultRow(
+        sweep=sweep,
+        cell_id=cell.cell_id,
+        status=status,
+        reason=reason,
+        dataset=cell.data.label,
+        n_people=cell.data.n_people,
+        exposures=cell.train.exposures,
+        arch=spec.arch,
+        model=cell.model.name,
+        n_layer=spec.n_layer,
+        n_head=spec.n_head,
+        d_model=spec.d_model,
+        vocab=cell.data.vocab,
+        vocab_size=spec.vocab_size,
+        n_params=spec.n_params,
+        n_params_non_embedding=spec.n_params_non_embedding,
+        batch_windows=cell.train.batch_windows,
+        window_tokens=cell.train.window_tokens,
+        precision=cell.train.precision,
+        workers=cell.train.workers,
+        seed=cell.seed,
+        data_seed=cell.data.seed,
+        n_trials=len(trials),
+        n_trials_ok=sum(trial["status"] == "ok" for trial in trials),
+        steps=length.steps,
+        tokens=length.tokens,
+        demand_bits=demand_bits,
+        stored_bits=stored,
+        capacity_ratio_non_embedding=(
+            None if stored is None else stored / spec.n_params_non_embedding
+        ),
+        max_capacity_ratio=demand_bits / spec.n_params,
+        quantization="none",
+        bits_per_weight=32.0,
+        **{name: best.get(name) for name in copied},
+        **{name: best.get(name, "") for name in made_by},
+    )

@@ -1,0 +1,46 @@
+"""Which windows of the stream make up which batch, for one worker or many.
+
+Step s trains on windows s*B .. (s+1)*B of the stream; of these, worker r of W gets the r-th W-th. So the global batch of a step
+does not depend on the number of workers.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from kcap_ray.cell import TrainConfig
+from kcap_ray.text.stream import BiographyStream
+
+MIN_CHUNK_WINDOWS = 1_024
+"""Windows made at a time: enough that the fixed cost of making some is lost among them."""
+
+
+def chunk_steps(train: TrainConfig) -> int:
+    """Steps whose windows are made together."""
+    return max(1, MIN_CHUNK_WINDOWS // train.batch_windows)
+
+
+def worker_windows(
+    stream: BiographyStream, train: TrainConfig, *, rank: int, first_step: int, last_step: int
+) -> np.ndarray:
+    """This worker's windows of steps `first_step` to before `last_step`: uint16 [steps * B/W, window_tokens + 1]."""
+    n_all, n_own = train.batch_windows, train.batch_windows // train.workers
+    windows = stream.windows(first_step * n_all, last_step * n_all)
+    by_step = windows.reshape(last_step - first_step, train.workers, n_own, windows.shape[1])
+    return by_step[:, rank].reshape(-1, windows.shape[1])
+
+
+def in_process_batches(
+    stream: BiographyStream, train: TrainConfig, *, rank: int, n_steps: int
+) -> Callable[[int], Iterator[np.ndarray]]:
+    """From a step to its batches and all later ones up to `n_steps`, made in this process."""
+
+    def batches_from(step: int) -> Iterator[np.ndarray]:
+        n_own = train.batch_windows // train.workers
+        while step < n_steps:
+            stop = min(step + chunk_steps(train), n_steps)
+            windows = worker_windows(stream, train, rank=rank, first_step=step, last_step=stop)
+            yield from windows.reshape(stop - step, n_own, -1)
+            step = stop
+
+    return batches_from

@@ -1,0 +1,42 @@
+"""A training run on disk, so that a killed one goes on where it was."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kcap_ray.cell import UserError
+
+
+class CorruptCheckpointError(UserError):
+    """A checkpoint exists but cannot be read, or belongs to another run."""
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` whole or not at all: a temporary file, then a rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def load_checkpoint(path: Path, *, run_key: str) -> dict[str, Any] | None:
+    """The state saved at `path`, or None if there is none.
+
+    Raises `CorruptCheckpointError` if the file cannot be read or was made by a run with another key.
+    """
+    if not path.exists():
+        return None
+    remedy = f"delete {path} to train from the start"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+        cause = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise CorruptCheckpointError(
+            f"checkpoint {path} cannot be read ({cause}); {remedy}"
+        ) from error
+    if not isinstance(state, dict) or state.get("run_key") != run_key:
+        raise CorruptCheckpointError(f"checkpoint {path} is not of this run; {remedy}")
+    return state

@@ -1,0 +1,223 @@
+"""One fused program of a cell's trials: train, measure, keep the best, write it down. No Ray here."""
+
+import importlib.metadata
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from kcap_ray.budget import length_of, spec_of
+from kcap_ray.cell import Cell
+from kcap_ray.environment import git_commit
+from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
+from kcap_ray.measure.nats import measure
+from kcap_ray.models.decoder import Decoder
+from kcap_ray.results import CellDirectory, write_atomically
+from kcap_ray.text.batches import in_process_batches
+from kcap_ray.text.corpus import Corpus, build_corpus
+from kcap_ray.text.stream import BiographyStream
+from kcap_ray.training.loop import (
+    OpenBatches,
+    Progress,
+    Saving,
+    TrainingDiverged,
+    TrainResult,
+    train,
+)
+from kcap_ray.training.point import Point
+
+
+def run_trials(
+    cell: Cell,
+    points: Sequence[Point],
+    *,
+    first_trial: int,
+    directory: CellDirectory,
+    device: torch.device,
+    open_batches: OpenBatches | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    save_every_s: float = 300.0,
+) -> list[dict[str, Any]]:
+    """Train the trials `first_trial`... of the cell at `points`, measure them, and add them to its ledger.
+
+    Returns one record per trial, as in trials.jsonl. Of these and earlier trials the best one's weights and loss curve stay in
+    the directory. Inside a process group every worker calls this; only the first one measures and writes, the others return no
+    records. `open_batches` replaces the generation of the data in this process.
+    """
+    recorded = directory.trials()[first_trial : first_trial + len(points)]
+    if recorded:
+        # A machine was lost after it had written these down, and before it could say so.
+        return recorded
+    if device.type == "cpu":
+        # Small matrices run fastest on one thread, and results do not depend on the number of cores.
+        torch.set_num_threads(1)
+    corpus = build_corpus(cell.data)
+    n_steps = length_of(cell).steps
+    stream = BiographyStream(corpus, seed=cell.seed, window_tokens=cell.train.window_tokens)
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    resume_file = directory.resume_file(first_trial)
+    try:
+        result = train(
+            cell,
+            spec_of(cell),
+            points,
+            open_batches or in_process_batches(stream, cell.train, rank=rank, n_steps=n_steps),
+            n_steps=n_steps,
+            device=device,
+            saving=Saving(path=resume_file, every_s=save_every_s),
+            on_progress=on_progress,
+        )
+    except TrainingDiverged as diverged:
+        result = diverged
+    if rank != 0:
+        return []
+    records = _records(cell, points, first_trial, result, corpus, device)
+    exposures = stream.exposures_until(n_steps * cell.train.batch_windows)
+    for record in records:
+        record["exposures_seen"] = exposures
+    if isinstance(result, TrainResult):
+        _keep_best(cell, directory, records, result, corpus, exposures)
+    directory.add_trials(records)
+    resume_file.unlink(missing_ok=True)
+    return records
+
+
+def _records(
+    cell: Cell,
+    points: Sequence[Point],
+    first_trial: int,
+    result: TrainResult | TrainingDiverged,
+    corpus: Corpus,
+    device: torch.device,
+) -> list[dict[str, Any]]:
+    length = length_of(cell)
+    losses: list[KnowledgeLoss] | None = None
+    if isinstance(result, TrainResult):
+        losses = measure(result.model, corpus, seed=cell.seed)
+    records = []
+    for index, point in enumerate(points):
+        record: dict[str, Any] = {
+            "trial": first_trial + index,
+            "lr": point.lr,
+            "weight_decay": point.weight_decay,
+            "status": "ok",
+            "reason": "",
+            "bits": None,
+            "capacity_ratio": None,
+            "steps": length.steps,
+            "tokens": length.tokens,
+            "n_trials_fused": len(points),
+            **made_by(device),
+        }
+        if isinstance(result, TrainingDiverged):
+            record |= {"status": "diverged", "reason": str(result)}
+        elif result.diverged_at[index] is not None:
+            record |= {
+                "status": "diverged",
+                "reason": f"training diverged at step {result.diverged_at[index]}",
+            }
+        elif losses is not None:
+            record |= _measured(losses[index], corpus, result)
+        records.append(record)
+    return records
+
+
+def _measured(loss: KnowledgeLoss, corpus: Corpus, result: TrainResult) -> dict[str, Any]:
+    stored = stored_bits(corpus.entropy, loss)
+    tokens = result.history[-1].tokens * (result.model.n_trials or 1)
+    return {
+        "bits": stored.total,
+        "name_bits": stored.name_bits,
+        "value_bits": stored.value_bits,
+        "diversity_bits": stored.diversity_bits,
+        "capacity_ratio": stored.total / result.model.spec.n_params,
+        "loss_name_nats": loss.name_nats,
+        "loss_value_nats": loss.value_nats,
+        "loss_value1_nats": loss.value1_nats,
+        "train_time_s": result.train_time_s,
+        "tokens_per_s": tokens / result.train_time_s,
+    }
+
+
+def best_trial(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The finished trial that stores most; the earlier one of equals; None if none is ok."""
+    measured = [record for record in records if record["status"] == "ok"]
+    return max(measured, key=lambda record: record["capacity_ratio"], default=None)
+
+
+def _keep_best(
+    cell: Cell,
+    directory: CellDirectory,
+    records: list[dict[str, Any]],
+    result: TrainResult,
+    corpus: Corpus,
+    exposures: float,
+) -> None:
+    best = best_trial([*directory.trials(), *records])
+    if best is None or best not in records:
+        return
+    index = records.index(best)
+    _write_history(directory.history_file, result, index, best["lr"], exposures)
+    if cell.keep_checkpoint:
+        vocab = {
+            "gpt2_ids": [int(token) for token in corpus.vocab.gpt2_ids],
+            "eos": corpus.vocab.eos,
+        }
+        save_weights(directory.checkpoint, result.model.trial(index), cell, vocab)
+
+
+def save_weights(path: Path, model: Decoder, cell: Cell, vocab: dict[str, Any]) -> None:
+    """Write weights, cell and vocabulary as a directory that appears whole or not at all."""
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, temporary / "model.safetensors")
+    write_atomically(temporary / "cell.json", json.dumps(cell.to_dict(), indent=1) + "\n")
+    write_atomically(temporary / "kcap_vocab.json", json.dumps(vocab) + "\n")
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
+
+
+def _write_history(
+    path: Path, result: TrainResult, trial: int, lr: float, exposures: float
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    last = result.history[-1].step
+    rows = [
+        {
+            "step": point.step,
+            "tokens": point.tokens,
+            "exposures": exposures * point.step / last,
+            "loss": point.losses[trial],
+            "lr": lr * point.lr_ratio,
+            "seconds": point.seconds,
+        }
+        for point in result.history
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    pq.write_table(pa.Table.from_pylist(rows), temporary)
+    os.replace(temporary, path)
+
+
+@cache
+def made_by(device: torch.device) -> dict[str, str]:
+    """Device and versions, for every record: a row says what made it."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "device": name,
+        "git_commit": git_commit(),
+        "kcap_version": importlib.metadata.version("kcap"),
+        "torch_version": torch.__version__,
+    }

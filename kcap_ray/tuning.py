@@ -1,0 +1,119 @@
+"""Which points of learning rate and weight decay a cell tries: one Optuna study per cell, asked for several at once.
+
+The only file that imports optuna. A study is a pure function of the cell, of the neighbour's best point and of the results told so
+far: after a restart the finished trials are told again, and the same points follow.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kcap_ray.cell import Cell
+from kcap_ray.models.spec import ModelSpec
+from kcap_ray.training.point import Point
+
+FUSE_BELOW_FLOPS = 2e11
+"""Work of a step, over all fused trials, up to which fusing pays: below it a GPU waits for kernel launches, not for arithmetic."""
+
+MAX_FUSED = 8
+"""Most trials in one program; more gain little and learn nothing from each other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hint:
+    """The best point of a neighbouring cell."""
+
+    point: Point
+    n_steps: int
+    """Steps of the run in which it was best."""
+
+
+def fused_trials(cell: Cell, spec: ModelSpec) -> int:
+    """Trials of the cell that train as one program: `tune.fused`, or by the size of a step."""
+    if cell.tune.fused is not None:
+        return min(cell.tune.fused, cell.tune.trials)
+    tokens = cell.train.batch_windows * cell.train.window_tokens
+    # 6 FLOPs per weight and token, forward and backward; the embedding's rows count through the head.
+    flops = 6 * tokens * spec.n_params
+    return max(1, min(cell.tune.trials, MAX_FUSED, int(FUSE_BELOW_FLOPS / flops)))
+
+
+class CellStudy:
+    """The search over one cell's learning rate and weight decay; larger `capacity_ratio` is better.
+
+    First the cell's own point (the paper's values), then the neighbour's best, then what Optuna's TPE proposes.
+    """
+
+    def __init__(self, cell: Cell, *, n_steps: int, hint: Hint | None) -> None:
+        self.cell, self.n_steps, self.hint = cell, n_steps, hint
+        self.n_asked = 0
+        self._trials: list[Any] = []
+        # A single trial needs no search, and so no Optuna.
+        self._study = _new_study(self._first_points(), cell.seed) if cell.tune.trials > 1 else None
+
+    def _first_points(self) -> list[dict[str, float]]:
+        points = [{"lr": self.cell.train.lr, "weight_decay": self.cell.train.weight_decay}]
+        if self.hint is not None:
+            # The optimum follows 1 / (lr * weight_decay * steps): the neighbour's, carried over to this length.
+            decay = self.hint.point.weight_decay * self.hint.n_steps / self.n_steps
+            points.append({"lr": self.hint.point.lr, "weight_decay": decay})
+        ranges = {"lr": self.cell.tune.lr, "weight_decay": self.cell.tune.weight_decay}
+        searched = {name: found for name, found in ranges.items() if found is not None}
+        return [
+            {name: found.clip(point[name]) for name, found in searched.items()} for point in points
+        ]
+
+    def ask(self, n_points: int) -> list[Point]:
+        """The next points, at most as many as the cell still has trials."""
+        own = Point(lr=self.cell.train.lr, weight_decay=self.cell.train.weight_decay)
+        n_points = min(n_points, self.cell.tune.trials - self.n_asked)
+        self.n_asked += n_points
+        if self._study is None:
+            return [own] * n_points
+        points = []
+        for _ in range(n_points):
+            trial = self._study.ask(_distributions(self.cell))
+            self._trials.append(trial)
+            lr = trial.params.get("lr", own.lr)
+            points.append(
+                Point(lr=lr, weight_decay=trial.params.get("weight_decay", own.weight_decay))
+            )
+        return points
+
+    def tell(self, first_trial: int, capacity_ratios: Sequence[float | None]) -> None:
+        """Results of the trials from `first_trial` on, in order; None for one that gave no number."""
+        if self._study is None:
+            return
+        from optuna.trial import TrialState
+
+        for index, ratio in enumerate(capacity_ratios, start=first_trial):
+            state = TrialState.FAIL if ratio is None else TrialState.COMPLETE
+            self._study.tell(self._trials[index], ratio, state=state)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether all trials of the cell have been asked for."""
+        return self.n_asked >= self.cell.tune.trials
+
+
+def _distributions(cell: Cell) -> dict[str, Any]:
+    from optuna.distributions import FloatDistribution
+
+    ranges = {"lr": cell.tune.lr, "weight_decay": cell.tune.weight_decay}
+    return {
+        name: FloatDistribution(found.low, found.high, log=found.log)
+        for name, found in ranges.items()
+        if found is not None
+    }
+
+
+def _new_study(first_points: list[dict[str, float]], seed: int) -> Any:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # TPE's default of ten random points first would make a cell's few trials all random.
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=4)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for point in first_points:
+        study.enqueue_trial(point)
+    return study
