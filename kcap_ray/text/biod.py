@@ -5,7 +5,7 @@ set, L symbols.
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from kcap_ray.text.wording import (
     N_NAME_SLOTS,
     NAME_CODE,
     Chosen,
+    check_last_names,
     name_fragments,
     name_offsets,
 )
@@ -138,19 +139,21 @@ class BioDWording:
         return 0
 
 
-@cache
+@lru_cache(maxsize=2)
 def biod_wording(data: DataConfig) -> BioDWording:
-    """The wording of `data`, whose number of people is of no account.
+    """The wording of `data`, whose number of people is of no account; the last two are kept.
 
-    The compact vocabulary holds the symbols that the diversity sets use, which may be fewer than the alphabet's T. UserError where
-    the numbers of bioD are out of range.
+    The compact vocabulary holds the symbols that the diversity sets use, which may be fewer than
+    the T of the alphabet. UserError where the numbers of bioD are out of range.
     """
     _check_range(data)
     assert data.K and data.C and data.D and data.L and data.T
     names = load_name_pools(data.pools)
     fragments = name_fragments(names)
     opening_offset = len(fragments)
-    fragments += _openings(data)
+    openings = _openings(data)
+    check_last_names(data.pools, names, (opening.text for opening in openings))
+    fragments += openings
     pieces = tokenize(fragments).followed_by(pieces_of_tokens(np.array([[EOS]])))
     opening_lengths_K2 = pieces.lengths[opening_offset : len(fragments)].reshape(data.K, 2)
     first_excess_K = opening_lengths_K2[:, 0] - opening_lengths_K2[:, 1]

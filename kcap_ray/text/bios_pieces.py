@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.cell import UserError, Vocab
+from kcap_ray.cell import Vocab
 from kcap_ray.knowledge.people import BIOS_COLUMNS
 from kcap_ray.knowledge.pools import NamePools, ValuePools, load_name_pools, load_value_pools
 from kcap_ray.text.bios import (
@@ -23,13 +23,14 @@ from kcap_ray.text.bios import (
     ValueSlot,
 )
 from kcap_ray.text.bpe import EOS
-from kcap_ray.text.pieces import Fragment, Pieces, pieces_of_tokens, splits_between, tokenize
+from kcap_ray.text.pieces import Fragment, Pieces, pieces_of_tokens, tokenize
 from kcap_ray.text.templates import SENTENCES, Template, load_templates
 from kcap_ray.text.vocabulary import vocabulary_of
 from kcap_ray.text.wording import (
     FIRST_ATTRIBUTE_CODE,
     N_NAME_SLOTS,
     NAME_CODE,
+    check_last_names,
     name_fragments,
     name_offsets,
 )
@@ -67,7 +68,8 @@ def bios_wording(pools: str, vocab: Vocab) -> BioSWording:
         _draft(fragments, load_templates(sentence), _value_parts(sentence, values))
         for sentence in SENTENCES
     ]
-    _check_names(pools, names, drafts)
+    templates = [template for draft in drafts for template in draft.templates]
+    check_last_names(pools, names, [template.opening or template.left for template in templates])
     pieces = tokenize(fragments).followed_by(pieces_of_tokens(np.array([[EOS]])))
     vocabulary = vocabulary_of(pieces.tokens, vocab)
     sentences, slot = [], N_NAME_SLOTS
@@ -135,19 +137,6 @@ def _append_values(
 
 def _value_fragment(left: str, value: str, right: str) -> Fragment:
     return Fragment(left + value + right, len(left), len(left) + len(value))
-
-
-def _check_names(pools: str, names: NamePools, drafts: list[_Draft]) -> None:
-    """UserError if a last name would merge with the words after it."""
-    templates = [template for draft in drafts for template in draft.templates]
-    starts = {(template.opening or template.left)[0] for template in templates}
-    for name in names.last:
-        for start in starts:
-            if not splits_between(name, start):
-                raise UserError(
-                    f"data.pools: {pools}: last name {name!r} runs into {start!r} of a template; "
-                    "write last names that end in a letter"
-                )
 
 
 def _sentence(draft: _Draft, pieces: Pieces, first_slot: int) -> Sentence:

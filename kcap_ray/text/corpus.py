@@ -86,7 +86,7 @@ def build_corpus(data: DataConfig) -> Corpus:
     The last two data sets are kept in memory.
     """
     entropy = entropy_of(data)
-    wording = biod_wording(replace(data, n_people=1)) if data.kind == "bioD" else bios_wording(data.pools, data.vocab)
+    wording = _wording(replace(data, n_people=1))
     table_PC = draw_people(data)
     blocks = [table_PC[start : start + _BLOCK] for start in range(0, len(table_PC), _BLOCK)]
     fixed_tokens = [wording.fixed_tokens(block).astype(np.int32) for block in blocks]
@@ -109,7 +109,11 @@ def facts_of(data: DataConfig) -> CorpusFacts:
     )
 
 
+def _wording(data: DataConfig) -> Wording:
+    return biod_wording(data) if data.kind == "bioD" else bios_wording(data.pools, data.vocab)
+
+
 @cache
 def _size_and_length(data: DataConfig) -> tuple[int, float]:
-    wording = biod_wording(data) if data.kind == "bioD" else bios_wording(data.pools, data.vocab)
+    wording = _wording(data)
     return wording.vocab.size, wording.mean_tokens

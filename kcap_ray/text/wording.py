@@ -4,13 +4,15 @@ A biography is a row of slots (first name, opening words of a sentence, its valu
 slot is filled with one piece. Shape letters: P people, C columns of the table of people, S slots.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kcap_ray.cell import UserError
 from kcap_ray.knowledge.pools import NamePools
-from kcap_ray.text.pieces import Fragment, Pieces
+from kcap_ray.text.pieces import Fragment, Pieces, splits_between
 from kcap_ray.text.vocabulary import CompactVocabulary
 
 N_NAME_SLOTS = 3
@@ -53,6 +55,11 @@ class Wording(Protocol):
         ...
 
     @property
+    def mean_tokens(self) -> float:
+        """Expected tokens of a biography over pools and templates, with the end of text."""
+        ...
+
+    @property
     def slot_code_S(self) -> NDArray[np.int8]:
         """What each slot holds: nothing, the name, or an attribute."""
         ...
@@ -92,6 +99,18 @@ def name_fragments(names: NamePools) -> list[Fragment]:
     """First, middle and last names, each with a space in front, in this order."""
     parts = (*names.first, *names.middle, *names.last)
     return [Fragment(f" {name}", 1, 1 + len(name)) for name in parts]
+
+
+def check_last_names(pools: str, names: NamePools, followers: Iterable[str]) -> None:
+    """UserError if a last name would merge with one of the texts that may follow it."""
+    starts = {text[0] for text in followers}
+    for name in names.last:
+        for start in starts:
+            if not splits_between(name, start):
+                raise UserError(
+                    f"data.pools: {pools}: last name {name!r} runs into {start!r}, which follows; "
+                    "write last names that end in a letter"
+                )
 
 
 def name_offsets(names: NamePools) -> tuple[int, int, int]:
