@@ -1,0 +1,128 @@
+import re
+
+import numpy as np
+
+from kcap_ray.cell import DataConfig
+from kcap_ray.text.bios import ATTRIBUTES
+from kcap_ray.text.corpus import build_corpus
+from kcap_ray.text.evaluation import evaluation_documents
+from kcap_ray.text.render import biography_records
+
+
+def test_targets_are_the_tokens_of_name_and_counted_values(data):
+    """Tokens with code 1 decode to the name, those with 2 + i to attribute i."""
+    corpus = build_corpus(data)
+    documents = evaluation_documents(corpus, 0, corpus.n_people, 3)
+    labels = ("name", *corpus.attributes)
+    records = biography_records(corpus, range(corpus.n_people), 0, "eval", seed=3)
+    untidy = "pools0" in data.pools
+    for record, tokens_T, target_T in zip(
+        records, documents.tokens_PT, documents.target_PT, strict=True
+    ):
+        values = {
+            span["attribute"]: record["text"][span["start"] : span["end"]]
+            for span in record["spans"]
+        }
+        assert set(target_T.tolist()) == set(range(len(labels) + 1))
+        for code, label in enumerate(labels, start=1):
+            said = corpus.vocab.decode(tokens_T[target_T == code]).strip()
+            if untidy:  # a merge may take in the signs around a value
+                assert re.sub(r"\W", "", values[label]) in re.sub(r"\W", "", said)
+            else:
+                assert said.replace(",", "") == values[label].replace(",", "")
+
+
+def test_documents_are_the_records_between_ends_of_text(data):
+    """Each row is the end of text, the biography, and ends of text up to the longest row."""
+    corpus = build_corpus(data)
+    documents = evaluation_documents(corpus, 10, 30, 3)
+    assert documents.tokens_PT.dtype == np.uint16
+    assert documents.target_PT.dtype == np.int8
+    records = biography_records(corpus, range(10, 30), 0, "eval", seed=3)
+    lengths = []
+    for record, tokens_T in zip(records, documents.tokens_PT, strict=True):
+        body = corpus.vocab.encode(record["token_ids"])
+        lengths.append(len(body) + 2)
+        assert (tokens_T[1 : len(body) + 1] == body).all()
+        assert (tokens_T[len(body) + 1 :] == corpus.vocab.eos).all()
+        assert tokens_T[0] == corpus.vocab.eos
+    assert documents.tokens_PT.shape == (20, max(lengths))
+
+
+def test_the_employer_comes_before_the_work_city(data):
+    """In measurement a value is never predicted from what gives it away."""
+    if data.kind == "bioD":
+        return
+    for record in biography_records(build_corpus(data), range(60), 0, "eval"):
+        start = {span["attribute"]: span["start"] for span in record["spans"]}
+        assert start["employer"] < start["work_city"]
+
+
+def test_in_training_the_work_city_comes_first_half_of_the_time():
+    """The swap is for measurement only."""
+    corpus = build_corpus(DataConfig(n_people=400, pools="mini"))
+    n_first = 0
+    for record in biography_records(corpus, range(400), 0):
+        start = {span["attribute"]: span["start"] for span in record["spans"]}
+        n_first += start["work_city"] < start["employer"]
+    assert 150 < n_first < 250
+
+
+def test_documents_do_not_depend_on_the_block_they_are_made_in(data):
+    """A person's document is the same in any block, up to padding."""
+    corpus = build_corpus(data)
+    whole = evaluation_documents(corpus, 0, 40, 1)
+    part = evaluation_documents(corpus, 17, 23, 1)
+    n_tokens = part.tokens_PT.shape[1]
+    assert (whole.tokens_PT[17:23, :n_tokens] == part.tokens_PT).all()
+    assert (whole.target_PT[17:23, :n_tokens] == part.target_PT).all()
+    assert (whole.first_chunk_PT[17:23, :n_tokens] == part.first_chunk_PT).all()
+
+
+def test_evaluation_uses_no_wording_of_training():
+    """No document is a biography of the first exposures."""
+    corpus = build_corpus(DataConfig(n_people=40, pools="mini"))
+    said = {r["text"] for e in range(5) for r in biography_records(corpus, range(40), e)}
+    assert not said & {r["text"] for r in biography_records(corpus, range(40), 0, "eval")}
+
+
+def test_bios_simple_is_measured_on_the_one_way_it_says_things():
+    """Its documents are its training biographies, but for two sentences that may change places."""
+    corpus = build_corpus(DataConfig(n_people=40, kind="bioS_simple", pools="mini"))
+    trained = biography_records(corpus, range(40), 7, seed=1)
+    measured = biography_records(corpus, range(40), 0, "eval", seed=2)
+    equal = 0
+    for one, other in zip(trained, measured, strict=True):
+        assert sorted(one["token_ids"][-1:]) == sorted(other["token_ids"][-1:])
+        equal += one["text"] == other["text"]
+        lengths = {s["attribute"]: s["end"] - s["start"] for s in one["spans"]}
+        assert lengths == {s["attribute"]: s["end"] - s["start"] for s in other["spans"]}
+    assert 10 < equal < 30
+
+
+def test_one_pronoun_counts_in_each_document():
+    """The pronoun is one bit, at the start of the second sentence."""
+    corpus = build_corpus(DataConfig(n_people=100, pools="mini"))
+    documents = evaluation_documents(corpus, 0, 100, 0)
+    code = 2 + ATTRIBUTES.index("pronoun")
+    is_pronoun_PT = documents.target_PT == code
+    assert (is_pronoun_PT.sum(axis=1) == 1).all()
+    for tokens_T, is_pronoun_T in zip(documents.tokens_PT, is_pronoun_PT, strict=True):
+        before = corpus.vocab.decode(tokens_T[1 : int(is_pronoun_T.argmax())])
+        assert before.endswith(".")
+        assert " He " not in before
+        assert " She " not in before
+
+
+def test_first_chunks_are_the_first_symbols_of_each_value():
+    """Of C chunks with L tokens each, the first L tokens of a value are marked; of bioS, none."""
+    data = DataConfig(kind="bioD", n_people=50, K=3, C=4, D=9, L=2, T=50, pools="mini")
+    documents = evaluation_documents(build_corpus(data), 0, 50, 0)
+    for target_T, first_T in zip(documents.target_PT, documents.first_chunk_PT, strict=True):
+        for code in (2, 3, 4):
+            places = np.flatnonzero(target_T == code)
+            assert len(places) == 4 * 2
+            assert np.flatnonzero(first_T & (target_T == code)).tolist() == places[:2].tolist()
+        assert not first_T[target_T < 2].any()
+    bios = evaluation_documents(build_corpus(DataConfig(n_people=9, pools="mini")), 0, 9, 0)
+    assert not bios.first_chunk_PT.any()
