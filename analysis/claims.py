@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import pandas as pd
 
-from analysis.groups import Peak, family_of, find_peaks, has_full_pools
+from analysis.groups import Peak, family_of, find_peaks, has_full_pools, row_of_largest
 
 # Demanded bits per parameter up to which Result 1(b) says that a model stores nearly everything.
 SATURATED_MAX_RATIO = 1.8
@@ -96,15 +96,14 @@ class Scope:
         wanted = " or ".join(name.removesuffix("*") for name in self.datasets)
         kin = sorted({d for d in rows["dataset"] if d.split("-")[0] in self.datasets})
         if kin:
-            return (
-                f"only other pools than the paper's here ({', '.join(kin)}); this is about {wanted}"
-            )
+            found = ", ".join(kin)
+            return f"{found}: pools other than the paper's, and the claim is about full {wanted}"
         return f"no finished rows of {wanted}"
 
     def _in_datasets(self, rows: pd.DataFrame) -> pd.Series:
         prefixes = tuple(name[:-1] for name in self.datasets if name.endswith("*"))
-        starts = rows["dataset"].map(lambda name: bool(prefixes) and name.startswith(prefixes))
-        return rows["dataset"].isin(self.datasets) | starts.astype(bool)
+        wanted = [name in self.datasets or name.startswith(prefixes) for name in rows["dataset"]]
+        return pd.Series(wanted, index=rows.index, dtype=bool)
 
 
 def _exposures_of(rows: pd.DataFrame) -> str:
@@ -183,7 +182,7 @@ def check_saturation(rows: pd.DataFrame) -> Outcome:
         return Verdict.NOT_TESTED, reason, {}
     shares = small["capacity_ratio"] / small["max_capacity_ratio"]
     n_below = int((shares < SATURATED_RATIO_BAND).sum())
-    worst = small.loc[shares.idxmin()]
+    worst = row_of_largest(small.assign(missing=1 - shares), "missing")
     numbers = {"n_models": float(len(small)), "smallest_share": round(float(shares.min()), 4)}
     reason = (
         f"{len(small) - n_below} of {len(small)} models reach {SATURATED_RATIO_BAND:.0%} of R_max; "
@@ -197,7 +196,7 @@ def check_ceiling(ceiling: float, remark: str) -> Check:
     """No model stores more than `ceiling` bits per parameter."""
 
     def check(rows: pd.DataFrame) -> Outcome:
-        top = rows.loc[rows["capacity_ratio"].idxmax()]
+        top = row_of_largest(rows, "capacity_ratio")
         ratio = float(top["capacity_ratio"])
         who = f"{top['model']}, N={top['n_people']:,.0f}"
         if rows["max_capacity_ratio"].max() <= ceiling:

@@ -202,13 +202,14 @@ def _fit_point(x_N: Floats, y_N: Floats) -> tuple[float, float, bool] | None:
     found = solve(**points, start=start)
     log_capacity, log_sharpness = float(found.log_capacity_B[0]), float(found.log_sharpness_B[0])
     low, high = np.log(SHARPNESS_RANGE)
-    if not found.is_converged_B[0] or log_sharpness <= low:
-        return None
     error = sharpness_error(x_N, y_N, log_capacity, log_sharpness)
-    if log_sharpness < high and error <= MAX_LOG_SHARPNESS_ERROR:
+    is_inside = low < log_sharpness < high
+    if found.is_converged_B[0] and is_inside and error <= MAX_LOG_SHARPNESS_ERROR:
         return log_capacity, log_sharpness, True
-    hard = solve(**points, start=(log_capacity, float(high)), free_sharpness=False)
-    if not hard.is_converged_B[0]:
+    hard = solve(**points, start=(float(np.median(y_N)), float(high)), free_sharpness=False)
+    # Two standard errors in one parameter: beyond that the hard minimum is no stand-in.
+    limit = found.cost_B[0] * (1 + 4 / max(len(x_N) - 2, 1)) + 1e-12
+    if not hard.is_converged_B[0] or (log_sharpness <= low and hard.cost_B[0] > limit):
         return None
     return float(hard.log_capacity_B[0]), float(high), False
 
@@ -229,7 +230,10 @@ def _bootstrap(
         weight_BN=weight_BN,
         start=point[:2],
         free_sharpness=point[2],
-        tolerance=1e-5,  # far below the spread of the resamples
+        # Far below the spread of the resamples; a few that hop between two ends of a flat valley
+        # stop there.
+        tolerance=1e-5,
+        max_steps=50,
     )
     limited_B = np.where(weight_BN > 0, y_N - x_N, np.inf).min(axis=1) <= math.log(SATURATED_RATIO)
     reach_B = np.where(weight_BN > 0, x_N, -np.inf).max(axis=1) >= found.log_capacity_B

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -116,9 +117,11 @@ def _exclusion_reasons(rows: pd.DataFrame) -> pd.Series:
     superseded = rows.duplicated(["run_dir", "cell_id", "quantization"], keep="last")
     reasons[superseded] = "replaced by a later row of the same cell"
     sizes = rows[["n_people", "exposures", "n_params", "demand_bits", "max_capacity_ratio"]]
-    reasons[~(np.isfinite(sizes) & (sizes > 0)).all(axis=1)] = "a size is missing or not positive"
+    known = ((sizes > 0) & (sizes < math.inf)).all(axis=1)
+    reasons[~known] = "a size is missing or not positive"
     measured = rows[["stored_bits", "capacity_ratio"]]
-    reasons[~np.isfinite(measured).all(axis=1)] = "stored bits are missing or not finite"
+    finite = (measured.abs() < math.inf).all(axis=1)
+    reasons[~finite] = "stored bits are missing or not finite"
     not_ok = rows["status"] != "ok"
     detail = rows["reason"].where(rows["reason"] == "", ": " + rows["reason"])
     return reasons.where(~not_ok, rows["status"] + detail)
@@ -167,7 +170,7 @@ def _concat(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _cell_files(results: Results, name: str) -> list[tuple[dict[str, object], Path]]:
+def _cell_files(results: Results, name: str) -> list[tuple[dict[str, Any], Path]]:
     """Fields of each cell that has a file `cells/<cell_id>/<name>`, and that file."""
     found = []
     cells = results.rows[results.rows["quantization"] == "none"]

@@ -28,6 +28,7 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; wh
 td.name { white-space: nowrap; }
 td.words { min-width: 14rem; }
 tr.excluded td { color: var(--soft); }
+.claim { margin: .6rem 0; break-inside: avoid; } .claim p { margin: 0; }
 .verdict { font-weight: 600; white-space: nowrap; }
 .holds { color: #00624a; } .fails { color: #a33b00; } .untested { color: var(--soft); }
 figure { margin: 1rem 0 1.5rem; }
@@ -37,7 +38,7 @@ pre { overflow-x: auto; background: #f6f6f6; padding: .6rem; font-size: .8rem; l
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }
   .scroll { overflow: visible; } table { font-size: 7pt; } th, td { padding-right: .3rem; }
-  td.words { min-width: 0; } td.name { white-space: normal; overflow-wrap: anywhere; }
+  td.words { min-width: 0; }
   figure img { max-width: 100%; min-width: 0; } pre { white-space: pre-wrap; }
   figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
 }

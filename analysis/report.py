@@ -4,13 +4,14 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from analysis.claims import Finding, Verdict, judge_claims
 from analysis.exposure_fit import ExposureFit
 from analysis.fit import CapacityFit, Estimate
-from analysis.groups import Peak, find_peaks
+from analysis.groups import Peak, find_peaks, row_of_largest
 from analysis.load import Results, load_results, read_environment, read_sweep_text
 from analysis.markup import escape, number, page, paragraph, picture, section, table
 from analysis.plots import FIGURES, fit_inputs, write_figures
@@ -37,6 +38,7 @@ RESULT_COLUMNS = {
     "tokens_per_s": ("Speed", "tokens/s", "number"),
     "device": ("Device", "", "name"),
 }
+ALWAYS_SHOWN = {"model", "n_people", "capacity_ratio", "max_capacity_ratio", "stored_bits"}
 
 
 def write_report(directory: Path | str) -> Path:
@@ -51,7 +53,7 @@ def write_report(directory: Path | str) -> Path:
     environment = read_environment(folder)
     sections = [
         _summary(results, inputs.fits),
-        section("Claims of the paper", _claims_table(judge_claims(results.used))),
+        section("Claims of the paper", _claim_blocks(judge_claims(results.used))),
         section("Figures", *_pictures(files, missing)),
         section("Capacity law", _fits_text(inputs.fits), _fits_table(inputs.fits)),
         section("Capacity against exposures", _exposures_table(inputs.exposure_fits)),
@@ -73,7 +75,7 @@ def _summary(results: Results, fits: Sequence[CapacityFit]) -> str:
     lines = [paragraph(f"{len(results.rows)} rows: {parts}.")]
     if results.used.empty:
         return lines[0] + paragraph("No row can be used: the table below says why for each.")
-    best = results.used.loc[[results.used["capacity_ratio"].idxmax()]].to_dict("records")[0]
+    best = row_of_largest(results.used, "capacity_ratio")
     lines.append(
         paragraph(
             f"Largest R: {number(best['capacity_ratio'])} bits per parameter, {best['model']} on "
@@ -87,14 +89,17 @@ def _summary(results: Results, fits: Sequence[CapacityFit]) -> str:
     return "\n".join(lines)
 
 
-def _claims_table(findings: Sequence[Finding]) -> str:
-    rows = []
+def _claim_blocks(findings: Sequence[Finding]) -> str:
+    """Claim by claim, stacked: columns of sentences do not fit on a phone."""
+    blocks = []
     for finding in findings:
         css = VERDICT_CLASS[finding.verdict]
         verdict = f'<span class="verdict {css}">{escape(finding.verdict)}</span>'
-        rows.append([finding.claim, verdict, escape(finding.statement), escape(finding.reason)])
-    columns = {"Claim": "", "Verdict": "", "Statement": "", "Numbers and reason": ""}
-    return table(columns, rows, kinds=["name", "name", "words", "words"])
+        blocks.append(
+            f'<div class="claim"><p><b>{escape(finding.claim)}</b> {escape(finding.statement)}: '
+            f'{verdict}</p><p class="soft">{escape(finding.reason)}</p></div>'
+        )
+    return "\n".join(blocks)
 
 
 def _pictures(files: Mapping[str, Sequence[Path]], missing: Mapping[str, str]) -> list[str]:
@@ -205,9 +210,10 @@ def _peaks_table(peaks: Sequence[Peak]) -> str:
 
 
 def _results_table(results: Results) -> str:
-    known = {c: spec for c, spec in RESULT_COLUMNS.items() if c in results.rows}
-    if results.rows["quantization"].eq("none").all():
-        known.pop("quantization")
+    present = [c for c in RESULT_COLUMNS if c in results.rows]
+    same = {c for c in present if len(results.rows[c].drop_duplicates()) == 1} - ALWAYS_SHOWN
+    same = same if len(results.rows) > 1 else set()
+    known = {c: RESULT_COLUMNS[c] for c in present if c not in same}
     columns = {heading: unit for heading, unit, _ in known.values()} | {"Status": ""}
     kinds = [kind for _, _, kind in known.values()] + ["words"]
     rows = [
@@ -215,17 +221,32 @@ def _results_table(results: Results) -> str:
         for row in results.rows.to_dict("records")
     ]
     classes = ["excluded" if reason else "" for reason in results.rows["excluded_because"]]
-    return table(columns, rows, kinds=kinds, row_classes=classes)
+    return _shared_values(results.rows, sorted(same, key=present.index)) + table(
+        columns, rows, kinds=kinds, row_classes=classes
+    )
 
 
-def _status(row: Mapping[object, object]) -> str:
+def _shared_values(rows: pd.DataFrame, columns: Sequence[str]) -> str:
+    """One line for the columns that hold the same value in every row."""
+    if not columns:
+        return ""
+    first = rows[list(columns)].to_dict("records")[0]
+    parts = []
+    for column in columns:
+        heading, unit, kind = RESULT_COLUMNS[column]
+        value = _result_cell(first[column], kind)
+        parts.append(f"{escape(heading)} {value} {escape(unit)}".rstrip())
+    return f'<p class="soft">The same in every row: {"; ".join(parts)}.</p>'
+
+
+def _status(row: Mapping[Any, Any]) -> str:
     return str(row["excluded_because"] or row["status"])
 
 
-def _result_cell(value: object, kind: str) -> str:
+def _result_cell(value: Any, kind: str) -> str:
     if kind == "number":
         return number(value)
-    return "-" if pd.isna(value) else escape(value)  # pyright: ignore[reportArgumentType, reportCallIssue, reportGeneralTypeIssues]
+    return "-" if pd.isna(value) else escape(value)
 
 
 def _command(environment: Mapping[str, object]) -> str:

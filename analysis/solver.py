@@ -20,7 +20,6 @@ HUBER_WIDTH = 0.05
 # Below 0.5 the corner is wider than two decades of R_max, above 100 it is sharper than a 1% error
 # can show.
 SHARPNESS_RANGE = (0.5, 100.0)
-MAX_STEPS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +29,8 @@ class Solution:
     log_capacity_B: Floats
     log_sharpness_B: Floats
     is_converged_B: np.ndarray
+    cost_B: Floats
+    """Huber cost, in squared residuals."""
 
 
 def solve(
@@ -40,6 +41,7 @@ def solve(
     start: tuple[float, float],
     free_sharpness: bool = True,
     tolerance: float = 1e-11,
+    max_steps: int = 200,
 ) -> Solution:
     """Minimise the Huber cost from `start` for every row of weights.
 
@@ -52,7 +54,7 @@ def solve(
     cost_B = _cost(theta_B2, x_N, y_N, weight_BN)
     damping_B = np.full(len(weight_BN), 1e-3)
     arrived_B = np.zeros(len(weight_BN), dtype=bool)
-    for _ in range(MAX_STEPS):
+    for _ in range(max_steps):
         step_B2 = _step(theta_B2, x_N, y_N, weight_BN, damping_B, free_sharpness)
         trial_B2 = np.clip(theta_B2 + step_B2, lower, upper)
         trial_cost_B = _cost(trial_B2, x_N, y_N, weight_BN)
@@ -65,7 +67,10 @@ def solve(
         if arrived_B.all():
             break
     return Solution(
-        log_capacity_B=theta_B2[:, 0], log_sharpness_B=theta_B2[:, 1], is_converged_B=arrived_B
+        log_capacity_B=theta_B2[:, 0],
+        log_sharpness_B=theta_B2[:, 1],
+        is_converged_B=arrived_B,
+        cost_B=cost_B,
     )
 
 

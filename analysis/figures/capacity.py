@@ -74,8 +74,11 @@ def _published_like(key: GroupKey, group: pd.DataFrame) -> pd.DataFrame:
     same_setting = (
         key.dataset == "bioS" and key.quantization == "none" and has_full_pools(group).all()
     )
-    match = points["exposures"].eq(key.exposures) & points["n_people"].isin(group["n_people"])
-    return points[match & same_setting]
+    if not same_setting:
+        return points.iloc[:0]
+    return points[
+        points["exposures"].eq(key.exposures) & points["n_people"].isin(group["n_people"])
+    ]
 
 
 def _set_limits(axes: Axes, cells: pd.DataFrame) -> None:

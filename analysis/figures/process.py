@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures import style
+from analysis.groups import row_of_largest
 
 MAX_CURVE_POINTS = 200
 
@@ -39,7 +40,7 @@ def draw_tuning(trials: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
             colour = colours[n_people]
             axes.plot(cell["lr"], cell["ratio"], color=colour, lw=0.6, alpha=0.5)
             axes.plot(cell["lr"], cell["ratio"], markers[n_people], color=colour, ms=3, alpha=0.7)
-            best = cell.loc[cell["ratio"].idxmax()]
+            best = row_of_largest(cell, "ratio")
             axes.plot(best["lr"], best["ratio"], "*", color=colour, mec="black", mew=0.5, ms=7)
         axes.set_ylim(0, None)
         axes.set_xlabel("Learning rate")

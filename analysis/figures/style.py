@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, Literal
 
 import matplotlib
 import pandas as pd
@@ -15,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from analysis.load import ResultsError
 
 Colour = tuple[float, float, float]
+LineStyle = Literal["-", "--", ":", ""]
 
 MAX_COLUMNS = 4
 PANEL_INCHES = (3.1, 2.9)
@@ -23,7 +25,7 @@ LEGEND_INCHES = 1.75
 NOTE_INCHES = 0.17
 MARKERS = "os^DvPX<>h"
 FAINT = "0.55"
-RC = {
+RC: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 9.5,
     "axes.labelsize": 9.0,
@@ -110,7 +112,9 @@ def markers_of(values: Iterable[float]) -> dict[float, str]:
     return {value: MARKERS[i % len(MARKERS)] for i, value in enumerate(sorted(set(values)))}
 
 
-def series_handle(label: str, colour: Colour | str, marker: str = "", line: str = "-") -> Line2D:
+def series_handle(
+    label: str, colour: Colour | str, marker: str = "", line: LineStyle = "-"
+) -> Line2D:
     """A legend entry."""
     return Line2D([], [], color=colour, marker=marker, linestyle=line, label=label)
 

@@ -122,7 +122,7 @@ def write_run(folder: Path, rows: pd.DataFrame, *, with_cells: bool = True) -> P
     (folder / "environment.json").write_text(json.dumps(environment))
     for row in rows.to_dict("records") if with_cells else ():
         if row["status"] == "ok":
-            _write_cell(folder / "cells" / row["cell_id"], row)
+            _write_cell(folder / "cells" / row["cell_id"], {str(k): v for k, v in row.items()})
     return folder
 
 
@@ -156,16 +156,16 @@ def _write_cell(folder: Path, row: dict[str, Any]) -> None:
     ).to_parquet(folder / "history.parquet")
 
 
-@pytest.fixture(name="make_rows")
+@pytest.fixture(scope="session", name="make_rows")
 def make_rows_fixture() -> Callable[..., pd.DataFrame]:
     return make_rows
 
 
-@pytest.fixture(name="spoil")
+@pytest.fixture(scope="session", name="spoil")
 def spoil_fixture() -> Callable[[pd.DataFrame], pd.DataFrame]:
     return spoil
 
 
-@pytest.fixture(name="write_run")
+@pytest.fixture(scope="session", name="write_run")
 def write_run_fixture() -> Callable[..., Path]:
     return write_run

@@ -1,0 +1,112 @@
+"""Verdicts on the paper's claims."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.claims import CLAIMS, Verdict, judge_claims
+from analysis.published import published_rows
+
+
+def verdicts(rows):
+    return {finding.claim: finding for finding in judge_claims(rows)}
+
+
+def published(exposures):
+    rows = published_rows()
+    rows = rows[rows["exposures"] == exposures]
+    return rows.assign(cell_id=rows["model"])
+
+
+def test_every_claim_gets_one_finding_with_a_reason(make_rows):
+    """Nothing is passed over in silence."""
+    findings = judge_claims(make_rows(exposures=(30,)))
+    assert [finding.claim for finding in findings] == [claim.name for claim in CLAIMS]
+    assert all(finding.reason for finding in findings)
+
+
+def test_the_paper_passes_its_own_peaks_and_saturation_but_not_its_ceiling():
+    """On the digitised points Results 1(a), 1(b) hold; 1(c), R <= 2.3, is contradicted by 2.72."""
+    found = verdicts(published(1000))
+    assert found["1a"].verdict is Verdict.HOLDS
+    assert found["1b"].verdict is Verdict.HOLDS
+    assert found["1c"].verdict is Verdict.FAILS
+    assert "2.72" in found["1c"].reason
+    assert found["bound"].verdict is Verdict.HOLDS
+    assert found["4"].verdict is Verdict.NOT_TESTED
+
+
+def test_the_paper_passes_its_claim_at_100_exposures():
+    """Peaks read by eye lie between 1.0 and 1.8."""
+    assert verdicts(published(100))["4"].verdict is Verdict.HOLDS
+
+
+def test_miniature_pools_do_not_test_claims_about_full_ones(make_rows):
+    """The reason names the data set that is there."""
+    rows = make_rows(mini=True, n_people=(1000,), exposures=(1000,), sizes=((1, 1), (1, 2)))
+    found = verdicts(rows)
+    for claim in ("1a", "1b", "1c", "4"):
+        assert found[claim].verdict is Verdict.NOT_TESTED
+        assert "bioS-mini" in found[claim].reason
+    assert found["bound"].verdict is Verdict.HOLDS
+
+
+def test_other_exposures_are_named_where_a_claim_cannot_be_tested(make_rows):
+    """A reader sees what was run instead of what the claim needs."""
+    finding = verdicts(make_rows(exposures=(30, 300)))["1a"]
+    assert finding.verdict is Verdict.NOT_TESTED
+    assert "30, 300" in finding.reason
+
+
+def test_a_low_peak_fails_and_is_named(make_rows):
+    """A data set that could have shown 2 bits and showed 1.4 contradicts the claim."""
+    rows = make_rows(exposures=(1000,), n_people=(500_000,))
+    scale = 0.65
+    rows = rows.assign(
+        stored_bits=rows["stored_bits"] * scale, capacity_ratio=rows["capacity_ratio"] * scale
+    )
+    finding = verdicts(rows)["1a"]
+    assert finding.verdict is Verdict.FAILS
+    assert "N=500,000" in finding.reason
+
+
+def test_a_data_set_too_small_for_its_models_is_left_out_of_the_peaks(make_rows):
+    """10K people cannot show 2 bits on models of 0.8M parameters or more."""
+    rows = make_rows(exposures=(1000,), n_people=(10_000, 500_000))
+    finding = verdicts(rows)["1a"]
+    assert finding.verdict is Verdict.HOLDS
+    assert "not testable" in finding.reason
+    only_small = rows[rows["n_people"] == 10_000]
+    assert verdicts(only_small)["1a"].verdict is Verdict.NOT_TESTED
+
+
+def test_storing_more_than_there_is_fails_the_bound(make_rows):
+    """R > R_max is a measuring error, and the cell is named."""
+    rows = make_rows(exposures=(30,))
+    rows.loc[4, "stored_bits"] = rows.loc[4, "demand_bits"] * 1.02
+    finding = verdicts(rows)["bound"]
+    assert finding.verdict is Verdict.FAILS
+    assert rows.loc[4, "cell_id"] in finding.reason
+
+
+def test_quantized_rows_do_not_speak_for_full_precision(make_rows):
+    """Claims 1 to 4 are about trained weights as they are."""
+    rows = make_rows(exposures=(1000,)).assign(quantization="gptq-int4-g128")
+    assert verdicts(rows)["1a"].verdict is Verdict.NOT_TESTED
+
+
+@pytest.mark.parametrize("exposures", [30, 1000])
+def test_findings_are_valid_json(make_rows, exposures):
+    """No NaN and no NumPy scalar reaches a JSON file."""
+    found = [f.to_json() for f in judge_claims(make_rows(exposures=(exposures,)))]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_no_usable_rows_means_nothing_is_tested(make_rows):
+    """An empty table has a verdict on nothing, not an error."""
+    empty = make_rows(exposures=(1000,)).iloc[:0]
+    assert {f.verdict for f in judge_claims(empty)} == {Verdict.NOT_TESTED}
+    assert isinstance(empty, pd.DataFrame)
+    assert np.isnan(empty["capacity_ratio"].mean())

@@ -1,0 +1,71 @@
+"""Which rows belong together, and the peak of each group."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.groups import family_of, find_peaks, full_pool_bits, has_full_pools, split_groups
+from analysis.published import published_rows
+
+
+@pytest.mark.parametrize(
+    ("arch", "model", "family"),
+    [
+        ("gpt2", "gpt2-2-2", "gpt2"),
+        ("llama", "llama-4-4-standard", "llama-standard"),
+        ("gpt2", "gpt2-12-12-mlp1/4", "gpt2-mlp1/4"),
+        ("gpt2", "some/model", "gpt2"),
+    ],
+)
+def test_family_is_the_model_without_its_size(arch, model, family):
+    """Sizes of one architecture share a law; variants do not."""
+    assert family_of(arch, model) == family
+
+
+def test_every_row_is_in_exactly_one_group(make_rows):
+    """Groups are a partition of the rows."""
+    rows = make_rows(n_people=(50_000,))
+    groups = [group for _, group in split_groups(rows)]
+    assert sorted(pd.concat(groups).index) == sorted(rows.index)
+
+
+def test_quantized_rows_are_their_own_group(make_rows):
+    """The same cells at int4 follow another law."""
+    rows = make_rows(exposures=(1000,))
+    both = pd.concat([rows, rows.assign(quantization="gptq-int4-g128")], ignore_index=True)
+    assert {key.quantization for key, _ in split_groups(both)} == {"none", "gptq-int4-g128"}
+
+
+def test_peak_is_the_largest_ratio_of_each_number_of_people(make_rows):
+    """One peak per N and exposures; no model of that N is above it."""
+    rows = make_rows(exposures=(100, 1000))
+    peaks = find_peaks(rows)
+    assert len(peaks) == 6
+    for peak in peaks:
+        same = rows[
+            (rows["n_people"] == peak.n_people) & (rows["exposures"] == peak.group.exposures)
+        ]
+        assert peak.ratio == same["capacity_ratio"].max()
+        assert peak.model in set(same["model"])
+
+
+def test_a_peak_that_the_data_set_limits_says_so(make_rows):
+    """Where even the smallest model stored everything, a smaller one might have shown more."""
+    rows = make_rows(n_people=(10_000, 500_000), exposures=(1000,), log_sd=0.0)
+    assert [peak.is_demand_limited for peak in find_peaks(rows)] == [True, False]
+
+
+def test_published_peaks_are_those_of_the_fact_sheet():
+    """Digitised peaks of Figure 1(a), in bits per parameter."""
+    rows = published_rows()
+    peaks = {p.n_people: p.ratio for p in find_peaks(rows[rows["exposures"] == 1000])}
+    expected = {50_000: 1.93, 100_000: 2.16, 200_000: 2.35, 500_000: 2.72, 1_000_000: 2.71}
+    for n_people, ratio in expected.items():
+        assert peaks[n_people] == pytest.approx(ratio, abs=0.005)
+
+
+def test_full_pools_are_told_from_miniature_ones_by_their_entropy(make_rows):
+    """bioS(50K) demands 2.96 Mbit with the paper's pools; miniature pools demand less."""
+    assert full_pool_bits(np.array([50_000.0]))[0] == pytest.approx(2.96e6, rel=2e-3)
+    assert has_full_pools(make_rows(exposures=(100,))).all()
+    assert not has_full_pools(make_rows(exposures=(100,), mini=True, n_people=(500,))).any()

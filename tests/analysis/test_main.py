@@ -1,0 +1,83 @@
+"""The command line: exit status, one or two lines on mistakes, files that programs can read."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from analysis.__main__ import app
+
+
+@pytest.fixture(name="folder")
+def folder_fixture(make_rows, write_run, tmp_path):
+    sizes = ((2, 2), (4, 2), (4, 3), (6, 4))
+    rows = make_rows(exposures=(100,), n_people=(50_000,), sizes=sizes)
+    return write_run(tmp_path / "run", rows, with_cells=False)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("verb", ["fit", "claims"])
+def test_results_are_printed_and_written_as_json(verb, folder, tmp_path):
+    """--json writes a list; the folder is made."""
+    path = tmp_path / "new" / "out.json"
+    result = run(verb, folder, "--json", path)
+    assert result.exit_code == 0
+    assert result.stdout
+    assert json.loads(path.read_text())
+
+
+def test_plot_writes_the_figure_it_names(folder, tmp_path):
+    """The path is printed, so that a script can use it."""
+    path = tmp_path / "capacity.svg"
+    result = run("plot", folder, "--figure", "capacity", "--out", path)
+    assert result.exit_code == 0
+    assert str(path) in result.stdout
+    assert path.stat().st_size > 0
+
+
+def test_report_prints_where_it_is(folder):
+    """The last line is the report's path."""
+    result = run("report", folder)
+    assert result.exit_code == 0
+    assert result.stdout.strip().endswith("report.html")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("fit", "nowhere"),
+        ("claims", "nowhere"),
+        ("report", "nowhere"),
+        ("plot", "nowhere", "--figure", "capacity", "--out", "a.pdf"),
+        ("plot", "nowhere", "--figure", "pie", "--out", "a.pdf"),
+    ],
+)
+def test_a_users_mistake_is_told_in_two_lines_with_status_2(arguments):
+    """No traceback; the message names what was given."""
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.strip().splitlines()) <= 2
+    assert "Traceback" not in result.output
+
+
+def test_fit_of_a_run_without_results_is_refused(make_rows, write_run, tmp_path):
+    """Nothing finished is a status 2, not an empty success."""
+    rows = make_rows(exposures=(100,), n_people=(50_000,)).assign(status="failed")
+    result = run("fit", write_run(tmp_path / "run", rows, with_cells=False))
+    assert result.exit_code == 2
+
+
+def test_analysis_loads_neither_torch_nor_ray_nor_the_engine():
+    """Reading results works on a machine that cannot train."""
+    code = (
+        "import sys, analysis.report, analysis.__main__; "
+        "print({'torch', 'ray', 'kcap_ray'} & {m.split('.')[0] for m in sys.modules})"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"

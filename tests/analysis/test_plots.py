@@ -1,0 +1,131 @@
+"""Figures: what is drawn, what is only mentioned, and that drawing leaves no trace."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from analysis.figures.style import NothingToDrawError, panel_titles, short_count
+from analysis.load import ResultsError, load_results
+from analysis.plots import check_request, draw, fit_inputs, save
+
+SIZES = ((2, 2), (4, 2), (4, 3), (4, 4), (6, 4))
+
+
+@pytest.fixture(name="inputs")
+def inputs_fixture(make_rows, spoil, write_run, tmp_path):
+    """A small run with two exposures, and rows that failed or store negative bits."""
+    rows = spoil(make_rows(exposures=(100, 1000), n_people=(50_000, 100_000, 200_000), sizes=SIZES))
+    return fit_inputs(load_results([write_run(tmp_path / "run", rows)]))
+
+
+def texts(figure):
+    return " ".join(t.get_text() for t in figure.findobj(Text))
+
+
+@pytest.mark.parametrize("name", ["capacity", "ratio", "exposures", "tuning", "training"])
+def test_every_figure_is_drawn_and_leaves_no_global_state(name, inputs):
+    """No pyplot figure and no changed setting remains; every panel holds data and labels."""
+    settings = dict(matplotlib.rcParams)
+    figure = draw(name, inputs)
+    assert plt.get_fignums() == []
+    assert dict(matplotlib.rcParams) == settings
+    for axes in figure.axes:
+        assert axes.lines
+        assert axes.get_xlabel()
+
+
+def test_rows_that_cannot_be_drawn_are_mentioned(inputs):
+    """Failed rows and negative bits are in a note, with their number and reason."""
+    shown = texts(draw("capacity", inputs))
+    assert "2 failed, 1 diverged" in shown
+    assert "zero or negative" in shown
+
+
+def test_measured_points_are_drawn_where_they_were_measured(inputs):
+    """Every positive cell of a panel is a point at (parameters, stored bits)."""
+    used = inputs.results.used
+    rows = used[(used["stored_bits"] > 0) & (used["exposures"] == 1000)]
+    axes = draw("capacity", inputs).axes[1]
+    drawn = np.concatenate([line.get_xydata() for line in axes.lines])
+    for point in rows[["n_params", "stored_bits"]].to_numpy(float):
+        assert np.isclose(drawn, point).all(axis=1).any()
+
+
+def test_published_points_appear_only_beside_the_same_setting(make_rows, write_run, tmp_path):
+    """Miniature pools are another data set: no published point belongs in their figure."""
+    mini = make_rows(mini=True, n_people=(500, 1000), exposures=(1000,), sizes=((1, 1), (2, 2)))
+    inputs = fit_inputs(load_results([write_run(tmp_path / "mini", mini, with_cells=False)]))
+    assert "published" not in texts(draw("capacity", inputs))
+    full = make_rows(n_people=(50_000,), exposures=(1000,), sizes=SIZES)
+    inputs = fit_inputs(load_results([write_run(tmp_path / "full", full, with_cells=False)]))
+    assert "published" in texts(draw("capacity", inputs))
+
+
+def test_panels_stay_inside_the_figure_and_apart(inputs):
+    """No panel's labels run into another panel, the legend or the edge."""
+    figure = draw("capacity", inputs)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [box for axes in figure.axes if (box := axes.get_tightbbox(renderer)) is not None]
+    assert len(boxes) == len(figure.axes)
+    boxes += [found.get_window_extent(renderer) for found in figure.legends]
+    width, height = figure.bbox.width, figure.bbox.height
+    for i, box in enumerate(boxes):
+        assert box.x0 >= -1 and box.x1 <= width + 1 and box.y0 >= -1 and box.y1 <= height + 1
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+
+
+def test_figures_without_data_say_what_they_need(make_rows, write_run, tmp_path):
+    """A run without tuning, curves or several exposures has no such figures, and no empty ones."""
+    rows = make_rows(exposures=(100,), n_people=(50_000,), sizes=((2, 2),))
+    inputs = fit_inputs(load_results([write_run(tmp_path / "run", rows, with_cells=False)]))
+    for name in ("exposures", "tuning", "training"):
+        with pytest.raises(NothingToDrawError, match=name):
+            draw(name, inputs)
+    negative = rows.assign(stored_bits=-1.0, capacity_ratio=-1e-6)
+    inputs = fit_inputs(load_results([write_run(tmp_path / "neg", negative, with_cells=False)]))
+    for name in ("capacity", "ratio"):
+        with pytest.raises(NothingToDrawError, match="more than zero"):
+            draw(name, inputs)
+
+
+def test_the_same_data_give_the_same_file(inputs, tmp_path):
+    """SVG files carry no date and no random names."""
+    files = [save(draw("ratio", inputs), tmp_path / f"{i}.svg").read_bytes() for i in range(2)]
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("ending", ["pdf", "svg", "png"])
+def test_each_format_is_written(inputs, tmp_path, ending):
+    """The file's ending chooses the format; missing folders are made."""
+    path = save(draw("exposures", inputs), tmp_path / "new" / f"figure.{ending}")
+    signature = {"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG"}[ending]
+    assert path.read_bytes().startswith(signature)
+
+
+def test_unknown_figures_and_formats_are_refused(tmp_path):
+    """The message lists what there is."""
+    with pytest.raises(ResultsError, match="capacity, ratio"):
+        check_request("pie", tmp_path / "a.pdf")
+    with pytest.raises(ResultsError, match=r"\.pdf, \.svg or \.png"):
+        check_request("ratio", tmp_path / "a.docx")
+
+
+def test_counts_are_short():
+    """Three significant digits and a suffix, also just below a power of 1000."""
+    assert [short_count(v) for v in (100, 816_000, 999_999, 1.5e6, 2e9)] == [
+        "100",
+        "816K",
+        "1M",
+        "1.5M",
+        "2G",
+    ]
+
+
+def test_titles_hold_what_differs():
+    """What all panels share is said once."""
+    shared, titles = panel_titles([("bioS", "gpt2", "", "30 x"), ("bioS", "llama", "", "30 x")])
+    assert shared == "bioS, 30 x"
+    assert titles == ["gpt2", "llama"]
