@@ -15,6 +15,7 @@ from analysis.solver import SHARPNESS_RANGE, best_start, residuals, sharpness_er
 MIN_POINTS = 3  # two parameters, and one point to tell whether they fit
 SATURATED_RATIO = 0.95  # of R_max: the suggested pass band for "stores all there is"
 MIN_KEPT_DRAWS = 0.8  # of all bootstrap resamples must be fittable for an interval
+MAX_MEDIAN_RESIDUAL = 0.15  # relative; beyond it the cells bend in another way than the law
 MAX_LOG_SHARPNESS_ERROR = 1.0  # a standard error of a factor e: the corner's shape is then unknown
 
 
@@ -26,7 +27,7 @@ class FitStatus(StrEnum):
     TOO_FEW_POINTS = "too few points"
     NO_POSITIVE_POINTS = "no positive points"
     CAPACITY_NOT_IDENTIFIED = "capacity not identified"
-    NOT_CONVERGED = "not converged"
+    POOR_FIT = "poor fit"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,43 +135,36 @@ def fit_capacity(
     n_points, n_excluded = int(positive_N.sum()), int((~positive_N).sum())
     x_N, y_N = np.log(max_ratio_N[positive_N]), np.log(ratio_N[positive_N])
 
-    def without_fit(status: FitStatus, reason: str) -> CapacityFit:
+    point = None
+    refusal = _why_unsuitable(x_N, y_N, n_excluded)
+    if refusal is None:
+        point = _fit_point(x_N, y_N)
+        refusal = _why_refused(x_N, y_N, point)
+    if point is None or refusal is not None:
+        assert refusal is not None, "a fit is refused with a reason"
         return CapacityFit(
-            group=group, status=status, reason=reason, n_points=n_points, n_excluded=n_excluded
+            group=group,
+            status=refusal[0],
+            reason=refusal[1],
+            n_points=n_points,
+            n_excluded=n_excluded,
         )
-
-    unsuitable = _why_unsuitable(x_N, y_N, n_excluded)
-    if unsuitable:
-        return without_fit(*unsuitable)
-    point = _fit_point(x_N, y_N)
-    if point is None:
-        return without_fit(FitStatus.NOT_CONVERGED, "no law of this form follows the cells")
     log_capacity, log_sharpness, is_sharp = point
-    capacity = math.exp(log_capacity)
-    if x_N.max() < log_capacity:
-        return without_fit(
-            FitStatus.CAPACITY_NOT_IDENTIFIED,
-            f"no cell demands as much as the extrapolated {capacity:.3g} bits per parameter; "
-            f"largest R_max is {math.exp(x_N.max()):.3g}: add smaller models or more people",
-        )
     draws_B2, kept_frac = _bootstrap(x_N, y_N, point, n_resamples=n_resamples, seed=seed)
     tail = _tail(level, n_points, n_parameters=2 if is_sharp else 1)
     has_interval = kept_frac >= MIN_KEPT_DRAWS
+    capacity_B, sharpness_B = draws_B2.T if has_interval else (None, None)
     residual_N = residuals(x_N, y_N, log_capacity, log_sharpness)
-    log_rms = float(np.sqrt((residual_N**2).mean()))
+    sharpness = estimate(math.exp(log_sharpness), sharpness_B, tail, level)
     return CapacityFit(
         group=group,
         status=FitStatus.OK if is_sharp else FitStatus.SHARPNESS_NOT_IDENTIFIED,
-        reason=_cautions(is_sharp=is_sharp, kept_frac=kept_frac, log_rms=log_rms),
+        reason=_cautions(is_sharp=is_sharp, kept_frac=kept_frac),
         n_points=n_points,
         n_excluded=n_excluded,
-        capacity=estimate(capacity, draws_B2[:, 0] if has_interval else None, tail, level),
-        sharpness=estimate(
-            math.exp(log_sharpness), draws_B2[:, 1] if has_interval else None, tail, level
-        )
-        if is_sharp
-        else None,
-        log_rms=log_rms,
+        capacity=estimate(math.exp(log_capacity), capacity_B, tail, level),
+        sharpness=sharpness if is_sharp else None,
+        log_rms=float(np.sqrt((residual_N**2).mean())),
         draws_B2=draws_B2 if has_interval else np.empty((0, 2)),
     )
 
@@ -187,6 +181,28 @@ def _why_unsuitable(x_N: Floats, y_N: Floats, n_excluded: int) -> tuple[FitStatu
             FitStatus.CAPACITY_NOT_IDENTIFIED,
             f"every cell stores over {SATURATED_RATIO:.0%} of what there is: capacity is above "
             f"{math.exp(y_N.max()):.3g} bits per parameter; add smaller models or more people",
+        )
+    return None
+
+
+def _why_refused(
+    x_N: Floats, y_N: Floats, point: tuple[float, float, bool] | None
+) -> tuple[FitStatus, str] | None:
+    """Status and reason where the best fit is no description of the points."""
+    if point is None:
+        return FitStatus.POOR_FIT, "no law of this form follows the cells"
+    if x_N.max() < point[0]:
+        return (
+            FitStatus.CAPACITY_NOT_IDENTIFIED,
+            f"no cell demands as much as the extrapolated {math.exp(point[0]):.3g} bits per "
+            f"parameter; largest R_max is {math.exp(x_N.max()):.3g}: add smaller models or more "
+            "people",
+        )
+    if np.median(np.abs(residuals(x_N, y_N, point[0], point[1]))) > MAX_MEDIAN_RESIDUAL:
+        return (
+            FitStatus.POOR_FIT,
+            f"half of the cells are over {MAX_MEDIAN_RESIDUAL:.0%} away from any law of this form; "
+            f"largest R is {math.exp(y_N.max()):.3g}",
         )
     return None
 
@@ -261,12 +277,10 @@ def estimate(value: float, draws_B: Floats | None, tail: float, level: float) ->
     return Estimate(value=value, low=float(low), high=float(high), level=level)
 
 
-def _cautions(*, is_sharp: bool, kept_frac: float, log_rms: float) -> str:
+def _cautions(*, is_sharp: bool, kept_frac: float) -> str:
     parts = []
     if not is_sharp:
         parts.append("too few cells near the corner to tell its sharpness; a hard minimum is used")
     if kept_frac < MIN_KEPT_DRAWS:
         parts.append(f"no interval: {1 - kept_frac:.0%} of resamples do not identify the capacity")
-    if log_rms > 0.2:
-        parts.append(f"the law follows the cells poorly (residuals of about {log_rms:.0%})")
     return "; ".join(parts)

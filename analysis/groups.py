@@ -14,7 +14,7 @@ FULL_NAME_SPACE = 400 * 400 * 1000
 FULL_VALUE_BITS = float(np.log2(2.0 * (12 * 28 * 200) * 200 * 300 * 100 * 263))
 
 
-@dataclass(frozen=True, kw_only=True, order=True)
+@dataclass(frozen=True, kw_only=True)
 class GroupKey:
     """Rows that one capacity law describes."""
 
@@ -26,6 +26,12 @@ class GroupKey:
     """Times that each person was seen in training."""
     quantization: str
     """`none`, or how the weights were quantized after training."""
+
+    @property
+    def order(self) -> tuple[str, str, bool, str, float]:
+        """Sorts groups: unquantized before quantized, then by exposures."""
+        is_quantized = self.quantization != "none"
+        return self.dataset, self.family, is_quantized, self.quantization, self.exposures
 
     @property
     def label(self) -> str:
@@ -93,9 +99,10 @@ def with_keys(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def split_groups(rows: pd.DataFrame) -> list[tuple[GroupKey, pd.DataFrame]]:
-    """Rows of each group, in sorted order of the keys."""
+    """Rows of each group, in the order of `GroupKey.order`."""
     keyed = with_keys(rows)
-    return [(key, keyed[keyed["group"] == key]) for key in sorted(set(keyed["group"]))]
+    keys = sorted(set(keyed["group"]), key=lambda key: key.order)
+    return [(key, keyed[keyed["group"] == key]) for key in keys]
 
 
 def row_of_largest(rows: pd.DataFrame, column: str) -> dict[str, Any]:
@@ -105,7 +112,7 @@ def row_of_largest(rows: pd.DataFrame, column: str) -> dict[str, Any]:
 
 
 def find_peaks(rows: pd.DataFrame) -> list[Peak]:
-    """The peak of every group and number of people, in sorted order."""
+    """The peak of every group and number of people, in the order of `split_groups`."""
     peaks = []
     for key, group in split_groups(rows):
         for _, models in group.groupby("n_people"):

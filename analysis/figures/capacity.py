@@ -37,7 +37,9 @@ def draw_capacity(
     markers = style.markers_of(drawn["n_people"])
     laws = {fit.group: fit for fit in fits}
     for axes, (key, group), points in zip(grid, groups, published, strict=True):
-        _set_limits(axes, pd.concat([drawn[drawn["dataset"] == key.dataset], *published]))
+        # Panels of one data set share their limits, so that heights can be compared.
+        same = [p for p in published if key.dataset in set(p["dataset"])]
+        _set_limits(axes, pd.concat([drawn[drawn["dataset"] == key.dataset], *same]))
         _draw_guides(axes)
         for n_people, cells in reversed(list(group.groupby("n_people"))):
             same = points[points["n_people"] == n_people]
@@ -54,7 +56,7 @@ def draw_capacity(
     if any(fit.law for fit in fits):
         handles.append(style.series_handle("fitted law", "0.3"))
     if any(len(p) for p in published):
-        paper = style.series_handle("published", "0.6", "o", "")
+        paper = style.series_handle("published, GPT2", "0.6", "o", "")
         paper.set_markerfacecolor("none")
         handles.append(paper)
     style.legend(figure, handles, title="People")

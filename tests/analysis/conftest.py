@@ -127,7 +127,7 @@ def write_run(folder: Path, rows: pd.DataFrame, *, with_cells: bool = True) -> P
 
 
 def _write_cell(folder: Path, row: dict[str, Any]) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     trials = []
     for i, lr in enumerate((3e-4, 5e-4, 1e-3, 2e-3, 3e-3)):
         bits = row["stored_bits"] * (1 - 0.08 * np.log(lr / 1e-3) ** 2)

@@ -94,6 +94,7 @@ def test_the_band_holds_the_law_and_meets_the_capacity_interval():
         ([1.0, 3.0, 4.0], [-0.1, -0.2, -3.0], FitStatus.NO_POSITIVE_POINTS),
         ([0.1, 0.5, 1.0, 1.4], [0.1, 0.5, 0.98, 1.37], FitStatus.CAPACITY_NOT_IDENTIFIED),
         ([0.5, 1.0, 1.4], [0.49, 0.95, 1.27], FitStatus.CAPACITY_NOT_IDENTIFIED),
+        ([0.1, 0.2, 0.4, 2.0, 9.0], [0.04, 0.08, 0.16, 0.8, 0.9], FitStatus.POOR_FIT),
     ],
 )
 def test_cells_that_do_not_tell_a_capacity_get_a_status_and_no_number(max_ratios, ratios, status):
