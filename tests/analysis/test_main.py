@@ -40,9 +40,10 @@ def test_plot_writes_the_figure_it_names(folder, tmp_path):
     assert path.stat().st_size > 0
 
 
-def test_report_prints_where_it_is(folder):
-    """The last line is the report's path."""
-    result = run("report", folder)
+def test_report_prints_where_it_is(make_rows, write_run, tmp_path):
+    """The last line is the report's path; a run without a result has a report too."""
+    rows = make_rows(exposures=(100,), n_people=(50_000,)).assign(status="failed")
+    result = run("report", write_run(tmp_path / "run", rows, with_cells=False))
     assert result.exit_code == 0
     assert result.stdout.strip().endswith("report.html")
 
