@@ -127,6 +127,8 @@ class TrainConfig:
     """AdamW: decay of the second moment."""
     eps: float = 1e-6
     """AdamW: added to the root of the second moment."""
+    grad_clip: float | None = None
+    """Largest norm of a trial's gradient, which is scaled down to it; None leaves gradients alone."""
     init_std: float = 0.02
     """Standard deviation of the initial weights."""
     workers: int = 1
@@ -141,6 +143,10 @@ class TrainConfig:
             value = getattr(self, name)
             _check(value >= 1, f"train.{name}: got {value}; at least 1 is needed")
         _check(self.lr > 0, f"train.lr: got {self.lr}; it must be positive")
+        _check(
+            self.grad_clip is None or self.grad_clip > 0,
+            f"train.grad_clip: got {self.grad_clip}; a positive number, or null for no clipping",
+        )
         _check(self.weight_decay >= 0, f"train.weight_decay: got {self.weight_decay}; at least 0")
         _check(
             self.batch_windows % self.workers == 0,

@@ -1,7 +1,7 @@
 """Losses on names and values, in nats, over everybody in the table (arXiv 2404.05405, section 3).
 
-Every person is one document: end of text, a biography with fresh wording, end of text. The loss is summed over the tokens of a name
-or value and averaged over people only.
+Every person has one document, with fresh wording, behind that of another person. The loss is summed over the tokens of a
+name or value and averaged over people only.
 """
 
 from collections.abc import Iterator
@@ -30,18 +30,16 @@ def token_nats(model: Decoder, tokens_PT: Tensor) -> Tensor:
     return torch.nn.functional.pad(nats_EPT, (1, 0))
 
 
-def _people_at_once(model: Decoder, n_tokens: int) -> int:
-    n_trials = model.n_trials or 1
-    bytes_per_person = 4 * n_trials * n_tokens * model.spec.vocab_size
-    return max(1, MAX_LOGIT_BYTES // bytes_per_person)
-
-
 def _documents(corpus: Corpus, model: Decoder, seed: int) -> Iterator[EvaluationDocuments]:
-    # The length of the longest document is not known before it is made, so one person is made to see.
-    length = evaluation_documents(corpus, 0, 1, seed).tokens_PT.shape[1]
-    n_at_once = _people_at_once(model, 2 * length)
+    n_tokens = model.cos_TC.shape[0]
+    # A document has two biographies, whose lengths vary by less than half.
+    key = corpus.wording_key(seed, None)
+    length = min(n_tokens, 3 * int(corpus.biography_tokens(np.arange(1), key)[0]))
+    bytes_per_person = 4 * (model.n_trials or 1) * length * model.spec.vocab_size
+    n_at_once = max(1, MAX_LOGIT_BYTES // bytes_per_person)
     for start in range(0, corpus.n_people, n_at_once):
-        yield evaluation_documents(corpus, start, min(start + n_at_once, corpus.n_people), seed)
+        stop = min(start + n_at_once, corpus.n_people)
+        yield evaluation_documents(corpus, start, stop, seed, max_tokens=n_tokens)
 
 
 @torch.no_grad()

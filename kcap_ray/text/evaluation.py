@@ -3,22 +3,21 @@
 Shape letters: P people, T tokens, S slots.
 """
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kcap_ray.cell import UserError
 from kcap_ray.text.corpus import Corpus
 from kcap_ray.text.wording import FIRST_ATTRIBUTE_CODE
-
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class EvaluationDocuments(NamedTuple):
     """A block of documents, padded to the longest with the end of text."""
 
     tokens_PT: NDArray[np.uint16]
-    """End of text, biography, end of text."""
+    """End of text, another person's biography, end of text, the biography, end of text."""
     target_PT: NDArray[np.int8]
     """What the prediction of token t from the tokens before it counts for: 0 nothing, 1 the name,
     2 + i attribute i of the corpus."""
@@ -26,52 +25,92 @@ class EvaluationDocuments(NamedTuple):
     """Whether the token belongs to the first chunk of a value; never for bioS."""
 
 
-def evaluation_documents(corpus: Corpus, start: int, stop: int, seed: int) -> EvaluationDocuments:
+class _Rendered(NamedTuple):
+    """Biographies one after another, as rows of tokens; L tokens in all."""
+
+    length_P: NDArray[np.int64]
+    """Tokens of each biography, with the end of text."""
+    tokens_L: NDArray[np.uint16]
+    target_L: NDArray[np.int8]
+    first_chunk_L: NDArray[np.bool_]
+
+
+def evaluation_documents(
+    corpus: Corpus, start: int, stop: int, seed: int, *, max_tokens: int
+) -> EvaluationDocuments:
     """Documents of people start..stop-1, in the order of the table.
 
-    Wording and order are random and those of no training exposure, except that the employer comes
-    before the work city, which gives it away (arXiv 2404.05405, lemma F.1: a value may be predicted
-    only from what is independent of it). The work city counts nothing, and of the pronouns the
-    first alone counts. bioS_simple says everything in one way only, and is measured on it (with the
-    two sentences swapped where the work city came first).
+    Wording and order are random and those of no training exposure, except that the employer comes before the work city, which
+    gives it away (arXiv 2404.05405, lemma F.1: a value may be predicted only from what is independent of it). The work city
+    counts nothing, and of the pronouns the first alone counts. bioS_simple says everything in one way only, and is measured
+    on it (with the two sentences swapped where the work city came first).
+
+    Before each biography stands that of the next person in the table, as another one nearly always does in training. It
+    tells nothing (people are independent), but a model that never had to begin a name with a lone end of text before it is
+    not judged by how it does so; see docs/decisions.md. Where the two are longer than `max_tokens`, the window of
+    the model, the first loses its beginning.
+
+    Raises `UserError` if a biography alone is longer than the window.
     """
-    wording, pieces = corpus.wording, corpus.wording.pieces
     people_P = np.arange(start, stop)
+    own = _render(corpus, people_P, seed)
+    before = _render(corpus, (people_P + 1) % corpus.n_people, seed)
+    # A document of max_tokens + 1 tokens is read in one window: its last token is only predicted.
+    room_P = max_tokens - own.length_P
+    if room_P.min(initial=0) < 0:
+        raise UserError(
+            f"a biography of {own.length_P.max()} tokens does not fit into a window of {max_tokens}; "
+            f"write train.window_tokens: {own.length_P.max()} or more"
+        )
+    is_alone = corpus.n_people == 1
+    kept_P = np.zeros_like(room_P) if is_alone else np.minimum(before.length_P, room_P)
+    place_T = np.arange(1 + int((kept_P + own.length_P).max(initial=0)))
+    own_start_P = 1 + kept_P
+    is_before_PT = _span(place_T, np.ones_like(kept_P), kept_P)
+    is_own_PT = _span(place_T, own_start_P, own.length_P)
+
+    tokens_PT = np.full(is_own_PT.shape, corpus.vocab.eos, np.uint16)
+    tokens_PT[is_before_PT] = before.tokens_L[_is_last(before.length_P, kept_P)]
+    tokens_PT[is_own_PT] = own.tokens_L
+    target_PT = np.zeros(is_own_PT.shape, np.int8)
+    target_PT[is_own_PT] = own.target_L
+    if "pronoun" in corpus.attributes:
+        _keep_first(target_PT, FIRST_ATTRIBUTE_CODE + corpus.attributes.index("pronoun"))
+    first_chunk_PT = np.zeros(is_own_PT.shape, np.bool_)
+    first_chunk_PT[is_own_PT] = own.first_chunk_L
+    return EvaluationDocuments(tokens_PT, target_PT, first_chunk_PT)
+
+
+def _render(corpus: Corpus, people_P: NDArray[np.int64], seed: int) -> _Rendered:
+    wording, pieces = corpus.wording, corpus.wording.pieces
     key = corpus.wording_key(seed, None)
-    chosen = wording.choose(corpus.table_PC[start:stop], people_P, key, employer_first=True)
-    places = pieces.token_places(chosen.piece_PS)
+    chosen = wording.choose(corpus.table_PC[people_P], people_P, key, employer_first=True)
+    places_L = pieces.token_places(chosen.piece_PS)
     lengths_PS = pieces.lengths[chosen.piece_PS]
-    slot = np.repeat(chosen.slot_PS.ravel(), lengths_PS.ravel())
+    slot_L = np.repeat(chosen.slot_PS.ravel(), lengths_PS.ravel())
 
     n_counted = FIRST_ATTRIBUTE_CODE + len(wording.attributes)
     counted_S = np.where(wording.slot_code_S < n_counted, wording.slot_code_S, 0)
-    is_value = pieces.is_value[places]
-    target = np.where(is_value, counted_S[slot], 0)
-    first_chunk = is_value & wording.slot_is_first_chunk_S[slot]
-
-    is_token_PT = _mask(lengths_PS.sum(axis=1))
-    target_PT = _padded(is_token_PT, target.astype(np.int8), 0)
-    if "pronoun" in wording.attributes:
-        _keep_first(target_PT, FIRST_ATTRIBUTE_CODE + wording.attributes.index("pronoun"))
-    return EvaluationDocuments(
-        tokens_PT=_padded(is_token_PT, pieces.tokens[places], corpus.vocab.eos),
-        target_PT=target_PT,
-        first_chunk_PT=_padded(is_token_PT, first_chunk, False),
+    is_value_L = pieces.is_value[places_L]
+    return _Rendered(
+        length_P=lengths_PS.sum(axis=1),
+        tokens_L=pieces.tokens[places_L],
+        target_L=np.where(is_value_L, counted_S[slot_L], 0).astype(np.int8),
+        first_chunk_L=is_value_L & wording.slot_is_first_chunk_S[slot_L],
     )
 
 
-def _mask(length_P: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Places of the rendered tokens: from 1 on, because the end of text comes first."""
-    place_T = np.arange(length_P.max(initial=0) + 1)
-    return (place_T >= 1) & (place_T <= length_P[:, None])
+def _span(
+    place_T: NDArray[np.int64], start_P: NDArray[np.int64], length_P: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which places lie in each row's span: [P, T]."""
+    return (place_T >= start_P[:, None]) & (place_T < (start_P + length_P)[:, None])
 
 
-def _padded(
-    is_token_PT: NDArray[np.bool_], values: NDArray[Scalar], padding: int
-) -> NDArray[Scalar]:
-    padded_PT = np.full(is_token_PT.shape, padding, values.dtype)
-    padded_PT[is_token_PT] = values
-    return padded_PT
+def _is_last(length_P: NDArray[np.int64], kept_P: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of runs of `length_P` tokens one after another, the last `kept_P` of each: [L]."""
+    place_L = np.arange(int(length_P.sum())) - np.repeat(np.cumsum(length_P) - length_P, length_P)
+    return place_L >= np.repeat(length_P - kept_P, length_P)
 
 
 def _keep_first(target_PT: NDArray[np.int8], code: int) -> None:

@@ -126,7 +126,7 @@ class _Run:
         self.scaler.scaled(loss_E).backward()
         grad_EP, active_E1 = self.scaler.unscale(self.optimizer.gradient())
         ratio = lr_ratio(self.step, n_steps, self.cell.train)
-        self.optimizer.step(grad_EP, ratio, active_E1)
+        self.optimizer.step(self.optimizer.clip(grad_EP), ratio, active_E1)
         self.step += 1
         return loss_E.detach()
 

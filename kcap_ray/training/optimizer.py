@@ -30,6 +30,7 @@ class FusedAdamW:
         named = list(model.named_parameters())
         self.parameters = [parameter for _, parameter in named]
         device = self.parameters[0].device
+        self.grad_clip = train.grad_clip
         self.betas, self.eps = (train.beta1, train.beta2), train.eps
         self.lr_E1 = torch.tensor(lr, dtype=torch.float32, device=device).unsqueeze(1)
         decay = torch.tensor(weight_decay, dtype=torch.float32, device=device).unsqueeze(1)
@@ -63,6 +64,13 @@ class FusedAdamW:
             grads.append(parameter.grad.reshape(n_trials, -1))
             parameter.grad = None
         return torch.cat(grads, dim=1)
+
+    def clip(self, grad_EP: Tensor) -> Tensor:
+        """The gradient, each trial's scaled down to norm `grad_clip` where it is longer."""
+        if self.grad_clip is None:
+            return grad_EP
+        norm_E1 = torch.linalg.vector_norm(grad_EP, dim=1, keepdim=True)
+        return grad_EP * (self.grad_clip / norm_E1).clamp(max=1.0)
 
     @torch.no_grad()
     def step(self, grad_EP: Tensor, lr_ratio: float, active_E1: Tensor | None = None) -> None:

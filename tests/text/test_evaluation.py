@@ -1,18 +1,21 @@
 import re
 
 import numpy as np
+import pytest
 
-from kcap_ray.cell import DataConfig
+from kcap_ray.cell import DataConfig, UserError
 from kcap_ray.text.bios import ATTRIBUTES
 from kcap_ray.text.corpus import build_corpus
 from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.render import biography_records
 
+WINDOW = 512
+
 
 def test_targets_are_the_tokens_of_name_and_counted_values(data):
     """Tokens with code 1 decode to the name, those with 2 + i to attribute i."""
     corpus = build_corpus(data)
-    documents = evaluation_documents(corpus, 0, corpus.n_people, 3)
+    documents = evaluation_documents(corpus, 0, corpus.n_people, 3, max_tokens=WINDOW)
     labels = ("name", *corpus.attributes)
     records = biography_records(corpus, range(corpus.n_people), 0, "eval", seed=3)
     untidy = "pools0" in data.pools
@@ -32,21 +35,41 @@ def test_targets_are_the_tokens_of_name_and_counted_values(data):
                 assert said.replace(",", "") == values[label].replace(",", "")
 
 
-def test_documents_are_the_records_between_ends_of_text(data):
-    """Each row is the end of text, the biography, and ends of text up to the longest row."""
+def test_documents_are_two_records_between_ends_of_text(data):
+    """Each row is the end of text, the next person's biography, the person's own, and ends of text up to the longest."""
     corpus = build_corpus(data)
-    documents = evaluation_documents(corpus, 10, 30, 3)
+    last = corpus.n_people
+    documents = evaluation_documents(corpus, last - 20, last, 3, max_tokens=WINDOW)
     assert documents.tokens_PT.dtype == np.uint16
     assert documents.target_PT.dtype == np.int8
-    records = biography_records(corpus, range(10, 30), 0, "eval", seed=3)
-    lengths = []
-    for record, tokens_T in zip(records, documents.tokens_PT, strict=True):
-        body = corpus.vocab.encode(record["token_ids"])
-        lengths.append(len(body) + 2)
-        assert (tokens_T[1 : len(body) + 1] == body).all()
-        assert (tokens_T[len(body) + 1 :] == corpus.vocab.eos).all()
-        assert tokens_T[0] == corpus.vocab.eos
-    assert documents.tokens_PT.shape == (20, max(lengths))
+    people = [*range(last - 20, last), 0]
+    eos = [corpus.vocab.eos]
+    said = [
+        corpus.vocab.encode(record["token_ids"]).tolist()
+        for record in biography_records(corpus, people, 0, "eval", seed=3)
+    ]
+    rows = [eos + before + eos + own + eos for own, before in zip(said, said[1:], strict=False)]
+    width = max(map(len, rows))
+    assert documents.tokens_PT.tolist() == [row + eos * (width - len(row)) for row in rows]
+
+
+def test_a_document_that_is_too_long_loses_the_beginning_of_what_stands_before_it():
+    """The biography itself is whole in any window that holds it; one that cannot is refused by name."""
+    corpus = build_corpus(DataConfig(n_people=30, pools="mini"))
+    whole = evaluation_documents(corpus, 0, 30, 0, max_tokens=WINDOW)
+    longest = int(corpus.biography_tokens(np.arange(30), corpus.wording_key(0, None)).max())
+    for max_tokens in (longest, longest + 20):
+        cut = evaluation_documents(corpus, 0, 30, 0, max_tokens=max_tokens)
+        assert cut.tokens_PT.shape[1] <= max_tokens + 1
+        for row in range(30):
+            targets = cut.target_PT[row] > 0, whole.target_PT[row] > 0
+            said = cut.tokens_PT[row][targets[0]], whole.tokens_PT[row][targets[1]]
+            assert said[0].tolist() == said[1].tolist()
+            end = int(np.flatnonzero(targets[0])[-1]), int(np.flatnonzero(targets[1])[-1])
+            tail = cut.tokens_PT[row, 1 : end[0] + 1].tolist()
+            assert whole.tokens_PT[row, : end[1] + 1].tolist()[-len(tail) :] == tail
+    with pytest.raises(UserError, match="train.window_tokens"):
+        evaluation_documents(corpus, 0, 30, 0, max_tokens=longest - 1)
 
 
 def test_the_employer_comes_before_the_work_city(data):
@@ -71,8 +94,8 @@ def test_in_training_the_work_city_comes_first_half_of_the_time():
 def test_documents_do_not_depend_on_the_block_they_are_made_in(data):
     """A person's document is the same in any block, up to padding."""
     corpus = build_corpus(data)
-    whole = evaluation_documents(corpus, 0, 40, 1)
-    part = evaluation_documents(corpus, 17, 23, 1)
+    whole = evaluation_documents(corpus, 0, 40, 1, max_tokens=WINDOW)
+    part = evaluation_documents(corpus, 17, 23, 1, max_tokens=WINDOW)
     n_tokens = part.tokens_PT.shape[1]
     assert (whole.tokens_PT[17:23, :n_tokens] == part.tokens_PT).all()
     assert (whole.target_PT[17:23, :n_tokens] == part.target_PT).all()
@@ -103,12 +126,14 @@ def test_bios_simple_is_measured_on_the_one_way_it_says_things():
 def test_one_pronoun_counts_in_each_document():
     """The pronoun is one bit, at the start of the second sentence."""
     corpus = build_corpus(DataConfig(n_people=100, pools="mini"))
-    documents = evaluation_documents(corpus, 0, 100, 0)
+    documents = evaluation_documents(corpus, 0, 100, 0, max_tokens=WINDOW)
     code = 2 + ATTRIBUTES.index("pronoun")
     is_pronoun_PT = documents.target_PT == code
     assert (is_pronoun_PT.sum(axis=1) == 1).all()
     for tokens_T, is_pronoun_T in zip(documents.tokens_PT, is_pronoun_PT, strict=True):
-        before = corpus.vocab.decode(tokens_T[1 : int(is_pronoun_T.argmax())])
+        first = int(is_pronoun_T.argmax())
+        start = int(np.flatnonzero(tokens_T[:first] == corpus.vocab.eos)[-1])
+        before = corpus.vocab.decode(tokens_T[start + 1 : first])
         assert before.endswith(".")
         assert " He " not in before
         assert " She " not in before
@@ -117,12 +142,13 @@ def test_one_pronoun_counts_in_each_document():
 def test_first_chunks_are_the_first_symbols_of_each_value():
     """Of C chunks with L tokens each, the first L tokens of a value are marked; of bioS, none."""
     data = DataConfig(kind="bioD", n_people=50, K=3, C=4, D=9, L=2, T=50, pools="mini")
-    documents = evaluation_documents(build_corpus(data), 0, 50, 0)
+    documents = evaluation_documents(build_corpus(data), 0, 50, 0, max_tokens=WINDOW)
     for target_T, first_T in zip(documents.target_PT, documents.first_chunk_PT, strict=True):
         for code in (2, 3, 4):
             places = np.flatnonzero(target_T == code)
             assert len(places) == 4 * 2
             assert np.flatnonzero(first_T & (target_T == code)).tolist() == places[:2].tolist()
         assert not first_T[target_T < 2].any()
-    bios = evaluation_documents(build_corpus(DataConfig(n_people=9, pools="mini")), 0, 9, 0)
+    corpus = build_corpus(DataConfig(n_people=9, pools="mini"))
+    bios = evaluation_documents(corpus, 0, 9, 0, max_tokens=WINDOW)
     assert not bios.first_chunk_PT.any()
