@@ -3,8 +3,7 @@ import torch
 
 from kcap_ray.cell import UserError
 from kcap_ray.models.convert import to_hugging_face
-from kcap_ray.models.decoder import Decoder
-from kcap_ray.models.spec import parse_model
+from tests.tiny import random_decoder, random_tokens
 
 EXPORTABLE = [
     "gpt2-2-2",
@@ -17,24 +16,12 @@ EXPORTABLE = [
 ]
 
 
-def random_decoder(name: str, *, n_tokens: int = 24) -> Decoder:
-    """A decoder in which every weight, norms and biases too, is away from its initial value."""
-    model = Decoder(parse_model(name, head_dim=16, vocab_size=101), n_tokens=n_tokens)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            is_norm_scale = bool((parameter == 1).all())
-            parameter.copy_(noise * 0.2 + (1.0 if is_norm_scale else 0.0))
-    return model
-
-
 @pytest.mark.parametrize("name", EXPORTABLE)
 def test_logits_and_gradients_equal_those_of_the_hugging_face_class(name: str) -> None:
     """Same weights, same logits, in float32 to 1e-5; same gradient of the embedding."""
     model = random_decoder(name)
     exported = to_hugging_face(model, eos=0)
-    tokens_BT = torch.randint(0, 101, (3, 24), generator=torch.Generator().manual_seed(2))
+    tokens_BT = random_tokens(3, 24)
     ours, theirs = model(tokens_BT), exported(tokens_BT).logits
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     ours.square().mean().backward()
@@ -51,7 +38,8 @@ def test_exported_model_has_the_parameters_of_the_closed_formula(name: str) -> N
     assert sum(p.numel() for p in to_hugging_face(model, eos=0).parameters()) == model.spec.n_params
 
 
-def test_variant_without_a_hugging_face_class_says_so() -> None:
-    """A model without MLP cannot be exported, and the message says what can."""
-    with pytest.raises(UserError, match="no Hugging Face class"):
-        to_hugging_face(random_decoder("gpt2-1-1-mlp0"), eos=0)
+@pytest.mark.parametrize("name", ["gpt2-1-1-mlp0", "gpt2-1-1-gated", "llama-1-2-standard"])
+def test_variant_without_a_hugging_face_class_says_so(name: str) -> None:
+    """A model that no class can hold cannot be exported, and the message says what can."""
+    with pytest.raises(UserError, match=r"no Hugging Face class; gpt2, llama and mistral"):
+        to_hugging_face(random_decoder(name), eos=0)

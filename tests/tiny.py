@@ -1,0 +1,59 @@
+"""The smallest cells and models that tests train and measure."""
+
+from typing import Any
+
+import torch
+
+from kcap_ray.cell import Cell, DataConfig, ModelConfig, TrainConfig, TuneConfig
+from kcap_ray.models.decoder import Decoder
+from kcap_ray.models.spec import parse_model
+
+BIOS = DataConfig(n_people=10, pools="mini")
+BIOD = DataConfig(kind="bioD", n_people=12, K=2, C=2, D=4, L=2, T=20, style="compact", pools="mini")
+
+ARCHITECTURES = ("gpt2-2-2", "llama-2-2", "mistral-2-4", "mistral-2-3")
+VARIANTS = ("", "-mlp1/4", "-mlp0", "-gated", "-standard", "-tied", "-untied")
+MODELS = [arch + variant for arch in ARCHITECTURES for variant in VARIANTS]
+"""Every architecture in every variant; mistral with one group of heads and with as many as heads."""
+
+
+def tiny_cell(
+    data: DataConfig = BIOD,
+    *,
+    model: str = "gpt2-1-1",
+    tune: TuneConfig | None = None,
+    seed: int = 0,
+    **train: Any,
+) -> Cell:
+    """A cell that trains in a fraction of a second: one layer 16 wide, about forty steps."""
+    window_tokens = 32 if data.kind == "bioD" else 128
+    settings = {"exposures": 10, "lr": 1e-3, "weight_decay": 0.1, "batch_windows": 2}
+    return Cell(
+        data=data,
+        model=ModelConfig(name=model, head_dim=16),
+        train=TrainConfig(
+            **{"precision": "fp32", "window_tokens": window_tokens, **settings, **train}
+        ),
+        tune=tune or TuneConfig(),
+        seed=seed,
+    )
+
+
+def random_decoder(
+    name: str, *, n_trials: int | None = None, vocab_size: int = 101, n_tokens: int = 24
+) -> Decoder:
+    """A decoder in which every weight of every trial, norms and biases too, is a number of its own."""
+    spec = parse_model(name, head_dim=16, vocab_size=vocab_size)
+    model = Decoder(spec, n_tokens=n_tokens, n_trials=n_trials)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter_name, parameter in model.named_parameters():
+            is_norm_scale = "norm" in parameter_name and parameter_name.endswith("weight")
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(noise * 0.2 + (1.0 if is_norm_scale else 0.0))
+    return model
+
+
+def random_tokens(*shape: int, vocab_size: int = 101) -> torch.Tensor:
+    """Tokens drawn uniformly."""
+    return torch.randint(0, vocab_size, shape, generator=torch.Generator().manual_seed(2))
