@@ -14,7 +14,7 @@ BIOD = DataConfig(kind="bioD", n_people=12, K=2, C=2, D=4, L=2, T=20, style="com
 ARCHITECTURES = ("gpt2-2-2", "llama-2-2", "mistral-2-4", "mistral-2-3")
 VARIANTS = ("", "-mlp1/4", "-mlp0", "-gated", "-standard", "-tied", "-untied")
 MODELS = [arch + variant for arch in ARCHITECTURES for variant in VARIANTS]
-"""Every architecture in every variant; mistral with one group of heads and with as many as heads."""
+"""Every architecture in every variant; mistral with one group of heads and with three."""
 
 
 def tiny_cell(
@@ -42,7 +42,7 @@ def tiny_cell(
 def random_decoder(
     name: str, *, n_trials: int | None = None, vocab_size: int = 101, n_tokens: int = 24
 ) -> Decoder:
-    """A decoder in which every weight of every trial, norms and biases too, is a number of its own."""
+    """A decoder whose weights, norms and biases too, are all different, in every trial."""
     spec = parse_model(name, head_dim=16, vocab_size=vocab_size)
     model = Decoder(spec, n_tokens=n_tokens, n_trials=n_trials)
     generator = torch.Generator().manual_seed(1)

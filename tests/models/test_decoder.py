@@ -9,11 +9,11 @@ from tests.tiny import MODELS, random_decoder, random_tokens
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("n_trials", [None, 2])
 def test_no_logit_depends_on_a_later_token(name: str, n_trials: int | None) -> None:
-    """The gradient of a logit at t is zero for the embeddings of tokens after t, and only for those."""
+    """The gradient of a logit at t is zero for the embeddings of tokens after t, only for those."""
     n_tokens = 5
     model = random_decoder(name, n_trials=n_trials)
-    # All tokens differ, and the logit is that of one more: so the gradient of a row of the embedding, tied or not,
-    # comes from the place of its token and from nowhere else.
+    # All tokens differ, and the logit is that of one more: so the gradient of a row of the
+    # embedding, tied or not, comes from the place of its token and from nowhere else.
     tokens_BT = torch.arange(n_tokens).unsqueeze(0)
     logits_BT = model(tokens_BT)[..., n_tokens]
     for t in range(n_tokens):
@@ -102,7 +102,7 @@ def test_every_trial_starts_from_the_weights_of_the_model_alone() -> None:
 
 
 def test_initial_weights_have_gpt2s_spread() -> None:
-    """Matrices have the standard deviation asked for, residual projections that / sqrt(2 layers)."""
+    """Matrices have the standard deviation asked for, residual ones that / sqrt(2 layers)."""
     model = Decoder(parse_model("gpt2-8-4", head_dim=16, vocab_size=2_000), n_tokens=8)
     model.init_weights(seed=0, std=0.02)
     block = model.blocks[0]

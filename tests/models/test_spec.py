@@ -65,7 +65,7 @@ def test_wrong_model_name_says_what_to_write(name: str, needed: str) -> None:
 
 
 def test_variants_change_what_they_name_and_nothing_else() -> None:
-    """Two variants together are each one's change; the width of the MLP follows arXiv 2404.05405."""
+    """Two variants together make each one's change; the MLP is as wide as the paper says."""
     plain = parse_model("gpt2-2-4", head_dim=64, vocab_size=101)
     both = parse_model("gpt2-2-4-gated-untied", head_dim=64, vocab_size=101)
     assert (both.mlp, both.tied, both.d_ff) == ("gated", False, round(8 * 256 / 3))
