@@ -58,18 +58,22 @@ class Norm(nn.Module):
 
 
 def rotary_tables(n_tokens: int, spec: ModelSpec) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [T, C] of the rotary angles; dimension c pairs with c + C/2 (GPT-NeoX's layout)."""
+    """Cosines and signed sines [T, C] of the rotary angles; dimension c pairs with c + C/2 (GPT-NeoX's layout).
+
+    The sines of the first half are negative: with them a rotation is x * cos + (x with its halves swapped) * sin.
+    """
     exponents = torch.arange(0, spec.head_dim, 2, dtype=torch.float64) / spec.head_dim
     angles = torch.outer(torch.arange(n_tokens, dtype=torch.float64), spec.rope_base**-exponents)
-    angles_TC = torch.cat([angles, angles], dim=-1)
-    return angles_TC.cos().float(), angles_TC.sin().float()
+    cos_TC = torch.cat([angles.cos(), angles.cos()], dim=-1)
+    sin_TC = torch.cat([-angles.sin(), angles.sin()], dim=-1)
+    return cos_TC.float(), sin_TC.float()
 
 
 def rotate(x_BHTC: Tensor, cos_TC: Tensor, sin_TC: Tensor) -> Tensor:
     """Rotary position embedding (RoFormer, arXiv 2104.09864, equation 34) over the whole head."""
-    half = x_BHTC.shape[-1] // 2
-    swapped = torch.cat([-x_BHTC[..., half:], x_BHTC[..., :half]], dim=-1)
-    return x_BHTC * cos_TC.to(x_BHTC.dtype) + swapped * sin_TC.to(x_BHTC.dtype)
+    swapped_BHTC = x_BHTC.roll(x_BHTC.shape[-1] // 2, dims=-1)
+    cos_TC, sin_TC = cos_TC.to(x_BHTC.dtype), sin_TC.to(x_BHTC.dtype)
+    return torch.addcmul(x_BHTC * cos_TC, swapped_BHTC, sin_TC)
 
 
 class Attention(nn.Module):
@@ -84,12 +88,14 @@ class Attention(nn.Module):
     def forward(self, x_EMD: Tensor, cos_TC: Tensor, sin_TC: Tensor) -> Tensor:
         spec, n_tokens = self.spec, cos_TC.shape[0]
         heads = self.qkv(x_EMD).view(-1, n_tokens, spec.n_head + 2 * spec.n_kv_head, spec.head_dim)
-        q_BHTC, k_BKTC, v_BKTC = heads.transpose(1, 2).split(
-            [spec.n_head, spec.n_kv_head, spec.n_kv_head], dim=1
+        # Queries and keys turn together: half the operations, which is what a small model's step is made of.
+        qk, v_BKTC = heads.transpose(1, 2).split(
+            [spec.n_head + spec.n_kv_head, spec.n_kv_head], dim=1
         )
+        q_BHTC, k_BKTC = rotate(qk, cos_TC, sin_TC).split([spec.n_head, spec.n_kv_head], dim=1)
         mixed_BHTC = F.scaled_dot_product_attention(
-            rotate(q_BHTC, cos_TC, sin_TC),
-            rotate(k_BKTC, cos_TC, sin_TC),
+            q_BHTC,
+            k_BKTC,
             v_BKTC,
             is_causal=True,
             enable_gqa=spec.n_kv_head != spec.n_head,
