@@ -111,15 +111,15 @@ def _question(text: str) -> str:
 
 
 def _neighbour(index: _Index, ids: Mapping[_Index, str]) -> str | None:
-    """The kept cell nearest below on the first axis that has one; all other coordinates equal.
+    """The kept cell nearest below on the first axis; all other coordinates equal.
 
-    Worked example, a full 2 x 3 grid: (1, 2) -> (0, 2); (0, 2) -> (0, 1); (0, 0) -> None.
+    Cells wait for their neighbours, so only the first axis has any: what is one step of it apart
+    can run side by side. Worked example, a full 2 x 3 grid: (1, 2) -> (0, 2); (0, 2) -> None.
     """
-    for axis, position in enumerate(index):
-        for step in range(position - 1, -1, -1):
-            back = (*index[:axis], step, *index[axis + 1 :])
-            if back in ids:
-                return ids[back]
+    for step in range(index[0] - 1, -1, -1) if index else ():
+        back = (step, *index[1:])
+        if back in ids:
+            return ids[back]
     return None
 
 

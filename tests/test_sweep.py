@@ -83,15 +83,13 @@ def test_nested_and_dotted_keys_are_the_same(load):
     assert load(dotted).cells == load(COMPLETE).cells
 
 
-def test_neighbour_is_one_step_back_on_the_first_axis_that_has_one(load):
-    """A cell's neighbour differs in one coordinate, comes earlier, and only the first has none."""
+def test_neighbour_is_one_step_back_on_the_first_axis(load):
+    """A cell's neighbour differs in the first coordinate alone; the first of each row has none."""
     sweep = load(COMPLETE)
     ids = {(cell.data.n_people, cell.model.name): cell.cell_id for cell in sweep.cells}
-    assert sweep.neighbour[ids[200, "gpt2-2-2"]] == ids[100, "gpt2-2-2"]
-    assert sweep.neighbour[ids[100, "gpt2-2-2"]] == ids[100, "gpt2-2-1"]
-    assert [cell for cell, back in sweep.neighbour.items() if back is None] == [
-        ids[100, "gpt2-1-1"]
-    ]
+    for (n_people, model), cell_id in ids.items():
+        before = ids[100, model] if n_people == 200 else None
+        assert sweep.neighbour[cell_id] == before
 
 
 def test_where_keeps_only_cells_in_the_range(load):
