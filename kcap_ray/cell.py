@@ -1,7 +1,7 @@
 """One cell of a sweep: everything that a run depends on, as one frozen value.
 
-A run is a pure function of its `Cell`. The cell says what there is to know (`data`), what learns it (`model`),
-how it is trained (`train`) and how learning rate and weight decay are chosen (`tune`).
+A run is a pure function of its `Cell`. The cell says what there is to know (`data`), what learns it
+(`model`), how it is trained (`train`) and how learning rate and weight decay are chosen (`tune`).
 """
 
 import dataclasses
@@ -42,7 +42,8 @@ class DataConfig:
     pools: str = "full"
     """Pools that names and values are drawn from: `full`, `mini` or a directory of text files."""
     vocab: Vocab = "compact"
-    """`compact`: only the GPT-2 tokens that the data can produce, renumbered; `full`: all 50,257."""
+    """`compact`: only the GPT-2 tokens that the data can produce, renumbered; `full`: all 50,257.
+    """
     seed: int = 0
     """Seed of the table of people (and of the diversity sets of bioD)."""
     K: int | None = None
@@ -78,7 +79,9 @@ class DataConfig:
 
     @property
     def label(self) -> str:
-        """Short readable name of the data set without the number of people, for instance `bioS-mini`."""
+        """Short readable name of the data set without the number of people, for instance
+        `bioS-mini`.
+        """
         pools = "" if self.pools == "full" else "-" + self.pools.strip("/").split("/")[-1]
         if self.kind != "bioD":
             return self.kind + pools
@@ -128,7 +131,8 @@ class TrainConfig:
     eps: float = 1e-6
     """AdamW: added to the root of the second moment."""
     grad_clip: float | None = None
-    """Largest norm of a trial's gradient, which is scaled down to it; None leaves gradients alone."""
+    """Largest norm of a trial's gradient, which is scaled down to it; None leaves gradients alone.
+    """
     init_std: float = 0.02
     """Standard deviation of the initial weights."""
     workers: int = 1
@@ -185,7 +189,8 @@ class TuneConfig:
     fused: int | None = None
     """Trials trained together as one program; None lets the size of the cell decide."""
     warm_start: bool = True
-    """Try the best point of the neighbouring cell (one step back on the first axis) as the second."""
+    """Try the best point of the neighbouring cell (one step back on the first axis) as the second.
+    """
 
     def __post_init__(self) -> None:
         _check(self.trials >= 1, f"tune.trials: got {self.trials}; at least 1 is needed")
@@ -212,7 +217,7 @@ class Cell:
 
     @property
     def cell_id(self) -> str:
-        """Readable name and hash of the whole configuration; unique, and safe as a directory name."""
+        """Readable name and hash of the whole configuration; unique, and safe as a file name."""
         canonical = json.dumps(dataclasses.asdict(self), sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
         name = (

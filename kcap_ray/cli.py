@@ -1,4 +1,6 @@
-"""The verbs of `kcap`. What is heavy is imported inside the verb that needs it, so that planning starts at once."""
+"""The verbs of `kcap`. What is heavy is imported inside the verb that needs it, so that planning
+starts at once.
+"""
 
 import fnmatch
 import json
@@ -166,7 +168,7 @@ def _conclude(cells: list[Cell], directory: Any) -> None:
     typer.echo(f"table:  {directory.results_file}")
     if failed:
         typer.echo(
-            f"{len(failed)} of {len(rows)} cells have no result; the reasons are in the table above. "
+            f"{len(failed)} of {len(rows)} cells have no result, for the reasons in the table; "
             "--retry-failed runs them again.",
             err=True,
         )

@@ -25,7 +25,9 @@ _PACKAGES = (
 
 @cache
 def git_commit() -> str:
-    """Commit of the code that runs, with `-dirty` if it was changed since; empty outside of a checkout."""
+    """Commit of the code that runs, with `-dirty` if it was changed since; empty outside of a
+    checkout.
+    """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         done = subprocess.run(

@@ -36,7 +36,8 @@ def load_cell_model(cell_directory: Path) -> tuple[Decoder, Cell]:
 def export_cell(cell_directory: Path, out: Path) -> None:
     """Write the model for `AutoModelForCausalLM.from_pretrained`, with `kcap_vocab.json` beside it.
 
-    Raises `UserError` if there is no model, if no Hugging Face class can hold it, or if `out` cannot be written.
+    Raises `UserError` if there is no model, if no Hugging Face class can hold it, or if `out`
+    cannot be written.
     """
     model, _ = load_cell_model(cell_directory)
     vocab = (cell_directory / "checkpoint" / "kcap_vocab.json").read_text(encoding="utf-8")

@@ -1,4 +1,6 @@
-"""What a run directory says of itself: which sweep it is of, which cells that has, and who is at work in it."""
+"""What a run directory says of itself: which sweep it is of, which cells that has, and who is at
+work in it.
+"""
 
 import fcntl
 import json
@@ -32,7 +34,7 @@ def forget_failed(cells: Sequence[Cell], directory: RunDirectory) -> None:
 
 @contextmanager
 def only_driver(path: Path) -> Iterator[None]:
-    """Hold the run directory for this process. Raises `UserError` if another kcap is at work in it."""
+    """Hold the run directory for this process. Raises `UserError` if another kcap has it."""
     # The kernel drops the lock when its process dies, however it dies.
     with (path / ".lock").open("w") as file:
         try:

@@ -1,7 +1,8 @@
 """The ledger of a run: one directory per cell, one flat row per cell, and the table of all rows.
 
-`result.json` is written last, by a temporary file and a rename: its existence is the only sign that a cell is done. So a run that
-is killed anywhere, on any machine, goes on when the same command is given again.
+`result.json` is written last, by a temporary file and a rename: its existence is the only sign that
+a cell is done. So a run that is killed anywhere, on any machine, goes on when the same command is
+given again.
 """
 
 import dataclasses
@@ -20,7 +21,9 @@ Status = Literal["ok", "diverged", "failed", "stopped"]
 
 @dataclass(frozen=True, kw_only=True)
 class ResultRow:
-    """One row of results.parquet; a cell that failed has its status and reason, and None where it has no number."""
+    """One row of results.parquet; a cell that failed has its status and reason, and None where it
+    has no number.
+    """
 
     sweep: str
     cell_id: str
@@ -131,7 +134,9 @@ class CellDirectory:
         return self.path / "resume" / f"trial{first_trial}.pt"
 
     def result(self) -> dict[str, Any] | None:
-        """The row of a finished cell; None while it has none. A file that cannot be read counts as none."""
+        """The row of a finished cell; None while it has none. A file that cannot be read counts as
+        none.
+        """
         try:
             return json.loads(self.result_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError):

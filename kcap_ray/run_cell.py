@@ -1,4 +1,6 @@
-"""A cell from start to finished row, in this process: what `kcap run-cell` does, and what the engine does with Ray around it."""
+"""A cell from start to finished row, in this process: what `kcap run-cell` does, and what the
+engine does with Ray around it.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -7,8 +9,8 @@ from kcap_ray.budget import length_of, spec_of
 from kcap_ray.cell import Cell, UserError
 from kcap_ray.results import CellDirectory, ResultRow, RunDirectory, Status
 from kcap_ray.text.corpus import facts_of
-from kcap_ray.tuning import CellStudy, Hint, fused_trials
 from kcap_ray.training.point import Point
+from kcap_ray.tuning import CellStudy, Hint, fused_trials
 
 if TYPE_CHECKING:
     import torch
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 class CellProgress:
     """What is left to do of a cell, after what its ledger already holds.
 
-    Asks for the trials in programs of fixed size; the finished ones are told to the study again, so that a restarted
-    cell asks for the same points.
+    Asks for the trials in programs of fixed size; the finished ones are told to the study again, so
+    that a restarted cell asks for the same points.
     """
 
     def __init__(self, cell: Cell, directory: CellDirectory, hint: Hint | None) -> None:

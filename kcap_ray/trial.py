@@ -1,4 +1,4 @@
-"""One fused program of a cell's trials: train, measure, keep the best, write it down. No Ray here."""
+"""One fused program of a cell's trials: train, measure, keep the best, write it down. No Ray."""
 
 import importlib.metadata
 import json
@@ -44,18 +44,21 @@ def run_trials(
     on_progress: Callable[[Progress], None] | None = None,
     save_every_s: float = 300.0,
 ) -> list[dict[str, Any]]:
-    """Train the trials `first_trial`... of the cell at `points`, measure them, and add them to its ledger.
+    """Train the trials `first_trial`... of the cell at `points`, measure them, and add them to its
+    ledger.
 
-    Returns one record per trial, as in trials.jsonl. Of these and earlier trials the best one's weights and loss curve stay in
-    the directory. Inside a process group every worker calls this; only the first one measures and writes, the others return no
-    records. `open_batches` replaces the generation of the data in this process.
+    Returns one record per trial, as in trials.jsonl. Of these and earlier trials the best one's
+    weights and loss curve stay in the directory. Inside a process group every worker calls this;
+    only the first one measures and writes, the others return no records. `open_batches` replaces
+    the generation of the data in this process.
     """
     recorded = directory.trials()[first_trial : first_trial + len(points)]
     if recorded:
         # A machine was lost after it had written these down, and before it could say so.
         return recorded
     if device.type == "cpu":
-        # Small matrices run fastest on one thread, and results do not depend on the number of cores.
+        # Small matrices run fastest on one thread, and results do not depend on the number of
+        # cores.
         torch.set_num_threads(1)
     corpus = build_corpus(cell.data)
     n_steps = length_of(cell).steps

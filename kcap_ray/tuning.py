@@ -1,7 +1,9 @@
-"""Which points of learning rate and weight decay a cell tries: one Optuna study per cell, asked for several at once.
+"""Which points of learning rate and weight decay a cell tries: one Optuna study per cell, asked for
+several at once.
 
-The only file that imports optuna. A study is a pure function of the cell, of the neighbour's best point and of the results told so
-far: after a restart the finished trials are told again, and the same points follow.
+The only file that imports optuna. A study is a pure function of the cell, of the neighbour's best
+point and of the results told so far: after a restart the finished trials are told again, and the
+same points follow.
 """
 
 from collections.abc import Sequence
@@ -13,7 +15,9 @@ from kcap_ray.models.spec import ModelSpec
 from kcap_ray.training.point import Point
 
 FUSE_BELOW_FLOPS = 2e11
-"""Work of a step, over all fused trials, up to which fusing pays: below it a GPU waits for kernel launches, not for arithmetic."""
+"""Work of a step, over all fused trials, up to which fusing pays: below it a GPU waits for kernel
+launches, not for arithmetic.
+"""
 
 MAX_FUSED = 8
 """Most trials in one program; more gain little and learn nothing from each other."""
@@ -33,7 +37,8 @@ def fused_trials(cell: Cell, spec: ModelSpec) -> int:
     if cell.tune.fused is not None:
         return min(cell.tune.fused, cell.tune.trials)
     tokens = cell.train.batch_windows * cell.train.window_tokens
-    # 6 FLOPs per weight and token, forward and backward; the embedding's rows count through the head.
+    # 6 FLOPs per weight and token, forward and backward; the embedding's rows count through the
+    # head.
     flops = 6 * tokens * spec.n_params
     return max(1, min(cell.tune.trials, MAX_FUSED, int(FUSE_BELOW_FLOPS / flops)))
 
@@ -41,7 +46,8 @@ def fused_trials(cell: Cell, spec: ModelSpec) -> int:
 class CellStudy:
     """The search over one cell's learning rate and weight decay; larger `capacity_ratio` is better.
 
-    First the cell's own point (the paper's values), then the neighbour's best, then what Optuna's TPE proposes.
+    First the cell's own point (the paper's values), then the neighbour's best, then what Optuna's
+    TPE proposes.
     """
 
     def __init__(self, cell: Cell, *, n_steps: int, hint: Hint | None) -> None:
@@ -54,7 +60,8 @@ class CellStudy:
     def _first_points(self) -> list[dict[str, float]]:
         points = [{"lr": self.cell.train.lr, "weight_decay": self.cell.train.weight_decay}]
         if self.hint is not None:
-            # The optimum follows 1 / (lr * weight_decay * steps): the neighbour's, carried over to this length.
+            # The optimum follows 1 / (lr * weight_decay * steps): the neighbour's, carried over to
+            # this length.
             decay = self.hint.point.weight_decay * self.hint.n_steps / self.n_steps
             points.append({"lr": self.hint.point.lr, "weight_decay": decay})
         ranges = {"lr": self.cell.tune.lr, "weight_decay": self.cell.tune.weight_decay}
@@ -81,7 +88,7 @@ class CellStudy:
         return points
 
     def tell(self, first_trial: int, capacity_ratios: Sequence[float | None]) -> None:
-        """Results of the trials from `first_trial` on, in order; None for one that gave no number."""
+        """Results of the trials from `first_trial` on, in order; None for one without a number."""
         if self._study is None:
             return
         from optuna.trial import TrialState

@@ -1,7 +1,7 @@
 """From losses to bits: the bit-complexity lower bound of arXiv 2404.05405, Definitions 4.1 and 4.3.
 
-The only place where nats become bits. Nothing is clamped: a model that assigns less than uniform probability to what it was
-taught stores a negative number of bits, and the table says so.
+The only place where nats become bits. Nothing is clamped: a model that assigns less than uniform
+probability to what it was taught stores a negative number of bits, and the table says so.
 """
 
 import math
@@ -19,10 +19,13 @@ class KnowledgeLoss:
     name_nats: float
     """p1: summed over the tokens of a name, mean over people."""
     value_nats: float
-    """p2: summed over the tokens of a value; then summed over the attributes of a person (bioS) or averaged over
-    them (bioD); mean over people."""
+    """p2: summed over the tokens of a value; then summed over the attributes of a person (bioS) or
+    averaged over them (bioD); mean over people.
+    """
     value1_nats: float | None = None
-    """p3, bioD only: summed over the tokens of a value's first chunk, mean over attributes and people."""
+    """p3, bioD only: summed over the tokens of a value's first chunk, mean over attributes and
+    people.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +48,9 @@ class StoredBits:
 def stored_bits(entropy: Entropy, loss: KnowledgeLoss) -> StoredBits:
     """Bits that a model with these losses stores about knowledge of this entropy.
 
-    A perfect model (p1 = ln N, p2 = p3 = 0) stores `entropy.demand_bits` exactly; one that is uniform over the pools
-    (p2 = ln S0) stores no bits of value. Raises `ValueError` if bioD comes without its first-chunk loss.
+    A perfect model (p1 = ln N, p2 = p3 = 0) stores `entropy.demand_bits` exactly; one that is
+    uniform over the pools (p2 = ln S0) stores no bits of value. Raises `ValueError` if bioD comes
+    without its first-chunk loss.
     """
     name_bits = entropy.n_people * (entropy.log2_name_space - loss.name_nats / NATS_PER_BIT)
     value_nats_per_person = entropy.n_attributes * loss.value_nats

@@ -1,7 +1,7 @@
 """Losses on names and values, in nats, over everybody in the table (arXiv 2404.05405, section 3).
 
-Every person has one document, with fresh wording, behind that of another person. The loss is summed over the tokens of a
-name or value and averaged over people only.
+Every person has one document, with fresh wording, behind that of another person. The loss is summed
+over the tokens of a name or value and averaged over people only.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,9 @@ MAX_LOGIT_BYTES = 2**28
 
 
 def token_nats(model: Decoder, tokens_PT: Tensor) -> Tensor:
-    """-ln p(token | tokens before it) as [E, P, T] (E = 1 without trials axis); 0 for the first token, which has no context."""
+    """-ln p(token | tokens before it) as [E, P, T] (E = 1 without trials axis); 0 for the first
+    token, which has no context.
+    """
     logits_EPTV = model(tokens_PT[:, :-1]).float()
     if model.n_trials is None:
         logits_EPTV = logits_EPTV.unsqueeze(0)
@@ -44,7 +46,8 @@ def _documents(corpus: Corpus, model: Decoder, seed: int) -> Iterator[Evaluation
 
 @torch.no_grad()
 def measure(model: Decoder, corpus: Corpus, *, seed: int) -> list[KnowledgeLoss]:
-    """The losses of each trial (of the one model, without a trials axis), over all people of the corpus.
+    """The losses of each trial (of the one model, without a trials axis), over all people of the
+    corpus.
 
     Sums are made in float64. `seed` picks the wording of the documents.
     """

@@ -1,6 +1,8 @@
-"""To and from Hugging Face's classes: the export format, and the proof that the decoder is what it says.
+"""To and from Hugging Face's classes: the export format, and the proof that the decoder is what it
+says.
 
-`gpt2` is `GPTNeoX` with `use_parallel_residual=False` and `rotary_pct=1.0`; `llama` and `mistral` are the classes of that name.
+`gpt2` is `GPTNeoX` with `use_parallel_residual=False` and `rotary_pct=1.0`; `llama` and `mistral`
+are the classes of that name.
 """
 
 from collections.abc import Iterator
@@ -36,7 +38,8 @@ def _is_llama(spec: ModelSpec) -> bool:
 
 
 def to_hugging_face(model: Decoder, *, eos: int) -> PreTrainedModel:
-    """The same model, with the same logits, as a Hugging Face class; `eos` is the end-of-text token's id.
+    """The same model, with the same logits, as a Hugging Face class; `eos` is the end-of-text
+    token's id.
 
     Raises `UserError` for a variant that no Hugging Face class can hold.
     """
@@ -86,8 +89,8 @@ def to_hugging_face(model: Decoder, *, eos: int) -> PreTrainedModel:
         names = _llama_names(spec)
     else:
         raise UserError(
-            f"{spec.arch} with {spec.mlp} MLP, {spec.norm} and {'' if spec.bias else 'no '}biases has no Hugging Face "
-            "class; gpt2, llama and mistral (and their -untied, -tied, -mlp1/4 forms) can be exported"
+            f"{spec.arch} with {spec.mlp} MLP and {spec.norm} has no Hugging Face class; gpt2, llama "
+            "and mistral (and their -untied, -tied, -mlp1/4 forms) can be exported"
         )
     own = model.state_dict()
     with torch.no_grad():

@@ -1,10 +1,12 @@
 """The decoder under study: one transformer, read from top to bottom.
 
-GPT-2 with rotary embedding, LLaMA and Mistral are settings of `ModelSpec`. Every weight may carry a leading *trials* axis, so
-that E trials of one cell, each with weights of its own, train as one program on one batch.
+GPT-2 with rotary embedding, LLaMA and Mistral are settings of `ModelSpec`. Every weight may carry a
+leading *trials* axis, so that E trials of one cell, each with weights of its own, train as one
+program on one batch.
 
-Shapes: E trials, B sequences, T tokens, M = B*T positions, D model width, H heads, K heads of keys and values, C width of a head,
-V vocabulary. `*E` is the trials axis where there is one, and nothing where there is none.
+Shapes: E trials, B sequences, T tokens, M = B*T positions, D model width, H heads, K heads of keys
+and values, C width of a head, V vocabulary. `*E` is the trials axis where there is one, and nothing
+where there is none.
 """
 
 import math
@@ -58,9 +60,11 @@ class Norm(nn.Module):
 
 
 def rotary_tables(n_tokens: int, spec: ModelSpec) -> tuple[Tensor, Tensor]:
-    """Cosines and signed sines [T, C] of the rotary angles; dimension c pairs with c + C/2 (GPT-NeoX's layout).
+    """Cosines and signed sines [T, C] of the rotary angles; dimension c pairs with c + C/2
+    (GPT-NeoX's layout).
 
-    The sines of the first half are negative: with them a rotation is x * cos + (x with its halves swapped) * sin.
+    The sines of the first half are negative: with them a rotation is x * cos + (x with its halves
+    swapped) * sin.
     """
     exponents = torch.arange(0, spec.head_dim, 2, dtype=torch.float64) / spec.head_dim
     angles = torch.outer(torch.arange(n_tokens, dtype=torch.float64), spec.rope_base**-exponents)
@@ -88,7 +92,8 @@ class Attention(nn.Module):
     def forward(self, x_EMD: Tensor, cos_TC: Tensor, sin_TC: Tensor) -> Tensor:
         spec, n_tokens = self.spec, cos_TC.shape[0]
         heads = self.qkv(x_EMD).view(-1, n_tokens, spec.n_head + 2 * spec.n_kv_head, spec.head_dim)
-        # Queries and keys turn together: half the operations, which is what a small model's step is made of.
+        # Queries and keys turn together: half the operations, which is what a small model's step is
+        # made of.
         qk, v_BKTC = heads.transpose(1, 2).split(
             [spec.n_head + spec.n_kv_head, spec.n_kv_head], dim=1
         )
@@ -145,7 +150,7 @@ class Decoder(nn.Module):
     """Token ids [B, T] to next-token logits [*E, B, T, V]; every trial reads the same tokens."""
 
     def __init__(self, spec: ModelSpec, *, n_tokens: int, n_trials: int | None = None) -> None:
-        """`n_tokens`: longest sequence; `n_trials`: size of the trials axis, None for no such axis."""
+        """`n_tokens`: longest sequence; `n_trials`: size of the trials axis, None for none."""
         super().__init__()
         trials = () if n_trials is None else (n_trials,)
         self.spec = spec
@@ -175,7 +180,9 @@ class Decoder(nn.Module):
         return logits_EMV.unflatten(-2, (n_sequences, n_tokens))
 
     def loss(self, windows_BT1: Tensor) -> Tensor:
-        """Mean next-token loss in nats, [*E], of windows [B, T+1] (each target is the token after its input)."""
+        """Mean next-token loss in nats, [*E], of windows [B, T+1] (each target is the token after
+        its input).
+        """
         logits_EBTV = self(windows_BT1[:, :-1])
         targets_EBT = windows_BT1[:, 1:].expand(logits_EBTV.shape[:-1])
         nats = F.cross_entropy(
@@ -185,7 +192,8 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, *, seed: int, std: float) -> None:
-        """GPT-2's initialisation: normal(0, std), residual projections / sqrt(2 * layers), biases 0, norms 1.
+        """GPT-2's initialisation: normal(0, std), residual projections / sqrt(2 * layers), biases
+        0, norms 1.
 
         Every trial starts from the same weights, so trials differ by their settings alone.
         """
@@ -211,5 +219,7 @@ class Decoder(nn.Module):
 
 
 def is_matrix(name: str) -> bool:
-    """Whether a parameter is a weight matrix or an embedding, rather than a bias or the scale of a norm."""
+    """Whether a parameter is a weight matrix or an embedding, rather than a bias or the scale of a
+    norm.
+    """
     return name in ("embedding", "head") or (name.endswith(".weight") and "norm" not in name)

@@ -1,7 +1,8 @@
 """What a model name means: sizes and variants as one frozen value, and its parameter counts.
 
-Names are `<arch>-<layers>-<heads>[-<variant>...]`. The architectures are those of arXiv 2404.05405, section 2.3 and
-appendix B: `gpt2` (GPT-2 with rotary embedding), `llama`, `mistral`. No torch here: `kcap plan` counts parameters.
+Names are `<arch>-<layers>-<heads>[-<variant>...]`. The architectures are those of arXiv 2404.05405,
+section 2.3 and appendix B: `gpt2` (GPT-2 with rotary embedding), `llama`, `mistral`. No torch here:
+`kcap plan` counts parameters.
 """
 
 import difflib
@@ -66,8 +67,8 @@ class ModelSpec:
     def n_params_non_embedding(self) -> int:
         """Weights outside of the embedding and the head.
 
-        For gpt2 this is l (12 d^2 + 13 d) + 2 d, which with V d for the tied embedding gives the 60 sizes of
-        Figure 1 of arXiv 2404.05405 at V = 3,275.
+        For gpt2 this is l (12 d^2 + 13 d) + 2 d, which with V d for the tied embedding gives the 60
+        sizes of Figure 1 of arXiv 2404.05405 at V = 3,275.
         """
         d = self.d_model
         norm = d * (2 if self.bias and self.norm == "layernorm" else 1)
@@ -105,8 +106,8 @@ def _gpt2(*, n_layer: int, n_head: int, head_dim: int, vocab_size: int) -> Model
 
 
 def _llama(*, n_layer: int, n_head: int, head_dim: int, vocab_size: int) -> ModelSpec:
-    # The gated MLP holds 8 d^2 weights, so its width is 8/3 d; rounded to the nearest integer, since the
-    # paper states no rule and no kernel here asks for a multiple.
+    # The gated MLP holds 8 d^2 weights, so its width is 8/3 d; rounded to the nearest integer,
+    # since the paper states no rule and no kernel here asks for a multiple.
     return ModelSpec(
         arch="llama",
         n_layer=n_layer,
@@ -124,7 +125,8 @@ def _llama(*, n_layer: int, n_head: int, head_dim: int, vocab_size: int) -> Mode
 
 
 def _mistral(*, n_layer: int, n_head: int, head_dim: int, vocab_size: int) -> ModelSpec:
-    # Query heads that share one head of keys and values: 4, else 2, else 1 (arXiv 2404.05405, appendix B).
+    # Query heads that share one head of keys and values: 4, else 2, else 1 (arXiv 2404.05405,
+    # appendix B).
     shared = 4 if n_head % 4 == 0 else 2 if n_head % 2 == 0 else 1
     llama = _llama(n_layer=n_layer, n_head=n_head, head_dim=head_dim, vocab_size=vocab_size)
     return replace(
@@ -150,7 +152,10 @@ def parse_model(name: str, *, head_dim: int, vocab_size: int) -> ModelSpec:
     Raises `UserError` if the name is none: what is allowed, and the closest name that exists.
     """
     match = re.fullmatch(r"([a-z0-9]+)-(\d+)-(\d+)((?:-[a-z0-9/]+)*)", name)
-    form = f"write <arch>-<layers>-<heads>[-variant], for instance gpt2-2-2; arch is one of {', '.join(_ARCHITECTURES)}"
+    form = (
+        "write <arch>-<layers>-<heads>[-variant], for instance gpt2-2-2; "
+        f"arch is one of {', '.join(_ARCHITECTURES)}"
+    )
     if not match:
         raise UserError(f"model {name!r} is not a model name; {form}")
     arch, n_layer, n_head = match[1], int(match[2]), int(match[3])

@@ -1,7 +1,7 @@
 """Which windows of the stream make up which batch, for one worker or many.
 
-Step s trains on windows s*B .. (s+1)*B of the stream; of these, worker r of W gets the r-th W-th. So the global batch of a step
-does not depend on the number of workers.
+Step s trains on windows s*B .. (s+1)*B of the stream; of these, worker r of W gets the r-th W-th.
+So the global batch of a step does not depend on the number of workers.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,9 @@ def chunk_steps(train: TrainConfig) -> int:
 def worker_windows(
     stream: BiographyStream, train: TrainConfig, *, rank: int, first_step: int, last_step: int
 ) -> np.ndarray:
-    """This worker's windows of steps `first_step` to before `last_step`: uint16 [steps * B/W, window_tokens + 1]."""
+    """This worker's windows of steps `first_step` to before `last_step`: uint16 [steps * B/W,
+    window_tokens + 1].
+    """
     n_all, n_own = train.batch_windows, train.batch_windows // train.workers
     windows = stream.windows(first_step * n_all, last_step * n_all)
     by_step = windows.reshape(last_step - first_step, train.workers, n_own, windows.shape[1])

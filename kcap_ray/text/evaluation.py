@@ -40,15 +40,17 @@ def evaluation_documents(
 ) -> EvaluationDocuments:
     """Documents of people start..stop-1, in the order of the table.
 
-    Wording and order are random and those of no training exposure, except that the employer comes before the work city, which
-    gives it away (arXiv 2404.05405, lemma F.1: a value may be predicted only from what is independent of it). The work city
-    counts nothing, and of the pronouns the first alone counts. bioS_simple says everything in one way only, and is measured
-    on it (with the two sentences swapped where the work city came first).
+    Wording and order are random and those of no training exposure, except that the employer comes
+    before the work city, which gives it away (arXiv 2404.05405, lemma F.1: a value may be predicted
+    only from what is independent of it). The work city counts nothing, and of the pronouns the
+    first alone counts. bioS_simple says everything in one way only, and is measured on it (with the
+    two sentences swapped where the work city came first).
 
-    Before each biography stands that of the next person in the table, as another one nearly always does in training. It
-    tells nothing (people are independent), but a model that never had to begin a name with a lone end of text before it is
-    not judged by how it does so; see docs/decisions.md. Where the two are longer than `max_tokens`, the window of
-    the model, the first loses its beginning.
+    Before each biography stands that of the next person in the table, as another one nearly always
+    does in training. It tells nothing (people are independent), but a model that never had to begin
+    a name with a lone end of text before it is not judged by how it does so; see docs/decisions.md.
+    Where the two are longer than `max_tokens`, the window of the model, the first loses its
+    beginning.
 
     Raises `UserError` if a biography alone is longer than the window.
     """
@@ -58,9 +60,10 @@ def evaluation_documents(
     # A document of max_tokens + 1 tokens is read in one window: its last token is only predicted.
     room_P = max_tokens - own.length_P
     if room_P.min(initial=0) < 0:
+        longest = own.length_P.max()
         raise UserError(
-            f"a biography of {own.length_P.max()} tokens does not fit into a window of {max_tokens}; "
-            f"write train.window_tokens: {own.length_P.max()} or more"
+            f"a biography of {longest} tokens does not fit into a window of {max_tokens}; "
+            f"write train.window_tokens: {longest} or more"
         )
     is_alone = corpus.n_people == 1
     kept_P = np.zeros_like(room_P) if is_alone else np.minimum(before.length_P, room_P)

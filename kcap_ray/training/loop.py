@@ -1,6 +1,7 @@
 """The training loop: one for the laptop, for a Tune trial and for a DDP worker.
 
-It gets windows and knows nothing of people, files of a sweep, or Ray. It trains E trials of a cell at once (E may be 1).
+It gets windows and knows nothing of people, files of a sweep, or Ray. It trains E trials of a cell
+at once (E may be 1).
 """
 
 import time
@@ -196,9 +197,10 @@ def train(
 ) -> TrainResult:
     """Train one model per point on the same batches and return them all.
 
-    `open_batches(step)` yields this worker's share of each global batch, integers [B/workers, T+1]. With `saving` the run
-    resumes from its checkpoint and leaves one every `every_s` seconds; on a CPU a resumed run equals an uninterrupted
-    one bit for bit. Raises `TrainingDiverged` when every trial has diverged, `CorruptCheckpointError`.
+    `open_batches(step)` yields this worker's share of each global batch, integers [B/workers, T+1].
+    With `saving` the run resumes from its checkpoint and leaves one every `every_s` seconds; on a
+    CPU a resumed run equals an uninterrupted one bit for bit. Raises `TrainingDiverged` when every
+    trial has diverged, `CorruptCheckpointError`.
     """
     run = _Run(cell, spec, points, device)
     if saving is not None:

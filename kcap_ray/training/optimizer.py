@@ -1,7 +1,9 @@
-"""AdamW for fused trials: every trial has its own learning rate and weight decay, all are stepped at once.
+"""AdamW for fused trials: every trial has its own learning rate and weight decay, all are stepped
+at once.
 
-The weights of all trials live in one buffer [E, P], and each parameter of the model is a view into it. So a step is a handful
-of operations however many parameters the model has, which is what a small model's step is made of.
+The weights of all trials live in one buffer [E, P], and each parameter of the model is a view into
+it. So a step is a handful of operations however many parameters the model has, which is what a
+small model's step is made of.
 """
 
 from collections.abc import Sequence
@@ -14,9 +16,11 @@ from kcap_ray.models.decoder import is_matrix
 
 
 class FusedAdamW:
-    """AdamW (arXiv 1711.05101, algorithm 2) over E trials, bias-corrected as `torch.optim.AdamW` does it.
+    """AdamW (arXiv 1711.05101, algorithm 2) over E trials, bias-corrected as `torch.optim.AdamW`
+    does it.
 
-    Decays weight matrices and embeddings only; the paper says no more than "AdamW", see docs/decisions.md.
+    Decays weight matrices and embeddings only; the paper says no more than "AdamW", see
+    docs/decisions.md.
     """
 
     def __init__(
@@ -74,7 +78,9 @@ class FusedAdamW:
 
     @torch.no_grad()
     def step(self, grad_EP: Tensor, lr_ratio: float, active_E1: Tensor | None = None) -> None:
-        """One update at `lr_ratio` of each trial's learning rate; trials that are not active stay as they are."""
+        """One update at `lr_ratio` of each trial's learning rate; trials that are not active stay
+        as they are.
+        """
         beta1, beta2 = self.betas
         if active_E1 is not None and not bool(active_E1.all()):
             return self._masked_step(grad_EP, lr_ratio, active_E1)

@@ -1,4 +1,6 @@
-"""Mixed precision: the autocast of the forward pass, and loss scaling for fp16 with one scale per trial."""
+"""Mixed precision: the autocast of the forward pass, and loss scaling for fp16 with one scale per
+trial.
+"""
 
 import contextlib
 from typing import Any
@@ -21,9 +23,9 @@ def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractC
 class LossScaler:
     """Dynamic loss scaling (arXiv 1710.03740, section 3.2), with a scale of its own for each trial.
 
-    Halves a trial's scale when its gradient overflows, doubles it after `growth_interval` steps that did not (the constants
-    of `torch.amp.GradScaler`). A trial whose gradient overflowed skips the step. Without fp16 the scale is 1 for ever and
-    nothing is checked.
+    Halves a trial's scale when its gradient overflows, doubles it after `growth_interval` steps
+    that did not (the constants of `torch.amp.GradScaler`). A trial whose gradient overflowed skips
+    the step. Without fp16 the scale is 1 for ever and nothing is checked.
     """
 
     growth_interval = 2_000
@@ -35,11 +37,15 @@ class LossScaler:
         self.good_steps_E = torch.zeros(n_trials, dtype=torch.int64, device=device)
 
     def scaled(self, loss_E: Tensor) -> Tensor:
-        """The scalar to call backward on: trials are independent, so the gradient of their sum is each one's own."""
+        """The scalar to call backward on: trials are independent, so the gradient of their sum is
+        each one's own.
+        """
         return (loss_E * self.scale_E).sum() if self.enabled else loss_E.sum()
 
     def unscale(self, grad_EP: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The true gradient [E, P], and which trials may step [E, 1] (None: all); adapts the scales."""
+        """The true gradient [E, P], and which trials may step [E, 1] (None: all); adapts the
+        scales.
+        """
         if not self.enabled:
             return grad_EP, None
         grad_EP = grad_EP / self.scale_E.unsqueeze(1)

@@ -8,8 +8,9 @@ from kcap_ray.cell import TrainConfig
 def lr_ratio(step: int, n_steps: int, train: TrainConfig) -> float:
     """Learning rate of a step (from 0), as a share of the reference rate.
 
-    Rises linearly over the warm-up to 1, then falls as half a cosine to `final_lr_ratio` at the last step. The
-    paper's 1,000 warm-up steps are cut to `warmup_frac` of a run that is too short for them.
+    Rises linearly over the warm-up to 1, then falls as half a cosine to `final_lr_ratio` at the
+    last step. The paper's 1,000 warm-up steps are cut to `warmup_frac` of a run that is too short
+    for them.
     """
     warmup = min(train.warmup_steps, int(train.warmup_frac * n_steps))
     if step < warmup:
