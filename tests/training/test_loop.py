@@ -1,0 +1,219 @@
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import kcap_ray.training.loop
+from kcap_ray.cell import Cell
+from kcap_ray.models.spec import parse_model
+from kcap_ray.training.checkpoint import CorruptCheckpointError
+from kcap_ray.training.loop import OpenBatches, Progress, Saving, TrainingDiverged, TrainResult
+from kcap_ray.training.loop import train as run_training
+from kcap_ray.training.point import Point
+from tests.tiny import tiny_cell
+
+VOCABULARY = 29
+CPU = torch.device("cpu")
+CELL = tiny_cell(window_tokens=8)
+POINTS = [
+    Point(lr=3e-3, weight_decay=0.1),
+    Point(lr=1e-3, weight_decay=2.0),
+    Point(lr=1e-2, weight_decay=0.0),
+]
+HUGE = Point(lr=1e30, weight_decay=0.0)
+
+
+class Killed(Exception):
+    """Stands for the machine that is taken away."""
+
+
+def open_batches(kill_at: int | None = None) -> OpenBatches:
+    """Batches that follow a rule with some noise; a run that asks for batch `kill_at` is killed."""
+
+    def batches_from(step: int) -> Iterator[np.ndarray]:
+        while True:
+            if step == kill_at:
+                raise Killed
+            random = np.random.default_rng([7, step])
+            first = random.integers(0, VOCABULARY, (2, 1))
+            noise = random.integers(0, 2, (2, 9))
+            yield ((first + 3 * np.arange(9) + noise) % VOCABULARY).astype(np.uint16)
+            step += 1
+
+    return batches_from
+
+
+def train(
+    points: Sequence[Point] = POINTS,
+    *,
+    cell: Cell = CELL,
+    n_steps: int,
+    batches: OpenBatches | None = None,
+    saving: Saving | None = None,
+    model: str = "gpt2-1-1",
+) -> TrainResult:
+    """A short run on the CPU."""
+    return run_training(
+        cell,
+        parse_model(model, head_dim=16, vocab_size=VOCABULARY),
+        points,
+        batches or open_batches(),
+        n_steps=n_steps,
+        device=CPU,
+        saving=saving,
+    )
+
+
+def curve(result: TrainResult) -> list[Progress]:
+    """The history without the times."""
+    return [replace(progress, seconds=0.0) for progress in result.history]
+
+
+def assert_equal(one: TrainResult, other: TrainResult) -> None:
+    """Same weights, losses and fate, bit for bit."""
+    assert repr(curve(one)) == repr(curve(other))
+    assert one.diverged_at == other.diverged_at
+    for ours, theirs in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("grad_clip", [None, 0.5])
+@pytest.mark.parametrize("model", ["gpt2-1-1", "mistral-1-2"])
+def test_fused_trials_are_the_separate_runs(model: str, grad_clip: float | None) -> None:
+    """Three trials of different rate and decay in one program end as in three, after 200 steps.
+
+    Every loss of the curves agrees to 1e-4, every weight to 1e-3 of the largest.
+    """
+    cell = tiny_cell(window_tokens=8, grad_clip=grad_clip)
+    fused = train(cell=cell, n_steps=200, model=model)
+    losses_E = fused.history[-1].losses
+    assert max(losses_E) < 0.8 * max(fused.history[0].losses), "the models learn"
+    for trial, point in enumerate(POINTS):
+        alone = train([point], cell=cell, n_steps=200, model=model)
+        assert [p.losses[trial] for p in fused.history] == pytest.approx(
+            [p.losses[0] for p in alone.history], rel=1e-4
+        )
+        for ours, theirs in zip(
+            fused.model.trial(trial).parameters(), alone.model.parameters(), strict=True
+        ):
+            largest = theirs.abs().max().item()
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3 * largest)
+
+
+@settings(
+    deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    kills=st.lists(st.integers(1, 23), min_size=1, max_size=3),
+    precision=st.sampled_from(["fp32", "bf16", "fp16"]),
+    n_trials=st.sampled_from([1, 3]),
+    n_points=st.sampled_from([200, 6]),
+)
+def test_a_resumed_run_is_the_uninterrupted_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kills: list[int],
+    precision: str,
+    n_trials: int,
+    n_points: int,
+) -> None:
+    """Killed at any steps and started again, a run ends bit for bit as if it had not been.
+
+    In every precision, fused or not, and also where not every step is on the curve, so that a
+    checkpoint is some steps old.
+    """
+    monkeypatch.setattr(kcap_ray.training.loop, "N_HISTORY_POINTS", n_points)
+    path = tmp_path / "trial0.pt"
+    path.unlink(missing_ok=True)
+    cell, points = tiny_cell(window_tokens=8, precision=precision), POINTS[:n_trials]
+    saving = Saving(path=path, every_s=0.0)
+    for step in sorted(kills):
+        with pytest.raises(Killed):
+            train(points, cell=cell, n_steps=24, batches=open_batches(step), saving=saving)
+    resumed = train(points, cell=cell, n_steps=24, saving=saving)
+    assert_equal(resumed, train(points, cell=cell, n_steps=24))
+
+
+def test_a_finished_run_that_is_started_again_trains_no_more(tmp_path: Path) -> None:
+    """From the checkpoint of its last step a run gives its result and asks for no batch."""
+    saving = Saving(path=tmp_path / "trial0.pt", every_s=0.0)
+    first = train(n_steps=5, saving=saving)
+
+    def no_batches(step: int) -> Iterator[np.ndarray]:
+        raise AssertionError("a finished run needs no data")
+
+    assert_equal(train(n_steps=5, saving=saving, batches=no_batches), first)
+
+
+def test_a_checkpoint_of_other_points_is_refused(tmp_path: Path) -> None:
+    """The error names the file, which stays as it was."""
+    saving = Saving(path=tmp_path / "trial0.pt", every_s=0.0)
+    train(POINTS[:1], n_steps=3, saving=saving)
+    content = saving.path.read_bytes()
+    with pytest.raises(CorruptCheckpointError, match=r"trial0\.pt is not of this run"):
+        train(POINTS[1:2], n_steps=3, saving=saving)
+    assert saving.path.read_bytes() == content
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_diverging_trial_is_recorded_and_leaves_the_others_alone(precision: str) -> None:
+    """The step at which its loss was first not finite is kept; the others do not change a bit."""
+    cell = tiny_cell(window_tokens=8, precision=precision)
+    calm = train(cell=cell, n_steps=12)
+    mixed = train([POINTS[0], HUGE, POINTS[2]], cell=cell, n_steps=12)
+    at = mixed.diverged_at[1]
+    assert mixed.diverged_at == [None, at, None]
+    assert at is not None
+    assert all(np.isfinite(p.losses[1]) == (p.step < at) for p in mixed.history)
+    for trial in (0, 2):
+        assert [p.losses[trial] for p in mixed.history] == [p.losses[trial] for p in calm.history]
+        for ours, theirs in zip(mixed.model.parameters(), calm.model.parameters(), strict=True):
+            assert torch.equal(ours[trial], theirs[trial])
+
+
+@pytest.mark.parametrize("n_trials", [1, 2])
+def test_a_run_of_which_nothing_is_left_stops_at_once(n_trials: int) -> None:
+    """When every trial has diverged, `TrainingDiverged` tells the step; it survives a pickle."""
+    with pytest.raises(TrainingDiverged) as caught:
+        train([HUGE] * n_trials, n_steps=1_000)
+    error = caught.value
+    assert error.step < 20
+    assert not np.isfinite(error.loss)
+    assert f"at step {error.step}" in str(error)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.step, str(copy)) == (error.step, str(error))
+
+
+def test_progress_counts_steps_tokens_and_rate() -> None:
+    """Each point of the curve says what was done; the last step is always on it."""
+    seen: list[Progress] = []
+    spec = parse_model("gpt2-1-1", head_dim=16, vocab_size=VOCABULARY)
+    result = run_training(
+        CELL,
+        spec,
+        POINTS[:1],
+        open_batches(),
+        n_steps=7,
+        device=CPU,
+        on_progress=seen.append,
+    )
+    assert seen == result.history
+    assert [p.step for p in seen] == [1, 2, 3, 4, 5, 6, 7]
+    assert [p.tokens for p in seen] == [16 * step for step in range(1, 8)]
+    assert seen[0].lr_ratio == 1.0
+    assert seen[-1].lr_ratio == pytest.approx(CELL.train.final_lr_ratio)
+
+
+def test_the_curve_of_a_long_run_has_a_bounded_number_of_points(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """About as many points as asked for, the last step among them."""
+    monkeypatch.setattr(kcap_ray.training.loop, "N_HISTORY_POINTS", 5)
+    steps = [p.step for p in train(POINTS[:1], n_steps=33).history]
+    assert steps == [6, 12, 18, 24, 30, 33]
