@@ -33,7 +33,7 @@ def token_nats(model: Decoder, tokens_PT: Tensor) -> Tensor:
 
 
 def _documents(corpus: Corpus, model: Decoder, seed: int) -> Iterator[EvaluationDocuments]:
-    n_tokens = model.cos_TC.shape[0]
+    n_tokens = model.n_tokens
     # A document has two biographies, whose lengths vary by less than half.
     key = corpus.wording_key(seed, None)
     length = min(n_tokens, 3 * int(corpus.biography_tokens(np.arange(1), key)[0]))

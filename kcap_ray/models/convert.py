@@ -6,6 +6,7 @@ are the classes of that name.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,14 +44,14 @@ def to_hugging_face(model: Decoder, *, eos: int) -> PreTrainedModel:
 
     Raises `UserError` for a variant that no Hugging Face class can hold.
     """
-    spec, n_tokens = model.spec, model.cos_TC.shape[0]
-    shared = {
+    spec = model.spec
+    shared: dict[str, Any] = {
         "vocab_size": spec.vocab_size,
         "hidden_size": spec.d_model,
         "num_hidden_layers": spec.n_layer,
         "num_attention_heads": spec.n_head,
         "intermediate_size": spec.d_ff,
-        "max_position_embeddings": n_tokens,
+        "max_position_embeddings": model.n_tokens,
         "tie_word_embeddings": spec.tied,
         "bos_token_id": eos,
         "eos_token_id": eos,
@@ -74,23 +75,22 @@ def to_hugging_face(model: Decoder, *, eos: int) -> PreTrainedModel:
         exported: PreTrainedModel = GPTNeoXForCausalLM(config)
         names = _neox_names(spec)
     elif _is_llama(spec):
-        is_llama = spec.n_kv_head == spec.n_head
-        config_class = LlamaConfig if is_llama else MistralConfig
-        config = config_class(
-            **shared,
-            num_key_value_heads=spec.n_kv_head,
-            head_dim=spec.head_dim,
-            hidden_act=activation,
-            rms_norm_eps=spec.norm_eps,
-            rope_parameters={"rope_type": "default", "rope_theta": spec.rope_base},
-            **({} if is_llama else {"sliding_window": None}),
-        )
-        exported = (LlamaForCausalLM if is_llama else MistralForCausalLM)(config)
+        shared |= {
+            "num_key_value_heads": spec.n_kv_head,
+            "head_dim": spec.head_dim,
+            "hidden_act": activation,
+            "rms_norm_eps": spec.norm_eps,
+            "rope_parameters": {"rope_type": "default", "rope_theta": spec.rope_base},
+        }
+        if spec.n_kv_head == spec.n_head:
+            exported = LlamaForCausalLM(LlamaConfig(**shared))
+        else:
+            exported = MistralForCausalLM(MistralConfig(**shared, sliding_window=None))
         names = _llama_names(spec)
     else:
         raise UserError(
-            f"{spec.arch} with {spec.mlp} MLP and {spec.norm} has no Hugging Face class; gpt2, llama "
-            "and mistral (and their -untied, -tied, -mlp1/4 forms) can be exported"
+            f"{spec.arch} with {spec.mlp} MLP and {spec.norm} has no Hugging Face class; "
+            "gpt2, llama and mistral (and their -untied, -tied, -mlp1/4 forms) can be exported"
         )
     own = model.state_dict()
     with torch.no_grad():

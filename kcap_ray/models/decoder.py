@@ -149,11 +149,15 @@ class Block(nn.Module):
 class Decoder(nn.Module):
     """Token ids [B, T] to next-token logits [*E, B, T, V]; every trial reads the same tokens."""
 
+    cos_TC: Tensor
+    sin_TC: Tensor
+
     def __init__(self, spec: ModelSpec, *, n_tokens: int, n_trials: int | None = None) -> None:
         """`n_tokens`: longest sequence; `n_trials`: size of the trials axis, None for none."""
         super().__init__()
         trials = () if n_trials is None else (n_trials,)
         self.spec = spec
+        self.n_tokens = n_tokens
         self.n_trials = n_trials
         self.embedding = nn.Parameter(torch.empty(*trials, spec.vocab_size, spec.d_model))
         self.blocks = nn.ModuleList(Block(trials, spec) for _ in range(spec.n_layer))
@@ -210,7 +214,7 @@ class Decoder(nn.Module):
     @torch.no_grad()
     def trial(self, index: int) -> "Decoder":
         """A copy of one trial as a model without trials axis."""
-        alone = Decoder(self.spec, n_tokens=self.cos_TC.shape[0])
+        alone = Decoder(self.spec, n_tokens=self.n_tokens)
         own = self.state_dict()
         alone.load_state_dict(
             {name: value if self.n_trials is None else value[index] for name, value in own.items()}
