@@ -1,0 +1,152 @@
+import math
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+import kcap_ray.measure.nats
+from kcap_ray.cell import DataConfig, UserError
+from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
+from kcap_ray.measure.nats import measure
+from kcap_ray.models.decoder import Decoder
+from kcap_ray.text.corpus import Corpus, build_corpus
+from kcap_ray.text.evaluation import evaluation_documents
+from tests.measure.oracle import WINDOW, Distributions, Oracle, knows_only_the_pools, perfect
+from tests.tiny import BIOD, BIOS, random_decoder
+
+SEED = 3
+DATA = {
+    "bioS mini": BIOS,
+    "bioS full": DataConfig(n_people=8),
+    "bioS_simple": DataConfig(kind="bioS_simple", n_people=8, pools="mini"),
+    "bioD compact": BIOD,
+    "bioD sentences": replace(BIOD, style="sentence", C=1),
+    "one person": replace(BIOS, n_people=1),
+}
+
+
+@pytest.fixture(params=DATA)
+def corpus(request: pytest.FixtureRequest) -> Corpus:
+    """One of each kind of data."""
+    return build_corpus(DATA[request.param])
+
+
+def loss_of(distributions: Distributions, corpus: Corpus) -> KnowledgeLoss:
+    """What `measure` finds of a predictor."""
+    (loss,) = measure(Oracle(corpus, distributions), corpus, seed=SEED)
+    return loss
+
+
+def numbers(losses: list[KnowledgeLoss]) -> list[float]:
+    """All losses in a row; 0 for one that there is not."""
+    return [value or 0.0 for loss in losses for value in asdict(loss).values()]
+
+
+def test_a_perfect_model_stores_exactly_the_demand(corpus: Corpus) -> None:
+    """A predictor that knows every biography loses ln N on names and nothing else."""
+    loss = loss_of(perfect(corpus, SEED), corpus)
+    assert loss.name_nats == pytest.approx(math.log(corpus.n_people), abs=1e-6)
+    assert loss.value_nats == 0.0
+    stored = stored_bits(corpus.entropy, loss).total
+    assert stored == pytest.approx(corpus.entropy.demand_bits, rel=1e-6)
+
+
+def test_a_model_that_knows_only_the_pools_stores_no_value(corpus: Corpus) -> None:
+    """Uniform over the values of each pool, it stores the names and 0 bits of value.
+
+    Values that take several tokens, and dates of several parts, count as one choice of a pool.
+    """
+    loss = loss_of(knows_only_the_pools(corpus, SEED), corpus)
+    stored = stored_bits(corpus.entropy, loss)
+    assert stored.value_bits == pytest.approx(0.0, abs=1e-4)
+    name_bits = corpus.entropy.n_people * (
+        corpus.entropy.log2_name_space - math.log2(corpus.n_people)
+    )
+    assert stored.name_bits == pytest.approx(name_bits, rel=1e-6)
+    if loss.value1_nats is not None:
+        assert corpus.data.D
+        assert loss.value1_nats == pytest.approx(math.log(corpus.data.D), rel=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9, 1.0])
+def test_no_model_stores_more_than_the_demand(corpus: Corpus, share: float) -> None:
+    """Whatever is mixed into perfect knowledge, stored bits stay below what there is to know."""
+    generator = np.random.default_rng(0)
+    mixed: Distributions = {}
+    for prefix, weights in perfect(corpus, SEED).items():
+        total = sum(weights.values())
+        tokens = {*weights, *generator.integers(0, corpus.vocab.size, 20).tolist()}
+        known = np.array([weights.get(token, 0.0) / total for token in tokens])
+        noise = generator.dirichlet(np.full(len(tokens), 0.3))
+        chances = (1 - share) * known + share * noise
+        mixed[prefix] = dict(zip(tokens, chances.tolist(), strict=True))
+    loss = loss_of(mixed, corpus)
+    assert stored_bits(corpus.entropy, loss).total < corpus.entropy.demand_bits
+
+
+def test_a_model_of_equal_logits_stores_a_negative_number_of_bits(corpus: Corpus) -> None:
+    """Every token costs ln V, more than the pools hold: the number is reported, not cut to 0."""
+    model = random_decoder("gpt2-1-1", vocab_size=corpus.vocab.size, n_tokens=WINDOW)
+    torch.nn.init.zeros_(model.embedding)
+    (loss,) = measure(model, corpus, seed=SEED)
+    stored = stored_bits(corpus.entropy, loss)
+    assert stored.name_bits < 0
+    assert stored.value_bits < 0
+    assert stored.total < 0
+
+
+@pytest.mark.parametrize("name", ["gpt2-1-1", "mistral-1-2"])
+def test_losses_are_those_of_each_persons_document_alone(corpus: Corpus, name: str) -> None:
+    """Blocks and padding change nothing: a plain loop over people and tokens finds the same."""
+    model = random_decoder(name, vocab_size=corpus.vocab.size, n_tokens=WINDOW)
+    nats = {"name": 0.0, "value": 0.0, "first chunk": 0.0}
+    for person in range(corpus.n_people):
+        document = evaluation_documents(corpus, person, person + 1, SEED, max_tokens=WINDOW)
+        tokens_T = torch.from_numpy(document.tokens_PT[0].astype(np.int64))
+        with torch.no_grad():
+            log_p_TV = model(tokens_T[None, :-1])[0].double().log_softmax(dim=-1)
+        for t, target in enumerate(document.target_PT[0].tolist()):
+            if target == 0:
+                continue
+            loss = -log_p_TV[t - 1, tokens_T[t]].item()
+            nats["name" if target == 1 else "value"] += loss
+            nats["first chunk"] += loss * bool(document.first_chunk_PT[0, t])
+    (found,) = measure(model, corpus, seed=SEED)
+    n_values = corpus.n_people * len(corpus.attributes) if corpus.data.kind == "bioD" else None
+    assert found.name_nats == pytest.approx(nats["name"] / corpus.n_people, rel=1e-6)
+    assert found.value_nats == pytest.approx(
+        nats["value"] / (n_values or corpus.n_people), rel=1e-6
+    )
+    if n_values is None:
+        assert found.value1_nats is None
+    else:
+        assert found.value1_nats == pytest.approx(nats["first chunk"] / n_values, rel=1e-6)
+
+
+def test_the_size_of_a_block_changes_nothing(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With memory for one person, for a few and for all at a time the losses are the same."""
+    model = random_decoder("gpt2-1-1", vocab_size=corpus.vocab.size, n_tokens=WINDOW)
+    whole = measure(model, corpus, seed=SEED)
+    for n_bytes in (1, 12 * WINDOW * corpus.vocab.size):
+        monkeypatch.setattr(kcap_ray.measure.nats, "MAX_LOGIT_BYTES", n_bytes)
+        assert numbers(measure(model, corpus, seed=SEED)) == pytest.approx(numbers(whole), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gpt2-2-2", "llama-1-1"])
+def test_fused_trials_are_measured_as_each_alone(corpus: Corpus, name: str) -> None:
+    """One measurement of three trials is three measurements."""
+    fused = random_decoder(name, n_trials=3, vocab_size=corpus.vocab.size, n_tokens=WINDOW)
+    alone = [measure(fused.trial(index), corpus, seed=SEED)[0] for index in range(3)]
+    assert numbers(measure(fused, corpus, seed=SEED)) == pytest.approx(numbers(alone), rel=1e-5)
+    assert len({loss.name_nats for loss in alone}) == 3
+
+
+def test_a_biography_longer_than_the_window_is_refused() -> None:
+    """The message says which window would do."""
+    corpus = build_corpus(BIOS)
+    model: Decoder = random_decoder("gpt2-1-1", vocab_size=corpus.vocab.size, n_tokens=32)
+    with pytest.raises(UserError, match=r"write train\.window_tokens: \d+ or more"):
+        measure(model, corpus, seed=SEED)
