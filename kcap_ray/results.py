@@ -129,6 +129,11 @@ class CellDirectory:
         """How far the program that trains now has come; for those who watch."""
         return self.path / "progress.json"
 
+    @property
+    def error_file(self) -> Path:
+        """Traceback of the last error that was not a mistake of the user's."""
+        return self.path / "error.txt"
+
     def resume_file(self, first_trial: int) -> Path:
         """State of the program that trains the trials from `first_trial` on."""
         return self.path / "resume" / f"trial{first_trial}.pt"
@@ -139,17 +144,17 @@ class CellDirectory:
         """
         try:
             return json.loads(self.result_file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, ValueError):  # neither UTF-8 nor JSON, if it was cut off
             return None
 
     def trials(self) -> list[dict[str, Any]]:
         """The finished trials."""
         if not self.trials_file.exists():
             return []
-        text = self.trials_file.read_text(encoding="utf-8")
         try:
+            text = self.trials_file.read_text(encoding="utf-8")
             return [json.loads(line) for line in text.splitlines()]
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # neither UTF-8 nor JSON
             raise UserError(
                 f"{self.trials_file} cannot be read ({error}); delete it to train the cell again"
             ) from error
@@ -163,7 +168,10 @@ class CellDirectory:
         """Write the row; from now on the cell is done."""
         write_atomically(self.result_file, json.dumps(dataclasses.asdict(row), indent=1) + "\n")
         self.progress_file.unlink(missing_ok=True)
-        shutil.rmtree(self.path / "resume", ignore_errors=True)
+        if row.status != "failed":
+            # A failed cell that is run again goes on where it was.
+            self.error_file.unlink(missing_ok=True)
+            shutil.rmtree(self.path / "resume", ignore_errors=True)
 
 
 @dataclass(frozen=True)

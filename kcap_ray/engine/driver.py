@@ -1,9 +1,11 @@
 """A whole sweep on Ray: from its cells to its table."""
 
+from functools import partial
 from typing import Literal
 
-from kcap_ray.cell import Cell, UserError
+from kcap_ray.cell import Cell
 from kcap_ray.engine.queue import SweepQueue
+from kcap_ray.engine.room import n_side_by_side, room
 from kcap_ray.engine.session import ray_session
 from kcap_ray.engine.watch import Watch
 from kcap_ray.header import forget_failed, only_driver, write_header
@@ -23,9 +25,11 @@ def run_sweep(
 ) -> None:
     """Run the sweep, or what is left of it, and write results.parquet.
 
-    Raises `UserError` if the directory cannot be written or another kcap is at work in it, `ConnectionError` if there is no
-    cluster at `address`.
+    Raises `UserError` if the directory cannot be written, another kcap is at work in it, there is
+    no cluster at `address`, or the cluster is too small for a cell.
     """
+    # Workers have another working directory, so they get an absolute path.
+    directory = RunDirectory(directory.path.resolve())
     directory.prepare()
     with only_driver(directory.path):
         write_header(sweep, directory)
@@ -45,52 +49,30 @@ def _run(
     address: str | None,
     device: Device,
 ) -> None:
-    is_parallel = any(cell.train.workers > 1 for cell in todo)
+    sizes = sorted({cell.train.workers for cell in todo})
     # Ray and the parts that import it are loaded only when there is something to run on them.
-    with ray_session(address, with_dashboard=is_parallel):
+    with ray_session(address, with_dashboard=sizes[-1] > 1) as logs, Watch(sweep.cells, directory):
         from kcap_ray.engine.programs import run_data_parallel, run_on_one_device
         from kcap_ray.engine.tune import run_queue
 
-        use_gpu = _uses_gpu(device, is_own_cluster=address is None)
-        for workers in sorted({cell.train.workers for cell in todo}):
+        found = room()
+        use_gpu = device == "gpu" or (device == "auto" and found.gpus > 0)
+        # All of them before the first one starts.
+        rooms = {workers: n_side_by_side(workers, found, use_gpu=use_gpu) for workers in sizes}
+        for workers in sizes:
             cells = [cell for cell in todo if cell.train.workers == workers]
             queue = SweepQueue(cells, sweep.neighbour, directory, sweep=sweep.name)
-            with Watch(sweep.cells, directory):
-                if workers == 1:
-                    resources = {"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0}
-                    run_queue(queue, directory, run_on_one_device, resources=resources)
-                else:
-                    room = _check_room(workers, use_gpu=use_gpu, is_own_cluster=address is None)
+            if workers == 1:
+                run = partial(run_on_one_device, use_gpu=use_gpu)
+                resources = {"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0}
+                run_queue(queue, directory, run, resources=resources, logs=logs)
+            else:
+                run_queue(
+                    queue,
+                    directory,
+                    partial(run_data_parallel, use_gpu=use_gpu),
                     # The trial only starts Ray Train, whose workers hold the devices.
-                    run_queue(
-                        queue,
-                        directory,
-                        run_data_parallel,
-                        resources={"CPU": 0.0},
-                        max_concurrent=room,
-                    )
-
-
-def _uses_gpu(device: Device, *, is_own_cluster: bool) -> bool:
-    import ray
-
-    found = ray.cluster_resources()
-    if device != "auto":
-        return device == "gpu"
-    # A cluster whose only node, the head, offers no CPU starts its GPU nodes when they are asked for.
-    waits_for_nodes = not is_own_cluster and not found.get("CPU")
-    return bool(found.get("GPU")) or waits_for_nodes
-
-
-def _check_room(workers: int, *, use_gpu: bool, is_own_cluster: bool) -> int:
-    """Runs of that many workers that fit side by side; Ray would wait for ever where none fits."""
-    import ray
-
-    kind = "GPU" if use_gpu else "CPU"
-    n_devices = int(ray.cluster_resources().get(kind, 0))
-    if is_own_cluster and n_devices < workers:
-        raise UserError(
-            f"train.workers: {workers} workers need {workers} {kind}s, this machine has {n_devices}; "
-            f"write train.workers: {max(1, n_devices)} or give --address of a cluster"
-        )
-    return max(1, n_devices // workers)
+                    resources={"CPU": 0.0},
+                    max_concurrent=rooms[workers],
+                    logs=logs,
+                )

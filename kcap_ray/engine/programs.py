@@ -2,14 +2,15 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from kcap_ray.budget import length_of
-from kcap_ray.cell import Cell
+from kcap_ray.cell import Cell, UserError
+from kcap_ray.engine.failures import one_line
 from kcap_ray.engine.queue import Program
 from kcap_ray.engine.stream import ray_batches
 from kcap_ray.results import CellDirectory, RunDirectory, write_atomically
@@ -20,49 +21,75 @@ from kcap_ray.trial import run_trials
 REPORT_EVERY_S = 2.0
 """Seconds between two notes of progress, which the live table shows."""
 
-MAX_LOST_WORKERS = 100
-"""Times that a data-parallel run may lose a worker; it goes on from its checkpoint."""
 
-
-def run_on_one_device(program: Program, directory: RunDirectory) -> None:
+def run_on_one_device(program: Program, directory: RunDirectory, *, use_gpu: bool) -> None:
     """Train the program's trials in this worker, on its GPU if it was given one."""
     cell, cell_directory = program.cell, directory.cell(program.cell.cell_id)
+    n_steps = length_of(cell).steps
     run_trials(
         cell,
         program.points,
         first_trial=program.first_trial,
         directory=cell_directory,
-        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
-        open_batches=ray_batches(cell, rank=0, n_steps=length_of(cell).steps),
-        on_progress=_reporter(cell_directory, length_of(cell).steps),
+        device=torch.device("cuda" if use_gpu else "cpu"),
+        open_batches=ray_batches(cell, rank=0, n_steps=n_steps),
+        on_progress=_reporter(cell_directory, n_steps),
     )
 
 
-def run_data_parallel(program: Program, directory: RunDirectory) -> None:
-    """Train the program's trials by DDP on `train.workers` workers of Ray Train."""
+def run_data_parallel(program: Program, directory: RunDirectory, *, use_gpu: bool) -> None:
+    """Train the program's trials by DDP on `train.workers` workers of Ray Train.
+
+    Raises `UserError` if that is what a worker raised, else `WorkersFailedError`. A machine that
+    was taken away with notice is replaced without that.
+    """
     import ray.train
     from ray.train.torch import TorchTrainer
 
     cell = program.cell
-    points = [(point.lr, point.weight_decay) for point in program.points]
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
             "cell": cell.to_dict(),
-            "points": points,
+            "points": [(point.lr, point.weight_decay) for point in program.points],
             "first_trial": program.first_trial,
             "directory": str(directory.cell(cell.cell_id).path.resolve()),
+            "use_gpu": use_gpu,
         },
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=cell.train.workers, use_gpu=bool(ray.cluster_resources().get("GPU"))
-        ),
+        scaling_config=ray.train.ScalingConfig(num_workers=cell.train.workers, use_gpu=use_gpu),
         run_config=ray.train.RunConfig(
             name=f"{cell.cell_id}-trial{program.first_trial}",
             storage_path=str((directory.path / "ray").resolve()),
-            failure_config=ray.train.FailureConfig(max_failures=MAX_LOST_WORKERS),
+            # Whether and when to start again is decided in one place, for all kinds of programs.
+            failure_config=ray.train.FailureConfig(max_failures=0),
         ),
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    except ray.train.WorkerGroupError as error:
+        raise _cause(error.worker_failures) from error
+
+
+class WorkersFailedError(RuntimeError):
+    """Data-parallel workers raised errors or died."""
+
+
+def _cause(failures: Mapping[int, Exception]) -> Exception:
+    """What went wrong, from the errors of all ranks: those that outlive a dead rank fail too, for
+    want of a peer.
+    """
+    from ray.exceptions import RayActorError
+
+    own = {rank: getattr(error, "_base_exc", error) for rank, error in failures.items()}
+    for error in own.values():
+        if isinstance(error, UserError):
+            return error
+    ranks = sorted(own, key=lambda rank: (not isinstance(own[rank], RayActorError), rank))
+    first = own[ranks[0]]
+    if isinstance(first, RayActorError):
+        # Ray's last line says whether the process died or its machine.
+        return WorkersFailedError(f"rank {ranks[0]}: {str(first).strip().splitlines()[-1]}")
+    return WorkersFailedError(f"rank {ranks[0]}: {one_line(first)}")
 
 
 def _worker(config: dict[str, Any]) -> None:
@@ -72,14 +99,15 @@ def _worker(config: dict[str, Any]) -> None:
     cell = Cell.from_dict(config["cell"])
     directory = CellDirectory(Path(config["directory"]))
     rank = ray.train.get_context().get_world_rank()
+    n_steps = length_of(cell).steps
     run_trials(
         cell,
         [Point(lr=lr, weight_decay=decay) for lr, decay in config["points"]],
         first_trial=config["first_trial"],
         directory=directory,
-        device=get_device(),
-        open_batches=ray_batches(cell, rank=rank, n_steps=length_of(cell).steps),
-        on_progress=_reporter(directory, length_of(cell).steps) if rank == 0 else None,
+        device=get_device() if config["use_gpu"] else torch.device("cpu"),
+        open_batches=ray_batches(cell, rank=rank, n_steps=n_steps),
+        on_progress=_reporter(directory, n_steps) if rank == 0 else None,
     )
 
 

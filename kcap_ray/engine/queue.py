@@ -1,7 +1,7 @@
-"""What runs next in a sweep: cells in the order of their cost, each cell's trials in the order of its study.
+"""What runs next in a sweep: cells by their cost, a cell's trials in the order of its study.
 
-Knows nothing of Ray. Which points a cell tries depends on the cell and on its neighbour's result alone, never on what else
-happens to be running, so any number of machines gives the same table.
+Knows nothing of Ray. Which points a cell tries depends on the cell and on its neighbour's result
+alone, never on what else happens to be running, so any number of machines gives the same table.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,8 @@ class Program:
 class SweepQueue:
     """The cells of a sweep that are still to be done.
 
-    A cell starts when its neighbour is done, whose best point it tries second; and it runs one program at a time, since each
-    learns from the ones before.
+    A cell starts when its neighbour is done, whose best point it tries second; and it runs one
+    program at a time, since each learns from the ones before.
     """
 
     def __init__(
@@ -109,5 +109,5 @@ class SweepQueue:
 
 
 def _cost(cell: Cell) -> float:
-    """Work of a cell, up to a constant: the longest start first, so that none is left running alone."""
+    """Work of a cell, up to a constant: the longest start first, and none is left alone."""
     return float(length_of(cell).tokens) * spec_of(cell).n_params * cell.tune.trials

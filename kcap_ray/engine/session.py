@@ -1,64 +1,154 @@
 """A Ray session that is quiet and keeps to itself."""
 
 import contextlib
+import fcntl
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
-# Read by Ray when it is imported or started, so they are set before any import of ray in this package.
+from kcap_ray.cell import UserError
+
+# Read by Ray when it is imported or started, so they are set before any import of ray in this
+# package.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    # With 1 Tune prints its configuration and where its files are, however quiet it is asked to be.
+    "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # kcap tells of a lost worker itself, in one line.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed while executing",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # Ctrl-C ends kcap at once: the ledger holds all that is needed to go on.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # The ledger is what a run resumes from; Tune's own snapshots are only a cost.
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     # Says nothing of use on a machine without an accelerator, but warns about it in every process.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-# A cluster of our own on this machine has no one to keep out, and no token file is left behind.
-_LOCAL_ENVIRONMENT = {"RAY_AUTH_MODE": "disabled"}
+_LOCAL_ENVIRONMENT = {
+    # A cluster of our own on this machine has no one to keep out, and no token file is left behind.
+    "RAY_AUTH_MODE": "disabled",
+    # No machine is taken away from a run on one machine; watching for that costs processes.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",
+}
+_CLUSTER_ENVIRONMENT = {
+    # Programs that ask for machines at the same time, so that an autoscaler starts more than one.
+    "TUNE_MAX_PENDING_TRIALS_PG": "64",
+}
 
 OBJECT_STORE_BYTES = 400 * 2**20
 """Object store of a local session: room for the blocks of windows in flight."""
 
+PROBE_TIMEOUT_S = 10.0
+"""Time that a cluster's head may take to accept a connection."""
+
+_PREFIX = "kcap-ray-"
+
 
 @contextlib.contextmanager
-def ray_session(address: str | None, *, with_dashboard: bool = False) -> Iterator[None]:
-    """Connect to the cluster at `address`, or start one of our own on this machine and end it afterwards.
+def ray_session(address: str | None, *, with_dashboard: bool = False) -> Iterator[Path | None]:
+    """Connect to the cluster at `address`, or start one of our own here and end it afterwards.
 
-    A cluster of our own has its own ports and temporary directory, whatever else runs on the machine. `with_dashboard`: Ray Train
-    needs it to clean up after trials that were stopped. Raises `ConnectionError` if there is no cluster at `address`.
+    Yields the directory of the session's logs where that is on this machine for certain. A cluster
+    of our own has its own ports and temporary directory, whatever else runs on the machine.
+    `with_dashboard`: Ray Train needs it to clean up after trials that were stopped. Raises
+    `UserError` if there is no cluster at `address`.
     """
-    for name, value in (_ENVIRONMENT | ({} if address else _LOCAL_ENVIRONMENT)).items():
+    special = _CLUSTER_ENVIRONMENT if address else _LOCAL_ENVIRONMENT
+    for name, value in (_ENVIRONMENT | special).items():
         os.environ.setdefault(name, value)
+    if address is not None:
+        _probe(address)
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address is not None:
-        ray.init(address=address, **quiet)
+        _connect(address, quiet)
         try:
-            yield
+            yield None
         finally:
             ray.shutdown()
         return
-    # Sockets lie in this directory, and a socket's path may have 107 characters: so not below --out.
-    directory = tempfile.mkdtemp(prefix="kcap-ray-")
-    try:
-        ray.init(
-            address="local",
-            include_dashboard=with_dashboard,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=directory,
-            **quiet,
+    with _temporary_directory() as directory:
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=with_dashboard,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=directory,
+                **quiet,
+            )
+            yield Path(directory) / "session_latest" / "logs"
+        finally:
+            ray.shutdown()
+
+
+def _probe(address: str) -> None:
+    """Raise `UserError` if nothing listens at `address`, which Ray itself takes two minutes to find
+    out.
+    """
+    remedy = "check it with `ray status` on the head, or leave --address out for this machine alone"
+    if "://" in address:
+        raise UserError(
+            f"--address {address}: start kcap on a machine of the cluster, with --address auto"
         )
-        yield
+    if address in ("auto", "local"):
+        return
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        raise UserError(f"--address {address}: write auto, or host:port such as 10.0.0.1:6379")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--address {address}: no cluster answers ({reason}); {remedy}") from error
+
+
+def _connect(address: str, quiet: dict[str, object]) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, **quiet)
+    # Ray leaves the process by SystemExit when it gives a head up; RuntimeError is another version
+    # of Ray or Python.
+    except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"--address {address}: cannot join the cluster ({cause})") from error
+
+
+@contextlib.contextmanager
+def _temporary_directory() -> Iterator[str]:
+    """A directory for a session; those of killed sessions are removed on the way."""
+    # Sockets lie in this directory, and a socket's path may have 107 characters: so not below
+    # --out.
+    for stale in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
+        _remove_if_abandoned(stale)
+    directory = tempfile.mkdtemp(prefix=_PREFIX)
+    try:
+        # The kernel drops the lock when its process dies, however it dies.
+        with (Path(directory) / "owner.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield directory
     finally:
-        ray.shutdown()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_if_abandoned(directory: Path) -> None:
+    try:
+        with (directory / "owner.lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(directory, ignore_errors=True)
+    except OSError:
+        # Another user's, in use, or not of this form.
+        return

@@ -1,10 +1,12 @@
 """Ray Data makes the windows of a cell and feeds them to whoever trains it."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import ray.data
-from ray.data import DataContext
+from ray.data import DataContext, ExecutionResources
 from ray.data.block import Block, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
@@ -17,7 +19,19 @@ MAX_READ_TASKS = 2_000
 """Most tasks that a run is cut into; a long run's tasks make several blocks each."""
 
 READ_TASKS_AT_ONCE = 2
-"""Tasks that make windows at the same time, for one trainer: data are made many times faster than they are used."""
+"""Tasks that make windows at the same time, for one trainer: data are made many times faster than
+they are used.
+"""
+
+BLOCK_BYTES = 8 * 2**20
+"""Size of a block. Ray's own, sixteen times as large, would keep the first step waiting and fill a
+small object store.
+"""
+
+BYTES_IN_FLIGHT = 64 * 2**20
+"""Object store that one trainer's windows may take. Ray's own limit counts on a single data set in
+the whole cluster.
+"""
 
 COLUMN = "windows"
 
@@ -34,18 +48,21 @@ class WindowsSource(Datasource):
         """Bytes of all windows together."""
         return self._bytes_per_step() * (self._n_steps - self._first_step)
 
+    @property
+    def n_tasks(self) -> int:
+        """Tasks that the windows are made by; depends on the run alone, never on the cluster."""
+        n_steps = self._n_steps - self._first_step
+        return min(MAX_READ_TASKS, -(-n_steps // chunk_steps(self._cell.train)))
+
     def get_read_tasks(
         self,
         parallelism: int,
         per_task_row_limit: int | None = None,
         data_context: DataContext | None = None,
     ) -> list[ReadTask]:
-        """Tasks of whole steps; their number depends on the run alone."""
-        n_steps = self._n_steps - self._first_step
-        per_block = chunk_steps(self._cell.train)
-        n_tasks = min(MAX_READ_TASKS, -(-n_steps // per_block))
-        bounds = np.linspace(self._first_step, self._n_steps, n_tasks + 1).astype(int).tolist()
-        return [self._task(start, stop) for start, stop in zip(bounds, bounds[1:], strict=False)]
+        """Tasks of whole steps, `n_tasks` of them whatever is asked for."""
+        bounds = np.linspace(self._first_step, self._n_steps, self.n_tasks + 1).astype(int).tolist()
+        return [self._task(start, stop) for start, stop in pairwise(bounds)]
 
     def _bytes_per_step(self) -> int:
         train = self._cell.train
@@ -81,19 +98,39 @@ def ray_batches(cell: Cell, *, rank: int, n_steps: int) -> Callable[[int], Itera
     """From a step to its batches and all later ones up to `n_steps`, made by Ray Data."""
 
     def batches_from(step: int) -> Iterator[np.ndarray]:
+        # Its notes on every data set would fill the workers' logs.
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
         context = DataContext.get_current()
         context.enable_progress_bars = False
+        context.target_max_block_size = BLOCK_BYTES
+        options = context.execution_options
         # Steps must arrive in order, and the stream must not depend on which task is the fastest.
-        context.execution_options.preserve_order = True
+        options.preserve_order = True
+        options.resource_limits = ExecutionResources.for_limits(object_store_memory=BYTES_IN_FLIGHT)
+        source = WindowsSource(cell, rank=rank, first_step=step, n_steps=n_steps)
         dataset = ray.data.read_datasource(
-            WindowsSource(cell, rank=rank, first_step=step, n_steps=n_steps),
+            source,
             # Trainers hold all CPUs of a small cluster. Making windows takes a few percent of one.
             num_cpus=0,
             concurrency=READ_TASKS_AT_ONCE,
+            override_num_blocks=source.n_tasks,
         )
+        blocks = dataset.iter_batches(batch_size=None, batch_format="numpy")
         n_own = cell.train.batch_windows // cell.train.workers
-        for block in dataset.iter_batches(batch_size=None, batch_format="numpy"):
-            windows = block[COLUMN]
-            yield from windows.reshape(-1, n_own, windows.shape[-1])
+        yield from rebatched((block[COLUMN] for block in blocks), n_own)
 
     return batches_from
+
+
+def rebatched(blocks: Iterable[np.ndarray], n_rows: int) -> Iterator[np.ndarray]:
+    """The same rows in batches of `n_rows`: Ray Data cuts and joins blocks as it likes.
+
+    Blocks of 3 and 5 rows make, for `n_rows` 4, two batches: three rows and one, then four. Rows
+    left over are dropped.
+    """
+    rest: np.ndarray | None = None
+    for block in blocks:
+        rows = block if rest is None or not len(rest) else np.concatenate([rest, block])
+        n_whole = len(rows) // n_rows * n_rows
+        yield from rows[:n_whole].reshape(-1, n_rows, rows.shape[-1])
+        rest = rows[n_whole:]

@@ -1,22 +1,23 @@
 """Ray Tune runs the programs of a sweep: one Tune trial is one program of fused trials.
 
-The searcher hands out what the queue says, so Optuna's studies, the ledger and Tune see the same trials. Workers are kept from one
-program to the next (`reuse_actors`), which makes a further program cost a fraction of a second.
+The searcher hands out what the queue says, so Optuna's studies, the ledger and Tune see the same
+trials. Workers are kept from one program to the next (`reuse_actors`), which makes a further
+program cost a fraction of a second.
 """
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.search import Searcher
 
-from kcap_ray.cell import Cell
+from kcap_ray.cell import Cell, UserError
+from kcap_ray.engine.failures import MAX_LOST_MACHINES, FailureRecord, program_error
 from kcap_ray.engine.queue import Program, SweepQueue
 from kcap_ray.results import RunDirectory
 from kcap_ray.training.point import Point
-
-MAX_LOST_MACHINES = 100
-"""Times that a program may lose its machine. Its own errors are caught in the worker and are not tried again."""
 
 RunProgram = Callable[[Program, RunDirectory], None]
 """Trains and measures a program and adds its records to the ledger."""
@@ -41,9 +42,18 @@ class QueueSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the queue what became of a program."""
-        lost = "its worker was lost too often; see `ray status` and the log of the cluster"
-        failure = lost if error or result is None else result.get("failure") or None
+        """Tell the queue what became of a program; of a lost one `_Failures` tells it, which knows
+        why.
+        """
+        if not error and result is not None:
+            self.end(trial_id, result.get("failure") or None)
+
+    def program(self, trial_id: str) -> Program:
+        """The program that the trial runs."""
+        return self._programs[trial_id]
+
+    def end(self, trial_id: str, failure: str | None) -> None:
+        """The trial's program is done, or failed for the reason given."""
         self._queue.finished(self._programs.pop(trial_id), failure)
 
     def save(self, checkpoint_path: str) -> None:
@@ -51,6 +61,34 @@ class QueueSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore: the ledger holds it."""
+
+
+class _Failures(tune.Callback):
+    """Follows the trials that failed or whose worker was lost."""
+
+    def __init__(self, searcher: QueueSearcher, logs: Path | None) -> None:
+        self._searcher, self._record = searcher, FailureRecord(logs)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial starts again; the last time if it fails too often."""
+        cell_id = self._searcher.program(trial.trial_id).cell.cell_id
+        self._record.add(trial.trial_id, cell_id, _last_error(trial))
+        if self._record.is_last_chance(trial.trial_id):
+            trial.max_failures = trial.num_failures
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial is given up."""
+        cause = self._record.cause(_last_error(trial))
+        times = "" if trial.num_failures <= 1 else f"failed {trial.num_failures} times: "
+        self._searcher.end(trial.trial_id, times + cause)
+
+
+def _last_error(trial: Any) -> str:
+    try:
+        text = Path(trial.error_file).read_text(encoding="utf-8")
+    except (OSError, TypeError):
+        return ""
+    return text.rpartition("Failure # ")[2].partition("\n")[2]
 
 
 def _packed(program: Program) -> dict[str, Any]:
@@ -80,14 +118,25 @@ class ProgramTrainable(tune.Trainable):
         self._program = _unpacked(new_config)
         return True
 
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Nothing for Tune to keep: a program keeps its own checkpoint in the ledger."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """A program that lost its machine goes on from its own checkpoint."""
+
     def step(self) -> dict[str, Any]:
-        """Run the program to its end; an error of its own is a result, not a lost machine."""
+        """Run the program to its end. A user's mistake is a result; any other error ends this
+        process.
+        """
+        failure = ""
         try:
             self._run(self._program, self._directory)
+        except UserError as error:
+            failure = str(error)
         except Exception as error:
-            reason = str(error).strip() or type(error).__name__
-            return {"is_done": 1, "failure": reason, "done": True}
-        return {"is_done": 1, "failure": "", "done": True}
+            raise program_error(error, self._directory.cell(self._program.cell.cell_id)) from None
+        return {"is_done": 1, "failure": failure, "done": True}
 
 
 def run_queue(
@@ -97,25 +146,36 @@ def run_queue(
     *,
     resources: dict[str, float],
     max_concurrent: int | None = None,
+    logs: Path | None = None,
 ) -> None:
-    """Run all programs of the queue, as many at a time as the cluster has room for."""
+    """Run all programs of the queue, as many at a time as the cluster has room for.
+
+    `logs`: directory of the session's logs, if it is on this machine.
+    """
+    searcher = QueueSearcher(queue)
+    storage = directory.path.resolve() / "ray"
+    # What an earlier driver left is not read: the ledger is what a run goes on from.
+    shutil.rmtree(storage, ignore_errors=True)
     trainable = tune.with_resources(
         tune.with_parameters(ProgramTrainable, directory=directory, run=run), resources
     )
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=QueueSearcher(queue),
+            search_alg=searcher,
             num_samples=-1,
             max_concurrent_trials=max_concurrent,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
-            storage_path=str((directory.path / "ray").resolve()),
+            storage_path=str(storage),
             name="tune",
             verbose=0,
+            callbacks=[_Failures(searcher, logs)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=MAX_LOST_MACHINES),
         ),
     )
     tuner.fit()
+    shutil.rmtree(storage, ignore_errors=True)

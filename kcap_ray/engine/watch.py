@@ -1,4 +1,4 @@
-"""The table of a running sweep: read from the ledger, so that it shows what is on disk and nothing else."""
+"""The table of a running sweep: read from the ledger, so it shows what is on disk and no more."""
 
 import json
 import sys
@@ -96,7 +96,7 @@ def states_table(states: Sequence[CellState], *, max_lines: int | None = None) -
 
 
 class Watch:
-    """Shows a sweep while it runs: a live table on a terminal, one line per finished cell elsewhere."""
+    """Shows a running sweep: a live table on a terminal, one line per finished cell elsewhere."""
 
     def __init__(self, cells: Sequence[Cell], directory: RunDirectory) -> None:
         self._cells, self._directory = cells, directory

@@ -1,0 +1,50 @@
+"""How much a cluster has, or could have once its autoscaler has started all nodes that it may."""
+
+from dataclasses import dataclass
+
+from kcap_ray.cell import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """Devices that cells can run on."""
+
+    cpus: int
+    gpus: int
+
+
+def room() -> Room:
+    """The room of the cluster that this process is connected to."""
+    import ray
+
+    now, at_most = ray.cluster_resources(), _at_most()
+    return Room(
+        **{
+            field: int(max(now.get(kind, 0), at_most.get(kind, 0)))
+            for field, kind in (("cpus", "CPU"), ("gpus", "GPU"))
+        }
+    )
+
+
+def _at_most() -> dict[str, int]:
+    # No public call tells what an autoscaler may start. Empty where there is none.
+    from ray._private.state import state
+
+    return state.get_max_resources_from_cluster_config() or {}
+
+
+def n_side_by_side(workers: int, found: Room, *, use_gpu: bool) -> int:
+    """Cells of that many workers that fit at the same time.
+
+    Raises `UserError` where not even one fits: Ray would wait for room for ever.
+    """
+    kind, n_devices = ("GPU", found.gpus) if use_gpu else ("CPU", found.cpus)
+    if n_devices >= workers:
+        return n_devices // workers
+    if workers == 1:
+        raise UserError(f"no {kind} to run on: this cluster has none; write --device cpu, or auto")
+    fits = f"write train.workers: {n_devices}, or" if n_devices else "write --device cpu, or"
+    raise UserError(
+        f"train.workers: {workers} workers need {workers} {kind}s, and there are {n_devices}; "
+        f"{fits} name a larger cluster by --address"
+    )
