@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -21,6 +23,7 @@ from kcap_ray.models.decoder import Decoder
 from kcap_ray.results import CellDirectory, write_atomically
 from kcap_ray.text.batches import in_process_batches
 from kcap_ray.text.corpus import Corpus, build_corpus
+from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.stream import BiographyStream
 from kcap_ray.training.loop import (
     OpenBatches,
@@ -31,6 +34,8 @@ from kcap_ray.training.loop import (
     train,
 )
 from kcap_ray.training.point import Point
+
+_PEOPLE_AT_ONCE = 1 << 18  # biographies whose lengths are looked at together
 
 
 def run_trials(
@@ -61,6 +66,7 @@ def run_trials(
         # cores.
         torch.set_num_threads(1)
     corpus = build_corpus(cell.data)
+    _check_window(cell, corpus)
     n_steps = length_of(cell).steps
     stream = BiographyStream(corpus, seed=cell.seed, window_tokens=cell.train.window_tokens)
     rank = dist.get_rank() if dist.is_initialized() else 0
@@ -89,6 +95,17 @@ def run_trials(
     directory.add_trials(records)
     resume_file.unlink(missing_ok=True)
     return records
+
+
+def _check_window(cell: Cell, corpus: Corpus) -> None:
+    """Raise `UserError` now, and not after the training, if a biography is too long to measure."""
+    key = corpus.wording_key(cell.seed, None)
+    for start in range(0, corpus.n_people, _PEOPLE_AT_ONCE):
+        people_P = np.arange(start, min(start + _PEOPLE_AT_ONCE, corpus.n_people))
+        longest = start + int(corpus.biography_tokens(people_P, key).argmax())
+        evaluation_documents(
+            corpus, longest, longest + 1, cell.seed, max_tokens=cell.train.window_tokens
+        )
 
 
 def _records(
@@ -126,7 +143,10 @@ def _records(
                 "reason": f"training diverged at step {result.diverged_at[index]}",
             }
         elif losses is not None:
-            record |= _measured(losses[index], corpus, result)
+            measured = _measured(losses[index], corpus, result)
+            # The last step's update shows in no loss of the training.
+            lost = {"status": "diverged", "reason": "training diverged: measured losses not finite"}
+            record |= measured if math.isfinite(measured["bits"]) else lost
         records.append(record)
     return records
 

@@ -63,7 +63,7 @@ def test_a_cell_comes_back_from_json(cell: Cell) -> None:
 def test_every_number_of_a_cell_is_part_of_its_identity(cell: Cell) -> None:
     """Cells that differ anywhere have different ids, so no result is taken for another's."""
     ids = [other.cell_id for other in variants(cell)]
-    assert len(ids) > 20
+    assert len(ids) >= 18
     assert len({cell.cell_id, *ids}) == len(ids) + 1
 
 
