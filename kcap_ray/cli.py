@@ -112,6 +112,10 @@ def sweep(
         Literal["auto", "cpu", "gpu"], typer.Option(help="What trains a cell.")
     ] = "auto",
     retry_failed: Annotated[bool, typer.Option(help="Run cells again that failed before.")] = False,
+    save_every_s: Annotated[
+        float,
+        typer.Option("--save-every", metavar="S", min=0, help="Seconds between checkpoints."),
+    ] = 300.0,
     dry_run: Annotated[bool, typer.Option(help="Only show the plan.")] = False,
 ) -> None:
     """Run a sweep, or what is left of it: tune, train, measure, write the table and the report."""
@@ -123,7 +127,14 @@ def sweep(
 
     loaded = load_sweep(sweep_file, _overrides(settings))
     directory = RunDirectory(out or Path("runs") / loaded.name)
-    run_sweep(loaded, directory, address=address, device=device, retry_failed=retry_failed)
+    run_sweep(
+        loaded,
+        directory,
+        address=address,
+        device=device,
+        retry_failed=retry_failed,
+        save_every_s=save_every_s,
+    )
     return _conclude(loaded.cells, directory)
 
 

@@ -14,6 +14,13 @@ from kcap_ray.sweep import Sweep
 
 Device = Literal["auto", "cpu", "gpu"]
 
+LAUNCHER = {"node:__internal_head__": 0.001}
+"""What the trial of a data-parallel cell takes: a place on the head, which is no spot machine.
+
+It only starts Ray Train, whose workers hold the devices; a CPU of its own could be the one they
+wait for. Every head has this resource; a trial must ask for something.
+"""
+
 
 def run_sweep(
     sweep: Sweep,
@@ -22,9 +29,11 @@ def run_sweep(
     address: str | None = None,
     device: Device = "auto",
     retry_failed: bool = False,
+    save_every_s: float = 300.0,
 ) -> None:
     """Run the sweep, or what is left of it, and write results.parquet.
 
+    `save_every_s`: seconds between the checkpoints of a run, which is what a lost machine costs.
     Raises `UserError` if the directory cannot be written, another kcap is at work in it, there is
     no cluster at `address`, or the cluster is too small for a cell.
     """
@@ -37,7 +46,14 @@ def run_sweep(
             forget_failed(sweep.cells, directory)
         todo = [cell for cell in sweep.cells if not directory.cell(cell.cell_id).result()]
         if todo:
-            _run(sweep, todo, directory, address=address, device=device)
+            _run(
+                sweep,
+                todo,
+                directory,
+                address=address,
+                device=device,
+                save_every_s=save_every_s,
+            )
         directory.collect(sweep.cells)
 
 
@@ -48,6 +64,7 @@ def _run(
     *,
     address: str | None,
     device: Device,
+    save_every_s: float,
 ) -> None:
     sizes = sorted({cell.train.workers for cell in todo})
     # Ray and the parts that import it are loaded only when there is something to run on them.
@@ -63,16 +80,16 @@ def _run(
             cells = [cell for cell in todo if cell.train.workers == workers]
             queue = SweepQueue(cells, sweep.neighbour, directory, sweep=sweep.name)
             if workers == 1:
-                run = partial(run_on_one_device, use_gpu=use_gpu)
+                run = partial(run_on_one_device, use_gpu=use_gpu, save_every_s=save_every_s)
                 resources = {"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0}
                 run_queue(queue, directory, run, resources=resources, logs=logs)
             else:
+                run = partial(run_data_parallel, use_gpu=use_gpu, save_every_s=save_every_s)
                 run_queue(
                     queue,
                     directory,
-                    partial(run_data_parallel, use_gpu=use_gpu),
-                    # The trial only starts Ray Train, whose workers hold the devices.
-                    resources={"CPU": 0.0},
+                    run,
+                    resources=LAUNCHER,
                     max_concurrent=rooms[workers],
                     logs=logs,
                 )

@@ -22,7 +22,9 @@ REPORT_EVERY_S = 2.0
 """Seconds between two notes of progress, which the live table shows."""
 
 
-def run_on_one_device(program: Program, directory: RunDirectory, *, use_gpu: bool) -> None:
+def run_on_one_device(
+    program: Program, directory: RunDirectory, *, use_gpu: bool, save_every_s: float
+) -> None:
     """Train the program's trials in this worker, on its GPU if it was given one."""
     cell, cell_directory = program.cell, directory.cell(program.cell.cell_id)
     n_steps = length_of(cell).steps
@@ -34,10 +36,13 @@ def run_on_one_device(program: Program, directory: RunDirectory, *, use_gpu: boo
         device=torch.device("cuda" if use_gpu else "cpu"),
         open_batches=ray_batches(cell, rank=0, n_steps=n_steps),
         on_progress=_reporter(cell_directory, n_steps),
+        save_every_s=save_every_s,
     )
 
 
-def run_data_parallel(program: Program, directory: RunDirectory, *, use_gpu: bool) -> None:
+def run_data_parallel(
+    program: Program, directory: RunDirectory, *, use_gpu: bool, save_every_s: float
+) -> None:
     """Train the program's trials by DDP on `train.workers` workers of Ray Train.
 
     Raises `UserError` if that is what a worker raised, else `WorkersFailedError`. A machine that
@@ -55,6 +60,7 @@ def run_data_parallel(program: Program, directory: RunDirectory, *, use_gpu: boo
             "first_trial": program.first_trial,
             "directory": str(directory.cell(cell.cell_id).path.resolve()),
             "use_gpu": use_gpu,
+            "save_every_s": save_every_s,
         },
         scaling_config=ray.train.ScalingConfig(num_workers=cell.train.workers, use_gpu=use_gpu),
         run_config=ray.train.RunConfig(
@@ -80,7 +86,7 @@ def _cause(failures: Mapping[int, Exception]) -> Exception:
     """
     from ray.exceptions import RayActorError
 
-    own = {rank: getattr(error, "_base_exc", error) for rank, error in failures.items()}
+    own = {rank: _unwrapped(error) for rank, error in failures.items()}
     for error in own.values():
         if isinstance(error, UserError):
             return error
@@ -90,6 +96,13 @@ def _cause(failures: Mapping[int, Exception]) -> Exception:
         # Ray's last line says whether the process died or its machine.
         return WorkersFailedError(f"rank {ranks[0]}: {str(first).strip().splitlines()[-1]}")
     return WorkersFailedError(f"rank {ranks[0]}: {one_line(first)}")
+
+
+def _unwrapped(error: Exception) -> Exception:
+    # Ray Train wraps what a worker raised, and the death of one that did not answer.
+    for name in ("_base_exc", "health_check_failure"):
+        error = getattr(error, name, error)
+    return error
 
 
 def _worker(config: dict[str, Any]) -> None:
@@ -108,6 +121,7 @@ def _worker(config: dict[str, Any]) -> None:
         device=get_device() if config["use_gpu"] else torch.device("cpu"),
         open_batches=ray_batches(cell, rank=rank, n_steps=n_steps),
         on_progress=_reporter(directory, n_steps) if rank == 0 else None,
+        save_every_s=config["save_every_s"],
     )
 
 

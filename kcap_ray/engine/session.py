@@ -72,9 +72,8 @@ def ray_session(address: str | None, *, with_dashboard: bool = False) -> Iterato
         _probe(address)
     import ray
 
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address is not None:
-        _connect(address, quiet)
+        _connect(address)
         try:
             yield None
         finally:
@@ -87,7 +86,8 @@ def ray_session(address: str | None, *, with_dashboard: bool = False) -> Iterato
                 include_dashboard=with_dashboard,
                 object_store_memory=OBJECT_STORE_BYTES,
                 _temp_dir=directory,
-                **quiet,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
             )
             yield Path(directory) / "session_latest" / "logs"
         finally:
@@ -115,11 +115,11 @@ def _probe(address: str) -> None:
         raise UserError(f"--address {address}: no cluster answers ({reason}); {remedy}") from error
 
 
-def _connect(address: str, quiet: dict[str, object]) -> None:
+def _connect(address: str) -> None:
     import ray
 
     try:
-        ray.init(address=address, **quiet)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     # Ray leaves the process by SystemExit when it gives a head up; RuntimeError is another version
     # of Ray or Python.
     except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import ray.data
@@ -115,9 +116,9 @@ def ray_batches(cell: Cell, *, rank: int, n_steps: int) -> Callable[[int], Itera
             concurrency=READ_TASKS_AT_ONCE,
             override_num_blocks=source.n_tasks,
         )
-        blocks = dataset.iter_batches(batch_size=None, batch_format="numpy")
+        blocks: Any = dataset.iter_batches(batch_size=None, batch_format="numpy")
         n_own = cell.train.batch_windows // cell.train.workers
-        yield from rebatched((block[COLUMN] for block in blocks), n_own)
+        yield from rebatched((np.asarray(block[COLUMN]) for block in blocks), n_own)
 
     return batches_from
 
