@@ -57,7 +57,12 @@ def run_cells(
     sweep: str,
     device: "torch.device",
 ) -> None:
-    """Run the cells that are not done, in order; one that fails is a row, and the others go on."""
+    """Run the cells that are not done, in order; one that fails is a row, and the others go on.
+
+    Raises `UserError` before any of them runs if the data of one cannot be made.
+    """
+    for cell in cells:
+        facts_of(cell.data)
     for cell in cells:
         directory = run_directory.cell(cell.cell_id)
         if directory.result() is not None:
