@@ -4,29 +4,39 @@ starts at once.
 
 import fnmatch
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import click
 import typer
 from typer.core import TyperGroup
 
 from kcap_ray.cell import Cell, UserError
 
 
+# Of the click that this typer was built on, which may be its own copy.
+_UsageError: Any = typer.BadParameter.__base__
+
+
 class _Group(TyperGroup):
     """Turns a user's mistake into one or two lines and exit status 2."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except UserError as error:
             typer.echo(f"kcap: {error}", err=True)
-        except ConnectionError as error:
-            typer.echo(f"kcap: no Ray cluster answers: {error}", err=True)
+        except _UsageError as error:
+            command = error.ctx.command_path if error.ctx else "kcap"
+            typer.echo(f"kcap: {error.format_message()}\nSee {command} --help", err=True)
         except BrokenPipeError:
-            sys.stderr.close()
+            # Who read the output has seen enough; Python would complain again on its way out.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            typer.echo("kcap: stopped; the same command goes on from here", err=True)
+            raise typer.Exit(130) from None
         raise typer.Exit(2)
 
 
@@ -167,12 +177,10 @@ def run_cell_command(
 
 def _conclude(cells: list[Cell], directory: Any) -> None:
     """Print the table, write the report; exit status 1 if a cell has no result."""
-    from rich.console import Console
-
     from kcap_ray.results_table import results_table
 
     rows = directory.rows(cells)
-    Console().print(results_table(rows))
+    _print_table(results_table(rows))
     failed = [row for row in rows if row["status"] != "ok"]
     if len(failed) < len(rows):
         typer.echo(f"report: {_write_report(directory.path)}")
@@ -184,6 +192,13 @@ def _conclude(cells: list[Cell], directory: Any) -> None:
             err=True,
         )
         raise typer.Exit(1)
+
+
+def _print_table(table: Any) -> None:
+    from rich.console import Console
+
+    # A file or a pipe has no width that a table would have to be cut down to.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _write_report(directory: Path) -> Path:
@@ -201,14 +216,12 @@ def status(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Run directory.")],
 ) -> None:
     """Show how the cells of a run stand, from its files alone."""
-    from rich.console import Console
-
     from kcap_ray.engine.watch import cell_states, states_table
     from kcap_ray.header import read_cells
     from kcap_ray.results import RunDirectory
 
     cells = read_cells(directory)
-    Console().print(states_table(cell_states(cells, RunDirectory(directory))))
+    _print_table(states_table(cell_states(cells, RunDirectory(directory))))
 
 
 @app.command()
