@@ -1,6 +1,8 @@
 """A finished cell's model, read back and written as a Hugging Face directory."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -17,20 +19,27 @@ def load_cell_model(cell_directory: Path) -> tuple[Decoder, Cell]:
 
     Raises `UserError` if no weights were kept there or they cannot be read.
     """
-    checkpoint = cell_directory / "checkpoint"
-    try:
+    with _reading(cell_directory) as checkpoint:
         cell = Cell.from_dict(json.loads((checkpoint / "cell.json").read_text(encoding="utf-8")))
         tensors = load_file(checkpoint / "model.safetensors")
+    model = Decoder(spec_of(cell), n_tokens=cell.train.window_tokens)
+    model.load_state_dict(tensors)
+    return model, cell
+
+
+@contextmanager
+def _reading(cell_directory: Path) -> Iterator[Path]:
+    checkpoint = cell_directory / "checkpoint"
+    try:
+        yield checkpoint
     except FileNotFoundError as error:
         raise UserError(
             f"{cell_directory}: no checkpoint of a finished cell in it; name DIR/cells/<cell_id>"
         ) from error
-
-    except (json.JSONDecodeError, OSError, SafetensorError) as error:
-        raise UserError(f"{checkpoint} cannot be read ({error}); run the cell again") from error
-    model = Decoder(spec_of(cell), n_tokens=cell.train.window_tokens)
-    model.load_state_dict(tensors)
-    return model, cell
+    except (ValueError, LookupError, TypeError, OSError, SafetensorError) as error:
+        raise UserError(
+            f"{checkpoint} cannot be read ({error}); delete {cell_directory} and run the cell again"
+        ) from error
 
 
 def export_cell(cell_directory: Path, out: Path) -> None:
@@ -40,8 +49,10 @@ def export_cell(cell_directory: Path, out: Path) -> None:
     cannot be written.
     """
     model, _ = load_cell_model(cell_directory)
-    vocab = (cell_directory / "checkpoint" / "kcap_vocab.json").read_text(encoding="utf-8")
-    exported = to_hugging_face(model, eos=json.loads(vocab)["eos"])
+    with _reading(cell_directory) as checkpoint:
+        vocab = (checkpoint / "kcap_vocab.json").read_text(encoding="utf-8")
+        eos = json.loads(vocab)["eos"]
+    exported = to_hugging_face(model, eos=eos)
     try:
         exported.save_pretrained(out)
         (out / "kcap_vocab.json").write_text(vocab, encoding="utf-8")
