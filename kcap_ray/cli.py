@@ -14,7 +14,6 @@ from typer.core import TyperGroup
 
 from kcap_ray.cell import Cell, UserError
 
-
 # Of the click that this typer was built on, which may be its own copy.
 _UsageError: Any = typer.BadParameter.__base__
 
