@@ -171,6 +171,12 @@ class Range:
         ok = self.low <= self.high and (self.low > 0 or not self.log)
         _check(ok, f"range: low {self.low}, high {self.high}: needs 0 < low <= high when log")
 
+    def at(self, share: float) -> float:
+        """The value at a share of the way from low to high, which is 0 to 1."""
+        if self.log:
+            return self.low * (self.high / self.low) ** share
+        return self.low + (self.high - self.low) * share
+
     def clip(self, value: float) -> float:
         """The nearest value inside the range."""
         return min(max(value, self.low), self.high)

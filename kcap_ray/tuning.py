@@ -6,11 +6,12 @@ point and of the results told so far: after a restart the finished trials are to
 same points follow.
 """
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kcap_ray.cell import Cell
+from kcap_ray.cell import Cell, Range
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.training.point import Point
 
@@ -21,6 +22,10 @@ launches, not for arithmetic.
 
 MAX_FUSED = 8
 """Most trials in one program; more gain little and learn nothing from each other."""
+
+
+N_FIRST_POINTS = 4
+"""Trials before TPE proposes any: with fewer results it would only guess."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +51,8 @@ def fused_trials(cell: Cell, spec: ModelSpec) -> int:
 class CellStudy:
     """The search over one cell's learning rate and weight decay; larger `capacity_ratio` is better.
 
-    First the cell's own point (the paper's values), then the neighbour's best, then what Optuna's
-    TPE proposes.
+    First the cell's own point (the paper's values), then the neighbour's best, then points spread
+    evenly over the ranges, and from the fifth on what Optuna's TPE proposes.
     """
 
     def __init__(self, cell: Cell, *, n_steps: int, hint: Hint | None) -> None:
@@ -55,20 +60,21 @@ class CellStudy:
         self.n_asked = 0
         self._trials: list[Any] = []
         # A single trial needs no search, and so no Optuna.
-        self._study = _new_study(self._first_points(), cell.seed) if cell.tune.trials > 1 else None
+        self._study = (
+            _new_study(self._first_points(), _seed(cell)) if cell.tune.trials > 1 else None
+        )
 
     def _first_points(self) -> list[dict[str, float]]:
         points = [{"lr": self.cell.train.lr, "weight_decay": self.cell.train.weight_decay}]
         if self.hint is not None:
-            # The optimum follows 1 / (lr * weight_decay * steps): the neighbour's, carried over to
-            # this length.
+            # The optimum follows 1 / (lr * weight_decay * steps): the neighbour's, at this length.
             decay = self.hint.point.weight_decay * self.hint.n_steps / self.n_steps
             points.append({"lr": self.hint.point.lr, "weight_decay": decay})
-        ranges = {"lr": self.cell.tune.lr, "weight_decay": self.cell.tune.weight_decay}
-        searched = {name: found for name, found in ranges.items() if found is not None}
-        return [
-            {name: found.clip(point[name]) for name, found in searched.items()} for point in points
+        ranges = _ranges(self.cell)
+        clipped = [
+            {name: found.clip(point[name]) for name, found in ranges.items()} for point in points
         ]
+        return clipped + _spread_points(ranges, N_FIRST_POINTS - len(points), seed=_seed(self.cell))
 
     def ask(self, n_points: int) -> list[Point]:
         """The next points, at most as many as the cell still has trials."""
@@ -103,14 +109,33 @@ class CellStudy:
         return self.n_asked >= self.cell.tune.trials
 
 
+def _ranges(cell: Cell) -> dict[str, Range]:
+    ranges = {"lr": cell.tune.lr, "weight_decay": cell.tune.weight_decay}
+    return {name: found for name, found in ranges.items() if found is not None}
+
+
+def _seed(cell: Cell) -> int:
+    # Each cell searches at points of its own, so that a sweep as a whole covers the ranges.
+    return zlib.crc32(cell.cell_id.encode())
+
+
+def _spread_points(ranges: dict[str, Range], n_points: int, *, seed: int) -> list[dict[str, float]]:
+    """Points of a scrambled Halton sequence: few random ones would often lie close together."""
+    from scipy.stats import qmc
+
+    unit = qmc.Halton(d=len(ranges), seed=seed).random(n_points)
+    return [
+        {name: found.at(float(u)) for (name, found), u in zip(ranges.items(), row, strict=True)}
+        for row in unit
+    ]
+
+
 def _distributions(cell: Cell) -> dict[str, Any]:
     from optuna.distributions import FloatDistribution
 
-    ranges = {"lr": cell.tune.lr, "weight_decay": cell.tune.weight_decay}
     return {
         name: FloatDistribution(found.low, found.high, log=found.log)
-        for name, found in ranges.items()
-        if found is not None
+        for name, found in _ranges(cell).items()
     }
 
 
@@ -118,8 +143,7 @@ def _new_study(first_points: list[dict[str, float]], seed: int) -> Any:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # TPE's default of ten random points first would make a cell's few trials all random.
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=4)
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=N_FIRST_POINTS)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for point in first_points:
         study.enqueue_trial(point)
