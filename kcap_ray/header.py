@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from kcap_ray.cell import Cell, UserError
 from kcap_ray.environment import describe
@@ -15,7 +16,17 @@ from kcap_ray.sweep import Sweep
 
 
 def write_header(sweep: Sweep, directory: RunDirectory) -> None:
-    """Write what the run is of: the sweep file as given, its cells, and the environment."""
+    """Write what the run is of: the sweep file as given, its cells, and the environment.
+
+    Raises `UserError` if the directory holds the run of a sweep of another name.
+    """
+    if (directory.path / "cells.json").exists():
+        before = _read(directory.path)["sweep"]
+        if before != sweep.name:
+            raise UserError(
+                f"--out {directory.path}: holds a run of the sweep {before!r}, and this is "
+                f"{sweep.name!r}; name another directory"
+            )
     write_atomically(directory.path / "sweep.yaml", sweep.path.read_text(encoding="utf-8"))
     cells = [cell.to_dict() for cell in sweep.cells]
     header = {"sweep": sweep.name, "question": sweep.question, "cells": cells}
@@ -46,8 +57,11 @@ def only_driver(path: Path) -> Iterator[None]:
 
 def read_cells(path: Path) -> list[Cell]:
     """The cells of the run at `path`. Raises `UserError` if there is no run."""
+    return [Cell.from_dict(cell) for cell in _read(path)["cells"]]
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        header = json.loads((path / "cells.json").read_text(encoding="utf-8"))
+        return json.loads((path / "cells.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: not a run directory (no readable cells.json in it)") from error
-    return [Cell.from_dict(cell) for cell in header["cells"]]
