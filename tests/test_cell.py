@@ -39,8 +39,8 @@ def variants(cell: Cell) -> list[Cell]:
     """Cells that differ from `cell` in one number each, wherever it is."""
     found = []
     for group in dataclasses.fields(cell):
-        inside = getattr(cell, group.name)
-        if not dataclasses.is_dataclass(inside):
+        inside: Any = getattr(cell, group.name)
+        if not hasattr(inside, "__dataclass_fields__"):
             found.append(dataclasses.replace(cell, **{group.name: changed(inside)}))
             continue
         for field in dataclasses.fields(inside):

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,12 @@ def finished(path: Path, model: str) -> tuple[Cell, Path]:
     return cell, path
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cell, Path]:
+    """A finished cell that can be exported."""
+    return finished(tmp_path_factory.mktemp("trained") / "cell", "gpt2-1-1")
+
+
 @pytest.mark.parametrize("model", ["gpt2-2-2", "llama-1-2", "mistral-1-4", "gpt2-1-1-untied"])
 def test_the_exported_model_is_the_cells_best(tmp_path: Path, model: str) -> None:
     """transformers reads it by itself and finds the same logits and the same parameter count."""
@@ -36,9 +43,11 @@ def test_the_exported_model_is_the_cells_best(tmp_path: Path, model: str) -> Non
     assert theirs.num_parameters() == spec_of(cell).n_params
 
 
-def test_the_vocabulary_beside_it_reads_the_tokens(tmp_path: Path) -> None:
+def test_the_vocabulary_beside_it_reads_the_tokens(
+    tmp_path: Path, trained: tuple[Cell, Path]
+) -> None:
     """kcap_vocab.json has the GPT-2 id of every token of the model and its end of text."""
-    cell, directory = finished(tmp_path / "cell", "gpt2-1-1")
+    cell, directory = trained
     export_cell(directory, tmp_path / "out")
     vocab = json.loads((tmp_path / "out" / "kcap_vocab.json").read_text())
     own = build_corpus(cell.data).vocab
@@ -58,9 +67,12 @@ def test_a_directory_without_weights_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cell.json", "model.safetensors", "kcap_vocab.json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe"])
-def test_weights_that_cannot_be_read_say_so(tmp_path: Path, name: str, content: bytes) -> None:
+def test_weights_that_cannot_be_read_say_so(
+    tmp_path: Path, trained: tuple[Cell, Path], name: str, content: bytes
+) -> None:
     """A damaged checkpoint is named, and nothing is written."""
-    _, directory = finished(tmp_path / "cell", "gpt2-1-1")
+    directory = tmp_path / "cell"
+    shutil.copytree(trained[1], directory)
     (directory / "checkpoint" / name).write_bytes(content)
     with pytest.raises(
         UserError, match=r"checkpoint cannot be read .*; delete .* and run the cell again"
@@ -69,9 +81,11 @@ def test_weights_that_cannot_be_read_say_so(tmp_path: Path, name: str, content: 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_to_is_named(
+    tmp_path: Path, trained: tuple[Cell, Path]
+) -> None:
     """An OUT that is a file is not overwritten."""
-    _, directory = finished(tmp_path / "cell", "gpt2-1-1")
+    _, directory = trained
     out = tmp_path / "out"
     out.write_text("mine")
     with pytest.raises(UserError, match="out: cannot write there"):

@@ -1,5 +1,6 @@
 import math
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ def corpus(request: pytest.FixtureRequest) -> Corpus:
 
 def loss_of(distributions: Distributions, corpus: Corpus) -> KnowledgeLoss:
     """What `measure` finds of a predictor."""
-    (loss,) = measure(Oracle(corpus, distributions), corpus, seed=SEED)
+    oracle: Any = Oracle(corpus, distributions)
+    (loss,) = measure(oracle, corpus, seed=SEED)
     return loss
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,14 +13,14 @@ SETTINGS = ((1e-2, 0.1), (3e-3, 2.0), (1e-3, 0.0))
 """Learning rate and weight decay of three trials."""
 
 
-def config(**settings: float | None) -> TrainConfig:
+def config(**settings: Any) -> TrainConfig:
     """The paper's AdamW."""
     return TrainConfig(
         exposures=1, lr=1.0, weight_decay=0.0, batch_windows=1, precision="fp32", **settings
     )
 
 
-def fused_optimizer(model: Decoder, **settings: float | None) -> FusedAdamW:
+def fused_optimizer(model: Decoder, **settings: Any) -> FusedAdamW:
     """The optimizer of three trials."""
     rates, decays = zip(*SETTINGS, strict=True)
     return FusedAdamW(model, rates, decays, config(**settings))

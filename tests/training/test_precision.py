@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from kcap_ray.cell import Precision
 from kcap_ray.training.precision import LossScaler, autocast
 
 CPU = torch.device("cpu")
@@ -49,7 +50,7 @@ def test_gradients_of_scaled_losses_come_back_unscaled() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_only_fp16_scales_its_losses(precision: str) -> None:
+def test_only_fp16_scales_its_losses(precision: Precision) -> None:
     """In the other precisions the loss is summed as it is and no gradient is looked at."""
     scaler = LossScaler(precision, 2, CPU)
     grad_EP = torch.tensor([[1.0], [torch.inf]])
@@ -72,7 +73,9 @@ def test_state_of_the_scaler_comes_back() -> None:
     ("precision", "dtype"),
     [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
 )
-def test_matrix_products_run_in_the_precision_asked_for(precision: str, dtype: torch.dtype) -> None:
+def test_matrix_products_run_in_the_precision_asked_for(
+    precision: Precision, dtype: torch.dtype
+) -> None:
     """The context makes the products; the operands stay as they are."""
     x = torch.ones(2, 2)
     with autocast(precision, CPU):

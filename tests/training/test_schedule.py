@@ -1,5 +1,6 @@
 import itertools
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from kcap_ray.cell import TrainConfig
 from kcap_ray.training.schedule import lr_ratio
 
 
-def schedule(n_steps: int, **options: float) -> list[float]:
+def schedule(n_steps: int, **options: Any) -> list[float]:
     """The rate of every step of a run, as a share of the reference rate."""
     train = TrainConfig(
         exposures=1, lr=1.0, weight_decay=0.0, batch_windows=1, precision="fp32", **options
