@@ -28,10 +28,19 @@ def git_commit() -> str:
     """Commit of the code that runs, with `-dirty` if it was changed since; empty outside of a
     checkout.
     """
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    here = Path(__file__)
+    # A virtual environment often lies inside of a repository that is not of this code.
+    is_tracked = _git(here.parent, "ls-files", "--error-unmatch", here.name)
+    if not is_tracked:
+        return ""
+    return _git(here.parent, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+
+
+def _git(directory: Path, *arguments: str) -> str:
+    """What git says; empty if there is none or it has an error to tell."""
     try:
         done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+            ["git", *arguments], cwd=directory, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return ""

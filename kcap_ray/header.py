@@ -21,7 +21,8 @@ def write_header(sweep: Sweep, directory: RunDirectory) -> None:
     Raises `UserError` if the directory holds the run of a sweep of another name.
     """
     if (directory.path / "cells.json").exists():
-        before = _read(directory.path)["sweep"]
+        with _reading(directory.path) as header:
+            before = header["sweep"]
         if before != sweep.name:
             raise UserError(
                 f"--out {directory.path}: holds a run of the sweep {before!r}, and this is "
@@ -57,11 +58,13 @@ def only_driver(path: Path) -> Iterator[None]:
 
 def read_cells(path: Path) -> list[Cell]:
     """The cells of the run at `path`. Raises `UserError` if there is no run."""
-    return [Cell.from_dict(cell) for cell in _read(path)["cells"]]
+    with _reading(path) as header:
+        return [Cell.from_dict(cell) for cell in header["cells"]]
 
 
-def _read(path: Path) -> dict[str, Any]:
+@contextmanager
+def _reading(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        return json.loads((path / "cells.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        yield json.loads((path / "cells.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path}: not a run directory (no readable cells.json in it)") from error

@@ -1,6 +1,5 @@
 """One fused program of a cell's trials: train, measure, keep the best, write it down. No Ray."""
 
-import importlib.metadata
 import json
 import math
 import os
@@ -16,7 +15,7 @@ import torch.distributed as dist
 
 from kcap_ray.budget import length_of, spec_of
 from kcap_ray.cell import Cell
-from kcap_ray.environment import git_commit
+from kcap_ray.environment import git_commit, versions
 from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.decoder import Decoder
@@ -241,6 +240,6 @@ def made_by(device: torch.device) -> dict[str, str]:
     return {
         "device": name,
         "git_commit": git_commit(),
-        "kcap_version": importlib.metadata.version("kcap"),
+        "kcap_version": versions().get("kcap", ""),
         "torch_version": torch.__version__,
     }

@@ -1,11 +1,15 @@
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kcap_ray.cell import UserError
-from kcap_ray.header import only_driver, read_cells, write_header
+from kcap_ray.header import forget_failed, only_driver, read_cells, write_header
 from kcap_ray.results import RunDirectory
+from kcap_ray.run_cell import fail_cell
 from kcap_ray.sweep import Sweep, load_sweep
 
 QUICKSTART = Path(__file__).parents[1] / "sweeps" / "quickstart.yaml"
@@ -41,18 +45,46 @@ def test_directory_of_another_sweep_is_refused(sweep: Sweep, run: RunDirectory) 
 
 
 def test_second_driver_is_told_that_another_is_at_work(run: RunDirectory) -> None:
-    """The lock is free again when the first has ended."""
-    with (
-        only_driver(run.path),
-        pytest.raises(UserError, match="another kcap"),
-        only_driver(run.path),
-    ):
-        raise AssertionError("two drivers hold one directory")
+    """Another process is refused; the lock goes with the first one, however that ends."""
+    code = (
+        "import os, sys; from pathlib import Path; from kcap_ray.header import only_driver\n"
+        f"with only_driver(Path({str(run.path)!r})):\n"
+        "    print('held', flush=True); sys.stdin.read(); os.kill(os.getpid(), 9)\n"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    )
+    with first:
+        assert first.stdout
+        assert first.stdin
+        assert first.stdout.readline() == b"held\n"
+        with pytest.raises(UserError, match="another kcap"), only_driver(run.path):
+            raise AssertionError("two drivers hold one directory")
+        first.stdin.close()
     with only_driver(run.path):
         pass
 
 
-def test_directory_without_a_run_is_named(tmp_path: Path) -> None:
-    """A stranger who names the wrong directory is told which."""
-    with pytest.raises(UserError, match="not a run directory"):
+@pytest.mark.parametrize(
+    "content", [None, b"", b"{}", b"[1]", b"\xff\xfe", b'{"cells": [{"a": 1}]}']
+)
+def test_directory_without_a_run_is_named(tmp_path: Path, content: bytes | None) -> None:
+    """A stranger who names the wrong directory is told which, whatever lies in it."""
+    if content is not None:
+        (tmp_path / "cells.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"not a run directory \(no readable cells\.json"):
         read_cells(tmp_path)
+
+
+def test_only_failed_cells_are_forgotten(sweep: Sweep, run: RunDirectory) -> None:
+    """A retry leaves results alone, those of diverged cells among them."""
+    failed, diverged = sweep.cells[:2]
+    for cell in (failed, diverged):
+        fail_cell(cell, run.cell(cell.cell_id), sweep=sweep.name, reason="none")
+    run.cell(diverged.cell_id).result_file.write_text(json.dumps({"status": "diverged"}))
+    forget_failed(sweep.cells, run)
+    assert run.cell(failed.cell_id).result() is None
+    assert run.cell(diverged.cell_id).result() == {"status": "diverged"}
