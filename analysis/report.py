@@ -261,11 +261,15 @@ def _environment_table(environment: Mapping[str, object]) -> str:
     shown = {key: value for key, value in environment.items() if key != "command"}
     if not shown:
         return ""
-    rows = [
-        [escape(key), escape(value if isinstance(value, str) else json.dumps(value, default=str))]
-        for key, value in shown.items()
-    ]
+    rows = [[escape(key), escape(_said(value))] for key, value in shown.items()]
     return table({"Environment": "", "Value": ""}, rows, kinds=["name", "words"])
+
+
+def _said(value: object) -> str:
+    """A value of environment.json in words: a group as `name value, name value`."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_said(part)}" for name, part in value.items())
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _sweep_text(folder: Path) -> str:
