@@ -1,0 +1,144 @@
+"""Sweeps on real Ray: as a command in another process, and in one session that tests share."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+TIMEOUT_S = 160
+"""Longest that one command may take, on a machine that is busy with something else."""
+
+SWEEP = """\
+# Question: does a small sweep survive what happens to it?
+name: small
+base:
+  data: {kind: bioD, pools: mini, K: 2, C: 1, D: 5, L: 1, T: 100, style: compact}
+  model.head_dim: 16
+  model: gpt2-1-1
+  train: {exposures: 100, batch_windows: 2, window_tokens: 32, precision: fp32, init_std: 0.1}
+  train.lr: 6.0e-3
+  train.weight_decay: 0.01
+grid:
+  data.n_people: [20, 40]
+tune:
+  trials: 2
+  fused: 1
+  lr: {low: 3.0e-3, high: 1.5e-2}
+"""
+
+DIFFERS = ["train_time_s", "tokens_per_s", "git_commit"]
+"""Columns that differ from run to run."""
+
+
+class Command:
+    """A `kcap` command in a process of its own."""
+
+    def __init__(self, *arguments: object) -> None:
+        command = [sys.executable, "-m", "kcap_ray.cli", *map(str, arguments)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.stdout = self.stderr = ""
+
+    def finish(self) -> int:
+        """Wait for the end; the exit status."""
+        self.stdout, self.stderr = self.process.communicate(timeout=TIMEOUT_S)
+        return self.process.returncode
+
+    def wait_for(self, happened: Any) -> Any:
+        """Wait until `happened()` is true, and return it; the command must not end before."""
+        end = time.monotonic() + TIMEOUT_S
+        while not (found := happened()):
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < end, "waited for too long"
+            time.sleep(0.02)
+        return found
+
+    def descendants(self) -> dict[int, str]:
+        """Processes that the command has started, directly or not: pid to command line."""
+        children: dict[int, list[int]] = {}
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                parent = int(status.read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(status.parent.name))
+        found, todo = {}, [self.process.pid]
+        while todo:
+            for pid in children.get(todo.pop(), []):
+                try:
+                    found[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+                except OSError:
+                    continue
+                todo.append(pid)
+        return found
+
+    def kill(self) -> None:
+        """End the process as a power cut does, and then what it had started."""
+        started = self.descendants()
+        self.process.kill()
+        self.process.communicate()
+        # Most of it ends by itself; two of Ray's agents take a minute to notice.
+        for pid in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def kcap() -> Iterator[Any]:
+    """Starts a `kcap` command; what still runs at the end of the test is killed."""
+    commands = []
+
+    def start(*arguments: object) -> Command:
+        commands.append(Command(*arguments))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        if command.process.poll() is None:
+            command.kill()
+
+
+@pytest.fixture(scope="session")
+def small_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sweep file of all these tests."""
+    path = tmp_path_factory.mktemp("sweep") / "small.yaml"
+    path.write_text(SWEEP)
+    return path
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    small_sweep: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Command, Path]:
+    """The small sweep run to its end, and its directory."""
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    command = Command("sweep", small_sweep, "--out", out)
+    try:
+        command.finish()
+    finally:
+        if command.process.poll() is None:
+            command.kill()
+    return command, out
+
+
+def table(out: Path) -> pd.DataFrame:
+    """The results of a run without what differs from run to run."""
+    return pd.read_parquet(out / "results.parquet").drop(columns=DIFFERS)
+
+
+@pytest.fixture(scope="session")
+def session() -> Iterator[None]:
+    """A Ray session of this process."""
+    from kcap_ray.engine.session import ray_session
+
+    with ray_session(None):
+        yield

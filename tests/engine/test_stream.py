@@ -1,0 +1,74 @@
+"""Ray Data delivers the same batches as the generator in this process."""
+
+from itertools import chain
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kcap_ray.engine.stream import WindowsSource, ray_batches, rebatched
+from kcap_ray.text.batches import in_process_batches
+from kcap_ray.text.corpus import build_corpus
+from kcap_ray.text.stream import BiographyStream
+from tests.tiny import tiny_cell
+
+N_STEPS = 700
+"""More than one block of windows."""
+
+
+def in_process(cell, rank, step):
+    """The batches that the generator makes here."""
+    stream = BiographyStream(
+        build_corpus(cell.data), seed=cell.seed, window_tokens=cell.train.window_tokens
+    )
+    return in_process_batches(stream, cell.train, rank=rank, n_steps=N_STEPS)(step)
+
+
+def from_ray(cell, rank, step):
+    """The batches that Ray Data delivers."""
+    return ray_batches(cell, rank=rank, n_steps=N_STEPS)(step)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [0, 333])
+def test_ray_data_delivers_what_the_generator_makes(session, step):
+    """From the first step and from the middle: every batch of the rest of the run, in order."""
+    cell = tiny_cell(batch_windows=4)
+    expected = list(in_process(cell, 0, step))
+    assert len(expected) == N_STEPS - step
+    np.testing.assert_array_equal(np.stack(list(from_ray(cell, 0, step))), np.stack(expected))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [2, 4])
+def test_shares_of_the_workers_make_up_the_global_batch(session, workers):
+    """What all workers get for a step is what a single worker would get for it."""
+    whole = np.stack(list(in_process(tiny_cell(batch_windows=4), 0, N_STEPS - 40)))
+    cell = tiny_cell(batch_windows=4, workers=workers)
+    shares = [np.stack(list(from_ray(cell, rank, N_STEPS - 40))) for rank in range(workers)]
+    assert {share.shape[1] for share in shares} == {4 // workers}
+    np.testing.assert_array_equal(np.concatenate(shares, axis=1), whole)
+
+
+@given(
+    sizes=st.lists(st.integers(min_value=0, max_value=7), max_size=8),
+    n_rows=st.integers(min_value=1, max_value=5),
+)
+def test_batches_do_not_depend_on_how_the_rows_were_cut(sizes, n_rows):
+    """Rows come in order, `n_rows` at a time, whatever blocks they arrive in."""
+    rows = np.arange(2 * sum(sizes)).reshape(-1, 2)
+    blocks = np.split(rows, np.cumsum(sizes)[:-1]) if sizes else []
+    batches = list(rebatched(blocks, n_rows))
+    assert all(batch.shape == (n_rows, 2) for batch in batches)
+    kept = list(chain.from_iterable(batches))
+    assert len(kept) == len(rows) // n_rows * n_rows
+    np.testing.assert_array_equal(np.array(kept).reshape(-1, 2), rows[: len(kept)])
+
+
+def test_tasks_do_not_depend_on_the_cluster():
+    """Any parallelism that Ray asks for gives the same tasks, which cover every step once."""
+    source = WindowsSource(tiny_cell(batch_windows=4), rank=0, first_step=10, n_steps=N_STEPS)
+    rows = [[task.metadata.num_rows for task in source.get_read_tasks(n)] for n in (1, 16, 500)]
+    assert rows[0] == rows[1] == rows[2]
+    assert sum(rows[0]) == 4 * (N_STEPS - 10)
