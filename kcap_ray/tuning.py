@@ -123,7 +123,7 @@ def _spread_points(ranges: dict[str, Range], n_points: int, *, seed: int) -> lis
     """Points of a scrambled Halton sequence: few random ones would often lie close together."""
     from scipy.stats import qmc
 
-    unit = qmc.Halton(d=len(ranges), seed=seed).random(n_points)
+    unit = qmc.Halton(d=len(ranges), rng=seed).random(n_points)
     return [
         {name: found.at(float(u)) for (name, found), u in zip(ranges.items(), row, strict=True)}
         for row in unit
