@@ -277,5 +277,28 @@ def report(
     typer.echo(f"report: {_write_report(directory)}")
 
 
+@app.command()
+def doctor(
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster (`auto` on its head); a local one if not given.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Directory that runs will be written to.")
+    ] = Path("runs"),
+) -> None:
+    """Check the machine or the cluster before a long run, and say how to mend what is wrong."""
+    from kcap_ray.doctor import run_checks
+
+    n_problems = 0
+    for check in run_checks(address=address, out=out):
+        is_ok = check.remedy is None
+        n_problems += not is_ok
+        typer.echo(f"{'ok' if is_ok else 'problem':8} {check.name}: {check.finding}")
+        if check.remedy:
+            typer.echo(f"{'':8} -> {check.remedy}")
+    if n_problems:
+        raise typer.Exit(1)
+
+
 if __name__ == "__main__":
     app()

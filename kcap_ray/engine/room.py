@@ -1,8 +1,13 @@
-"""How much a cluster has, or could have once its autoscaler has started all nodes that it may."""
+"""What a cluster has, or could have once its autoscaler has started all nodes that it may."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from kcap_ray.cell import UserError
+
+NODE_TIMEOUT_S = 120.0
+"""Time that a node may take to start a process and import torch in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +53,19 @@ def n_side_by_side(workers: int, found: Room, *, use_gpu: bool) -> int:
         f"train.workers: {workers} workers need {workers} {kind}s, and there are {n_devices}; "
         f"{fits} name a larger cluster by --address"
     )
+
+
+def on_every_node(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """What the function returns on each node that is up now: host to result."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(num_cpus=0)(function)
+    answers = {
+        node["NodeManagerAddress"]: task.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(*arguments)
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+    return {host: ray.get(answer, timeout=NODE_TIMEOUT_S) for host, answer in answers.items()}

@@ -113,7 +113,7 @@ def ray_batches(cell: Cell, *, rank: int, n_steps: int) -> Callable[[int], Itera
             source,
             # Trainers hold all CPUs of a small cluster. Making windows takes a few percent of one.
             num_cpus=0,
-            concurrency=READ_TASKS_AT_ONCE,
+            concurrency=min(READ_TASKS_AT_ONCE, source.n_tasks),
             override_num_blocks=source.n_tasks,
         )
         blocks: Any = dataset.iter_batches(batch_size=None, batch_format="numpy")

@@ -1,9 +1,11 @@
 """What fits on a cluster, and what is said where nothing does."""
 
+import os
+
 import pytest
 
 from kcap_ray.cell import UserError
-from kcap_ray.engine.room import Room, n_side_by_side
+from kcap_ray.engine.room import Room, n_side_by_side, on_every_node
 
 LAPTOP = Room(cpus=2, gpus=0)
 STATION = Room(cpus=16, gpus=4)
@@ -32,3 +34,11 @@ def test_cell_that_can_never_start_is_refused(found, workers, use_gpu, remedy):
     with pytest.raises(UserError) as caught:
         n_side_by_side(workers, found, use_gpu=use_gpu)
     assert remedy in str(caught.value)
+
+
+@pytest.mark.slow
+def test_every_node_is_asked(session, tmp_path):
+    """A function runs on each node that is up, and sees the files that are shared."""
+    here, nowhere = tmp_path, tmp_path / "missing"
+    assert list(on_every_node(os.path.exists, here).values()) == [True]
+    assert list(on_every_node(os.path.exists, nowhere).values()) == [False]
