@@ -11,6 +11,7 @@ from kcap_ray.engine.watch import Watch
 from kcap_ray.header import forget_failed, only_driver, write_header
 from kcap_ray.results import RunDirectory
 from kcap_ray.sweep import Sweep
+from kcap_ray.text.corpus import facts_of
 
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -37,6 +38,9 @@ def run_sweep(
     Raises `UserError` if the directory cannot be written, another kcap is at work in it, there is
     no cluster at `address`, or the cluster is too small for a cell.
     """
+    for cell in sweep.cells:
+        # Raises `UserError` where the data cannot be made; better now than in a worker.
+        facts_of(cell.data)
     # Workers have another working directory, so they get an absolute path.
     directory = RunDirectory(directory.path.resolve())
     directory.prepare()
