@@ -1,7 +1,7 @@
 """Does the loss on a name depend on what stands before the document?
 
-Trains the quickstart's model on 400 people and measures everybody's name and values with 0, 1, 2 and 4
-biographies of other people in front. Prints JSON.
+Trains the quickstart's model on 400 people and measures everybody's name and values with 0, 1, 2
+and 4 biographies of other people in front. Prints JSON.
 
     python benchmarks/evaluation_context.py --json benchmarks/results/evaluation_context.json
 """

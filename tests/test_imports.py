@@ -88,7 +88,8 @@ def test_analysis_reads_files_and_imports_nothing_of_the_engine() -> None:
 def test_module_loads_without_torch_or_ray(module: str) -> None:
     """What plans, counts or reads results starts at once."""
     code = (
-        f"import sys, {module}; heavy = {{'torch', 'ray', 'transformers', 'optuna'}} & set(sys.modules); "
+        f"import sys, {module}; "
+        "heavy = {'torch', 'ray', 'transformers', 'optuna'} & set(sys.modules); "
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

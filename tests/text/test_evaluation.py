@@ -1,4 +1,5 @@
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_targets_are_the_tokens_of_name_and_counted_values(data):
 
 
 def test_documents_are_two_records_between_ends_of_text(data):
-    """Each row is the end of text, the next person's biography, the person's own, and ends of text up to the longest."""
+    """End of text, the next person's biography, the person's own, ends of text up to the longest."""
     corpus = build_corpus(data)
     last = corpus.n_people
     documents = evaluation_documents(corpus, last - 20, last, 3, max_tokens=WINDOW)
@@ -48,13 +49,13 @@ def test_documents_are_two_records_between_ends_of_text(data):
         corpus.vocab.encode(record["token_ids"]).tolist()
         for record in biography_records(corpus, people, 0, "eval", seed=3)
     ]
-    rows = [eos + before + eos + own + eos for own, before in zip(said, said[1:], strict=False)]
+    rows = [eos + before + eos + own + eos for own, before in pairwise(said)]
     width = max(map(len, rows))
     assert documents.tokens_PT.tolist() == [row + eos * (width - len(row)) for row in rows]
 
 
 def test_a_document_that_is_too_long_loses_the_beginning_of_what_stands_before_it():
-    """The biography itself is whole in any window that holds it; one that cannot is refused by name."""
+    """The biography itself is whole in any window that holds it; a smaller one is refused."""
     corpus = build_corpus(DataConfig(n_people=30, pools="mini"))
     whole = evaluation_documents(corpus, 0, 30, 0, max_tokens=WINDOW)
     longest = int(corpus.biography_tokens(np.arange(30), corpus.wording_key(0, None)).max())
@@ -68,7 +69,7 @@ def test_a_document_that_is_too_long_loses_the_beginning_of_what_stands_before_i
             end = int(np.flatnonzero(targets[0])[-1]), int(np.flatnonzero(targets[1])[-1])
             tail = cut.tokens_PT[row, 1 : end[0] + 1].tolist()
             assert whole.tokens_PT[row, : end[1] + 1].tolist()[-len(tail) :] == tail
-    with pytest.raises(UserError, match="train.window_tokens"):
+    with pytest.raises(UserError, match=r"train\.window_tokens"):
         evaluation_documents(corpus, 0, 30, 0, max_tokens=longest - 1)
 
 
