@@ -106,7 +106,7 @@ def test_fused_trials_are_the_separate_runs(model: str, grad_clip: float | None)
 
 
 @settings(
-    deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     kills=st.lists(st.integers(1, 23), min_size=1, max_size=3),
