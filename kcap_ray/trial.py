@@ -20,10 +20,9 @@ from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.results import CellDirectory, write_atomically
-from kcap_ray.text.batches import in_process_batches
+from kcap_ray.text.batches import in_process_batches, stream_of
 from kcap_ray.text.corpus import Corpus, build_corpus
 from kcap_ray.text.evaluation import evaluation_documents
-from kcap_ray.text.stream import BiographyStream
 from kcap_ray.training.loop import (
     OpenBatches,
     Progress,
@@ -67,7 +66,7 @@ def run_trials(
     corpus = build_corpus(cell.data)
     _check_window(cell, corpus)
     n_steps = length_of(cell).steps
-    stream = BiographyStream(corpus, seed=cell.seed, window_tokens=cell.train.window_tokens)
+    stream = stream_of(cell)
     rank = dist.get_rank() if dist.is_initialized() else 0
     resume_file = directory.resume_file(first_trial)
     try:

@@ -12,9 +12,7 @@ from ray.data.block import Block, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from kcap_ray.cell import Cell
-from kcap_ray.text.batches import chunk_steps, worker_windows
-from kcap_ray.text.corpus import build_corpus
-from kcap_ray.text.stream import BiographyStream
+from kcap_ray.text.batches import chunk_steps, stream_of, worker_windows
 
 MAX_READ_TASKS = 2_000
 """Most tasks that a run is cut into; a long run's tasks make several blocks each."""
@@ -84,10 +82,7 @@ class WindowsSource(Datasource):
 def _blocks(cell: Cell, rank: int, start: int, stop: int) -> Iterable[Block]:
     from ray.data.block import BlockAccessor
 
-    # The corpus stays in the worker process from one task to the next (build_corpus is cached).
-    stream = BiographyStream(
-        build_corpus(cell.data), seed=cell.seed, window_tokens=cell.train.window_tokens
-    )
+    stream = stream_of(cell)
     per_block = chunk_steps(cell.train)
     for first in range(start, stop, per_block):
         last = min(first + per_block, stop)

@@ -5,14 +5,27 @@ So the global batch of a step does not depend on the number of workers.
 """
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 
-from kcap_ray.cell import TrainConfig
+from kcap_ray.cell import Cell, TrainConfig
+from kcap_ray.text.corpus import build_corpus
 from kcap_ray.text.stream import BiographyStream
 
 MIN_CHUNK_WINDOWS = 1_024
 """Windows made at a time: enough that the fixed cost of making some is lost among them."""
+
+
+@lru_cache(maxsize=2)
+def stream_of(cell: Cell) -> BiographyStream:
+    """The cell's stream; the last two are kept, with what they know of where exposures start.
+
+    A process that makes one part of a stream after another counts each exposure once.
+    """
+    return BiographyStream(
+        build_corpus(cell.data), seed=cell.seed, window_tokens=cell.train.window_tokens
+    )
 
 
 def chunk_steps(train: TrainConfig) -> int:

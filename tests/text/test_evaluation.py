@@ -37,7 +37,7 @@ def test_targets_are_the_tokens_of_name_and_counted_values(data):
 
 
 def test_documents_are_two_records_between_ends_of_text(data):
-    """End of text, the next person's biography, the person's own, ends of text up to the longest."""
+    """End of text, the next person's biography, the person's own, ends of text to the longest."""
     corpus = build_corpus(data)
     last = corpus.n_people
     documents = evaluation_documents(corpus, last - 20, last, 3, max_tokens=WINDOW)
