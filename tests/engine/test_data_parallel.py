@@ -20,6 +20,8 @@ def test_two_workers_train_as_one_does(small_sweep, tmp_path, kcap):
     also when one of them is killed on the way, and both go on from the checkpoint of the first.
     """
     settings = ["data.n_people=40", "tune.fused=2", "train.workers=[1, 2]"]
+    # Where there is a choice each cell makes its own.
+    settings += ["tune.lr.low=6.0e-3", "tune.lr.high=6.0e-3"]
     arguments = ["sweep", small_sweep, "--out", tmp_path / "run", "--save-every", 0]
     for setting in settings:
         arguments += ["--set", setting]
