@@ -211,14 +211,14 @@ def train(
     batches = open_batches(run.step) if run.step < n_steps else iter(())
     while run.step < n_steps:
         loss_E = run.train_step(next(batches), n_steps)
+        now = time.perf_counter()
         if run.step % log_every == 0 or run.step == n_steps:
-            now = time.perf_counter()
             run.record(loss_E, n_steps, now - start)
             if on_progress is not None:
                 on_progress(run.history[-1])
-            if saving is not None and is_first_worker and now - last_save >= saving.every_s:
-                run.save(saving.path, now - start)
-                last_save = now
+        if saving is not None and is_first_worker and now - last_save >= saving.every_s:
+            run.save(saving.path, now - start)
+            last_save = now
     seconds = run.seconds_before + time.perf_counter() - start
     return TrainResult(
         model=run.model, diverged_at=run.diverged_at, history=run.history, train_time_s=seconds
