@@ -98,6 +98,12 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def best_trial(records: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """The finished trial that stores most; the earlier one of equals; None if none is ok."""
+    measured = [record for record in records if record["status"] == "ok"]
+    return max(measured, key=lambda record: record["capacity_ratio"], default=None)
+
+
 @dataclass(frozen=True)
 class CellDirectory:
     """What a run keeps of one cell."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kcap_ray.budget import length_of, spec_of
 from kcap_ray.cell import Cell, UserError
-from kcap_ray.results import CellDirectory, ResultRow, RunDirectory, Status
+from kcap_ray.results import CellDirectory, ResultRow, RunDirectory, Status, best_trial
 from kcap_ray.text.corpus import facts_of
 from kcap_ray.training.point import Point
 from kcap_ray.tuning import CellStudy, Hint, fused_trials
@@ -105,9 +105,8 @@ def run_cell(
 def finish_cell(cell: Cell, directory: CellDirectory, *, sweep: str) -> ResultRow:
     """Make the row of a cell whose trials are all in its ledger, and write it."""
     trials = directory.trials()
-    measured = [trial for trial in trials if trial["status"] == "ok"]
-    if measured:
-        best = max(measured, key=lambda trial: trial["capacity_ratio"])
+    best = best_trial(trials)
+    if best is not None:
         row = _row(cell, sweep, "ok", "", trials, best)
     else:
         row = _row(cell, sweep, trials[0]["status"], trials[0]["reason"], trials, trials[0])

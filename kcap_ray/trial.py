@@ -19,7 +19,7 @@ from kcap_ray.environment import git_commit, versions
 from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.decoder import Decoder
-from kcap_ray.results import CellDirectory, write_atomically
+from kcap_ray.results import CellDirectory, best_trial, write_atomically
 from kcap_ray.text.batches import in_process_batches, stream_of
 from kcap_ray.text.corpus import Corpus, build_corpus
 from kcap_ray.text.evaluation import evaluation_documents
@@ -164,12 +164,6 @@ def _measured(loss: KnowledgeLoss, corpus: Corpus, result: TrainResult) -> dict[
         "train_time_s": result.train_time_s,
         "tokens_per_s": tokens / result.train_time_s,
     }
-
-
-def best_trial(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The finished trial that stores most; the earlier one of equals; None if none is ok."""
-    measured = [record for record in records if record["status"] == "ok"]
-    return max(measured, key=lambda record: record["capacity_ratio"], default=None)
 
 
 def _keep_best(

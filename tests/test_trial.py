@@ -14,13 +14,13 @@ from kcap_ray.cell import Cell, UserError
 from kcap_ray.export import load_cell_model
 from kcap_ray.measure.bits import stored_bits
 from kcap_ray.measure.nats import measure
-from kcap_ray.results import CellDirectory
+from kcap_ray.results import CellDirectory, best_trial
 from kcap_ray.text.batches import in_process_batches
 from kcap_ray.text.corpus import build_corpus
 from kcap_ray.text.stream import BiographyStream
 from kcap_ray.training.loop import train
 from kcap_ray.training.point import Point
-from kcap_ray.trial import best_trial, run_trials
+from kcap_ray.trial import run_trials
 from tests.tiny import BIOS, tiny_cell
 
 CPU = torch.device("cpu")
