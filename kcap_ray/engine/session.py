@@ -38,6 +38,9 @@ _ENVIRONMENT = {
 _LOCAL_ENVIRONMENT = {
     # A cluster of our own on this machine has no one to keep out, and no token file is left behind.
     "RAY_AUTH_MODE": "disabled",
+    # Otherwise the processes that make windows end with each program, on a machine with few CPUs,
+    # and the next one waits for new ones.
+    "RAY_idle_worker_killing_time_threshold_ms": "600000",
     # No machine is taken away from a run on one machine; watching for that costs processes.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",

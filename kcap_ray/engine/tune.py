@@ -5,6 +5,7 @@ trials. Workers are kept from one program to the next (`reuse_actors`), which ma
 program cost a fraction of a second.
 """
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -177,5 +178,7 @@ def run_queue(
             failure_config=tune.FailureConfig(max_failures=MAX_LOST_MACHINES),
         ),
     )
+    # What there is to say of a trial that failed is in its cell's row.
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     tuner.fit()
     shutil.rmtree(storage, ignore_errors=True)
