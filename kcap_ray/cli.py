@@ -161,6 +161,7 @@ def run_cell_command(
     from kcap_ray.results import RunDirectory
     from kcap_ray.run_cell import run_cells
     from kcap_ray.sweep import load_sweep
+    from kcap_ray.watch import Watch
 
     loaded = load_sweep(sweep_file, _overrides(settings))
     cells = _chosen(loaded.cells, cell)
@@ -169,7 +170,8 @@ def run_cell_command(
     with only_driver(directory.path):
         write_header(loaded, directory)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        run_cells(cells, loaded.neighbour, directory, sweep=loaded.name, device=device)
+        with Watch(cells, directory):
+            run_cells(cells, loaded.neighbour, directory, sweep=loaded.name, device=device)
         directory.collect(loaded.cells)
     _conclude(cells, directory)
 
@@ -215,9 +217,9 @@ def status(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Run directory.")],
 ) -> None:
     """Show how the cells of a run stand, from its files alone."""
-    from kcap_ray.engine.watch import cell_states, states_table
     from kcap_ray.header import read_cells
     from kcap_ray.results import RunDirectory
+    from kcap_ray.watch import cell_states, states_table
 
     cells = read_cells(directory)
     _print_table(states_table(cell_states(cells, RunDirectory(directory))))

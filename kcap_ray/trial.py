@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,9 @@ from kcap_ray.training.loop import (
     train,
 )
 from kcap_ray.training.point import Point
+
+NOTE_EVERY_S = 2.0
+"""Seconds between two notes of progress, which the live table shows."""
 
 _PEOPLE_AT_ONCE = 1 << 18  # biographies whose lengths are looked at together
 
@@ -78,7 +82,7 @@ def run_trials(
             n_steps=n_steps,
             device=device,
             saving=Saving(path=resume_file, every_s=save_every_s),
-            on_progress=on_progress,
+            on_progress=_reporter(directory, n_steps, on_progress) if rank == 0 else None,
         )
     except TrainingDiverged as diverged:
         result = diverged
@@ -93,6 +97,24 @@ def run_trials(
     directory.add_trials(records)
     resume_file.unlink(missing_ok=True)
     return records
+
+
+def _reporter(
+    directory: CellDirectory, n_steps: int, then: Callable[[Progress], None] | None
+) -> Callable[[Progress], None]:
+    """Notes the progress for those who watch, then hands it on."""
+    last = -math.inf
+
+    def report(progress: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= NOTE_EVERY_S:
+            last = time.monotonic()
+            note = {"step": progress.step, "n_steps": n_steps, "losses": list(progress.losses)}
+            write_atomically(directory.progress_file, json.dumps(note))
+        if then is not None:
+            then(progress)
+
+    return report
 
 
 def _check_window(cell: Cell, corpus: Corpus) -> None:

@@ -7,11 +7,11 @@ from kcap_ray.cell import Cell
 from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.room import n_side_by_side, room
 from kcap_ray.engine.session import ray_session
-from kcap_ray.engine.watch import Watch
 from kcap_ray.header import forget_failed, only_driver, write_header
 from kcap_ray.results import RunDirectory
 from kcap_ray.sweep import Sweep
 from kcap_ray.text.corpus import facts_of
+from kcap_ray.watch import Watch
 
 Device = Literal["auto", "cpu", "gpu"]
 

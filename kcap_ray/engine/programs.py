@@ -1,8 +1,6 @@
 """How a program runs inside a Ray worker: on one device, or data-parallel on several."""
 
-import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +11,9 @@ from kcap_ray.cell import Cell, UserError
 from kcap_ray.engine.failures import one_line
 from kcap_ray.engine.queue import Program
 from kcap_ray.engine.stream import ray_batches
-from kcap_ray.results import CellDirectory, RunDirectory, write_atomically
-from kcap_ray.training.loop import Progress
+from kcap_ray.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
 from kcap_ray.trial import run_trials
-
-REPORT_EVERY_S = 2.0
-"""Seconds between two notes of progress, which the live table shows."""
 
 
 def run_on_one_device(
@@ -27,15 +21,13 @@ def run_on_one_device(
 ) -> None:
     """Train the program's trials in this worker, on its GPU if it was given one."""
     cell, cell_directory = program.cell, directory.cell(program.cell.cell_id)
-    n_steps = length_of(cell).steps
     run_trials(
         cell,
         program.points,
         first_trial=program.first_trial,
         directory=cell_directory,
         device=torch.device("cuda" if use_gpu else "cpu"),
-        open_batches=ray_batches(cell, rank=0, n_steps=n_steps),
-        on_progress=_reporter(cell_directory, n_steps),
+        open_batches=ray_batches(cell, rank=0, n_steps=length_of(cell).steps),
         save_every_s=save_every_s,
     )
 
@@ -112,29 +104,12 @@ def _worker(config: dict[str, Any]) -> None:
     cell = Cell.from_dict(config["cell"])
     directory = CellDirectory(Path(config["directory"]))
     rank = ray.train.get_context().get_world_rank()
-    n_steps = length_of(cell).steps
     run_trials(
         cell,
         [Point(lr=lr, weight_decay=decay) for lr, decay in config["points"]],
         first_trial=config["first_trial"],
         directory=directory,
         device=get_device() if config["use_gpu"] else torch.device("cpu"),
-        open_batches=ray_batches(cell, rank=rank, n_steps=n_steps),
-        on_progress=_reporter(directory, n_steps) if rank == 0 else None,
+        open_batches=ray_batches(cell, rank=rank, n_steps=length_of(cell).steps),
         save_every_s=config["save_every_s"],
     )
-
-
-def _reporter(directory: CellDirectory, n_steps: int) -> Callable[[Progress], None]:
-    last = 0.0
-
-    def report(progress: Progress) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last < REPORT_EVERY_S:
-            return
-        last = now
-        note = {"step": progress.step, "n_steps": n_steps, "losses": list(progress.losses)}
-        write_atomically(directory.progress_file, json.dumps(note))
-
-    return report
