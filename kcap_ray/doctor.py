@@ -171,7 +171,8 @@ def _ray(address: str | None, out: Path) -> Check:
     with ray_session(address), tempfile.NamedTemporaryFile(dir=probe_parent) as probe:
         found = room()
         problems = on_every_node(node_problem, Path(probe.name))
-    started = f"{len(problems)} nodes" if address else "a session of its own starts"
+    n_nodes = f"{len(problems)} node{'s' * (len(problems) != 1)}"
+    started = n_nodes if address else "a session of its own starts"
     finding = f"{started}; {found.cpus} CPUs and {found.gpus} GPUs, now or when needed"
     remedies = [f"{host}: {problem}" for host, problem in problems.items() if problem]
     if not (found.cpus or found.gpus):

@@ -136,9 +136,11 @@ def table(out: Path) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def session() -> Iterator[None]:
-    """A Ray session of this process."""
+def session() -> Iterator[str]:
+    """A Ray session of this process; its address, at which other processes can join."""
     from kcap_ray.engine.session import ray_session
 
     with ray_session(None):
-        yield
+        import ray
+
+        yield ray.get_runtime_context().gcs_address

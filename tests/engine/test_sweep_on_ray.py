@@ -76,9 +76,11 @@ def test_sweep_survives_the_death_of_a_worker(undisturbed, small_sweep, tmp_path
     pd.testing.assert_frame_equal(table(out), table(undisturbed[1]))
 
 
-def test_failed_cell_is_recorded_and_others_finish(undisturbed, small_sweep, tmp_path, kcap):
+def test_failed_cell_is_recorded_and_others_finish(
+    undisturbed, small_sweep, tmp_path, kcap, session
+):
     """A cell that cannot be trained is a row with a reason and exit status 1; once the cause is
-    mended, --retry-failed completes the table.
+    mended, --retry-failed completes the table. Here on a cluster that was there before.
     """
     out = tmp_path / "run"
     bad, good = cells_of(small_sweep)
@@ -86,7 +88,7 @@ def test_failed_cell_is_recorded_and_others_finish(undisturbed, small_sweep, tmp
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"not a checkpoint")
 
-    command = kcap("sweep", small_sweep, "--out", out)
+    command = kcap("sweep", small_sweep, "--out", out, "--address", session)
     assert command.finish() == 1
     rows = pd.read_parquet(out / "results.parquet").set_index("cell_id")
     assert rows.loc[bad.cell_id, "status"] == "failed"
@@ -96,7 +98,7 @@ def test_failed_cell_is_recorded_and_others_finish(undisturbed, small_sweep, tmp
     assert "1 of 2 cells" in command.stderr
 
     broken.unlink()
-    again = kcap("sweep", small_sweep, "--out", out, "--retry-failed")
+    again = kcap("sweep", small_sweep, "--out", out, "--address", session, "--retry-failed")
     assert again.finish() == 0, again.stderr
     repaired = table(out)
     pd.testing.assert_frame_equal(repaired.iloc[:1], table(undisturbed[1]).iloc[:1])
