@@ -82,6 +82,8 @@ class ResultRow:
     git_commit: str
     kcap_version: str
     torch_version: str
+    config: str
+    """The whole cell as JSON: every setting, those without a column of their own too."""
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(ResultRow))

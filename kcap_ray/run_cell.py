@@ -2,6 +2,7 @@
 engine does with Ray around it.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +192,7 @@ def _row(
         max_capacity_ratio=demand_bits / spec.n_params,
         quantization="none",
         bits_per_weight=32.0,
+        config=json.dumps(cell.to_dict(), sort_keys=True),
         **{name: best.get(name) for name in copied},
         **{name: best.get(name, "") for name in made_by},
     )
