@@ -1,25 +1,29 @@
-"""How a program runs inside a Ray worker: on one device, or data-parallel on several."""
+"""How a program runs inside a Ray worker: on one device, or data-parallel on several.
+
+What a worker needs is imported in it: the driver, which names these functions, needs no torch.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from kcap_ray.budget import length_of
 from kcap_ray.cell import Cell, UserError
 from kcap_ray.engine.failures import one_line
 from kcap_ray.engine.queue import Program
-from kcap_ray.engine.stream import ray_batches
 from kcap_ray.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
-from kcap_ray.trial import run_trials
 
 
 def run_on_one_device(
     program: Program, directory: RunDirectory, *, use_gpu: bool, save_every_s: float
 ) -> None:
     """Train the program's trials in this worker, on its GPU if it was given one."""
+    import torch
+
+    from kcap_ray.engine.stream import ray_batches
+    from kcap_ray.trial import run_trials
+
     cell, cell_directory = program.cell, directory.cell(program.cell.cell_id)
     run_trials(
         cell,
@@ -99,7 +103,11 @@ def _unwrapped(error: Exception) -> Exception:
 
 def _worker(config: dict[str, Any]) -> None:
     import ray.train
+    import torch
     from ray.train.torch import get_device
+
+    from kcap_ray.engine.stream import ray_batches
+    from kcap_ray.trial import run_trials
 
     cell = Cell.from_dict(config["cell"])
     directory = CellDirectory(Path(config["directory"]))
