@@ -22,14 +22,13 @@ def test_two_workers_train_as_one_does(small_sweep, tmp_path, kcap):
     settings = ["data.n_people=40", "tune.fused=2", "train.workers=[1, 2]"]
     # Where there is a choice each cell makes its own.
     settings += ["tune.lr.low=6.0e-3", "tune.lr.high=6.0e-3"]
-    arguments = ["sweep", small_sweep, "--out", tmp_path / "run", "--save-every", 0]
+    arguments = [small_sweep, "--out", tmp_path / "run"]
     for setting in settings:
         arguments += ["--set", setting]
-    one, two = (
-        RunDirectory(tmp_path / "run").cell(cell.cell_id)
-        for cell in load_sweep(small_sweep, dict(s.split("=") for s in settings)).cells
-    )
-    command = kcap(*arguments)
+    first, second = load_sweep(small_sweep, dict(s.split("=") for s in settings)).cells
+    one, two = (RunDirectory(tmp_path / "run").cell(cell.cell_id) for cell in (first, second))
+    assert kcap("run-cell", *arguments, "--cell", first.cell_id).finish() == 0
+    command = kcap("sweep", *arguments, "--save-every", 0)
     command.wait_for(two.resume_file(0).exists)
     pid = command.wait_for(lambda: _a_worker(command.descendants()))
     os.kill(pid, signal.SIGKILL)
