@@ -1,7 +1,7 @@
 """Does the loss on a name depend on what stands before the document?
 
 Trains the quickstart's model on 400 people and measures everybody's name and values with 0, 1, 2
-and 4 biographies of strangers in front. Prints JSON.
+and 4 biographies of other people in front. Prints JSON.
 
     python benchmarks/evaluation_context.py --json benchmarks/results/evaluation_context.json
 """
@@ -37,15 +37,14 @@ SETTINGS = {
 
 
 def losses_behind(model: Decoder, corpus: Corpus, n_before: int) -> dict[str, float]:
-    """Mean loss of a name, and of a value, with that many strangers in front, in nats."""
+    """Mean loss of a name, and of a value, with that many other biographies in front, in nats."""
     documents = evaluation_documents(corpus, 0, corpus.n_people, 0, max_tokens=512)
-    # A document is end of text, a stranger's biography, end of text, the biography, end of text.
+    # A document is end of text, another biography, end of text, the biography, end of text.
     n_tokens = (documents.tokens_PT.shape[1] - 1) // 2
-    strangers_PT = documents.tokens_PT[:, 1 : 1 + n_tokens]
     own_PT = documents.tokens_PT[:, 1 + n_tokens :]
     target_PT = documents.target_PT[:, 1 + n_tokens :]
     rng = np.random.default_rng(0)
-    before = [strangers_PT[rng.permutation(corpus.n_people)] for _ in range(n_before)]
+    before = [own_PT[rng.permutation(corpus.n_people)] for _ in range(n_before)]
     eos_P1 = np.full((corpus.n_people, 1), corpus.vocab.eos)
     tokens_PT = np.concatenate([eos_P1, *before, own_PT], axis=1).astype(np.int64)
     with torch.no_grad():

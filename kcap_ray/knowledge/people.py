@@ -4,7 +4,6 @@ Shape letters: P people, C columns of the table.
 """
 
 from collections.abc import Sequence
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,9 @@ BIOS_COLUMNS = (
     "employer",
     "pronoun",
 )
-# People drawn at a time, so that a table of 20 million needs little more than itself.
-_BLOCK = 1 << 20
+_BLOCK = (
+    1 << 20
+)  # people drawn at a time, so that a table of 20 million needs little more than itself
 
 
 def check_name_space(n_people: int, n_names: int) -> None:
@@ -58,43 +58,24 @@ def draw_people(data: DataConfig) -> NDArray[np.unsignedinteger]:
     k * C + c. UserError if there are more people than names.
     """
     sizes = column_sizes(data)
-    check_name_space(data.n_people, prod(sizes[:3]))
-    table_PC = np.empty((data.n_people, len(sizes)), _dtype(sizes))
+    n_names = sizes[0] * sizes[1] * sizes[2]
+    check_name_space(data.n_people, n_names)
+    dtype = np.uint16 if max(sizes) <= 1 << 16 else np.uint32
+    table_PC = np.empty((data.n_people, len(sizes)), dtype)
     for start in range(0, data.n_people, _BLOCK):
-        numbers_P = np.arange(start, min(start + _BLOCK, data.n_people), dtype=np.uint64)
-        _draw(table_PC[start : start + _BLOCK], numbers_P, sizes, data.seed)
+        stop = min(start + _BLOCK, data.n_people)
+        _draw_block(table_PC[start:stop], start, sizes, data.seed)
     return table_PC
 
 
-def draw_strangers(data: DataConfig, start: int, stop: int) -> NDArray[np.unsignedinteger]:
-    """Value numbers of strangers start..stop-1 [P, C]: drawn like people, but not in the table.
-
-    Nobody in the table has a stranger's name. Strangers repeat when the names run out; where the
-    table has taken all names there are none, and no row comes back.
-    """
-    sizes = column_sizes(data)
-    n_free = prod(sizes[:3]) - data.n_people
-    n_strangers = stop - start if n_free else 0
-    numbers_P = data.n_people + np.arange(start, start + n_strangers, dtype=np.uint64) % n_free
-    table_PC = np.empty((n_strangers, len(sizes)), _dtype(sizes))
-    _draw(table_PC, numbers_P, sizes, data.seed)
-    return table_PC
-
-
-def _dtype(sizes: Sequence[int]) -> type[np.unsignedinteger]:
-    return np.uint16 if max(sizes) <= 1 << 16 else np.uint32
-
-
-def _draw(
-    table_PC: NDArray[np.unsignedinteger],
-    numbers_P: NDArray[np.uint64],
-    sizes: Sequence[int],
-    seed: int,
+def _draw_block(
+    table_PC: NDArray[np.unsignedinteger], start: int, sizes: Sequence[int], seed: int
 ) -> None:
-    """Fill the table with the people of these numbers."""
-    names_P = distinct_below(stream_key(seed, Purpose.NAMES), numbers_P, prod(sizes[:3]))
+    people_P = np.arange(start, start + len(table_PC), dtype=np.uint64)
+    n_names = sizes[0] * sizes[1] * sizes[2]
+    names_P = distinct_below(stream_key(seed, Purpose.NAMES), people_P, n_names)
     for column in (2, 1, 0):
         names_P, table_PC[:, column] = np.divmod(names_P, np.uint64(sizes[column]))
     for column in range(3, len(sizes)):
         key = stream_key(seed, Purpose.VALUES, column)
-        table_PC[:, column] = below(hash64(key, numbers_P), sizes[column])
+        table_PC[:, column] = below(hash64(key, people_P), sizes[column])

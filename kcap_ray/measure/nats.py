@@ -1,6 +1,6 @@
 """Losses on names and values, in nats, over everybody in the table (arXiv 2404.05405, section 3).
 
-Every person has one document, with fresh wording, behind that of a stranger. The loss is summed
+Every person has one document, with fresh wording, behind that of another person. The loss is summed
 over the tokens of a name or value and averaged over people only.
 """
 

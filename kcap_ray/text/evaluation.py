@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kcap_ray.cell import UserError
-from kcap_ray.knowledge.people import draw_strangers
 from kcap_ray.text.corpus import Corpus
 from kcap_ray.text.wording import FIRST_ATTRIBUTE_CODE
 
@@ -18,7 +17,7 @@ class EvaluationDocuments(NamedTuple):
     """A block of documents, padded to the longest with the end of text."""
 
     tokens_PT: NDArray[np.uint16]
-    """End of text, a stranger's biography, end of text, the biography, end of text."""
+    """End of text, another person's biography, end of text, the biography, end of text."""
     target_PT: NDArray[np.int8]
     """What the prediction of token t from the tokens before it counts for: 0 nothing, 1 the name,
     2 + i attribute i of the corpus."""
@@ -47,18 +46,17 @@ def evaluation_documents(
     first alone counts. bioS_simple says everything in one way only, and is measured on it (with the
     two sentences swapped where the work city came first).
 
-    Before each biography stands that of a stranger, as another one nearly always does in training.
-    It tells nothing of anybody in the table, but a model that never had to begin a name with a lone
-    end of text before it is not judged by how it does so; see docs/decisions.md. Where the two are
-    longer than `max_tokens`, the window of the model, the first loses its beginning; where the
-    table has taken all names, there are no strangers and nothing stands before.
+    Before each biography stands that of the next person in the table, as another one nearly always
+    does in training. It tells nothing (people are independent), but a model that never had to begin
+    a name with a lone end of text before it is not judged by how it does so; see docs/decisions.md.
+    Where the two are longer than `max_tokens`, the window of the model, the first loses its
+    beginning.
 
     Raises `UserError` if a biography alone is longer than the window.
     """
     people_P = np.arange(start, stop)
-    own = _render(corpus, corpus.table_PC[start:stop], people_P, seed)
-    strangers_PC = draw_strangers(corpus.data, start, stop)
-    before = _render(corpus, strangers_PC, corpus.n_people + people_P[: len(strangers_PC)], seed)
+    own = _render(corpus, people_P, seed)
+    before = _render(corpus, (people_P + 1) % corpus.n_people, seed)
     # A document of max_tokens + 1 tokens is read in one window: its last token is only predicted.
     room_P = max_tokens - own.length_P
     if room_P.min(initial=0) < 0:
@@ -67,16 +65,15 @@ def evaluation_documents(
             f"a biography of {longest} tokens does not fit into a window of {max_tokens}; "
             f"write train.window_tokens: {longest} or more"
         )
-    kept_P = np.minimum(before.length_P, room_P) if len(strangers_PC) else np.zeros_like(room_P)
+    is_alone = corpus.n_people == 1
+    kept_P = np.zeros_like(room_P) if is_alone else np.minimum(before.length_P, room_P)
     place_T = np.arange(1 + int((kept_P + own.length_P).max(initial=0)))
     own_start_P = 1 + kept_P
     is_before_PT = _span(place_T, np.ones_like(kept_P), kept_P)
     is_own_PT = _span(place_T, own_start_P, own.length_P)
 
     tokens_PT = np.full(is_own_PT.shape, corpus.vocab.eos, np.uint16)
-    tokens_PT[is_before_PT] = before.tokens_L[
-        _is_last(before.length_P, kept_P[: len(strangers_PC)])
-    ]
+    tokens_PT[is_before_PT] = before.tokens_L[_is_last(before.length_P, kept_P)]
     tokens_PT[is_own_PT] = own.tokens_L
     target_PT = np.zeros(is_own_PT.shape, np.int8)
     target_PT[is_own_PT] = own.target_L
@@ -87,15 +84,10 @@ def evaluation_documents(
     return EvaluationDocuments(tokens_PT, target_PT, first_chunk_PT)
 
 
-def _render(
-    corpus: Corpus,
-    values_PC: NDArray[np.unsignedinteger],
-    people_P: NDArray[np.int64],
-    seed: int,
-) -> _Rendered:
+def _render(corpus: Corpus, people_P: NDArray[np.int64], seed: int) -> _Rendered:
     wording, pieces = corpus.wording, corpus.wording.pieces
     key = corpus.wording_key(seed, None)
-    chosen = wording.choose(values_PC, people_P, key, employer_first=True)
+    chosen = wording.choose(corpus.table_PC[people_P], people_P, key, employer_first=True)
     places_L = pieces.token_places(chosen.piece_PS)
     lengths_PS = pieces.lengths[chosen.piece_PS]
     slot_L = np.repeat(chosen.slot_PS.ravel(), lengths_PS.ravel())

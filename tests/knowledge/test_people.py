@@ -5,7 +5,7 @@ import pytest
 
 from kcap_ray.cell import DataConfig, UserError
 from kcap_ray.knowledge import people as people_module
-from kcap_ray.knowledge.people import BIOS_COLUMNS, column_sizes, draw_people, draw_strangers
+from kcap_ray.knowledge.people import BIOS_COLUMNS, column_sizes, draw_people
 
 BIOS = DataConfig(n_people=20_000, pools="mini")
 BIOD = DataConfig(kind="bioD", n_people=5_000, pools="mini", K=3, C=2, D=7, L=2, T=50)
@@ -67,20 +67,3 @@ def test_the_table_is_compact():
     """A person of bioS takes 22 bytes, so 20 million fit into half a gigabyte."""
     table_PC = draw_people(BIOS)
     assert table_PC.nbytes == 22 * BIOS.n_people
-
-
-def test_strangers_are_not_in_the_table():
-    """They are whom a larger table would have, and never share a name with anybody in it."""
-    data = DataConfig(n_people=500, pools="mini")
-    larger = draw_people(DataConfig(n_people=1000, pools="mini"))
-    strangers = draw_strangers(data, 0, 500)
-    assert (strangers == larger[500:]).all()
-    names = {tuple(row) for row in draw_people(data)[:, :3].tolist()}
-    assert not names & {tuple(row) for row in strangers[:, :3].tolist()}
-
-
-def test_strangers_repeat_when_names_run_out_and_are_none_when_all_are_taken():
-    """The mini pools make 160,000 names."""
-    few = draw_strangers(DataConfig(n_people=159_998, pools="mini"), 0, 5)
-    assert (few[0] == few[2]).all() and (few[1] == few[3]).all() and (few[0] != few[1]).any()
-    assert len(draw_strangers(DataConfig(n_people=160_000, pools="mini"), 0, 5)) == 0

@@ -1,5 +1,5 @@
 import re
-from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -37,42 +37,21 @@ def test_targets_are_the_tokens_of_name_and_counted_values(data):
 
 
 def test_documents_are_two_records_between_ends_of_text(data):
-    """End of text, a stranger's biography, the person's own, ends of text up to the longest.
-
-    Strangers are the people whom a larger table of the same kind would have.
-    """
+    """End of text, the next person's biography, the person's own, ends of text to the longest."""
     corpus = build_corpus(data)
-    n_people = corpus.n_people
-    documents = evaluation_documents(corpus, n_people - 20, n_people, 3, max_tokens=WINDOW)
+    last = corpus.n_people
+    documents = evaluation_documents(corpus, last - 20, last, 3, max_tokens=WINDOW)
     assert documents.tokens_PT.dtype == np.uint16
     assert documents.target_PT.dtype == np.int8
-    larger = build_corpus(replace(data, n_people=2 * n_people))
-    own, before = (
-        [
-            corpus.vocab.encode(record["token_ids"]).tolist()
-            for record in biography_records(larger, range(stop - 20, stop), 0, "eval", seed=3)
-        ]
-        for stop in (n_people, 2 * n_people)
-    )
+    people = [*range(last - 20, last), 0]
     eos = [corpus.vocab.eos]
-    rows = [eos + first + eos + last + eos for first, last in zip(before, own, strict=True)]
+    said = [
+        corpus.vocab.encode(record["token_ids"]).tolist()
+        for record in biography_records(corpus, people, 0, "eval", seed=3)
+    ]
+    rows = [eos + before + eos + own + eos for own, before in pairwise(said)]
     width = max(map(len, rows))
     assert documents.tokens_PT.tolist() == [row + eos * (width - len(row)) for row in rows]
-
-
-def test_a_table_that_takes_all_names_is_measured_with_nothing_before(tmp_path):
-    """Then there are no strangers, and each document is the biography between ends of text."""
-    for part in ("first", "middle", "last"):
-        (tmp_path / f"{part}_names.txt").write_text("Ada\nGrace\n")
-    data = DataConfig(kind="bioD", n_people=8, K=2, C=1, D=3, L=1, T=9, pools=str(tmp_path))
-    corpus = build_corpus(data)
-    documents = evaluation_documents(corpus, 0, 8, 0, max_tokens=WINDOW)
-    for tokens_T, record in zip(
-        documents.tokens_PT, biography_records(corpus, range(8), 0, "eval"), strict=True
-    ):
-        said = corpus.vocab.encode(record["token_ids"])
-        assert tokens_T[1 : 1 + len(said)].tolist() == said.tolist()
-        assert (tokens_T == corpus.vocab.eos).sum() == len(tokens_T) - len(said)
 
 
 def test_a_document_that_is_too_long_loses_the_beginning_of_what_stands_before_it():
