@@ -4,6 +4,7 @@ Every person has one document, with fresh wording, behind that of another person
 over the tokens of a name or value and averaged over people only.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -49,6 +50,10 @@ def measure(model: Decoder, corpus: Corpus, *, seed: int) -> list[KnowledgeLoss]
     """The losses of each trial (of the one model, without a trials axis), over all people of the
     corpus.
 
+    The loss on a name is charged ln(N / (N - 1)) on top of what is measured: whoever stands before
+    the document is ruled out, so that a perfect model is measured at ln(N - 1), and what there is
+    to know counts ln N.
+
     Sums are made in float64. `seed` picks the wording of the documents.
     """
     device = model.embedding.device
@@ -64,10 +69,11 @@ def measure(model: Decoder, corpus: Corpus, *, seed: int) -> list[KnowledgeLoss]
         values += nats_EPT[:, documents.target_PT >= 2].sum(axis=1)
         first_chunks += nats_EPT[:, documents.first_chunk_PT].sum(axis=1)
     n_values = corpus.n_people * corpus.entropy.n_attributes
+    ruled_out = math.log(corpus.n_people / (corpus.n_people - 1)) if corpus.n_people > 1 else 0.0
     has_diversity = corpus.entropy.n_diversity > 0
     return [
         KnowledgeLoss(
-            name_nats=float(names[trial] / corpus.n_people),
+            name_nats=float(names[trial] / corpus.n_people) + ruled_out,
             value_nats=float(values[trial] / n_values),
             value1_nats=float(first_chunks[trial] / n_values) if has_diversity else None,
         )

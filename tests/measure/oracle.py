@@ -27,7 +27,11 @@ class Oracle:
     n_trials = None
     n_tokens = WINDOW
 
-    def __init__(self, corpus: Corpus, distributions: Distributions) -> None:
+    def __init__(
+        self, corpus: Corpus, distributions: Distributions, *, rules_out: bool = False
+    ) -> None:
+        """`rules_out`: whoever stands before is taken out of the weights, which count people."""
+        self._rules_out = rules_out
         self.spec = SimpleNamespace(vocab_size=corpus.vocab.size)
         self.embedding = torch.zeros(1)
         self._eos, self._distributions = corpus.vocab.eos, distributions
@@ -40,9 +44,16 @@ class Oracle:
         logits_PTV = torch.zeros(*tokens_PT.shape, self.spec.vocab_size)
         for row_TV, tokens in zip(logits_PTV, tokens_PT.tolist(), strict=True):
             prefix: list[int] = []
+            before: list[int] = []
             for logits_V, token in zip(row_TV, tokens, strict=True):
-                prefix = [] if token == self._eos else [*prefix, token]
+                if token == self._eos:
+                    before, prefix = prefix, []
+                else:
+                    prefix = [*prefix, token]
                 weights = self._distributions.get(tuple(prefix))
+                n_said = len(prefix)
+                if weights and self._rules_out and before[:n_said] == prefix != before:
+                    weights = {**weights, before[n_said]: weights[before[n_said]] - 1}
                 if weights is not None:
                     logits_V.fill_(-torch.inf)
                     logits_V[list(weights)] = torch.tensor(list(weights.values())).log()
