@@ -8,6 +8,7 @@ no other reading).
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from kcap_ray.cell import Precision
 
@@ -193,6 +194,7 @@ def arch_of(model: str) -> str:
     return "-".join([arch, *sorted(variants)])
 
 
+@cache
 def published_recipe(arch: str, kind: str, n_people: int, exposures: int) -> Recipe | None:
     """The paper's setting for `arch` (see `arch_of`) on data of `kind`; None where it has none.
 
