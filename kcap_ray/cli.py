@@ -2,7 +2,6 @@
 starts at once.
 """
 
-import fnmatch
 import json
 import os
 import sys
@@ -76,17 +75,6 @@ def _overrides(settings: list[str] | None) -> dict[str, str]:
             raise UserError(f"--set {setting}: write key=value, for instance data.n_people=1000")
         pairs[key.strip()] = value.strip()
     return pairs
-
-
-def _chosen(cells: list[Cell], pattern: str | None) -> list[Cell]:
-    if pattern is None:
-        return cells
-    chosen = [cell for cell in cells if fnmatch.fnmatchcase(cell.cell_id, pattern)]
-    if not chosen:
-        raise UserError(
-            f"--cell {pattern}: no such cell; the first of {len(cells)} is {cells[0].cell_id}"
-        )
-    return chosen
 
 
 @app.command()
@@ -164,7 +152,7 @@ def run_cell_command(
     from kcap_ray.watch import Watch
 
     loaded = load_sweep(sweep_file, _overrides(settings))
-    cells = _chosen(loaded.cells, cell)
+    cells = loaded.matching(cell)
     directory = RunDirectory(out or Path("runs") / loaded.name)
     directory.prepare()
     with only_driver(directory.path):
@@ -244,7 +232,7 @@ def data(
     from kcap_ray.text.corpus import build_corpus
     from kcap_ray.text.render import biography_records
 
-    chosen = _chosen(load_sweep(sweep_file, _overrides(settings)).cells, cell)[0]
+    chosen = load_sweep(sweep_file, _overrides(settings)).matching(cell)[0]
     corpus = build_corpus(chosen.data)
     people = range(min(n, corpus.n_people))
     records = biography_records(corpus, list(people), exposure, split, seed=chosen.seed)

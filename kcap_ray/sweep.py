@@ -1,5 +1,6 @@
 """A sweep file becomes a list of cells: its grid, with the paper's recipe for what is left out."""
 
+import fnmatch
 import itertools
 import re
 from collections.abc import Mapping
@@ -40,6 +41,18 @@ class Sweep:
     """cell_id -> that of the cell one step back on the first axis where there is one, or None."""
     n_left_out: int
     """Points of the grid that `where` leaves out."""
+
+    def matching(self, pattern: str | None) -> list[Cell]:
+        """The cells whose id matches the glob; all without one. `UserError` if none does."""
+        if pattern is None:
+            return self.cells
+        found = [cell for cell in self.cells if fnmatch.fnmatchcase(cell.cell_id, pattern)]
+        if not found:
+            first = self.cells[0].cell_id
+            raise UserError(
+                f"--cell {pattern}: no such cell; the first of {len(self.cells)} is {first}"
+            )
+        return found
 
 
 def load_sweep(path: str | Path, overrides: Mapping[str, str] | None = None) -> Sweep:
