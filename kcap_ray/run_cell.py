@@ -23,7 +23,9 @@ class CellProgress:
     """What is left to do of a cell, after what its ledger already holds.
 
     Asks for the trials in programs of fixed size; the finished ones are told to the study again, so
-    that a restarted cell asks for the same points.
+    that a restarted cell asks for the same points. Raises `UserError` if the ledger's trials were
+    at other points, which they are when a neighbour has another result now, or with other versions
+    of the search.
     """
 
     def __init__(self, cell: Cell, directory: CellDirectory, hint: Hint | None) -> None:
@@ -33,7 +35,15 @@ class CellProgress:
         recorded = directory.trials()
         while len(recorded) > self._study.n_asked:
             first, points = self.next_program()
-            self.tell(first, recorded[first : first + len(points)])
+            records = recorded[first : first + len(points)]
+            if [(r["lr"], r["weight_decay"]) for r in records] != [
+                (point.lr, point.weight_decay) for point in points[: len(records)]
+            ]:
+                raise UserError(
+                    f"{directory.trials_file}: its trials were at other points than this cell "
+                    "asks for now; delete the file to train the cell again"
+                )
+            self.tell(first, records)
 
     @property
     def is_finished(self) -> bool:

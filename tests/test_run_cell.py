@@ -123,7 +123,11 @@ def test_progress_after_a_restart_asks_for_the_same_points(tmp_path: Path, n_pro
         first, points = progress.next_program()
         assert (first, len(points)) == (2 * number, min(2, 5 - 2 * number))
         records = [
-            {"trial": first + i, "capacity_ratio": None if first + i == 1 else point.lr}
+            {
+                "trial": first + i,
+                **dataclasses.asdict(point),
+                "capacity_ratio": None if first + i == 1 else point.lr,
+            }
             for i, point in enumerate(points)
         ]
         directory.add_trials(records)
@@ -132,6 +136,16 @@ def test_progress_after_a_restart_asks_for_the_same_points(tmp_path: Path, n_pro
     assert restarted.is_finished == progress.is_finished == (n_programs == 3)
     if not progress.is_finished:
         assert restarted.next_program() == progress.next_program()
+
+
+def test_records_of_other_points_are_refused(tmp_path: Path) -> None:
+    """What a study is told must be what it asked for: here the neighbour's result has changed."""
+    directory = CellDirectory(tmp_path)
+    _, points = CellProgress(TUNED, directory, HINT).next_program()
+    directory.add_trials({**dataclasses.asdict(point), "capacity_ratio": 1.0} for point in points)
+    other = dataclasses.replace(HINT, point=dataclasses.replace(HINT.point, lr=7e-3))
+    with pytest.raises(UserError, match="at other points"):
+        CellProgress(TUNED, directory, other)
 
 
 def test_a_cell_that_cannot_run_is_a_failed_row_and_the_others_finish(run: RunDirectory) -> None:
