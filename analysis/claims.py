@@ -163,6 +163,18 @@ def check_peaks(low: float, high: float) -> Check:
     return check
 
 
+def over_several_settings(check: Check) -> Check:
+    """A check of a claim about all kinds of data: one kind can refute it, but not show it."""
+
+    def checked(rows: pd.DataFrame) -> Outcome:
+        verdict, reason, numbers = check(rows)
+        if verdict is Verdict.HOLDS and rows["dataset"].nunique() == 1:
+            return Verdict.NOT_TESTED, f"one data set says little of all: {reason}", numbers
+        return verdict, reason, numbers
+
+    return checked
+
+
 def _cannot_reach(peak: Peak, low: float) -> bool:
     """Whether no model of this data set could have shown a ratio of `low`."""
     return peak.largest_max_ratio < low or peak.is_demand_limited
@@ -256,9 +268,9 @@ CLAIMS = (
     ),
     Claim(
         name="3",
-        statement="1000 exposures, bioD: peaks at about 2 bits per parameter or more",
+        statement="1000 exposures, bioD of any K, C, D, L, T: peaks at about 2 bits per parameter",
         scope=Scope(datasets=("bioD*",), exposures=1000),
-        check=check_peaks(1.9, 2.8),
+        check=over_several_settings(check_peaks(1.9, 2.8)),
     ),
     Claim(
         name="4",

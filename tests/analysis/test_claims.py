@@ -110,3 +110,15 @@ def test_no_usable_rows_means_nothing_is_tested(make_rows):
     assert {f.verdict for f in judge_claims(empty)} == {Verdict.NOT_TESTED}
     assert isinstance(empty, pd.DataFrame)
     assert np.isnan(empty["capacity_ratio"].mean())
+
+
+def test_one_kind_of_biod_does_not_show_a_claim_about_all_kinds():
+    """Two kinds whose peaks are high enough do; one whose peak is too low refutes it alone."""
+    rows = published(1000).query("n_people == 200_000")
+    one = rows.assign(dataset="bioD-K6-C1-D50-L1-T2000")
+    other = rows.assign(dataset="bioD-K2-C1-D50-L1-T2000", cell_id=rows["cell_id"] + "-other")
+    assert verdicts(one)["3"].verdict is Verdict.NOT_TESTED
+    assert "one data set says little" in verdicts(one)["3"].reason
+    assert verdicts(pd.concat([one, other]))["3"].verdict is Verdict.HOLDS
+    low = one.assign(capacity_ratio=one["capacity_ratio"] / 2, stored_bits=one["stored_bits"] / 2)
+    assert verdicts(low)["3"].verdict is Verdict.FAILS
