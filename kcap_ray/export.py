@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from transformers.utils import logging as transformers_logging
 
 from kcap_ray.budget import spec_of
 from kcap_ray.cell import Cell, UserError
@@ -53,6 +54,7 @@ def export_cell(cell_directory: Path, out: Path) -> None:
         vocab = (checkpoint / "kcap_vocab.json").read_text(encoding="utf-8")
         eos = json.loads(vocab)["eos"]
     exported = to_hugging_face(model, eos=eos)
+    transformers_logging.disable_progress_bar()
     try:
         exported.save_pretrained(out)
         (out / "kcap_vocab.json").write_text(vocab, encoding="utf-8")
