@@ -4,6 +4,7 @@ starts at once.
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -169,7 +170,8 @@ def _conclude(cells: list[Cell], directory: Any) -> None:
     from kcap_ray.results_table import results_table
 
     rows = directory.rows(cells)
-    _print_table(results_table(rows))
+    is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < 100
+    _print_table(results_table(rows, is_narrow=is_narrow))
     failed = [row for row in rows if row["status"] != "ok"]
     if len(failed) < len(rows):
         typer.echo(f"report: {_write_report(directory.path)}")

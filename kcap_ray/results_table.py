@@ -27,17 +27,26 @@ _COLUMNS = {
 }
 
 
-def results_table(rows: Sequence[dict[str, Any]]) -> Table:
+_WIDE_ONLY = ("params", "wd", "trials", "s")
+"""Columns that a terminal of 80 characters has no room for."""
+
+
+def results_table(rows: Sequence[dict[str, Any]], *, is_narrow: bool = False) -> Table:
     """One line per cell; R and R_max in bits per parameter."""
     table = Table(
         box=None, pad_edge=False, caption="R, R_max: bits per parameter, stored and at most"
     )
     table.caption_justify = "left"
-    for heading in _COLUMNS:
+    columns = {
+        heading: show
+        for heading, show in _COLUMNS.items()
+        if not (is_narrow and heading in _WIDE_ONLY)
+    }
+    for heading in columns:
         is_text = heading in ("model", "status")
         table.add_column(
             heading, justify="left" if is_text else "right", no_wrap=heading != "status"
         )
     for row in rows:
-        table.add_row(*(show(row) for show in _COLUMNS.values()))
+        table.add_row(*(show(row) for show in columns.values()))
     return table
