@@ -138,7 +138,7 @@ class TrainConfig:
     workers: int = 1
     """Data-parallel workers; more than one trains by DDP on Ray Train."""
     compile: Compile = "auto"
-    """Whether torch.compile makes the step; `auto` does so where the run is long enough to gain."""
+    """Whether torch.compile makes the step; `auto` does so on a GPU only."""
 
     def __post_init__(self) -> None:
         _check_choice("train.precision", self.precision, Precision)

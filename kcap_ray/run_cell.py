@@ -19,6 +19,25 @@ if TYPE_CHECKING:
     from kcap_ray.training.loop import Progress
 
 
+# Columns of a row that are those of the cell's best trial.
+_OF_THE_BEST_TRIAL = (
+    "lr",
+    "weight_decay",
+    "exposures_seen",
+    "loss_name_nats",
+    "loss_value_nats",
+    "loss_value1_nats",
+    "name_bits",
+    "value_bits",
+    "diversity_bits",
+    "capacity_ratio",
+    "train_time_s",
+    "n_trials_fused",
+    "tokens_per_s",
+)
+_MADE_BY = ("device", "git_commit", "kcap_version", "torch_version")
+
+
 class CellProgress:
     """What is left to do of a cell, after what its ledger already holds.
 
@@ -151,22 +170,6 @@ def _row(
     demand_bits = facts_of(cell.data).entropy.demand_bits
     spec, length = spec_of(cell), length_of(cell)
     stored = best.get("bits")
-    copied = (
-        "lr",
-        "weight_decay",
-        "exposures_seen",
-        "loss_name_nats",
-        "loss_value_nats",
-        "loss_value1_nats",
-        "name_bits",
-        "value_bits",
-        "diversity_bits",
-        "capacity_ratio",
-        "train_time_s",
-        "n_trials_fused",
-        "tokens_per_s",
-    )
-    made_by = ("device", "git_commit", "kcap_version", "torch_version")
     return ResultRow(
         sweep=sweep,
         cell_id=cell.cell_id,
@@ -203,6 +206,6 @@ def _row(
         quantization="none",
         bits_per_weight=32.0,
         config=json.dumps(cell.to_dict(), sort_keys=True),
-        **{name: best.get(name) for name in copied},
-        **{name: best.get(name, "") for name in made_by},
+        **{name: best.get(name) for name in _OF_THE_BEST_TRIAL},
+        **{name: best.get(name, "") for name in _MADE_BY},
     )

@@ -24,7 +24,6 @@ SINGLE_PANEL_INCHES = (4.3, 3.7)
 LEGEND_INCHES = 1.75
 NOTE_INCHES = 0.17
 MARKERS = "os^DvPX<>h"
-FAINT = "0.55"
 RC: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 9.5,

@@ -92,14 +92,17 @@ def to_hugging_face(model: Decoder, *, eos: int) -> PreTrainedModel:
             f"{spec.arch} with {spec.mlp} MLP and {spec.norm} has no Hugging Face class; "
             "gpt2, llama and mistral (and their -untied, -tied, -mlp1/4 forms) can be exported"
         )
-    own = model.state_dict()
-    with torch.no_grad():
-        theirs = dict(exported.named_parameters())
-        for their_name, tensor in _renamed(own, names, spec):
-            theirs.pop(their_name).copy_(tensor)
-        tied_copies = {"embed_out.weight", "lm_head.weight"} if spec.tied else set()
-        assert not set(theirs) - tied_copies, f"weights without a source: {sorted(theirs)}"
+    _copy_weights(model, exported, names)
     return exported.eval()
+
+
+@torch.no_grad()
+def _copy_weights(model: Decoder, exported: PreTrainedModel, names: dict[str, str]) -> None:
+    theirs = dict(exported.named_parameters())
+    for their_name, tensor in _renamed(model.state_dict(), names, model.spec):
+        theirs.pop(their_name).copy_(tensor)
+    tied_copies = {"embed_out.weight", "lm_head.weight"} if model.spec.tied else set()
+    assert not set(theirs) - tied_copies, f"weights without a source: {sorted(theirs)}"
 
 
 def _renamed(
