@@ -8,84 +8,14 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-DataKind = Literal["bioS", "bioS_simple", "bioD"]
-Style = Literal["sentence", "compact"]
-Vocab = Literal["compact", "full"]
+from kcap_ray.data_config import DataConfig, FrequencyConfig, JunkConfig, MixturePart
+from kcap_ray.user_error import check, check_choice
+
 Precision = Literal["fp32", "bf16", "fp16"]
 Compile = Literal["auto", "on", "off"]
-
-
-class UserError(ValueError):
-    """A mistake in what the user gave: one or two lines that say what to write instead."""
-
-
-def _check(ok: bool, message: str) -> None:
-    if not ok:
-        raise UserError(message)
-
-
-def _check_choice(name: str, value: object, choices: object) -> None:
-    allowed = get_args(choices)
-    _check(value in allowed, f"{name}: got {value!r}; allowed are {', '.join(map(str, allowed))}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """What there is to know, and in which words it is said (arXiv 2404.05405, section 2)."""
-
-    kind: DataKind = "bioS"
-    """Kind of knowledge."""
-    n_people: int
-    """People in the table of facts (N in bioS(N))."""
-    pools: str = "full"
-    """Pools that names and values are drawn from: `full`, `mini` or a directory of text files."""
-    vocab: Vocab = "compact"
-    """`compact`: only the GPT-2 tokens that the data can produce, renumbered; `full`: all 50,257.
-    """
-    seed: int = 0
-    """Seed of the table of people (and of the diversity sets of bioD)."""
-    K: int | None = None
-    """bioD: attributes per person."""
-    C: int | None = None
-    """bioD: chunks per value."""
-    D: int | None = None
-    """bioD: distinct chunks in the diversity set of an attribute."""
-    L: int | None = None
-    """bioD: symbols per chunk."""
-    T: int | None = None
-    """bioD: symbols in the alphabet; each is one GPT-2 token."""
-    style: Style = "sentence"
-    """bioD: `sentence` writes the paper's sentences, `compact` the bare names, keys and values."""
-
-    def __post_init__(self) -> None:
-        _check_choice("data.kind", self.kind, DataKind)
-        _check_choice("data.vocab", self.vocab, Vocab)
-        _check_choice("data.style", self.style, Style)
-        _check(self.n_people >= 1, f"data.n_people: got {self.n_people}; at least 1 is needed")
-        given = {key: getattr(self, key) for key in "KCDLT" if getattr(self, key) is not None}
-        if self.kind == "bioD":
-            missing = [key for key in "KCDLT" if key not in given]
-            _check(not missing, f"bioD needs data.{', data.'.join(missing)}; for instance K: 6")
-            for key, value in given.items():
-                _check(value >= 1, f"data.{key}: got {value}; at least 1 is needed")
-        else:
-            named = ", ".join(f"data.{key}" for key in given)
-            _check(not given, f"{named}: only for data.kind: bioD, not {self.kind}")
-            _check(
-                self.style == "sentence", f"data.style: only for data.kind: bioD, not {self.kind}"
-            )
-
-    @property
-    def label(self) -> str:
-        """Short readable name of the data set without the number of people, for instance
-        `bioS-mini`.
-        """
-        pools = "" if self.pools == "full" else "-" + self.pools.strip("/").split("/")[-1]
-        if self.kind != "bioD":
-            return self.kind + pools
-        return f"bioD-K{self.K}-C{self.C}-D{self.D}-L{self.L}-T{self.T}{pools}"
+Optimizer = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +26,21 @@ class ModelConfig:
     """`<arch>-<layers>-<heads>`, for instance gpt2-2-2."""
     head_dim: int = 64
     """Width of one attention head; the model's width is heads * head_dim."""
+    experts_per_token: int = 1
+    """Mixture of experts: experts that a token is sent to."""
+    capacity_factor: float = 2.0
+    """Mixture of experts: tokens that an expert takes in training, as a multiple of its even share;
+    those beyond are dropped.
+    """
+    test_capacity_factor: float = 8.0
+    """The same in measurement."""
 
     def __post_init__(self) -> None:
         even = self.head_dim >= 2 and self.head_dim % 2 == 0
-        _check(even, f"model.head_dim: got {self.head_dim}; rotary embedding needs an even number")
+        check(even, f"model.head_dim: got {self.head_dim}; rotary embedding needs an even number")
+        for name in ("experts_per_token", "capacity_factor", "test_capacity_factor"):
+            value = getattr(self, name)
+            check(value > 0, f"model.{name}: got {value}; it must be positive")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,24 +76,30 @@ class TrainConfig:
     """
     init_std: float = 0.02
     """Standard deviation of the initial weights."""
+    optimizer: Optimizer = "adamw"
+    """`muon` steps the weight matrices of the blocks by Muon, all else by AdamW."""
+    load_balance: float = 0.01
+    """Mixture of experts: weight of the loss that keeps the experts evenly loaded."""
     workers: int = 1
     """Data-parallel workers; more than one trains by DDP on Ray Train."""
     compile: Compile = "auto"
     """Whether torch.compile makes the step; `auto` does so on a GPU only."""
 
     def __post_init__(self) -> None:
-        _check_choice("train.precision", self.precision, Precision)
-        _check_choice("train.compile", self.compile, Compile)
+        check_choice("train.precision", self.precision, Precision)
+        check_choice("train.compile", self.compile, Compile)
+        check_choice("train.optimizer", self.optimizer, Optimizer)
         for name in ("exposures", "batch_windows", "window_tokens", "workers"):
             value = getattr(self, name)
-            _check(value >= 1, f"train.{name}: got {value}; at least 1 is needed")
-        _check(self.lr > 0, f"train.lr: got {self.lr}; it must be positive")
-        _check(
+            check(value >= 1, f"train.{name}: got {value}; at least 1 is needed")
+        check(self.lr > 0, f"train.lr: got {self.lr}; it must be positive")
+        check(
             self.grad_clip is None or self.grad_clip > 0,
             f"train.grad_clip: got {self.grad_clip}; a positive number, or null for no clipping",
         )
-        _check(self.weight_decay >= 0, f"train.weight_decay: got {self.weight_decay}; at least 0")
-        _check(
+        check(self.load_balance >= 0, f"train.load_balance: got {self.load_balance}; at least 0")
+        check(self.weight_decay >= 0, f"train.weight_decay: got {self.weight_decay}; at least 0")
+        check(
             self.batch_windows % self.workers == 0,
             f"train.batch_windows: {self.batch_windows} windows cannot be shared evenly by "
             f"{self.workers} workers; write a multiple of {self.workers}",
@@ -169,7 +116,7 @@ class Range:
 
     def __post_init__(self) -> None:
         ok = self.low <= self.high and (self.low > 0 or not self.log)
-        _check(ok, f"range: low {self.low}, high {self.high}: needs 0 < low <= high when log")
+        check(ok, f"range: low {self.low}, high {self.high}: needs 0 < low <= high when log")
 
     def at(self, share: float) -> float:
         """The value at a share of the way from low to high, which is 0 to 1."""
@@ -199,10 +146,10 @@ class TuneConfig:
     """
 
     def __post_init__(self) -> None:
-        _check(self.trials >= 1, f"tune.trials: got {self.trials}; at least 1 is needed")
-        _check(self.fused is None or self.fused >= 1, f"tune.fused: got {self.fused}; at least 1")
+        check(self.trials >= 1, f"tune.trials: got {self.trials}; at least 1 is needed")
+        check(self.fused is None or self.fused >= 1, f"tune.fused: got {self.fused}; at least 1")
         searched = self.lr is not None or self.weight_decay is not None
-        _check(
+        check(
             self.trials == 1 or searched,
             f"tune.trials is {self.trials}, but neither tune.lr nor tune.weight_decay has a range",
         )
@@ -242,11 +189,22 @@ class Cell:
         tune = dict(values["tune"])
         for name in ("lr", "weight_decay"):
             tune[name] = None if tune[name] is None else Range(**tune[name])
+        data = dict(values["data"])
+        for name, kind in (("frequency", FrequencyConfig), ("junk", JunkConfig)):
+            data[name] = None if data[name] is None else kind(**data[name])
+        data["parts"] = tuple(_part(part) for part in data["parts"])
         return cls(
-            data=DataConfig(**values["data"]),
+            data=DataConfig(**data),
             model=ModelConfig(**values["model"]),
             train=TrainConfig(**values["train"]),
             tune=TuneConfig(**tune),
             seed=values["seed"],
             keep_checkpoint=values["keep_checkpoint"],
         )
+
+
+def _part(values: dict[str, Any]) -> MixturePart:
+    frequency = values["frequency"]
+    if frequency is not None:
+        frequency = FrequencyConfig(**frequency)
+    return MixturePart(**{**values, "frequency": frequency})

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from kcap_ray.cell import Cell, UserError
+from kcap_ray.cell import Cell
+from kcap_ray.user_error import UserError
 
 # Of the click that this typer was built on, which may be its own copy.
 _UsageError: Any = typer.BadParameter.__base__

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kcap_ray.cell import UserError
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.strict_yaml import read_yaml
+from kcap_ray.user_error import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

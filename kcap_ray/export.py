@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 from transformers.utils import logging as transformers_logging
 
 from kcap_ray.budget import spec_of
-from kcap_ray.cell import Cell, UserError
+from kcap_ray.cell import Cell
 from kcap_ray.models.convert import to_hugging_face
 from kcap_ray.models.decoder import Decoder
+from kcap_ray.user_error import UserError
 
 
 def load_cell_model(cell_directory: Path) -> tuple[Decoder, Cell]:

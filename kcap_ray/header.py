@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kcap_ray.cell import Cell, UserError
+from kcap_ray.cell import Cell
 from kcap_ray.environment import describe
 from kcap_ray.results import RunDirectory, write_atomically
 from kcap_ray.sweep import Sweep
+from kcap_ray.user_error import UserError
 
 
 def write_header(sweep: Sweep, directory: RunDirectory) -> None:

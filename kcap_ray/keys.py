@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from kcap_ray.cell import Cell, UserError
+from kcap_ray.cell import Cell
+from kcap_ray.user_error import UserError
 
 _KIND = {
     int: "a whole number, for instance 100",
@@ -30,6 +31,11 @@ def _optional_parts(hint: Any) -> tuple[Any, bool]:
     inner = [arg for arg in get_args(hint) if arg is not type(None)]
     assert len(inner) == 1, f"a field of a Cell has more than one type: {hint}"
     return inner[0], True
+
+
+def _item_of(hint: Any) -> type | None:
+    """The dataclass that a field is a row of: `tuple[MixturePart, ...]` -> MixturePart."""
+    return get_args(hint)[0] if get_origin(hint) is tuple else None
 
 
 def _fields_of(owner: type, prefix: str = "") -> dict[str, Any]:
@@ -52,6 +58,13 @@ def field_types() -> dict[str, Any]:
 def is_group(key: str) -> bool:
     """Whether `key` names a group of fields (`train`, `tune.lr`) and not a single field."""
     return dataclasses.is_dataclass(_optional_parts(field_types()[key])[0])
+
+
+def is_row_of_values(key: str, value: Any) -> bool:
+    """Whether `value` is one value of a field that takes a list, and not an axis of several."""
+    hint = field_types().get(key)
+    is_axis = isinstance(value, list) and any(isinstance(item, list) for item in value)
+    return _item_of(hint) is not None and not is_axis
 
 
 def display(key: str) -> str:
@@ -112,6 +125,8 @@ def checked(key: str, value: Any, hint: Any) -> Any:
     kind, none_allowed = _optional_parts(hint)
     if value is None and none_allowed:
         return None
+    if (item := _item_of(kind)) is not None:
+        return _rows(key, value, item)
     if get_origin(kind) is Literal:
         if isinstance(value, str) and value in get_args(kind):
             return value
@@ -126,6 +141,41 @@ def checked(key: str, value: Any, hint: Any) -> Any:
     if kind in (bool, str) and isinstance(value, kind):
         return value
     raise UserError(f"{display(key)}: got {value!r}; write {_KIND[kind]}")
+
+
+def _rows(key: str, value: Any, item: type) -> tuple[Any, ...]:
+    """A list of mappings as a row of dataclasses.
+
+    Raises `UserError` where it is none, and for what a mapping may not hold.
+    """
+    known = _fields_of(item)
+    is_list = isinstance(value, list | tuple) and all(isinstance(row, Mapping) for row in value)
+    if not is_list:
+        names = ", ".join(name for name in known if "." not in name)
+        raise UserError(f"{key}: got {value!r}; write a list of mappings with keys of {names}")
+    rows = []
+    for row in value:
+        fields = {}
+        for name, inner in _flattened(row).items():
+            if name not in known:
+                raise UserError(f"{key}: {name}: unknown key{closest(name, known)}")
+            fields[name] = checked(f"{key}.{name}", inner, known[name])
+        nested = _nested(fields)
+        if missing := _missing(item, "", nested):
+            raise UserError(f"{key}: a part has no value for {', '.join(missing)}")
+        rows.append(_build(item, f"{key}.", nested))
+    return tuple(rows)
+
+
+def _flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings by dotted key: {"a": {"b": 1}} -> {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flattened(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
 
 
 def _number(value: object, kind: type[int] | type[float]) -> int | float | None:
@@ -157,6 +207,15 @@ def build_cell(values: Mapping[str, Any]) -> Cell:
 
     Raises `UserError` where fields are missing, naming all of them, or contradict each other.
     """
+    nested = _nested(values)
+    if missing := _missing(Cell, "", nested):
+        keys = ", ".join(map(display, missing))
+        raise UserError(f"no value for {keys}; write them under `base:` or `grid:`")
+    return _build(Cell, "", nested)
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys as nested mappings: {"a.b": 1} -> {"a": {"b": 1}}."""
     nested: dict[str, Any] = {}
     for key, value in values.items():
         *groups, name = key.split(".")
@@ -164,10 +223,7 @@ def build_cell(values: Mapping[str, Any]) -> Cell:
         for group in groups:
             inside = inside.setdefault(group, {})
         inside[name] = value
-    if missing := _missing(Cell, "", nested):
-        keys = ", ".join(map(display, missing))
-        raise UserError(f"no value for {keys}; write them under `base:` or `grid:`")
-    return _build(Cell, "", nested)
+    return nested
 
 
 def _missing(owner: type, prefix: str, nested: Mapping[str, Any]) -> list[str]:

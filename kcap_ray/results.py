@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from kcap_ray.cell import Cell, UserError
+from kcap_ray.cell import Cell
+from kcap_ray.user_error import UserError
 
 Status = Literal["ok", "diverged", "failed", "stopped"]
 
@@ -42,12 +43,17 @@ class ResultRow:
     vocab_size: int
     n_params: int
     n_params_non_embedding: int
+    n_params_embedding: int
+    """Token embedding, and the output head where it is a matrix of its own."""
+    n_params_active: int
+    """Weights that one token uses: all but those of the experts that it is not sent to."""
     lr: float | None
     """Reference learning rate of the best trial."""
     weight_decay: float | None
     batch_windows: int
     window_tokens: int
     precision: str
+    optimizer: str
     workers: int
     seed: int
     data_seed: int
@@ -66,6 +72,10 @@ class ResultRow:
     value_bits: float | None
     diversity_bits: float | None
     stored_bits: float | None
+    groups: str | None
+    """JSON list, one object per table and band of frequency: how often its people were spoken of,
+    demand and stored bits; None where all people are alike.
+    """
     capacity_ratio: float | None
     """Stored bits per parameter: R(F)."""
     capacity_ratio_non_embedding: float | None

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kcap_ray.budget import length_of, spec_of
-from kcap_ray.cell import Cell, UserError
+from kcap_ray.cell import Cell
 from kcap_ray.results import CellDirectory, ResultRow, RunDirectory, Status, best_trial
 from kcap_ray.text.corpus import facts_of
 from kcap_ray.training.point import Point
 from kcap_ray.tuning import CellStudy, Hint, fused_trials
+from kcap_ray.user_error import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +31,7 @@ _OF_THE_BEST_TRIAL = (
     "name_bits",
     "value_bits",
     "diversity_bits",
+    "groups",
     "capacity_ratio",
     "train_time_s",
     "n_trials_fused",
@@ -187,9 +189,12 @@ def _row(
         vocab_size=spec.vocab_size,
         n_params=spec.n_params,
         n_params_non_embedding=spec.n_params_non_embedding,
+        n_params_embedding=spec.n_params_embedding,
+        n_params_active=spec.n_params_active,
         batch_windows=cell.train.batch_windows,
         window_tokens=cell.train.window_tokens,
         precision=cell.train.precision,
+        optimizer=cell.train.optimizer,
         workers=cell.train.workers,
         seed=cell.seed,
         data_seed=cell.data.seed,

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from kcap_ray.cell import UserError
+from kcap_ray.user_error import UserError
 
 _BOOL = "tag:yaml.org,2002:bool"
 _FLOAT = "tag:yaml.org,2002:float"

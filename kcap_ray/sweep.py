@@ -9,13 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kcap_ray.cell import Cell, DataConfig, TrainConfig, UserError
+from kcap_ray.cell import Cell, TrainConfig
+from kcap_ray.data_config import DataConfig
 from kcap_ray.keys import build_cell
 from kcap_ray.models.spec import ModelSpec, parse_model
 from kcap_ray.recipes import arch_of, published_recipe
 from kcap_ray.strict_yaml import parse_yaml, read_yaml
 from kcap_ray.sweep_file import SweepFile, Values, override, read_sections, read_where
 from kcap_ray.text.corpus import facts_of
+from kcap_ray.user_error import UserError
 
 _FROM_RECIPE = ("train.lr", "train.weight_decay", "train.batch_windows", "train.precision")
 

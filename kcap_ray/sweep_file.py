@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kcap_ray.cell import UserError
-from kcap_ray.keys import checked, closest, display, field_types, leaves, overlaps
+from kcap_ray.keys import checked, closest, display, field_types, is_row_of_values, leaves, overlaps
+from kcap_ray.user_error import UserError
 
 _SECTIONS = ("name", "base", "grid", "tune", "where")
 
@@ -117,7 +117,8 @@ def override(draft: SweepFile, key: str, value: Any) -> None:
     if key.split(".")[0] == "where":
         draft.where = _with_item(draft.where, key.split(".")[1:], value)
         return
-    axis = _axis(key, value) if isinstance(value, list) else [leaves(key, value)]
+    is_axis = isinstance(value, list) and not is_row_of_values(key, value)
+    axis = _axis(key, value) if is_axis else [leaves(key, value)]
     if key in draft.grid:
         draft.grid[key] = axis
         return
@@ -127,7 +128,7 @@ def override(draft: SweepFile, key: str, value: Any) -> None:
             del draft.grid[name]
     for known in [name for name in draft.base if any(overlaps(leaf, name) for leaf in added)]:
         del draft.base[known]
-    if isinstance(value, list):
+    if is_axis:
         draft.grid[key] = axis
     else:
         draft.base |= axis[0]

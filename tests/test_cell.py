@@ -4,15 +4,9 @@ from typing import Any
 
 import pytest
 
-from kcap_ray.cell import (
-    Cell,
-    DataConfig,
-    ModelConfig,
-    Range,
-    TrainConfig,
-    TuneConfig,
-    UserError,
-)
+from kcap_ray.cell import Cell, ModelConfig, Range, TrainConfig, TuneConfig
+from kcap_ray.data_config import DataConfig
+from kcap_ray.user_error import UserError
 from tests.tiny import BIOD, BIOS, tiny_cell
 
 CELLS = [

@@ -7,11 +7,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from kcap_ray.budget import spec_of
-from kcap_ray.cell import Cell, UserError
+from kcap_ray.cell import Cell
 from kcap_ray.export import export_cell, load_cell_model
 from kcap_ray.results import CellDirectory
 from kcap_ray.run_cell import run_cell
 from kcap_ray.text.corpus import build_corpus
+from kcap_ray.user_error import UserError
 from tests.tiny import random_tokens, tiny_cell
 
 

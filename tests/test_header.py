@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from kcap_ray.cell import UserError
 from kcap_ray.header import forget_failed, only_driver, read_cells, write_header
 from kcap_ray.results import RunDirectory
 from kcap_ray.run_cell import fail_cell
 from kcap_ray.sweep import Sweep, load_sweep
+from kcap_ray.user_error import UserError
 
 QUICKSTART = Path(__file__).parents[1] / "sweeps" / "quickstart.yaml"
 

@@ -8,12 +8,12 @@ import sys
 import pytest
 
 from kcap_ray.budget import run_length
-from kcap_ray.cell import UserError
 from kcap_ray.cost import DEVICES, flops_per_token
 from kcap_ray.models.spec import parse_model
 from kcap_ray.plan import plan_cells, render_plan, rows_as_json, summary
 from kcap_ray.sweep import load_sweep
 from kcap_ray.text.corpus import facts_of
+from kcap_ray.user_error import UserError
 
 TEXT = """\
 base:

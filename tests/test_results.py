@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kcap_ray.cell import UserError
 from kcap_ray.results import (
     COLUMNS,
     CellDirectory,
@@ -18,6 +17,7 @@ from kcap_ray.results import (
     write_atomically,
 )
 from kcap_ray.run_cell import fail_cell
+from kcap_ray.user_error import UserError
 from tests.tiny import tiny_cell
 
 CELLS = [tiny_cell(seed=seed) for seed in range(4)]

@@ -10,7 +10,7 @@ import torch
 import kcap_ray.run_cell
 import kcap_ray.trial
 from kcap_ray.budget import length_of, spec_of
-from kcap_ray.cell import Cell, Range, TuneConfig, UserError
+from kcap_ray.cell import Cell, Range, TuneConfig
 from kcap_ray.header import forget_failed
 from kcap_ray.results import CellDirectory, ResultRow, RunDirectory
 from kcap_ray.run_cell import CellProgress, hint_of, run_cell, run_cells
@@ -18,6 +18,7 @@ from kcap_ray.text.corpus import build_corpus
 from kcap_ray.training.loop import Progress
 from kcap_ray.training.point import Point
 from kcap_ray.tuning import Hint
+from kcap_ray.user_error import UserError
 from tests.tiny import BIOD, BIOS, tiny_cell
 
 CPU = torch.device("cpu")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from kcap_ray.cell import UserError
 from kcap_ray.models.spec import parse_model
 from kcap_ray.sweep import load_sweep
 from kcap_ray.text.corpus import facts_of
+from kcap_ray.user_error import UserError
 
 SWEEPS = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
 

@@ -10,7 +10,7 @@ import torch
 
 import kcap_ray.trial
 from kcap_ray.budget import length_of, spec_of
-from kcap_ray.cell import Cell, UserError
+from kcap_ray.cell import Cell
 from kcap_ray.export import load_cell_model
 from kcap_ray.measure.bits import stored_bits
 from kcap_ray.measure.nats import measure
@@ -21,6 +21,7 @@ from kcap_ray.text.stream import BiographyStream
 from kcap_ray.training.loop import train
 from kcap_ray.training.point import Point
 from kcap_ray.trial import run_trials
+from kcap_ray.user_error import UserError
 from tests.tiny import BIOS, tiny_cell
 
 CPU = torch.device("cpu")

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from kcap_ray.budget import length_of
-from kcap_ray.cell import Cell, UserError
+from kcap_ray.cell import Cell
 from kcap_ray.engine.failures import one_line
 from kcap_ray.engine.queue import Program
 from kcap_ray.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
+from kcap_ray.user_error import UserError
 
 
 def run_on_one_device(

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kcap_ray.budget import length_of, spec_of
-from kcap_ray.cell import Cell, UserError
+from kcap_ray.cell import Cell
 from kcap_ray.results import RunDirectory
 from kcap_ray.run_cell import CellProgress, fail_cell, finish_cell, hint_of
 from kcap_ray.training.point import Point
+from kcap_ray.user_error import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

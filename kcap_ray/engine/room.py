@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kcap_ray.cell import UserError
+from kcap_ray.user_error import UserError
 
 NODE_TIMEOUT_S = 120.0
 """Time that a node may take to start a process and import torch in it."""

@@ -6,8 +6,9 @@ Shape letters: K attributes, D strings of a set, L symbols of a string.
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.cell import DataConfig, UserError
+from kcap_ray.data_config import DataConfig
 from kcap_ray.knowledge.randomness import Purpose, below, distinct_below, hash64, stream_key
+from kcap_ray.user_error import UserError
 
 
 def check_diversity(data: DataConfig) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.cell import DataConfig, UserError
+from kcap_ray.data_config import DataConfig
 from kcap_ray.knowledge.pools import load_name_pools, load_value_pools
 from kcap_ray.knowledge.randomness import Purpose, below, distinct_below, hash64, stream_key
+from kcap_ray.user_error import UserError
 
 NAME_COLUMNS = ("first_name", "middle_name", "last_name")
 BIOS_COLUMNS = (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from kcap_ray.cell import UserError
+from kcap_ray.user_error import UserError
 
 BUILT_IN = ("full", "mini")
 _HERE = Path(__file__).parent / "pools"

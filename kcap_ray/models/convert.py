@@ -20,9 +20,9 @@ from transformers import (
     PreTrainedModel,
 )
 
-from kcap_ray.cell import UserError
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import ModelSpec
+from kcap_ray.user_error import UserError
 
 
 def _is_neox(spec: ModelSpec) -> bool:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from kcap_ray.cell import UserError
+from kcap_ray.user_error import UserError
 
 Mlp = Literal["standard", "gated", "none"]
 Activation = Literal["gelu", "silu"]
@@ -81,6 +81,11 @@ class ModelSpec:
             biases += n_matrices_in * self.d_ff + (d if self.mlp != "none" else 0)
         per_layer = attention + mlp + biases + self.n_norms_per_layer * norm
         return self.n_layer * per_layer + norm
+
+    @property
+    def n_params_active(self) -> int:
+        """Weights that one token uses."""
+        return self.n_params
 
     @property
     def n_params(self) -> int:

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.cell import DataConfig, UserError
+from kcap_ray.data_config import DataConfig
 from kcap_ray.knowledge.diversity import check_diversity, draw_diversity_sets
 from kcap_ray.knowledge.pools import load_name_pools
 from kcap_ray.knowledge.randomness import hash64
@@ -26,6 +26,7 @@ from kcap_ray.text.wording import (
     name_fragments,
     name_offsets,
 )
+from kcap_ray.user_error import UserError
 
 _MAX_ATTRIBUTES = 100  # attribute codes are int8
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.cell import Vocab
+from kcap_ray.data_config import Vocab
 from kcap_ray.knowledge.people import BIOS_COLUMNS
 from kcap_ray.knowledge.pools import NamePools, ValuePools, load_name_pools, load_value_pools
 from kcap_ray.text.bios import (

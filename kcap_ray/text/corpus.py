@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.cell import DataConfig
+from kcap_ray.data_config import DataConfig
 from kcap_ray.knowledge.entropy import Entropy, entropy_of
 from kcap_ray.knowledge.people import draw_people
 from kcap_ray.knowledge.randomness import Purpose, stream_key

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.cell import UserError
 from kcap_ray.text.corpus import Corpus
 from kcap_ray.text.wording import FIRST_ATTRIBUTE_CODE
+from kcap_ray.user_error import UserError
 
 
 class EvaluationDocuments(NamedTuple):

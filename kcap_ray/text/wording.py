@@ -10,10 +10,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.cell import UserError
 from kcap_ray.knowledge.pools import NamePools
 from kcap_ray.text.pieces import Fragment, Pieces, splits_between
 from kcap_ray.text.vocabulary import CompactVocabulary
+from kcap_ray.user_error import UserError
 
 N_NAME_SLOTS = 3
 NAME_CODE = 1

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from kcap_ray.cell import UserError
 from kcap_ray.engine.room import Room, n_side_by_side, on_every_node
+from kcap_ray.user_error import UserError
 
 LAPTOP = Room(cpus=2, gpus=0)
 STATION = Room(cpus=16, gpus=4)

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcap_ray.cell import DataConfig, UserError
+from kcap_ray.data_config import DataConfig
 from kcap_ray.knowledge.entropy import entropy_of
+from kcap_ray.user_error import UserError
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from kcap_ray.cell import UserError
 from kcap_ray.models.convert import to_hugging_face
+from kcap_ray.user_error import UserError
 from tests.tiny import random_decoder, random_tokens
 
 EXPORTABLE = [

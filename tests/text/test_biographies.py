@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kcap_ray.cell import DataConfig, UserError
+from kcap_ray.data_config import DataConfig
 from kcap_ray.knowledge.diversity import draw_diversity_sets
 from kcap_ray.knowledge.people import BIOS_COLUMNS, draw_people
 from kcap_ray.knowledge.pools import load_name_pools, load_value_pools
@@ -16,6 +16,7 @@ from kcap_ray.text.corpus import build_corpus
 from kcap_ray.text.render import biography_records, render_tokens
 from kcap_ray.text.templates import SENTENCES
 from kcap_ray.text.vocabulary import alphabet
+from kcap_ray.user_error import UserError
 
 SPLITS = st.sampled_from(["train", "eval"])
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kcap_ray.cell import DataConfig
+from kcap_ray.data_config import DataConfig
 from kcap_ray.text import bpe
 from kcap_ray.text.corpus import build_corpus, facts_of
 from kcap_ray.text.render import render_tokens

@@ -4,11 +4,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from kcap_ray.cell import DataConfig, UserError
+from kcap_ray.data_config import DataConfig
 from kcap_ray.text.bios import ATTRIBUTES
 from kcap_ray.text.corpus import build_corpus
 from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.render import biography_records
+from kcap_ray.user_error import UserError
 
 WINDOW = 512
 

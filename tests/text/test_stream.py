@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kcap_ray.cell import DataConfig
+from kcap_ray.data_config import DataConfig
 from kcap_ray.knowledge.people import BIOS_COLUMNS
 from kcap_ray.text import render
 from kcap_ray.text import stream as stream_module
