@@ -194,6 +194,21 @@ class Decoder(nn.Module):
         )
         return nats.view(*logits_EBTV.shape[:-3], -1).mean(dim=-1)
 
+    def loss_and_balance(self, windows_BT1: Tensor) -> tuple[Tensor, Tensor]:
+        """`loss` [*E] and how unevenly the experts were loaded [*E], 0 without experts.
+
+        What training minimizes is the first plus `train.load_balance` times the second.
+        """
+        loss_E = self.loss(windows_BT1)
+        return loss_E, torch.zeros_like(loss_E)
+
+    @property
+    def expert_load(self) -> Tensor | None:
+        """Share of the last forward's tokens that each expert was chosen for, [*E, n_layer,
+        n_expert], detached; None without experts.
+        """
+        return None
+
     @torch.no_grad()
     def init_weights(self, *, seed: int, std: float) -> None:
         """GPT-2's initialisation: normal(0, std), residual projections / sqrt(2 * layers), biases
