@@ -4,22 +4,25 @@ import fnmatch
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from kcap_ray.cell import Cell, TrainConfig
-from kcap_ray.data_config import DataConfig
+from kcap_ray.data_config import DataConfig, JunkConfig, MixturePart
 from kcap_ray.keys import build_cell
 from kcap_ray.models.spec import ModelSpec, parse_model
-from kcap_ray.recipes import arch_of, published_recipe
+from kcap_ray.recipes.published import arch_of, published_recipe
 from kcap_ray.strict_yaml import parse_yaml, read_yaml
 from kcap_ray.sweep_file import SweepFile, Values, override, read_sections, read_where
 from kcap_ray.text.corpus import facts_of
 from kcap_ray.user_error import UserError
 
 _FROM_RECIPE = ("train.lr", "train.weight_decay", "train.batch_windows", "train.precision")
+
+_PATHS = ("pools", "file", "templates", "pool_sizes")
+"""Keys of `data`, and of its parts, that name files."""
 
 _Index = tuple[int, ...]
 """Position in the grid, one number per axis."""
@@ -165,8 +168,11 @@ def _max_capacity_ratio(cell: Cell) -> float:
 
 
 def _cell(values: Values, *, folder: Path) -> Cell:
-    if "data.pools" in values:
-        values["data.pools"] = _found_pools(values["data.pools"], folder)
+    for key in _PATHS:
+        if values.get(f"data.{key}") is not None:
+            values[f"data.{key}"] = _found(key, values[f"data.{key}"], folder)
+    if "data.parts" in values:
+        values["data.parts"] = tuple(_with_paths(part, folder) for part in values["data.parts"])
     _fill_from_recipe(values)
     cell = build_cell(values)
     # The name is checked here, so that a wrong one stops the sweep before any cell runs.
@@ -174,15 +180,26 @@ def _cell(values: Values, *, folder: Path) -> Cell:
     return cell
 
 
-def _found_pools(pools: str, folder: Path) -> str:
-    """`full`, `mini`, or the absolute path of a directory, sought first beside the sweep file."""
-    if pools in ("full", "mini"):
-        return pools
-    for directory in (folder / pools, Path(pools)):
-        if directory.is_dir():
-            return str(directory.resolve())
+def _with_paths(part: MixturePart, folder: Path) -> MixturePart:
+    given = {key: getattr(part, key) for key in _PATHS if getattr(part, key) is not None}
+    return replace(part, **{key: _found(key, path, folder) for key, path in given.items()})
+
+
+def _found(key: str, path: str, folder: Path) -> str:
+    """The absolute path of a file, or of a directory of pools; sought first beside the sweep file.
+
+    A file that is not there yet is left to whoever reads it: a sweep may be written before its
+    data. `UserError` for pools that are neither there nor `full` or `mini`.
+    """
+    if key == "pools" and path in ("full", "mini"):
+        return path
+    for found in (folder / path, Path(path)):
+        if found.is_dir() if key == "pools" else found.is_file():
+            return str(found.resolve())
+    if key != "pools":
+        return str(Path(path).resolve())
     raise UserError(
-        f"data.pools: got {pools!r}; allowed are full, mini, or a directory, "
+        f"data.pools: got {path!r}; allowed are full, mini, or a directory, "
         f"and {folder.resolve()} and the working directory have none of that name"
     )
 
@@ -199,7 +216,7 @@ def _fill_from_recipe(values: Values) -> None:
     model, n_people, exposures = (values[key] for key in needed)
     _spec(model, 2, 1)
     kind = values.get("data.kind", DataConfig.kind)
-    recipe = published_recipe(arch_of(model), kind, n_people, exposures)
+    recipe = published_recipe(arch_of(model), kind, n_people, exposures, _junk(values))
     window_tokens = values.get("train.window_tokens", TrainConfig.window_tokens)
     # A batch counted in windows of another length would be another batch.
     has_batch = "train.batch_windows" in values
@@ -212,3 +229,10 @@ def _fill_from_recipe(values: Values) -> None:
         f"no value for {keys}, and the paper prints none for {model} on {kind} with {n_people} "
         f"people, {exposures} exposures, {window_tokens} tokens a window; write them under `base:`"
     )
+
+
+def _junk(values: Values) -> JunkConfig | None:
+    prefix = "data.junk."
+    fields = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+    # Without people the cell is refused, and the message is about them.
+    return JunkConfig(**fields) if "n_people" in fields else None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kcap_ray.recipes import arch_of, published_recipe
+from kcap_ray.recipes.published import arch_of, published_recipe
 
 
 @pytest.mark.parametrize("exposures, expected", [(100, (12, 0.01)), (1000, (96, 0.02))])
