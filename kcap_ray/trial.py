@@ -239,6 +239,7 @@ def _write_history(
             "loss": point.losses[trial],
             "lr": lr * point.lr_ratio,
             "seconds": point.seconds,
+            **_expert_load(point, trial),
         }
         for point in result.history
     ]
@@ -246,6 +247,16 @@ def _write_history(
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     pq.write_table(pa.Table.from_pylist(rows), temporary)
     os.replace(temporary, path)
+
+
+def _expert_load(point: Progress, trial: int) -> dict[str, float]:
+    """Columns of a model with experts; none for the others."""
+    if point.expert_load_max is None or point.expert_load_min is None:
+        return {}
+    return {
+        "expert_load_max": point.expert_load_max[trial],
+        "expert_load_min": point.expert_load_min[trial],
+    }
 
 
 @cache

@@ -6,7 +6,7 @@ at once (E may be 1).
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from kcap_ray.cell import Cell
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.training.checkpoint import load_checkpoint, save_checkpoint
-from kcap_ray.training.optimizer import FusedAdamW
+from kcap_ray.training.optimizer import FusedOptimizer
 from kcap_ray.training.point import Point
 from kcap_ray.training.precision import LossScaler, autocast
 from kcap_ray.training.schedule import lr_ratio
@@ -56,6 +56,12 @@ class Progress:
     """Mean next-token loss of each trial on this step's batch, in nats."""
     seconds: float
     """Time in the loop so far, without the time before a restart."""
+    expert_load_max: tuple[float, ...] | None = None
+    """For each trial the share of this step's tokens that the busiest expert of any layer was
+    chosen for; None without experts.
+    """
+    expert_load_min: tuple[float, ...] | None = None
+    """The same for the least busy expert."""
 
 
 @dataclass(kw_only=True)
@@ -78,15 +84,17 @@ class Saving:
     """Seconds between checkpoints: what a lost machine costs at most."""
 
 
-class _Loss(nn.Module):
-    """The decoder's loss as a module's forward, which is what DDP can wrap."""
+class _Losses(nn.Module):
+    """What training needs of the decoder as a module's forward, which is what DDP can wrap: loss
+    [*E], balance of the experts [*E], and their load (None without experts).
+    """
 
     def __init__(self, model: Decoder) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, windows_BT1: Tensor) -> Tensor:
-        return self.model.loss(windows_BT1)
+    def forward(self, windows_BT1: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        return *self.model.loss_and_balance(windows_BT1), self.model.expert_load
 
 
 class _Run:
@@ -103,41 +111,40 @@ class _Run:
         )
         self.model.init_weights(seed=cell.seed, std=train.init_std)
         self.model.to(device)
-        self.optimizer = FusedAdamW(
+        self.optimizer = FusedOptimizer(
             self.model, [p.lr for p in points], [p.weight_decay for p in points], train
         )
         self.scaler = LossScaler(train.precision, n_trials, device)
         self.n_workers = dist.get_world_size() if dist.is_initialized() else 1
-        self.loss = _Loss(self.model)
+        losses: nn.Module = _Losses(self.model)
         if self.n_workers > 1:
-            self.loss = DistributedDataParallel(self.loss, gradient_as_bucket_view=False)
+            losses = DistributedDataParallel(losses, gradient_as_bucket_view=False)
         wants_compile = train.compile == "on" or (train.compile == "auto" and device.type == "cuda")
-        self.compiled_loss = torch.compile(self.loss) if wants_compile else self.loss
+        self.losses = torch.compile(losses) if wants_compile else losses
         self.run_key = f"{cell.cell_id} {[(p.lr, p.weight_decay) for p in points]}"
         self.step = 0
         self.diverged_at: list[int | None] = [None] * n_trials
         self.history: list[Progress] = []
         self.seconds_before = 0.0
 
-    def train_step(self, batch: np.ndarray, n_steps: int) -> Tensor:
-        """One optimizer step; the loss of each trial [E] before it."""
+    def train_step(self, batch: np.ndarray, n_steps: int) -> tuple[Tensor, Tensor | None]:
+        """One optimizer step; each trial's loss [E], and load of its experts, before it."""
+        train = self.cell.train
         windows_BT1 = torch.from_numpy(batch.astype(np.int64)).to(self.device, non_blocking=True)
-        with autocast(self.cell.train.precision, self.device):
-            loss_E = self.compiled_loss(windows_BT1).view(-1)
-        self.scaler.scaled(loss_E).backward()
+        with autocast(train.precision, self.device):
+            loss_E, balance_E, load = self.losses(windows_BT1)
+        objective_E = loss_E if load is None else loss_E + train.load_balance * balance_E
+        self.scaler.scaled(objective_E.view(-1)).backward()
         grad_EP, active_E1 = self.scaler.unscale(self.optimizer.gradient())
-        ratio = lr_ratio(self.step, n_steps, self.cell.train)
+        ratio = lr_ratio(self.step, n_steps, train)
         self.optimizer.step(self.optimizer.clip(grad_EP), ratio, active_E1)
         self.step += 1
-        return loss_E.detach()
+        return loss_E.detach().view(-1), load
 
-    def record(self, loss_E: Tensor, n_steps: int, seconds: float) -> None:
+    def record(self, loss_E: Tensor, load: Tensor | None, n_steps: int, seconds: float) -> None:
         """Add a point to the curves; raise `TrainingDiverged` when no trial is finite any more."""
-        if self.n_workers > 1:
-            loss_E = loss_E.clone()
-            dist.all_reduce(loss_E)
-            loss_E /= self.n_workers
-        losses = loss_E.tolist()
+        losses = self._over_workers(loss_E).tolist()
+        loads = None if load is None else self._over_workers(load).reshape(len(losses), -1)
         for trial, loss in enumerate(losses):
             if not np.isfinite(loss) and self.diverged_at[trial] is None:
                 self.diverged_at[trial] = self.step
@@ -149,21 +156,30 @@ class _Run:
                 lr_ratio=lr_ratio(self.step - 1, n_steps, train),
                 losses=tuple(losses),
                 seconds=self.seconds_before + seconds,
+                expert_load_max=None if loads is None else tuple(loads.amax(dim=1).tolist()),
+                expert_load_min=None if loads is None else tuple(loads.amin(dim=1).tolist()),
             )
         )
         if all(at is not None for at in self.diverged_at):
             raise TrainingDiverged(self.step, losses[0])
 
+    def _over_workers(self, values: Tensor) -> Tensor:
+        """The mean over all workers, of which each has seen its share of the batch."""
+        if self.n_workers == 1:
+            return values
+        values = values.clone()
+        dist.all_reduce(values)
+        return values / self.n_workers
+
     def save(self, path: Path, seconds: float) -> None:
         """Write everything that the next step depends on."""
-        rows = [(p.step, p.tokens, p.lr_ratio, list(p.losses), p.seconds) for p in self.history]
         state = {
             "run_key": self.run_key,
             "step": self.step,
             "optimizer": self.optimizer.state(),
             "scaler": self.scaler.state(),
             "diverged_at": self.diverged_at,
-            "history": rows,
+            "history": [asdict(progress) for progress in self.history],
             "seconds": self.seconds_before + seconds,
         }
         save_checkpoint(path, state)
@@ -177,10 +193,7 @@ class _Run:
         self.optimizer.load(state["optimizer"])
         self.scaler.load(state["scaler"])
         self.diverged_at = state["diverged_at"]
-        self.history = [
-            Progress(step=s, tokens=n, lr_ratio=r, losses=tuple(losses), seconds=sec)
-            for s, n, r, losses, sec in state["history"]
-        ]
+        self.history = [Progress(**point) for point in state["history"]]
         self.seconds_before = state["seconds"]
 
 
@@ -210,10 +223,10 @@ def train(
     start = last_save = time.perf_counter()
     batches = open_batches(run.step) if run.step < n_steps else iter(())
     while run.step < n_steps:
-        loss_E = run.train_step(next(batches), n_steps)
+        loss_E, load = run.train_step(next(batches), n_steps)
         now = time.perf_counter()
         if run.step % log_every == 0 or run.step == n_steps:
-            run.record(loss_E, n_steps, now - start)
+            run.record(loss_E, load, n_steps, now - start)
             if on_progress is not None:
                 on_progress(run.history[-1])
         if saving is not None and is_first_worker and now - last_save >= saving.every_s:

@@ -5,7 +5,7 @@ import torch
 
 from kcap_ray.cell import TrainConfig
 from kcap_ray.models.decoder import Decoder
-from kcap_ray.training.optimizer import FusedAdamW
+from kcap_ray.training.optimizer import FusedOptimizer
 from tests.tiny import random_decoder
 
 N_STEPS = 50
@@ -20,10 +20,10 @@ def config(**settings: Any) -> TrainConfig:
     )
 
 
-def fused_optimizer(model: Decoder, **settings: Any) -> FusedAdamW:
+def fused_optimizer(model: Decoder, **settings: Any) -> FusedOptimizer:
     """The optimizer of three trials."""
     rates, decays = zip(*SETTINGS, strict=True)
-    return FusedAdamW(model, rates, decays, config(**settings))
+    return FusedOptimizer(model, rates, decays, config(**settings))
 
 
 def torch_optimizer(model: Decoder, lr: float, weight_decay: float) -> torch.optim.AdamW:
