@@ -10,16 +10,17 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from kcap_ray.models import counts
+from kcap_ray.models.variants import apply_variants
 from kcap_ray.user_error import UserError
 
-Mlp = Literal["standard", "gated", "none"]
-Activation = Literal["gelu", "silu"]
+Activation = Literal["gelu", "silu", "relu2"]
 Norm = Literal["layernorm", "rmsnorm"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A decoder-only transformer, pre-norm, with rotary embedding over whole heads."""
+    """A decoder-only transformer, pre-norm."""
 
     arch: str
     """Family, the first part of the name."""
@@ -29,15 +30,30 @@ class ModelSpec:
     n_kv_head: int
     """Heads of keys and values; fewer than `n_head` is grouped-query attention."""
     d_ff: int
-    """Hidden width of the MLP; 0 without one."""
+    """Hidden width of the MLP, or of each expert; 0 without one."""
     vocab_size: int
-    mlp: Mlp
+    mlp: str
+    """Kind of MLP, a key of `counts.MLPS`, or `none`."""
     activation: Activation
     norm: Norm
     bias: bool
     """Whether linear layers and norms have biases (an RMSNorm never has)."""
     tied: bool
     """Whether the output head is the token embedding."""
+    mixer: str = "attention"
+    """What carries information from token to token, a key of `counts.MIXERS`."""
+    canon: str = ""
+    """Sites of Canon layers (arXiv 2512.17351), of ABCD: before the mixer, on its queries, keys and
+    values, before the MLP, before its activation.
+    """
+    n_expert: int = 0
+    """Experts, each an MLP, that stand in place of each MLP; 0 for the MLP itself."""
+    experts_per_token: int = 1
+    """Experts that a token is sent to."""
+    capacity_factor: float = 2.0
+    """Tokens that an expert takes in training, as a multiple of its even share."""
+    test_capacity_factor: float = 8.0
+    """The same outside of training."""
     rope_base: float = 10_000.0
     """Base of the rotary frequencies (RoFormer, arXiv 2104.09864, section 3.3)."""
     norm_eps: float = 1e-5
@@ -54,38 +70,19 @@ class ModelSpec:
         return self.n_kv_head * self.head_dim
 
     @property
-    def n_norms_per_layer(self) -> int:
-        """A layer without MLP has no norm in front of it."""
-        return 1 if self.mlp == "none" else 2
-
-    @property
     def n_params_embedding(self) -> int:
         """Token embedding, and the output head where it is a matrix of its own."""
         return self.vocab_size * self.d_model * (1 if self.tied else 2)
 
     @property
     def n_params_non_embedding(self) -> int:
-        """Weights outside of the embedding and the head.
-
-        For gpt2 this is l (12 d^2 + 13 d) + 2 d, which with V d for the tied embedding gives the 60
-        sizes of Figure 1 of arXiv 2404.05405 at V = 3,275.
-        """
-        d = self.d_model
-        norm = d * (2 if self.bias and self.norm == "layernorm" else 1)
-        attention = d * (d + 2 * self.d_kv) + d * d
-        n_matrices_in = {"standard": 1, "gated": 2, "none": 0}[self.mlp]
-        mlp = (n_matrices_in + 1) * d * self.d_ff if self.mlp != "none" else 0
-        biases = 0
-        if self.bias:
-            biases += (d + 2 * self.d_kv) + d
-            biases += n_matrices_in * self.d_ff + (d if self.mlp != "none" else 0)
-        per_layer = attention + mlp + biases + self.n_norms_per_layer * norm
-        return self.n_layer * per_layer + norm
+        """Weights outside of the embedding and the head."""
+        return counts.non_embedding(self)
 
     @property
     def n_params_active(self) -> int:
-        """Weights that one token uses."""
-        return self.n_params
+        """Weights that one token uses: all, but of the experts only those that it is sent to."""
+        return self.n_params_embedding + counts.non_embedding(self, only_active=True)
 
     @property
     def n_params(self) -> int:
@@ -111,15 +108,13 @@ def _gpt2(*, n_layer: int, n_head: int, head_dim: int, vocab_size: int) -> Model
 
 
 def _llama(*, n_layer: int, n_head: int, head_dim: int, vocab_size: int) -> ModelSpec:
-    # The gated MLP holds 8 d^2 weights, so its width is 8/3 d; rounded to the nearest integer,
-    # since the paper states no rule and no kernel here asks for a multiple.
     return ModelSpec(
         arch="llama",
         n_layer=n_layer,
         n_head=n_head,
         head_dim=head_dim,
         n_kv_head=n_head,
-        d_ff=round(8 * n_head * head_dim / 3),
+        d_ff=round(counts.MLPS["gated"].d_ff_per_d * n_head * head_dim),
         vocab_size=vocab_size,
         mlp="gated",
         activation="silu",
@@ -141,22 +136,10 @@ def _mistral(*, n_layer: int, n_head: int, head_dim: int, vocab_size: int) -> Mo
 
 _ARCHITECTURES = {"gpt2": _gpt2, "llama": _llama, "mistral": _mistral}
 
-_VARIANTS = {
-    "mlp1/4": lambda spec: replace(spec, d_ff=spec.d_model),
-    "mlp0": lambda spec: replace(spec, mlp="none", d_ff=0),
-    "gated": lambda spec: replace(spec, mlp="gated", d_ff=round(8 * spec.d_model / 3)),
-    "standard": lambda spec: replace(spec, mlp="standard", d_ff=4 * spec.d_model),
-    "tied": lambda spec: replace(spec, tied=True),
-    "untied": lambda spec: replace(spec, tied=False),
-}
 
-
-def parse_model(name: str, *, head_dim: int, vocab_size: int) -> ModelSpec:
-    """The model that `name` stands for.
-
-    Raises `UserError` if the name is none: what is allowed, and the closest name that exists.
-    """
-    match = re.fullmatch(r"([a-z0-9]+)-(\d+)-(\d+)((?:-[a-z0-9/]+)*)", name)
+def _arch_and_words(name: str) -> tuple[str, int, int, list[str]]:
+    """Architecture, layers, heads and variants of a name."""
+    match = re.fullmatch(r"([a-z0-9]+)-(\d+)-(\d+)((?:-[A-Za-z0-9/]+)*)", name)
     form = (
         "write <arch>-<layers>-<heads>[-variant], for instance gpt2-2-2; "
         f"arch is one of {', '.join(_ARCHITECTURES)}"
@@ -170,14 +153,39 @@ def parse_model(name: str, *, head_dim: int, vocab_size: int) -> ModelSpec:
         raise UserError(f"model {name!r}: unknown architecture {arch!r}{hint}; {form}")
     if n_layer < 1 or n_head < 1:
         raise UserError(f"model {name!r}: needs at least one layer and one head")
-    spec = _ARCHITECTURES[arch](
-        n_layer=n_layer, n_head=n_head, head_dim=head_dim, vocab_size=vocab_size
+    return arch, n_layer, n_head, match[4].split("-")[1:]
+
+
+def parse_model(
+    name: str,
+    *,
+    head_dim: int,
+    vocab_size: int,
+    experts_per_token: int = 1,
+    capacity_factor: float = 2.0,
+    test_capacity_factor: float = 8.0,
+) -> ModelSpec:
+    """The model that `name` stands for; the last three settings are those of a mixture of experts.
+
+    Raises `UserError` if the name is none (what is allowed, and the closest name that exists), if
+    it contradicts itself, or if a token is to be sent to more experts than there are.
+    """
+    arch, n_layer, n_head, words = _arch_and_words(name)
+    plain = replace(
+        _ARCHITECTURES[arch](
+            n_layer=n_layer, n_head=n_head, head_dim=head_dim, vocab_size=vocab_size
+        ),
+        experts_per_token=experts_per_token,
+        capacity_factor=capacity_factor,
+        test_capacity_factor=test_capacity_factor,
     )
-    for variant in match[4].split("-")[1:]:
-        if variant not in _VARIANTS:
-            close = difflib.get_close_matches(variant, _VARIANTS, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            allowed = ", ".join(_VARIANTS)
-            raise UserError(f"model {name!r}: unknown variant {variant!r}{hint}; one of {allowed}")
-        spec = _VARIANTS[variant](spec)
+    try:
+        spec = apply_variants(plain, words)
+    except UserError as error:
+        raise UserError(f"model {name!r}: {error}") from error
+    if 0 < spec.n_expert < experts_per_token:
+        raise UserError(
+            f"model.experts_per_token: got {experts_per_token}, but {name} has {spec.n_expert} "
+            f"experts; write at most {spec.n_expert}"
+        )
     return spec

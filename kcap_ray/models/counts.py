@@ -1,0 +1,105 @@
+"""How many weights each part of a model has, by closed formula.
+
+No torch here: `kcap plan` counts before anything is built. The tests hold every formula against the
+built model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kcap_ray.models.spec import ModelSpec
+
+CANON_KERNEL = 4
+"""Tokens that a Canon layer looks at: its own and the three before (arXiv 2512.17351)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MlpKind:
+    """A form of MLP, as far as it is counted."""
+
+    n_params: Callable[[ModelSpec], int]
+    """Weights at the spec's `d_ff`."""
+    n_hidden: int
+    """Values before the activation, as a multiple of `d_ff`."""
+    d_ff_per_d: Fraction
+    """Hidden width by default, as a multiple of the model's; rounded to the nearest integer, since
+    arXiv 2404.05405 states no rule and no kernel here asks for a multiple.
+    """
+
+
+def linear(d_in: int, d_out: int, *, bias: bool) -> int:
+    """A matrix, and a bias for each output."""
+    return d_out * (d_in + bias)
+
+
+def norm(spec: ModelSpec) -> int:
+    """A scale, and for a LayerNorm in a model with biases a bias."""
+    return spec.d_model * (2 if spec.bias and spec.norm == "layernorm" else 1)
+
+
+def canon(spec: ModelSpec, site: str, width: int) -> int:
+    """Taps of the Canon layer at `site`, one for each channel and token; 0 without the layer."""
+    return CANON_KERNEL * width if site in spec.canon else 0
+
+
+def attention(spec: ModelSpec) -> int:
+    """Queries, keys and values, and the projection back."""
+    d, d_qkv = spec.d_model, spec.d_model + 2 * spec.d_kv
+    projections = linear(d, d_qkv, bias=spec.bias) + linear(d, d, bias=spec.bias)
+    return projections + canon(spec, "B", d_qkv)
+
+
+def ssd(spec: ModelSpec) -> int:
+    """The matrices of attention, and per head a step size (d weights and a bias) and a rate."""
+    return attention(spec) + linear(spec.d_model, spec.n_head, bias=True) + spec.n_head
+
+
+def standard_mlp(spec: ModelSpec) -> int:
+    """One matrix in, one out: 2 d d_ff and biases."""
+    d, d_ff = spec.d_model, spec.d_ff
+    return linear(d, d_ff, bias=spec.bias) + linear(d_ff, d, bias=spec.bias)
+
+
+def gated_mlp(spec: ModelSpec) -> int:
+    """Two matrices in, one out: 3 d d_ff and biases."""
+    d, d_ff = spec.d_model, spec.d_ff
+    return linear(d, 2 * d_ff, bias=spec.bias) + linear(d_ff, d, bias=spec.bias)
+
+
+MIXERS: dict[str, Callable[[ModelSpec], int]] = {"attention": attention, "ssd": ssd}
+"""What carries information from token to token, by name."""
+
+MLPS: dict[str, MlpKind] = {
+    # 8 d^2 weights in both: widths of 4 d and 8/3 d.
+    "standard": MlpKind(n_params=standard_mlp, n_hidden=1, d_ff_per_d=Fraction(4)),
+    "gated": MlpKind(n_params=gated_mlp, n_hidden=2, d_ff_per_d=Fraction(8, 3)),
+}
+"""What works on each token by itself, by name."""
+
+
+def mlp(spec: ModelSpec, *, only_active: bool) -> int:
+    """The MLP of one layer with the norm before it; of experts only those that one token uses."""
+    if spec.mlp == "none":
+        return 0
+    kind = MLPS[spec.mlp]
+    around = norm(spec) + canon(spec, "C", spec.d_model)
+    if spec.n_expert == 0:
+        return around + kind.n_params(spec) + canon(spec, "D", kind.n_hidden * spec.d_ff)
+    n_used = spec.experts_per_token if only_active else spec.n_expert
+    router = linear(spec.d_model, spec.n_expert, bias=False)
+    return around + router + n_used * kind.n_params(spec)
+
+
+def non_embedding(spec: ModelSpec, *, only_active: bool = False) -> int:
+    """Everything but the token embedding and the output head.
+
+    For gpt2 this is l (12 d^2 + 13 d) + 2 d, which with V d for the tied embedding gives the 60
+    sizes of Figure 1 of arXiv 2404.05405 at V = 3,275.
+    """
+    mixer = norm(spec) + canon(spec, "A", spec.d_model) + MIXERS[spec.mixer](spec)
+    return spec.n_layer * (mixer + mlp(spec, only_active=only_active)) + norm(spec)
