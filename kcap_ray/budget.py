@@ -20,15 +20,17 @@ class RunLength:
 def run_length(cell: Cell, facts: CorpusFacts) -> RunLength:
     """Steps until every person has been seen `exposures` times.
 
-    steps = n_people * exposures * tokens_per_biography / (batch_windows * window_tokens), rounded,
-    at least 1.
+    steps = n_people * exposures * tokens_per_biography * stream_ratio / (batch_windows *
+    window_tokens), rounded, at least 1: other tables and junk come on top of the people's own
+    tokens.
 
     A biography has its expected length here, end-of-text token included, so the exposures that a
     run really sees differ from those asked for by less than one step and the sampling error of the
     mean length.
     """
     tokens_per_step = cell.train.batch_windows * cell.train.window_tokens
-    wanted_tokens = cell.data.n_people * cell.train.exposures * facts.tokens_per_biography
+    own_tokens = cell.data.n_people * cell.train.exposures * facts.tokens_per_biography
+    wanted_tokens = own_tokens * facts.stream_ratio
     steps = max(1, round(wanted_tokens / tokens_per_step))
     return RunLength(steps=steps, tokens=steps * tokens_per_step)
 
@@ -36,7 +38,14 @@ def run_length(cell: Cell, facts: CorpusFacts) -> RunLength:
 def spec_of(cell: Cell) -> ModelSpec:
     """The cell's model at the vocabulary of its data."""
     vocab_size = facts_of(cell.data).vocab_size
-    return parse_model(cell.model.name, head_dim=cell.model.head_dim, vocab_size=vocab_size)
+    return parse_model(
+        cell.model.name,
+        head_dim=cell.model.head_dim,
+        vocab_size=vocab_size,
+        experts_per_token=cell.model.experts_per_token,
+        capacity_factor=cell.model.capacity_factor,
+        test_capacity_factor=cell.model.test_capacity_factor,
+    )
 
 
 def length_of(cell: Cell) -> RunLength:

@@ -225,6 +225,10 @@ def data(
     split: Annotated[
         Literal["train", "eval"], typer.Option(help="Wording for training or for measurement.")
     ] = "train",
+    junk: Annotated[bool, typer.Option("--junk", help="Of junk people.")] = False,
+    part: Annotated[
+        int, typer.Option("--part", min=0, help="0: the main table; 1, ...: one of data.parts.")
+    ] = 0,
     settings: Set = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="F", help="File; standard output if not given.")
@@ -233,12 +237,13 @@ def data(
     """Write biographies as JSON lines: text, GPT-2 tokens, and where the values are."""
     from kcap_ray.sweep import load_sweep
     from kcap_ray.text.corpus import build_corpus
-    from kcap_ray.text.render import biography_records
+    from kcap_ray.text.render import biography_records, first_people, source_of
 
     chosen = load_sweep(sweep_file, _overrides(settings)).matching(cell)[0]
     corpus = build_corpus(chosen.data)
-    people = range(min(n, corpus.n_people))
-    records = biography_records(corpus, list(people), exposure, split, seed=chosen.seed)
+    source = source_of(corpus, part=part, is_junk=junk)
+    people = first_people(corpus, source, n)
+    records = biography_records(source, people, exposure, split, seed=chosen.seed)
     lines = (json.dumps(record) for record in records)
     if out is None:
         for line in lines:

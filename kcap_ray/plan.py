@@ -88,7 +88,7 @@ def _row(sweep: str, cell: Cell, *, device: str, price_per_hour: float | None) -
         window_tokens=train.window_tokens,
     )
     device_hours = n_trials * length.steps * step_s * train.workers / 3600
-    demand_bits = facts.entropy.demand_bits
+    demand_bits = facts.demand_bits
     return PlanRow(
         sweep=sweep,
         cell_id=cell.cell_id,

@@ -169,7 +169,7 @@ def _row(
     trials: list[dict[str, Any]],
     best: dict[str, Any],
 ) -> ResultRow:
-    demand_bits = facts_of(cell.data).entropy.demand_bits
+    demand_bits = facts_of(cell.data).demand_bits
     spec, length = spec_of(cell), length_of(cell)
     stored = best.get("bits")
     return ResultRow(

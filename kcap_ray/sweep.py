@@ -164,7 +164,7 @@ def _max_capacity_ratio(cell: Cell) -> float:
     """R_max: demand bits per parameter (arXiv 2404.05405, definitions 4.1 and 4.3)."""
     facts = facts_of(cell.data)
     spec = _spec(cell.model.name, cell.model.head_dim, facts.vocab_size)
-    return facts.entropy.demand_bits / spec.n_params
+    return facts.demand_bits / spec.n_params
 
 
 def _cell(values: Values, *, folder: Path) -> Cell:

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from kcap_ray.budget import length_of, spec_of
 from kcap_ray.cell import Cell
 from kcap_ray.environment import git_commit, versions
-from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
+from kcap_ray.measure.groups import Group, measured_columns
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.results import CellDirectory, best_trial, write_atomically
@@ -88,12 +88,14 @@ def run_trials(
         result = diverged
     if rank != 0:
         return []
-    records = _records(cell, points, first_trial, result, corpus, device)
-    exposures = stream.exposures_until(n_steps * cell.train.batch_windows)
-    for record in records:
-        record["exposures_seen"] = exposures
+    tellings = stream.tellings_until(n_steps * cell.train.batch_windows)
+    exposures = [
+        n_told / source.knowledge.n_people
+        for n_told, source in zip(tellings, corpus.all_sources, strict=True)
+    ]
+    records = _records(cell, points, first_trial, result, corpus, exposures, device)
     if isinstance(result, TrainResult):
-        _keep_best(cell, directory, records, result, corpus, exposures)
+        _keep_best(cell, directory, records, result, corpus, exposures[0])
     directory.add_trials(records)
     resume_file.unlink(missing_ok=True)
     return records
@@ -119,13 +121,19 @@ def _reporter(
 
 def _check_window(cell: Cell, corpus: Corpus) -> None:
     """Raise `UserError` now, and not after the training, if a biography is too long to measure."""
-    key = corpus.wording_key(cell.seed, None)
-    for start in range(0, corpus.n_people, _PEOPLE_AT_ONCE):
-        people_P = np.arange(start, min(start + _PEOPLE_AT_ONCE, corpus.n_people))
-        longest = start + int(corpus.biography_tokens(people_P, key).argmax())
-        evaluation_documents(
-            corpus, longest, longest + 1, cell.seed, max_tokens=cell.train.window_tokens
-        )
+    for source in corpus.sources:
+        for start in range(0, source.knowledge.n_people, _PEOPLE_AT_ONCE):
+            stop = min(start + _PEOPLE_AT_ONCE, source.knowledge.n_people)
+            tellings = source.evaluation(np.arange(start, stop), seed=cell.seed)
+            longest = start + int(source.lengths(tellings).argmax())
+            evaluation_documents(
+                source,
+                longest,
+                longest + 1,
+                cell.seed,
+                eos=corpus.vocab.eos,
+                max_tokens=cell.train.window_tokens,
+            )
 
 
 def _records(
@@ -134,12 +142,13 @@ def _records(
     first_trial: int,
     result: TrainResult | TrainingDiverged,
     corpus: Corpus,
+    exposures: Sequence[float],
     device: torch.device,
 ) -> list[dict[str, Any]]:
     length = length_of(cell)
-    losses: list[KnowledgeLoss] | None = None
+    groups: list[list[Group]] | None = None
     if isinstance(result, TrainResult):
-        losses = measure(result.model, corpus, seed=cell.seed)
+        groups = measure(result.model, corpus, seed=cell.seed)
     records = []
     for index, point in enumerate(points):
         record: dict[str, Any] = {
@@ -153,6 +162,7 @@ def _records(
             "steps": length.steps,
             "tokens": length.tokens,
             "n_trials_fused": len(points),
+            "exposures_seen": exposures[0],
             **made_by(device),
         }
         if isinstance(result, TrainingDiverged):
@@ -162,8 +172,8 @@ def _records(
                 "status": "diverged",
                 "reason": f"training diverged at step {result.diverged_at[index]}",
             }
-        elif losses is not None:
-            measured = _measured(losses[index], corpus, result)
+        elif groups is not None:
+            measured = _measured(groups[index], exposures, result)
             # The last step's update shows in no loss of the training.
             lost = {"status": "diverged", "reason": "training diverged: measured losses not finite"}
             record |= measured if math.isfinite(measured["bits"]) else lost
@@ -171,18 +181,14 @@ def _records(
     return records
 
 
-def _measured(loss: KnowledgeLoss, corpus: Corpus, result: TrainResult) -> dict[str, Any]:
-    stored = stored_bits(corpus.entropy, loss)
+def _measured(
+    groups: list[Group], exposures: Sequence[float], result: TrainResult
+) -> dict[str, Any]:
+    measured = measured_columns(groups, exposures)
     tokens = result.history[-1].tokens * (result.model.n_trials or 1)
     return {
-        "bits": stored.total,
-        "name_bits": stored.name_bits,
-        "value_bits": stored.value_bits,
-        "diversity_bits": stored.diversity_bits,
-        "capacity_ratio": stored.total / result.model.spec.n_params,
-        "loss_name_nats": loss.name_nats,
-        "loss_value_nats": loss.value_nats,
-        "loss_value1_nats": loss.value1_nats,
+        **measured,
+        "capacity_ratio": measured["bits"] / result.model.spec.n_params,
         "train_time_s": result.train_time_s,
         "tokens_per_s": tokens / result.train_time_s,
     }

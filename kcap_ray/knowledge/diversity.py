@@ -6,14 +6,14 @@ Shape letters: K attributes, D strings of a set, L symbols of a string.
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.data_config import DataConfig
+from kcap_ray.data_config import KnowledgeConfig
 from kcap_ray.knowledge.randomness import Purpose, below, distinct_below, hash64, stream_key
 from kcap_ray.user_error import UserError
 
 
-def check_diversity(data: DataConfig) -> None:
+def check_diversity(data: KnowledgeConfig) -> None:
     """UserError if fewer than D different strings of L symbols exist."""
-    assert data.D and data.L and data.T, "DataConfig checks that bioD has all its numbers"
+    assert data.D and data.L and data.T, "KnowledgeConfig checks that bioD has all its numbers"
     if data.T**data.L < data.D:
         raise UserError(
             f"data.D: {data.D} different strings, but {data.T} symbols make only "
@@ -21,7 +21,7 @@ def check_diversity(data: DataConfig) -> None:
         )
 
 
-def draw_diversity_sets(data: DataConfig) -> NDArray[np.int64]:
+def draw_diversity_sets(data: KnowledgeConfig) -> NDArray[np.int64]:
     """Symbols (0..T-1) of the D distinct strings of each attribute [K, D, L].
 
     Each set is drawn without replacement from all T^L strings (arXiv 2404.05405, definition 2.2);

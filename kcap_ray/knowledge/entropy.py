@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import log2, prod
 
-from kcap_ray.data_config import DataConfig
+from kcap_ray.data_config import KnowledgeConfig
 from kcap_ray.knowledge.diversity import check_diversity
 from kcap_ray.knowledge.people import check_name_space, column_sizes
 
@@ -14,8 +14,8 @@ class Entropy:
 
     n_people: int
     """People in the table (N)."""
-    log2_name_space: float
-    """Bits: log2 of the number of possible names (N0)."""
+    log2_name_space: float | None
+    """Bits: log2 of the number of possible names (N0); None where names count nothing."""
     value_bits: float
     """Bits per person: log2(S0) for bioS, K * C * log2(D) for bioD."""
     n_attributes: int
@@ -24,6 +24,8 @@ class Entropy:
     """Strings in all diversity sets: K * D for bioD, otherwise 0."""
     diversity_bits_each: float
     """Bits per string of a diversity set: log2(T^L / D) for bioD, otherwise 0."""
+    is_estimate: bool = False
+    """Whether sizes of pools were estimated from the values found, rather than known."""
 
     @property
     def demand_bits(self) -> float:
@@ -32,12 +34,13 @@ class Entropy:
         N log2(N0 / N) + N * value_bits + n_diversity * diversity_bits_each: the numerator of R_max
         in arXiv 2404.05405, definitions 4.1 and 4.3.
         """
-        name_bits = self.n_people * (self.log2_name_space - log2(self.n_people))
+        log2_names = log2(self.n_people) if self.log2_name_space is None else self.log2_name_space
+        name_bits = self.n_people * (log2_names - log2(self.n_people))
         value_bits = self.n_people * self.value_bits
         return name_bits + value_bits + self.n_diversity * self.diversity_bits_each
 
 
-def entropy_of(data: DataConfig) -> Entropy:
+def entropy_of(data: KnowledgeConfig) -> Entropy:
     """Entropy of the data set; draws no people. UserError where the pools are too small for it."""
     sizes = column_sizes(data)
     n_names = prod(sizes[:3])

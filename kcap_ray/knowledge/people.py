@@ -4,11 +4,12 @@ Shape letters: P people, C columns of the table.
 """
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.data_config import DataConfig
+from kcap_ray.data_config import KnowledgeConfig
 from kcap_ray.knowledge.pools import load_name_pools, load_value_pools
 from kcap_ray.knowledge.randomness import Purpose, below, distinct_below, hash64, stream_key
 from kcap_ray.user_error import UserError
@@ -25,9 +26,8 @@ BIOS_COLUMNS = (
     "employer",
     "pronoun",
 )
-_BLOCK = (
-    1 << 20
-)  # people drawn at a time, so that a table of 20 million needs little more than itself
+_BLOCK = 1 << 20
+"""People drawn at a time, so that a table of 20 million needs little more than itself."""
 
 
 def check_name_space(n_people: int, n_names: int) -> None:
@@ -39,7 +39,7 @@ def check_name_space(n_people: int, n_names: int) -> None:
         )
 
 
-def column_sizes(data: DataConfig) -> tuple[int, ...]:
+def column_sizes(data: KnowledgeConfig) -> tuple[int, ...]:
     """Number of possible values of each column of the table of people."""
     names = load_name_pools(data.pools).sizes
     if data.kind == "bioD":
@@ -50,33 +50,39 @@ def column_sizes(data: DataConfig) -> tuple[int, ...]:
     return (*names, *map(len, lists), len(pools.employers), 2)
 
 
-def draw_people(data: DataConfig) -> NDArray[np.unsignedinteger]:
-    """Value numbers of all people [P, C]; a pure function of `data`.
+def draw_people(data: KnowledgeConfig) -> NDArray[np.unsignedinteger]:
+    """Value numbers of all people [P, C]; a pure function of `data`; see `people_rows`."""
+    sizes = column_sizes(data)
+    check_name_space(data.n_people, prod(sizes[:3]))
+    table_PC = np.empty((data.n_people, len(sizes)), _dtype(sizes))
+    for start in range(0, data.n_people, _BLOCK):
+        stop = min(start + _BLOCK, data.n_people)
+        table_PC[start:stop] = people_rows(data, np.arange(start, stop))
+    return table_PC
+
+
+def people_rows(
+    data: KnowledgeConfig, people_P: NDArray[np.integer]
+) -> NDArray[np.unsignedinteger]:
+    """Value numbers of the people with these numbers [P, C], each a pure function of its number.
 
     The first three columns are the name: names are drawn without replacement from first x middle x
     last. All other columns are uniform and independent (arXiv 2404.05405, definition 2.2 and
     footnote 9): for bioS the columns `BIOS_COLUMNS`, for bioD chunk c of attribute k in column 3 +
-    k * C + c. UserError if there are more people than names.
+    k * C + c. The table goes on behind its last person, with new names, for people who are never
+    all drawn.
     """
     sizes = column_sizes(data)
-    n_names = sizes[0] * sizes[1] * sizes[2]
-    check_name_space(data.n_people, n_names)
-    dtype = np.uint16 if max(sizes) <= 1 << 16 else np.uint32
-    table_PC = np.empty((data.n_people, len(sizes)), dtype)
-    for start in range(0, data.n_people, _BLOCK):
-        stop = min(start + _BLOCK, data.n_people)
-        _draw_block(table_PC[start:stop], start, sizes, data.seed)
-    return table_PC
-
-
-def _draw_block(
-    table_PC: NDArray[np.unsignedinteger], start: int, sizes: Sequence[int], seed: int
-) -> None:
-    people_P = np.arange(start, start + len(table_PC), dtype=np.uint64)
-    n_names = sizes[0] * sizes[1] * sizes[2]
-    names_P = distinct_below(stream_key(seed, Purpose.NAMES), people_P, n_names)
+    table_PC = np.empty((len(people_P), len(sizes)), _dtype(sizes))
+    number_P = np.asarray(people_P, dtype=np.uint64)
+    names_P = distinct_below(stream_key(data.seed, Purpose.NAMES), number_P, prod(sizes[:3]))
     for column in (2, 1, 0):
         names_P, table_PC[:, column] = np.divmod(names_P, np.uint64(sizes[column]))
     for column in range(3, len(sizes)):
-        key = stream_key(seed, Purpose.VALUES, column)
-        table_PC[:, column] = below(hash64(key, people_P), sizes[column])
+        key = stream_key(data.seed, Purpose.VALUES, column)
+        table_PC[:, column] = below(hash64(key, number_P), sizes[column])
+    return table_PC
+
+
+def _dtype(sizes: Sequence[int]) -> type[np.unsignedinteger]:
+    return np.uint16 if max(sizes) <= 1 << 16 else np.uint32

@@ -27,6 +27,9 @@ class Purpose(IntEnum):
     PEOPLE_ORDER = 4
     WORDING = 5
     EVALUATION = 6
+    FREQUENCY = 7
+    JUNK = 8
+    MIXTURE = 9
 
 
 def _mix(state: int) -> int:

@@ -44,6 +44,14 @@ class StoredBits:
         """The numerator of the capacity ratio R(F)."""
         return self.name_bits + self.value_bits + self.diversity_bits
 
+    def scaled(self, share: float) -> "StoredBits":
+        """This share of each part."""
+        return StoredBits(
+            name_bits=share * self.name_bits,
+            value_bits=share * self.value_bits,
+            diversity_bits=share * self.diversity_bits,
+        )
+
 
 def stored_bits(entropy: Entropy, loss: KnowledgeLoss) -> StoredBits:
     """Bits that a model with these losses stores about knowledge of this entropy.
@@ -52,7 +60,9 @@ def stored_bits(entropy: Entropy, loss: KnowledgeLoss) -> StoredBits:
     uniform over the pools (p2 = ln S0) stores no bits of value. Raises `ValueError` if bioD comes
     without its first-chunk loss.
     """
-    name_bits = entropy.n_people * (entropy.log2_name_space - loss.name_nats / NATS_PER_BIT)
+    name_bits = 0.0
+    if entropy.log2_name_space is not None:
+        name_bits = entropy.n_people * (entropy.log2_name_space - loss.name_nats / NATS_PER_BIT)
     value_nats_per_person = entropy.n_attributes * loss.value_nats
     value_bits = entropy.n_people * (entropy.value_bits - value_nats_per_person / NATS_PER_BIT)
     if entropy.n_diversity and loss.value1_nats is None:

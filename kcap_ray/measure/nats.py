@@ -9,12 +9,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kcap_ray.measure.bits import KnowledgeLoss
+from kcap_ray.measure.groups import Group
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.text.corpus import Corpus
 from kcap_ray.text.evaluation import EvaluationDocuments, evaluation_documents
+from kcap_ray.text.source import Source
 
 MAX_LOGIT_BYTES = 2**28
 """Largest block of logits made at a time; bounds the memory of a measurement."""
@@ -33,22 +36,10 @@ def token_nats(model: Decoder, tokens_PT: Tensor) -> Tensor:
     return torch.nn.functional.pad(nats_EPT, (1, 0))
 
 
-def _documents(corpus: Corpus, model: Decoder, seed: int) -> Iterator[EvaluationDocuments]:
-    n_tokens = model.n_tokens
-    # A document has two biographies, whose lengths vary by less than half.
-    key = corpus.wording_key(seed, None)
-    length = min(n_tokens, 3 * int(corpus.biography_tokens(np.arange(1), key)[0]))
-    bytes_per_person = 4 * (model.n_trials or 1) * length * model.spec.vocab_size
-    n_at_once = max(1, MAX_LOGIT_BYTES // bytes_per_person)
-    for start in range(0, corpus.n_people, n_at_once):
-        stop = min(start + n_at_once, corpus.n_people)
-        yield evaluation_documents(corpus, start, stop, seed, max_tokens=n_tokens)
-
-
 @torch.no_grad()
-def measure(model: Decoder, corpus: Corpus, *, seed: int) -> list[KnowledgeLoss]:
-    """The losses of each trial (of the one model, without a trials axis), over all people of the
-    corpus.
+def measure(model: Decoder, corpus: Corpus, *, seed: int) -> list[list[Group]]:
+    """For each trial (for the one model, without a trials axis) the losses on every group of people
+    of the corpus, table by table, in ascending bands of frequency.
 
     The loss on a name is charged ln(N / (N - 1)) on top of what is measured: whoever stands before
     the document is ruled out, so that a perfect model is measured at ln(N - 1), and what there is
@@ -56,26 +47,75 @@ def measure(model: Decoder, corpus: Corpus, *, seed: int) -> list[KnowledgeLoss]
 
     Sums are made in float64. `seed` picks the wording of the documents.
     """
-    device = model.embedding.device
-    n_trials = model.n_trials or 1
-    names = np.zeros(n_trials)
-    values = np.zeros(n_trials)
-    first_chunks = np.zeros(n_trials)
     model.eval()
-    for documents in _documents(corpus, model, seed):
-        tokens_PT = torch.from_numpy(documents.tokens_PT.astype(np.int64)).to(device)
-        nats_EPT = token_nats(model, tokens_PT).double().cpu().numpy()
-        names += nats_EPT[:, documents.target_PT == 1].sum(axis=1)
-        values += nats_EPT[:, documents.target_PT >= 2].sum(axis=1)
-        first_chunks += nats_EPT[:, documents.first_chunk_PT].sum(axis=1)
-    n_values = corpus.n_people * corpus.entropy.n_attributes
-    ruled_out = math.log(corpus.n_people / (corpus.n_people - 1)) if corpus.n_people > 1 else 0.0
-    has_diversity = corpus.entropy.n_diversity > 0
+    by_source = [_measure_table(model, corpus, index, seed) for index in range(len(corpus.sources))]
     return [
-        KnowledgeLoss(
-            name_nats=float(names[trial] / corpus.n_people) + ruled_out,
-            value_nats=float(values[trial] / n_values),
-            value1_nats=float(first_chunks[trial] / n_values) if has_diversity else None,
-        )
-        for trial in range(n_trials)
+        [group for groups in by_source for group in groups[trial]]
+        for trial in range(model.n_trials or 1)
     ]
+
+
+def _measure_table(model: Decoder, corpus: Corpus, index: int, seed: int) -> list[list[Group]]:
+    """The groups of one table, for each trial."""
+    source = corpus.sources[index]
+    n_trials, n_bands = model.n_trials or 1, int(source.bands_P.max()) + 1
+    # Sums over people: names, values, first chunks.
+    sums_3EG = np.zeros((3, n_trials, n_bands))
+    start = 0
+    for documents in _documents(corpus, source, model, seed):
+        stop = start + len(documents.tokens_PT)
+        tokens_PT = torch.from_numpy(documents.tokens_PT.astype(np.int64))
+        nats_EPT = token_nats(model, tokens_PT.to(model.embedding.device)).double().cpu().numpy()
+        counted = (documents.target_PT == 1, documents.target_PT >= 2, documents.first_chunk_PT)
+        for sums_EG, is_counted_PT in zip(sums_3EG, counted, strict=True):
+            nats_EP = np.where(is_counted_PT, nats_EPT, 0.0).sum(axis=2)
+            for trial in range(n_trials):
+                bands_P = source.bands_P[start:stop]
+                sums_EG[trial] += np.bincount(bands_P, nats_EP[trial], minlength=n_bands)
+        start = stop
+    return [_groups(index, source, sums_3EG[:, trial]) for trial in range(n_trials)]
+
+
+def _groups(index: int, source: Source, sums_3G: NDArray[np.float64]) -> list[Group]:
+    entropy = source.entropy
+    assert entropy is not None, "junk is not measured"
+    n_people = entropy.n_people
+    ruled_out = math.log(n_people / (n_people - 1)) if n_people > 1 else 0.0
+    groups = []
+    for band, (name, value, first_chunk) in enumerate(sums_3G.T.tolist()):
+        is_in_P = source.bands_P == band
+        n_in_band = int(is_in_P.sum())
+        n_values = n_in_band * entropy.n_attributes
+        loss = KnowledgeLoss(
+            name_nats=name / n_in_band + ruled_out,
+            value_nats=value / n_values,
+            value1_nats=first_chunk / n_values if entropy.n_diversity else None,
+        )
+        frequency = 1.0 if source.frequency_P is None else float(source.frequency_P[is_in_P].mean())
+        groups.append(
+            Group(
+                table_index=index,
+                table=source.knowledge.table_label,
+                band=band,
+                n_people=n_in_band,
+                frequency=frequency,
+                loss=loss,
+                entropy=entropy,
+            )
+        )
+    return groups
+
+
+def _documents(
+    corpus: Corpus, source: Source, model: Decoder, seed: int
+) -> Iterator[EvaluationDocuments]:
+    n_tokens, n_people = model.n_tokens, source.knowledge.n_people
+    # A document has two biographies, whose lengths vary by less than half.
+    length = min(n_tokens, math.ceil(3 * source.mean_tokens))
+    bytes_per_person = 4 * (model.n_trials or 1) * length * model.spec.vocab_size
+    n_at_once = max(1, MAX_LOGIT_BYTES // bytes_per_person)
+    for start in range(0, n_people, n_at_once):
+        stop = min(start + n_at_once, n_people)
+        yield evaluation_documents(
+            source, start, stop, seed, eos=corpus.vocab.eos, max_tokens=n_tokens
+        )

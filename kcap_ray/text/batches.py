@@ -11,19 +11,20 @@ import numpy as np
 
 from kcap_ray.cell import Cell, TrainConfig
 from kcap_ray.text.corpus import build_corpus
-from kcap_ray.text.stream import BiographyStream
+from kcap_ray.text.mixing import training_stream
+from kcap_ray.text.stream import TrainingStream
 
 MIN_CHUNK_WINDOWS = 1_024
 """Windows made at a time: enough that the fixed cost of making some is lost among them."""
 
 
 @lru_cache(maxsize=2)
-def stream_of(cell: Cell) -> BiographyStream:
+def stream_of(cell: Cell) -> TrainingStream:
     """The cell's stream; the last two are kept, with what they know of where exposures start.
 
     A process that makes one part of a stream after another counts each exposure once.
     """
-    return BiographyStream(
+    return training_stream(
         build_corpus(cell.data), seed=cell.seed, window_tokens=cell.train.window_tokens
     )
 
@@ -34,7 +35,7 @@ def chunk_steps(train: TrainConfig) -> int:
 
 
 def worker_windows(
-    stream: BiographyStream, train: TrainConfig, *, rank: int, first_step: int, last_step: int
+    stream: TrainingStream, train: TrainConfig, *, rank: int, first_step: int, last_step: int
 ) -> np.ndarray:
     """This worker's windows of steps `first_step` to before `last_step`: uint16 [steps * B/W,
     window_tokens + 1].
@@ -46,7 +47,7 @@ def worker_windows(
 
 
 def in_process_batches(
-    stream: BiographyStream, train: TrainConfig, *, rank: int, n_steps: int
+    stream: TrainingStream, train: TrainConfig, *, rank: int, n_steps: int
 ) -> Callable[[int], Iterator[np.ndarray]]:
     """From a step to its batches and all later ones up to `n_steps`, made in this process."""
 

@@ -10,18 +10,19 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.data_config import DataConfig
+from kcap_ray.data_config import KnowledgeConfig
 from kcap_ray.knowledge.diversity import check_diversity, draw_diversity_sets
 from kcap_ray.knowledge.pools import load_name_pools
 from kcap_ray.knowledge.randomness import hash64
 from kcap_ray.text.bpe import EOS, bytes_per_token, encode
+from kcap_ray.text.piece_wording import Chosen, PieceWording
 from kcap_ray.text.pieces import Fragment, Pieces, pieces_of_tokens, tokenize
-from kcap_ray.text.vocabulary import CompactVocabulary, alphabet, vocabulary_of
+from kcap_ray.text.vocabulary import alphabet
 from kcap_ray.text.wording import (
     FIRST_ATTRIBUTE_CODE,
     N_NAME_SLOTS,
     NAME_CODE,
-    Chosen,
+    Tellings,
     check_last_names,
     name_fragments,
     name_offsets,
@@ -32,13 +33,14 @@ _MAX_ATTRIBUTES = 100  # attribute codes are int8
 
 
 @dataclass(frozen=True, kw_only=True)
-class BioDWording:
-    """bioD in sentences, or as bare names, keys and values; a `Wording`."""
+class BioDWording(PieceWording):
+    """bioD in sentences, or as bare names, keys and values.
 
-    data: DataConfig
-    vocab: CompactVocabulary
-    pieces: Pieces
-    """Names; openings of attribute k at 2k (after the name) and 2k + 1; end of text; chunks."""
+    Pieces: names; openings of attribute k at 2k (after the name) and 2k + 1; end of text; chunks.
+    Slots: name, then for each attribute its opening and its chunks, then the end of text.
+    """
+
+    data: KnowledgeConfig
     name_offsets: tuple[int, int, int]
     opening_offset: int
     eos_piece: int
@@ -58,50 +60,17 @@ class BioDWording:
         return name_tokens + self.tokens_after_name
 
     @property
-    def attributes(self) -> tuple[str, ...]:
-        """`ID 1`, `ID 2`, ..."""
-        return tuple(f"ID {k}" for k in range(1, self._shape[0] + 1))
-
-    @property
-    def uncounted(self) -> tuple[str, ...]:
-        """Nothing: all attributes are independent."""
-        return ()
-
-    @property
     def _shape(self) -> tuple[int, int, int]:
         """Attributes, chunks of a value, strings of a set."""
         assert self.data.K and self.data.C and self.data.D
         return self.data.K, self.data.C, self.data.D
 
-    @property
-    def slot_code_S(self) -> NDArray[np.int8]:
-        """Name, then for each attribute its opening and its chunks, then the end of text."""
+    def choose(self, tellings: Tellings) -> Chosen:
+        """Biographies in a random order of the attributes."""
         K, C, _ = self._shape
-        code_KS = np.zeros((K, 1 + C), np.int8)
-        code_KS[:, 1:] = FIRST_ATTRIBUTE_CODE + np.arange(K)[:, None]
-        name = np.full(N_NAME_SLOTS, NAME_CODE, np.int8)
-        return np.concatenate((name, code_KS.ravel(), np.zeros(1, np.int8)))
-
-    @property
-    def slot_is_first_chunk_S(self) -> NDArray[np.bool_]:
-        """The slot after each opening."""
-        K, C, _ = self._shape
-        is_first_S = np.zeros(N_NAME_SLOTS + K * (1 + C) + 1, np.bool_)
-        is_first_S[N_NAME_SLOTS + 1 : -1 : 1 + C] = True
-        return is_first_S
-
-    def choose(
-        self,
-        values_PC: NDArray[np.unsignedinteger],
-        people_P: NDArray[np.integer],
-        key: int,
-        *,
-        employer_first: bool = False,
-    ) -> Chosen:
-        """Biographies in a random order of the attributes; `employer_first` changes nothing."""
-        K, C, _ = self._shape
-        n_people = len(people_P)
-        order_PK = _random_orders(people_P, K, key)
+        values_PC = tellings.values_PC
+        n_people = len(values_PC)
+        order_PK = _random_orders(tellings.draw_P, K, tellings.key)
         width = 1 + C
         slot_PS = np.empty((n_people, N_NAME_SLOTS + K * width + 1), np.int64)
         slot_PS[:, :N_NAME_SLOTS] = np.arange(N_NAME_SLOTS)
@@ -133,19 +102,18 @@ class BioDWording:
         name_PS = values_PC[:, :N_NAME_SLOTS] + np.array(self.name_offsets)
         return self.pieces.lengths[name_PS].sum(axis=1) + self.tokens_after_name
 
-    def chosen_tokens(
-        self, table_PC: NDArray[np.unsignedinteger], people_P: NDArray[np.integer], key: int
-    ) -> int:
+    def chosen_tokens(self, tellings: Tellings) -> int:
         """Nothing: all orders are equally long."""
         return 0
 
 
 @lru_cache(maxsize=2)
-def biod_wording(data: DataConfig) -> BioDWording:
-    """The wording of `data`, whose number of people is of no account; the last two are kept.
+def biod_wording(data: KnowledgeConfig) -> BioDWording:
+    """The wording of `data` in GPT-2's tokens; its number of people is of no account. The last two
+    are kept.
 
-    The compact vocabulary holds the symbols that the diversity sets use, which may be fewer than
-    the T of the alphabet. UserError where the numbers of bioD are out of range.
+    Only the symbols that the diversity sets use are among its tokens, which may be fewer than the T
+    of the alphabet. UserError where the numbers of bioD are out of range.
     """
     _check_range(data)
     assert data.K and data.C and data.D and data.L and data.T
@@ -164,12 +132,13 @@ def biod_wording(data: DataConfig) -> BioDWording:
     marks = _marks(data)
     for mark in marks[-1:] if data.C == 1 else marks:
         pieces = pieces.followed_by(_chunk_pieces(symbols_PL, mark))
-    vocab = vocabulary_of(pieces.tokens, data.vocab)
     value_tokens = data.C * data.L + len(marks[0]) * data.C
     return BioDWording(
         data=data,
-        vocab=vocab,
-        pieces=pieces.renumbered(vocab.token_of_gpt2_id),
+        pieces=pieces,
+        attributes=tuple(f"ID {k}" for k in range(1, data.K + 1)),
+        slot_code_S=_slot_codes(data.K, data.C),
+        slot_is_first_chunk_S=_slots_of_first_chunks(data.K, data.C),
         name_offsets=name_offsets(names),
         opening_offset=opening_offset,
         eos_piece=len(fragments),
@@ -180,7 +149,21 @@ def biod_wording(data: DataConfig) -> BioDWording:
     )
 
 
-def _check_range(data: DataConfig) -> None:
+def _slot_codes(K: int, C: int) -> NDArray[np.int8]:
+    code_KS = np.zeros((K, 1 + C), np.int8)
+    code_KS[:, 1:] = FIRST_ATTRIBUTE_CODE + np.arange(K)[:, None]
+    name = np.full(N_NAME_SLOTS, NAME_CODE, np.int8)
+    return np.concatenate((name, code_KS.ravel(), np.zeros(1, np.int8)))
+
+
+def _slots_of_first_chunks(K: int, C: int) -> NDArray[np.bool_]:
+    """The slot after each opening."""
+    is_first_S = np.zeros(N_NAME_SLOTS + K * (1 + C) + 1, np.bool_)
+    is_first_S[N_NAME_SLOTS + 1 : -1 : 1 + C] = True
+    return is_first_S
+
+
+def _check_range(data: KnowledgeConfig) -> None:
     check_diversity(data)
     assert data.K and data.T
     n_symbols = len(alphabet())
@@ -193,7 +176,7 @@ def _check_range(data: DataConfig) -> None:
         raise UserError(f"data.K: got {data.K}; at most {_MAX_ATTRIBUTES} attributes are supported")
 
 
-def _openings(data: DataConfig) -> list[Fragment]:
+def _openings(data: KnowledgeConfig) -> list[Fragment]:
     """Words before the value of each attribute: after the name, and in a sentence of their own."""
     assert data.K
     numbers = range(1, data.K + 1)
@@ -203,7 +186,7 @@ def _openings(data: DataConfig) -> list[Fragment]:
     return [Fragment(f"{owner} ID {k} is") for k in numbers for owner in ("'s", " Their")]
 
 
-def _marks(data: DataConfig) -> list[NDArray[np.int64]]:
+def _marks(data: KnowledgeConfig) -> list[NDArray[np.int64]]:
     """Tokens after a chunk that another chunk follows, and after the last chunk of a value."""
     if data.style == "compact":
         return [np.array([], np.int64), np.array([], np.int64)]
@@ -218,10 +201,10 @@ def _chunk_pieces(symbols_PL: NDArray[np.int64], mark: NDArray[np.int64]) -> Pie
     return pieces_of_tokens(np.hstack((symbols_PL, marks_PM)), is_value_T, 1, chars_P)
 
 
-def _random_orders(people_P: NDArray[np.integer], n: int, key: int) -> NDArray[np.int64]:
+def _random_orders(draw_P: NDArray[np.integer], n: int, key: int) -> NDArray[np.int64]:
     """A random order of 0..n-1 for each person [P, n]: hashes sorted, number in the low bits."""
     n_hashes = -(-n // 2)
-    first_P = people_P.astype(np.uint64)[:, None] * np.uint64(n_hashes)
+    first_P = draw_P.astype(np.uint64)[:, None] * np.uint64(n_hashes)
     hash_PH = hash64(key, first_P + np.arange(n_hashes, dtype=np.uint64))
     mask = np.uint32((1 << (n - 1).bit_length()) - 1)
     keys = (hash_PH.view(np.uint32)[:, :n] & ~mask) | np.arange(n, dtype=np.uint32)

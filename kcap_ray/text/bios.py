@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kcap_ray.knowledge.randomness import hash64
-from kcap_ray.text.pieces import Pieces
+from kcap_ray.text.piece_wording import Chosen, PieceWording
 from kcap_ray.text.templates import SENTENCES
-from kcap_ray.text.vocabulary import CompactVocabulary
-from kcap_ray.text.wording import N_NAME_SLOTS, Chosen
+from kcap_ray.text.wording import Tellings
 
 ATTRIBUTES = ("birth_date", "birth_city", "university", "major", "employer", "pronoun")
 """Counted attributes: the factors of S0 (arXiv 2404.05405, definition 4.3 and footnote 12)."""
@@ -89,48 +88,35 @@ class Sentence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BioSWording:
-    """bioS with the templates of the package; a `Wording`."""
+class BioSWording(PieceWording):
+    """bioS with the templates of the package."""
 
-    vocab: CompactVocabulary
-    pieces: Pieces
     name_offsets: tuple[int, int, int]
     eos_piece: int
     sentences: tuple[Sentence, ...]
-    slot_code_S: NDArray[np.int8]
     slot_order_OS: NDArray[np.int64]
     """Slots in reading order, for each order of the sentences."""
     mean_tokens: float
     """Expected tokens of a biography over pools and templates, with the end of text."""
-    attributes: tuple[str, ...] = ATTRIBUTES
-    uncounted: tuple[str, ...] = ("work_city",)
 
-    @property
-    def slot_is_first_chunk_S(self) -> NDArray[np.bool_]:
-        """Nowhere: only bioD has chunks."""
-        return np.zeros(len(self.slot_code_S), np.bool_)
+    def choose(self, tellings: Tellings) -> Chosen:
+        """Biographies with a random template per sentence, and the sentences in random order.
 
-    def choose(
-        self,
-        values_PC: NDArray[np.unsignedinteger],
-        people_P: NDArray[np.integer],
-        key: int,
-        *,
-        employer_first: bool = False,
-    ) -> Chosen:
-        """Biographies with a random template per sentence, and the sentences in random order."""
-        template_AP, order_P = self._draw(people_P, key)
-        if employer_first:
+        In an evaluation the sentence on the work city never comes before the one on the employer,
+        which it gives away.
+        """
+        template_AP, order_P = self._draw(tellings.draw_P, tellings.key)
+        if tellings.is_evaluation:
             order_P = _EMPLOYER_FIRST_O[order_P]
-        values_CP = np.ascontiguousarray(values_PC.T).astype(np.int64)
+        values_CP = np.ascontiguousarray(tellings.values_PC.T).astype(np.int64)
         piece_SP = self._fill_slots(values_CP, template_AP, _FIRST_SENTENCE_O[order_P])
-        n_people = len(people_P)
+        n_people = len(order_P)
         slot_PS = self.slot_order_OS[order_P]
         piece_PS = piece_SP.ravel()[slot_PS * n_people + np.arange(n_people)[:, None]]
         return Chosen(piece_PS, slot_PS)
 
     def _draw(
-        self, people_P: NDArray[np.integer], key: int
+        self, draw_P: NDArray[np.integer], key: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Template of each sentence [A, P] and number of the order of the sentences [P].
 
@@ -138,7 +124,7 @@ class BioSWording:
         multiply and shift, no choice among n is more likely than another by a factor of more than
         1 + n / 2^16.
         """
-        position_PH = people_P.astype(np.uint64)[:, None] * np.uint64(2) + np.arange(2).astype(
+        position_PH = draw_P.astype(np.uint64)[:, None] * np.uint64(2) + np.arange(2).astype(
             np.uint64
         )
         lane_HP = hash64(key, position_PH).view(np.uint16).T.astype(np.int64)
@@ -173,23 +159,21 @@ class BioSWording:
 
     def fixed_tokens(self, values_PC: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
         """Name, values in the context of their first templates, pronouns and end of text."""
-        name_PS = values_PC[:, :N_NAME_SLOTS] + np.array(self.name_offsets)
+        name_PS = values_PC[:, : len(self.name_offsets)] + np.array(self.name_offsets)
         tokens_P = self.pieces.lengths[name_PS].sum(axis=1)
         for sentence in self.sentences:
             for value in sentence.values:
                 tokens_P += value.lengths_TV[0][values_PC[:, value.column]]
         return tokens_P + len(SENTENCES)  # a pronoun in all sentences but one, and the end of text
 
-    def chosen_tokens(
-        self, table_PC: NDArray[np.unsignedinteger], people_P: NDArray[np.integer], key: int
-    ) -> NDArray[np.int64]:
+    def chosen_tokens(self, tellings: Tellings) -> NDArray[np.int64]:
         """Words of the templates, and what merges with values make of them."""
-        template_AP, _ = self._draw(people_P, key)
-        tokens_P = np.zeros(len(people_P), np.int64)
+        template_AP, _ = self._draw(tellings.draw_P, tellings.key)
+        tokens_P = np.zeros(len(tellings.draw_P), np.int64)
         for a, sentence in enumerate(self.sentences):
             tokens_P += sentence.added_tokens_T[template_AP[a]]
             for value in sentence.values:
                 excess_TV = value.excess_TV
                 if excess_TV is not None:
-                    tokens_P += excess_TV[template_AP[a], table_PC[people_P, value.column]]
+                    tokens_P += excess_TV[template_AP[a], tellings.values_PC[:, value.column]]
         return tokens_P

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.data_config import Vocab
 from kcap_ray.knowledge.people import BIOS_COLUMNS
 from kcap_ray.knowledge.pools import NamePools, ValuePools, load_name_pools, load_value_pools
 from kcap_ray.text.bios import (
@@ -25,7 +24,6 @@ from kcap_ray.text.bios import (
 from kcap_ray.text.bpe import EOS
 from kcap_ray.text.pieces import Fragment, Pieces, pieces_of_tokens, tokenize
 from kcap_ray.text.templates import SENTENCES, Template, load_templates
-from kcap_ray.text.vocabulary import vocabulary_of
 from kcap_ray.text.wording import (
     FIRST_ATTRIBUTE_CODE,
     N_NAME_SLOTS,
@@ -60,8 +58,10 @@ class _Draft(NamedTuple):
 
 
 @cache
-def bios_wording(pools: str, vocab: Vocab) -> BioSWording:
-    """The wording of bioS; UserError where a name of the pools does not fit the templates."""
+def bios_wording(pools: str) -> BioSWording:
+    """The wording of bioS in GPT-2's tokens; UserError where a name of the pools does not fit the
+    templates.
+    """
     names, values = load_name_pools(pools), load_value_pools(pools)
     fragments = name_fragments(names)
     drafts = [
@@ -71,19 +71,20 @@ def bios_wording(pools: str, vocab: Vocab) -> BioSWording:
     templates = [template for draft in drafts for template in draft.templates]
     check_last_names(pools, names, [template.opening or template.left for template in templates])
     pieces = tokenize(fragments).followed_by(pieces_of_tokens(np.array([[EOS]])))
-    vocabulary = vocabulary_of(pieces.tokens, vocab)
     sentences, slot = [], N_NAME_SLOTS
     for draft in drafts:
         sentences.append(_sentence(draft, pieces, slot))
         slot = sentences[-1].rest_slot + 1
     offsets = name_offsets(names)
     return BioSWording(
-        vocab=vocabulary,
-        pieces=pieces.renumbered(vocabulary.token_of_gpt2_id),
+        pieces=pieces,
+        attributes=ATTRIBUTES,
+        uncounted=("work_city",),
         name_offsets=offsets,
         eos_piece=len(fragments),
         sentences=tuple(sentences),
         slot_code_S=_slot_codes(sentences, n_slots=slot + 1),
+        slot_is_first_chunk_S=np.zeros(slot + 1, np.bool_),  # only bioD has chunks
         slot_order_OS=_slot_orders(sentences, n_slots=slot + 1),
         mean_tokens=_mean_tokens(pieces, names, offsets, sentences),
     )

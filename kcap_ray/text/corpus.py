@@ -1,6 +1,6 @@
-"""A data set ready to be said: who knows what, and how it is put into words."""
+"""A data set ready to be said: its tables of people, one vocabulary, and the junk around them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.data_config import DataConfig
-from kcap_ray.knowledge.entropy import Entropy, entropy_of
-from kcap_ray.knowledge.people import draw_people
-from kcap_ray.knowledge.randomness import Purpose, stream_key
+from kcap_ray.data_config import DataConfig, KnowledgeConfig
+from kcap_ray.knowledge.entropy import entropy_of
+from kcap_ray.knowledge.people import check_name_space, column_sizes, draw_people
 from kcap_ray.text.biod import biod_wording
 from kcap_ray.text.bios_pieces import bios_wording
-from kcap_ray.text.vocabulary import CompactVocabulary
+from kcap_ray.text.schedule import AtRandom, ByFrequency, Everybody, Schedule, zipf_frequency
+from kcap_ray.text.source import Source, listed
+from kcap_ray.text.vocabulary import CompactVocabulary, vocabulary_of
 from kcap_ray.text.wording import Wording
 
-_BLOCK = 1 << 18  # people whose lengths are added up at a time
+JUNK_TELLINGS = 1 << 16
+"""Junk biographies that are put in order together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,53 +29,40 @@ class CorpusFacts:
     vocab_size: int
     """Tokens of the vocabulary."""
     tokens_per_biography: float
-    """Expected tokens of a biography with its end of text; all choices are random."""
-    entropy: Entropy
+    """Expected tokens of a biography of the main table with its end of text; all choices are
+    random.
+    """
+    stream_ratio: float
+    """Tokens of all tables and of junk, for each token of the main table."""
+    demand_bits: float
+    """What there is to know, in bits, of all tables."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Corpus:
-    """The people of a data set and how they are put into words; pickles as its `data` alone."""
+    """All that a data set says; pickles as its `data` alone."""
 
     data: DataConfig
-    entropy: Entropy
-    wording: Wording
-    table_PC: NDArray[np.unsignedinteger]
-    """Value numbers of people P in columns C; see `knowledge/people.py`."""
-    fixed_tokens_P: NDArray[np.int32]
-    """Length of each biography as far as no random choice changes it."""
+    vocab: CompactVocabulary
+    """Vocabulary of everything that the data set can say."""
+    sources: tuple[Source, ...]
+    """The tables that are measured: that of `data`, then those of its parts."""
+    junk: Source | None
 
     @property
-    def vocab(self) -> CompactVocabulary:
-        """Vocabulary of everything that the data set can say."""
-        return self.wording.vocab
+    def main(self) -> Source:
+        """The table of `data`, whose exposures are counted."""
+        return self.sources[0]
 
     @property
-    def n_people(self) -> int:
-        """People in the table."""
-        return len(self.table_PC)
+    def all_sources(self) -> tuple[Source, ...]:
+        """Everything that is said in training."""
+        return self.sources if self.junk is None else (*self.sources, self.junk)
 
     @property
-    def attributes(self) -> tuple[str, ...]:
-        """Counted attributes, in counting order."""
-        return self.wording.attributes
-
-    def wording_key(self, seed: int, exposure: int | None) -> int:
-        """Key of the random choices of an exposure; None stands for the evaluation.
-
-        bioS_simple has one biography per person, which belongs to the data as its facts do. It is
-        the same in all exposures and in the evaluation.
-        """
-        if self.data.kind == "bioS_simple":
-            return stream_key(self.data.seed, Purpose.WORDING, 0)
-        if exposure is None:
-            return stream_key(seed, Purpose.EVALUATION)
-        return stream_key(seed, Purpose.WORDING, exposure)
-
-    def biography_tokens(self, people_P: NDArray[np.integer], key: int) -> NDArray[np.int64]:
-        """Length of the biographies of people, with the end of text, without rendering them."""
-        fixed_P = self.fixed_tokens_P[people_P].astype(np.int64)
-        return fixed_P + self.wording.chosen_tokens(self.table_PC, people_P, key)
+    def demand_bits(self) -> float:
+        """What there is to know, in bits, of all tables."""
+        return _demand_bits(self.data)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return build_corpus, (self.data,)
@@ -81,39 +70,108 @@ class Corpus:
 
 @lru_cache(maxsize=2)
 def build_corpus(data: DataConfig) -> Corpus:
-    """The data set, with its people; UserError where pools are missing or too small.
+    """The data set, with its people; UserError where pools or files are missing or too small.
 
     The last two data sets are kept in memory.
     """
-    entropy = entropy_of(data)
-    wording = _wording(replace(data, n_people=1))
-    table_PC = draw_people(data)
-    blocks = [table_PC[start : start + _BLOCK] for start in range(0, len(table_PC), _BLOCK)]
-    fixed_tokens = [wording.fixed_tokens(block).astype(np.int32) for block in blocks]
-    return Corpus(
-        data=data,
-        entropy=entropy,
+    _check_junk_names(data)
+    tables = _tables(data)
+    wordings = [_wording(table) for table in tables]
+    vocab = _vocabulary(data, wordings)
+    weights = (1.0, *(part.weight for part in data.parts))
+    sources = [
+        _source(table, wording.in_vocabulary(vocab), weight)
+        for table, wording, weight in zip(tables, wordings, weights, strict=True)
+    ]
+    sources[0] = replace(sources[0], marker=vocab.marker)
+    junk = None if data.junk is None else _junk(data, sources[0].wording)
+    return Corpus(data=data, vocab=vocab, sources=tuple(sources), junk=junk)
+
+
+def _source(table: KnowledgeConfig, wording: Wording, weight: float) -> Source:
+    frequency_P = frequency_of(table)
+    schedule: Schedule = Everybody(table.n_people)
+    if frequency_P is not None:
+        schedule = ByFrequency(frequency_P, table.seed)
+    return Source(
+        knowledge=table,
         wording=wording,
-        table_PC=table_PC,
-        fixed_tokens_P=np.concatenate(fixed_tokens),
+        schedule=schedule,
+        weight=weight,
+        entropy=entropy_of(table),
+        known=listed(wording, draw_people(table)),
+        frequency_P=frequency_P,
     )
+
+
+def _junk(data: DataConfig, wording: Wording) -> Source:
+    """People of the same table beyond its last one: so no name is useful and junk."""
+    assert data.junk is not None
+    schedule = AtRandom(
+        first_person=data.n_people,
+        n_people=data.junk.n_people,
+        tellings_per_exposure=JUNK_TELLINGS,
+        seed=data.seed,
+    )
+    return Source(
+        knowledge=data, wording=wording, schedule=schedule, weight=data.junk.ratio, entropy=None
+    )
+
+
+def frequency_of(table: KnowledgeConfig) -> NDArray[np.float64] | None:
+    """Tellings per exposure of each person, mean 1; None where all are alike."""
+    if table.frequency is None:
+        return None
+    assert table.frequency.zipf is not None
+    return zipf_frequency(table.n_people, table.frequency.zipf, table.seed)
 
 
 def facts_of(data: DataConfig) -> CorpusFacts:
-    """Vocabulary, mean length and entropy, without drawing people; UserError as `build_corpus`."""
-    vocab_size, tokens_per_biography = _size_and_length(replace(data, n_people=1))
+    """Vocabulary, lengths and entropy, without drawing people; UserError as `build_corpus`."""
+    _check_junk_names(data)
+    vocab_size, tokens_per_biography = _size_and_length(_without_people(data))
+    junk_ratio = 0.0 if data.junk is None else data.junk.ratio
     return CorpusFacts(
         vocab_size=vocab_size,
         tokens_per_biography=tokens_per_biography,
-        entropy=entropy_of(data),
+        stream_ratio=1.0 + sum(part.weight for part in data.parts) + junk_ratio,
+        demand_bits=_demand_bits(data),
     )
 
 
-def _wording(data: DataConfig) -> Wording:
-    return biod_wording(data) if data.kind == "bioD" else bios_wording(data.pools, data.vocab)
+def _demand_bits(data: DataConfig) -> float:
+    return sum(entropy_of(table).demand_bits for table in _tables(data))
+
+
+def _tables(data: DataConfig) -> Sequence[KnowledgeConfig]:
+    return (data, *data.parts)
+
+
+def _check_junk_names(data: DataConfig) -> None:
+    """UserError if there are not names enough for useful and junk people, who share none."""
+    if data.junk is not None:
+        first, middle, last = column_sizes(data)[:3]
+        check_name_space(data.n_people + data.junk.n_people, first * middle * last)
+
+
+def _wording(table: KnowledgeConfig) -> Wording:
+    table = _without_people(table)
+    return biod_wording(table) if table.kind == "bioD" else bios_wording(table.pools)
+
+
+def _without_people(table: Any) -> Any:
+    """The same for one person, where the number does not matter: so that it is looked up once."""
+    return replace(table, n_people=1) if table.file is None else table
+
+
+def _vocabulary(data: DataConfig, wordings: Sequence[Wording]) -> CompactVocabulary:
+    is_marked = data.junk is not None and data.junk.token
+    used = [wording.used_ids for wording in wordings]
+    return vocabulary_of(used, data.vocab, with_marker=is_marked)
 
 
 @cache
 def _size_and_length(data: DataConfig) -> tuple[int, float]:
-    wording = _wording(data)
-    return wording.vocab.size, wording.mean_tokens
+    wordings = [_wording(table) for table in _tables(data)]
+    vocab = _vocabulary(data, wordings)
+    return vocab.size, wordings[0].mean_tokens + (vocab.marker is not None)

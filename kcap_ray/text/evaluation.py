@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.text.corpus import Corpus
-from kcap_ray.text.wording import FIRST_ATTRIBUTE_CODE
+from kcap_ray.text.source import Source
+from kcap_ray.text.wording import FIRST_ATTRIBUTE_CODE, Rendered
 from kcap_ray.user_error import UserError
 
 
@@ -20,25 +20,15 @@ class EvaluationDocuments(NamedTuple):
     """End of text, another person's biography, end of text, the biography, end of text."""
     target_PT: NDArray[np.int8]
     """What the prediction of token t from the tokens before it counts for: 0 nothing, 1 the name,
-    2 + i attribute i of the corpus."""
+    2 + i attribute i of the source."""
     first_chunk_PT: NDArray[np.bool_]
-    """Whether the token belongs to the first chunk of a value; never for bioS."""
-
-
-class _Rendered(NamedTuple):
-    """Biographies one after another, as rows of tokens; L tokens in all."""
-
-    length_P: NDArray[np.int64]
-    """Tokens of each biography, with the end of text."""
-    tokens_L: NDArray[np.uint16]
-    target_L: NDArray[np.int8]
-    first_chunk_L: NDArray[np.bool_]
+    """Whether the token belongs to the first chunk of a value; only bioD has chunks."""
 
 
 def evaluation_documents(
-    corpus: Corpus, start: int, stop: int, seed: int, *, max_tokens: int
+    source: Source, start: int, stop: int, seed: int, *, eos: int, max_tokens: int
 ) -> EvaluationDocuments:
-    """Documents of people start..stop-1, in the order of the table.
+    """Documents of people start..stop-1 of a table, in its order; `eos` is the end of text.
 
     Wording and order are random and those of no training exposure, except that the employer comes
     before the work city, which gives it away (arXiv 2404.05405, lemma F.1: a value may be predicted
@@ -55,8 +45,9 @@ def evaluation_documents(
     Raises `UserError` if a biography alone is longer than the window.
     """
     people_P = np.arange(start, stop)
-    own = _render(corpus, people_P, seed)
-    before = _render(corpus, (people_P + 1) % corpus.n_people, seed)
+    n_people = source.knowledge.n_people
+    own = source.rendered(source.evaluation(people_P, seed=seed))
+    before = source.rendered(source.evaluation((people_P + 1) % n_people, seed=seed))
     # A document of max_tokens + 1 tokens is read in one window: its last token is only predicted.
     room_P = max_tokens - own.length_P
     if room_P.min(initial=0) < 0:
@@ -65,42 +56,29 @@ def evaluation_documents(
             f"a biography of {longest} tokens does not fit into a window of {max_tokens}; "
             f"write train.window_tokens: {longest} or more"
         )
-    is_alone = corpus.n_people == 1
-    kept_P = np.zeros_like(room_P) if is_alone else np.minimum(before.length_P, room_P)
+    kept_P = np.zeros_like(room_P) if n_people == 1 else np.minimum(before.length_P, room_P)
     place_T = np.arange(1 + int((kept_P + own.length_P).max(initial=0)))
     own_start_P = 1 + kept_P
     is_before_PT = _span(place_T, np.ones_like(kept_P), kept_P)
     is_own_PT = _span(place_T, own_start_P, own.length_P)
 
-    tokens_PT = np.full(is_own_PT.shape, corpus.vocab.eos, np.uint16)
+    tokens_PT = np.full(is_own_PT.shape, eos, np.uint16)
     tokens_PT[is_before_PT] = before.tokens_L[_is_last(before.length_P, kept_P)]
     tokens_PT[is_own_PT] = own.tokens_L
     target_PT = np.zeros(is_own_PT.shape, np.int8)
-    target_PT[is_own_PT] = own.target_L
-    if "pronoun" in corpus.attributes:
-        _keep_first(target_PT, FIRST_ATTRIBUTE_CODE + corpus.attributes.index("pronoun"))
+    target_PT[is_own_PT] = _counted_codes(own, source.wording.attributes)
+    if "pronoun" in source.wording.attributes:
+        pronoun = FIRST_ATTRIBUTE_CODE + source.wording.attributes.index("pronoun")
+        _keep_first(target_PT, pronoun)
     first_chunk_PT = np.zeros(is_own_PT.shape, np.bool_)
     first_chunk_PT[is_own_PT] = own.first_chunk_L
     return EvaluationDocuments(tokens_PT, target_PT, first_chunk_PT)
 
 
-def _render(corpus: Corpus, people_P: NDArray[np.int64], seed: int) -> _Rendered:
-    wording, pieces = corpus.wording, corpus.wording.pieces
-    key = corpus.wording_key(seed, None)
-    chosen = wording.choose(corpus.table_PC[people_P], people_P, key, employer_first=True)
-    places_L = pieces.token_places(chosen.piece_PS)
-    lengths_PS = pieces.lengths[chosen.piece_PS]
-    slot_L = np.repeat(chosen.slot_PS.ravel(), lengths_PS.ravel())
-
-    n_counted = FIRST_ATTRIBUTE_CODE + len(wording.attributes)
-    counted_S = np.where(wording.slot_code_S < n_counted, wording.slot_code_S, 0)
-    is_value_L = pieces.is_value[places_L]
-    return _Rendered(
-        length_P=lengths_PS.sum(axis=1),
-        tokens_L=pieces.tokens[places_L],
-        target_L=np.where(is_value_L, counted_S[slot_L], 0).astype(np.int8),
-        first_chunk_L=is_value_L & wording.slot_is_first_chunk_S[slot_L],
-    )
+def _counted_codes(rendered: Rendered, attributes: tuple[str, ...]) -> NDArray[np.int8]:
+    """What each token holds, 0 where that is not counted [L]."""
+    is_counted_L = rendered.code_L < FIRST_ATTRIBUTE_CODE + len(attributes)
+    return np.where(is_counted_L, rendered.code_L, 0).astype(np.int8)
 
 
 def _span(

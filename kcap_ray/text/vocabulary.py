@@ -1,5 +1,6 @@
 """The vocabulary of a data set: which of GPT-2's tokens it can produce, and their numbers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -8,6 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kcap_ray.text import bpe
+
+MARKER_ID = bpe.VOCAB_SIZE
+"""Number of the token in front of useful biographies, beside GPT-2's ids 0..50,256."""
+MARKER_TEXT = "<|useful|>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +24,9 @@ class CompactVocabulary:
     """
 
     gpt2_ids: NDArray[np.int32]
-    """GPT-2 id of each token, ascending; the end of text is always among them."""
+    """GPT-2 id of each token, ascending; the end of text is always among them. Behind it may come
+    `MARKER_ID`, which GPT-2 does not have.
+    """
 
     @property
     def size(self) -> int:
@@ -28,15 +35,20 @@ class CompactVocabulary:
 
     @property
     def eos(self) -> int:
-        """Token of the end of text, which has the largest GPT-2 id."""
-        return self.size - 1
+        """Token of the end of text, which has the largest of GPT-2's ids."""
+        return self.size - (1 if self.marker is None else 2)
+
+    @property
+    def marker(self) -> int | None:
+        """Token that marks useful biographies; None where nothing is marked."""
+        return self.size - 1 if self.gpt2_ids[-1] == MARKER_ID else None
 
     @property
     def token_of_gpt2_id(self) -> NDArray[np.uint16]:
         """Token of every GPT-2 id; 0 where the vocabulary does not have it [50,257]."""
-        tokens = np.zeros(bpe.VOCAB_SIZE, np.uint16)
+        tokens = np.zeros(bpe.VOCAB_SIZE + 1, np.uint16)
         tokens[self.gpt2_ids] = np.arange(self.size)
-        return tokens
+        return tokens[: bpe.VOCAB_SIZE]
 
     def encode(self, gpt2_ids: ArrayLike) -> NDArray[np.uint16]:
         """Tokens of GPT-2 ids; ValueError if one is not in the vocabulary."""
@@ -49,16 +61,22 @@ class CompactVocabulary:
 
     def decode(self, tokens: ArrayLike) -> str:
         """Text of tokens."""
-        return bpe.decode(self.gpt2_ids[np.asarray(tokens, dtype=np.int64)].tolist())
+        ids = self.gpt2_ids[np.asarray(tokens, dtype=np.int64)]
+        return bpe.decode(ids[ids != MARKER_ID].tolist())
 
 
-def vocabulary_of(used: ArrayLike, kind: Literal["compact", "full"]) -> CompactVocabulary:
-    """Vocabulary of the ids in use and the end of text; `full` keeps all 50,257 as they are."""
-    if kind == "full":
-        return CompactVocabulary(gpt2_ids=np.arange(bpe.VOCAB_SIZE, dtype=np.int32))
-    is_used = np.zeros(bpe.VOCAB_SIZE, np.bool_)
-    is_used[np.asarray(used)] = True
+def vocabulary_of(
+    used: Iterable[ArrayLike], kind: Literal["compact", "full"], *, with_marker: bool = False
+) -> CompactVocabulary:
+    """Vocabulary of the ids in use, the end of text and, if asked for, the marker; `full` keeps all
+    50,257 ids of GPT-2 as they are.
+    """
+    is_used = np.zeros(bpe.VOCAB_SIZE + 1, np.bool_)
+    is_used[: bpe.VOCAB_SIZE] = kind == "full"
+    for ids in used:
+        is_used[np.asarray(ids)] = True
     is_used[bpe.EOS] = True
+    is_used[MARKER_ID] = with_marker
     return CompactVocabulary(gpt2_ids=np.flatnonzero(is_used).astype(np.int32))
 
 

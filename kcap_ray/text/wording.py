@@ -1,17 +1,16 @@
-"""What every kind of data has in common: how a biography is chosen from pieces.
+"""What every kind of knowledge has in common: people of a table are told of in tokens.
 
-A biography is a row of slots (first name, opening words of a sentence, its value, ...), and each
-slot is filled with one piece. Shape letters: P people, C columns of the table of people, S slots.
+Shape letters: P people, C columns of the table of people, L tokens of all biographies together.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kcap_ray.knowledge.pools import NamePools
-from kcap_ray.text.pieces import Fragment, Pieces, splits_between
+from kcap_ray.text.pieces import Fragment, splits_between
 from kcap_ray.text.vocabulary import CompactVocabulary
 from kcap_ray.user_error import UserError
 
@@ -22,17 +21,66 @@ FIRST_ATTRIBUTE_CODE = 2
 """Code of attribute 0; attribute i has FIRST_ATTRIBUTE_CODE + i."""
 
 
-class Chosen(NamedTuple):
-    """Biographies as rows of pieces; the last piece of each is the end of text."""
+class Tellings(NamedTuple):
+    """Biographies to be told: of whom, and which of all possible ones."""
 
-    piece_PS: NDArray[np.integer]
-    """Piece in each place, in reading order."""
-    slot_PS: NDArray[np.integer]
-    """Slot that each place belongs to."""
+    people_P: NDArray[np.int64]
+    """Numbers of the people in their table."""
+    values_PC: NDArray[np.unsignedinteger]
+    """Value numbers of these people; see `knowledge/people.py`."""
+    draw_P: NDArray[np.int64]
+    """Position of each one's random choices in the stream of random numbers of `key`."""
+    time_P: NDArray[np.int64]
+    """How often each person was told of before; counts nothing in an evaluation."""
+    key: int
+    """Key of the random choices."""
+    is_evaluation: bool = False
+    """Whether knowledge is measured on them."""
+
+    def part(self, start: int, stop: int) -> "Tellings":
+        """The tellings start..stop-1."""
+        part = slice(start, stop)
+        return self._replace(
+            people_P=self.people_P[part],
+            values_PC=self.values_PC[part],
+            draw_P=self.draw_P[part],
+            time_P=self.time_P[part],
+        )
+
+
+class Rendered(NamedTuple):
+    """Biographies one after another, each with the end of text behind it; L tokens in all."""
+
+    length_P: NDArray[np.int64]
+    """Tokens of each biography, with the end of text."""
+    tokens_L: NDArray[np.uint16]
+    code_L: NDArray[np.int8]
+    """What each token holds: 0 nothing, NAME_CODE, FIRST_ATTRIBUTE_CODE + i for attribute i; the
+    uncounted attributes come after the counted ones.
+    """
+    first_chunk_L: NDArray[np.bool_]
+    """Whether the token belongs to the first chunk of a value of bioD."""
+
+
+class Span(NamedTuple):
+    """Where a text holds a name or value; end is the character after it."""
+
+    attribute: str
+    start: int
+    end: int
+
+
+class Spoken(NamedTuple):
+    """A biography as text."""
+
+    text: str
+    gpt2_ids: list[int]
+    """Without the end of text."""
+    spans: list[Span]
 
 
 class Wording(Protocol):
-    """How the people of one data set are put into words."""
+    """How the people of one table are put into words."""
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -45,53 +93,37 @@ class Wording(Protocol):
         ...
 
     @property
-    def pieces(self) -> Pieces:
-        """All pieces, in the tokens of `vocab`."""
-        ...
-
-    @property
-    def vocab(self) -> CompactVocabulary:
-        """Vocabulary of everything that the data set can say."""
+    def used_ids(self) -> NDArray[np.integer]:
+        """GPT-2 ids that a biography may hold, each once or more often."""
         ...
 
     @property
     def mean_tokens(self) -> float:
-        """Expected tokens of a biography over pools and templates, with the end of text."""
+        """Expected tokens of a biography, with the end of text."""
         ...
 
-    @property
-    def slot_code_S(self) -> NDArray[np.int8]:
-        """What each slot holds: nothing, the name, or an attribute."""
-        ...
-
-    @property
-    def slot_is_first_chunk_S(self) -> NDArray[np.bool_]:
-        """Whether the slot holds the first chunk of a value of bioD."""
-        ...
-
-    def choose(
-        self,
-        values_PC: NDArray[np.unsignedinteger],
-        people_P: NDArray[np.integer],
-        key: int,
-        *,
-        employer_first: bool = False,
-    ) -> Chosen:
-        """Biographies of people with these values; random choices are a function of (key, person).
-
-        With `employer_first` the sentence on the work city never comes before the one on the
-        employer.
-        """
+    def in_vocabulary(self, vocab: CompactVocabulary) -> "Wording":
+        """The same wording in the tokens of `vocab`; as it is made, it is in GPT-2's."""
         ...
 
     def fixed_tokens(self, values_PC: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
-        """The part of the length of each biography, in tokens, that no random choice changes."""
+        """The part of the length of each biography, in tokens, that no choice changes."""
         ...
 
-    def chosen_tokens(
-        self, table_PC: NDArray[np.unsignedinteger], people_P: NDArray[np.integer], key: int
-    ) -> NDArray[np.int64] | int:
-        """The rest of the lengths; `table_PC` is the table of all people."""
+    def chosen_tokens(self, tellings: Tellings) -> NDArray[np.int64] | int:
+        """The rest of the lengths."""
+        ...
+
+    def tokens(self, tellings: Tellings) -> NDArray[np.uint16]:
+        """The biographies one after another, each with the end of text behind it [L]."""
+        ...
+
+    def rendered(self, tellings: Tellings) -> Rendered:
+        """The same with what each token holds."""
+        ...
+
+    def spoken(self, tellings: Tellings) -> Iterator[Spoken]:
+        """The same as text, one by one."""
         ...
 
 

@@ -1,0 +1,105 @@
+"""Losses and bits by table, and by how often people were told of.
+
+Stored bits are linear in the losses, and losses are means over people: so those of the bands of a
+table, each weighted by its people, add up to those of the table.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from kcap_ray.knowledge.entropy import Entropy
+from kcap_ray.measure.bits import KnowledgeLoss, StoredBits, stored_bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """People of one table who were told of about equally often, and one model's loss on them."""
+
+    table_index: int
+    """Number of the table, 0 for the main one."""
+    table: str
+    """Label of the table."""
+    band: int
+    """Band of frequency, 0 for the least frequent."""
+    n_people: int
+    frequency: float
+    """Tellings per exposure, mean over these people."""
+    loss: KnowledgeLoss
+    entropy: Entropy
+    """Of the whole table."""
+
+    @property
+    def share(self) -> float:
+        """Of the table's people."""
+        return self.n_people / self.entropy.n_people
+
+    @property
+    def demand_bits(self) -> float:
+        """What there is to know of these people: their share of the table's."""
+        return self.share * self.entropy.demand_bits
+
+    @property
+    def stored(self) -> StoredBits:
+        """What the model stores of these people; the strings of bioD's diversity sets are known
+        through everybody, and count by shares.
+        """
+        return stored_bits(self.entropy, self.loss).scaled(self.share)
+
+
+def measured_columns(groups: Sequence[Group], exposures: Sequence[float]) -> dict[str, Any]:
+    """What the results say of a model: bits over all tables, the losses on the first table, and the
+    groups where there are several.
+
+    `exposures`: mean times that the people of each table were told of, in the order of the tables.
+    """
+    tables = [list(part) for _, part in groupby(groups, key=lambda group: group.table_index)]
+    stored = [group.stored for group in groups]
+    loss = _mean_loss(tables[0])
+    return {
+        "bits": sum(part.total for part in stored),
+        "name_bits": sum(part.name_bits for part in stored),
+        "value_bits": sum(part.value_bits for part in stored),
+        "diversity_bits": sum(part.diversity_bits for part in stored),
+        "loss_name_nats": loss.name_nats,
+        "loss_value_nats": loss.value_nats,
+        "loss_value1_nats": loss.value1_nats,
+        "groups": None if len(groups) == 1 else json.dumps(_records(groups, exposures)),
+    }
+
+
+def _mean_loss(groups: Sequence[Group]) -> KnowledgeLoss:
+    """Loss on a whole table, from those on its bands."""
+    n_people = sum(group.n_people for group in groups)
+
+    def mean(values: Iterable[float | None]) -> float:
+        weighted = zip(values, groups, strict=True)
+        return sum((value or 0.0) * group.n_people for value, group in weighted) / n_people
+
+    has_chunks = groups[0].loss.value1_nats is not None
+    return KnowledgeLoss(
+        name_nats=mean(group.loss.name_nats for group in groups),
+        value_nats=mean(group.loss.value_nats for group in groups),
+        value1_nats=mean(group.loss.value1_nats for group in groups) if has_chunks else None,
+    )
+
+
+def _records(groups: Sequence[Group], exposures: Sequence[float]) -> list[dict[str, Any]]:
+    return [
+        {
+            "table": group.table,
+            "band": group.band,
+            "n_people": group.n_people,
+            "exposures": group.frequency * exposures[group.table_index],
+            "demand_bits": group.demand_bits,
+            "stored_bits": group.stored.total,
+            "name_bits": group.stored.name_bits,
+            "value_bits": group.stored.value_bits,
+            "diversity_bits": group.stored.diversity_bits,
+            "loss_name_nats": group.loss.name_nats,
+            "loss_value_nats": group.loss.value_nats,
+        }
+        for group in groups
+    ]

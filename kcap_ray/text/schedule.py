@@ -1,0 +1,126 @@
+"""Whom an exposure tells of: everybody once, some more often than others, or people at random.
+
+An exposure is a set of tellings, numbered from 0; `BiographyStream` puts them in random order.
+Shape letters: P people or tellings.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kcap_ray.knowledge.randomness import Purpose, below, hash64, permutation, stream_key
+
+
+class Told(NamedTuple):
+    """Who is told of."""
+
+    people_P: NDArray[np.int64]
+    """Number of each person in the table."""
+    draw_P: NDArray[np.int64]
+    """Number that tells the tellings of one exposure apart: their random choices hang on it."""
+    time_P: NDArray[np.int64]
+    """How often the person was told of before."""
+
+
+class Schedule(Protocol):
+    """Whom each exposure tells of."""
+
+    def n_tellings(self, exposure: int) -> int:
+        """Tellings of this exposure."""
+        ...
+
+    def told(self, exposure: int, telling_P: NDArray[np.int64]) -> Told:
+        """Who is told of in these tellings of the exposure."""
+        ...
+
+
+class Everybody(NamedTuple):
+    """Every person once in every exposure."""
+
+    n_people: int
+
+    def n_tellings(self, exposure: int) -> int:
+        """As many as people."""
+        return self.n_people
+
+    def told(self, exposure: int, telling_P: NDArray[np.int64]) -> Told:
+        """Telling i is of person i."""
+        return Told(telling_P, telling_P, np.full(len(telling_P), exposure))
+
+
+class ByFrequency:
+    """Person p is told of f_p times per exposure on average, and never a whole time more or less
+    than e * f_p + 1 in e exposures.
+
+    Person p's k-th telling falls into the exposure in which e * f_p + u_p passes k, where the
+    offset u_p is uniform in 0..1 and a function of the seed.
+    """
+
+    def __init__(self, frequency_P: NDArray[np.float64], seed: int) -> None:
+        """`frequency_P`: tellings per exposure, for each person."""
+        self.frequency_P = frequency_P
+        key = stream_key(seed, Purpose.FREQUENCY)
+        # 53 bits are what a float64 holds exactly.
+        random_P = hash64(key, np.arange(len(frequency_P))) >> np.uint64(11)
+        self._offset_P = random_P.astype(np.float64) / 2.0**53
+        # A part of a stream may span the end of one exposure and the start of the next.
+        self._counts = lru_cache(maxsize=2)(self._count)
+
+    def _count(self, exposure: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How often each person was told of before this exposure, and the tellings in it up to
+        those of each person.
+        """
+        before_P = np.floor(exposure * self.frequency_P + self._offset_P).astype(np.int64)
+        after_P = np.floor((exposure + 1) * self.frequency_P + self._offset_P).astype(np.int64)
+        return before_P, np.cumsum(after_P - before_P)
+
+    def n_tellings(self, exposure: int) -> int:
+        """About as many as people."""
+        return int(self._counts(exposure)[1][-1])
+
+    def told(self, exposure: int, telling_P: NDArray[np.int64]) -> Told:
+        """The tellings of person 0 come first, then those of person 1, ..."""
+        before_P, stop_P = self._counts(exposure)
+        people_P = np.searchsorted(stop_P, telling_P, "right")
+        start_P = np.where(people_P > 0, stop_P[people_P - 1], 0)
+        return Told(people_P, telling_P, before_P[people_P] + telling_P - start_P)
+
+
+class AtRandom(NamedTuple):
+    """People drawn at random, with replacement, from a range that is never listed."""
+
+    first_person: int
+    n_people: int
+    tellings_per_exposure: int
+    seed: int
+
+    def n_tellings(self, exposure: int) -> int:
+        """The same in every exposure: a piece of an endless row."""
+        return self.tellings_per_exposure
+
+    def told(self, exposure: int, telling_P: NDArray[np.int64]) -> Told:
+        """Telling i is of a person who is a function of (seed, exposure, i)."""
+        key = stream_key(self.seed, Purpose.JUNK, exposure)
+        people_P = below(hash64(key, telling_P), self.n_people).astype(np.int64)
+        return Told(self.first_person + people_P, telling_P, np.zeros_like(telling_P))
+
+
+def zipf_frequency(n_people: int, exponent: float, seed: int) -> NDArray[np.float64]:
+    """Frequency of each person, mean 1: proportional to rank^-exponent, ranks in random order."""
+    weight_R = np.arange(1, n_people + 1, dtype=np.float64) ** -exponent
+    frequency_P = np.empty(n_people)
+    frequency_P[permutation(stream_key(seed, Purpose.FREQUENCY, 1), n_people)] = weight_R
+    return frequency_P / frequency_P.mean()
+
+
+def bands_of(frequency_P: NDArray[np.float64], n_bands: int) -> NDArray[np.int64]:
+    """Band of each person, 0 for the least frequent; bands hold equally many people, give or take
+    one.
+    """
+    n_people = len(frequency_P)
+    bands_P = np.empty(n_people, np.int64)
+    order_P = np.argsort(frequency_P, kind="stable")
+    bands_P[order_P] = np.arange(n_people) * min(n_bands, n_people) // n_people
+    return bands_P
