@@ -1,8 +1,9 @@
 """How long a cell trains: the one formula that planning and training share."""
 
 from dataclasses import dataclass
+from functools import cache
 
-from kcap_ray.cell import Cell
+from kcap_ray.cell import Cell, ModelConfig
 from kcap_ray.models.spec import ModelSpec, parse_model
 from kcap_ray.text.corpus import CorpusFacts, facts_of
 
@@ -35,17 +36,22 @@ def run_length(cell: Cell, facts: CorpusFacts) -> RunLength:
     return RunLength(steps=steps, tokens=steps * tokens_per_step)
 
 
+@cache
+def model_of(model: ModelConfig, vocab_size: int) -> ModelSpec:
+    """The model that a cell asks for; `UserError` where there is none such."""
+    return parse_model(
+        model.name,
+        head_dim=model.head_dim,
+        vocab_size=vocab_size,
+        experts_per_token=model.experts_per_token,
+        capacity_factor=model.capacity_factor,
+        test_capacity_factor=model.test_capacity_factor,
+    )
+
+
 def spec_of(cell: Cell) -> ModelSpec:
     """The cell's model at the vocabulary of its data."""
-    vocab_size = facts_of(cell.data).vocab_size
-    return parse_model(
-        cell.model.name,
-        head_dim=cell.model.head_dim,
-        vocab_size=vocab_size,
-        experts_per_token=cell.model.experts_per_token,
-        capacity_factor=cell.model.capacity_factor,
-        test_capacity_factor=cell.model.test_capacity_factor,
-    )
+    return model_of(cell.model, facts_of(cell.data).vocab_size)
 
 
 def length_of(cell: Cell) -> RunLength:

@@ -6,14 +6,12 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kcap_ray.budget import run_length
+from kcap_ray.budget import model_of, run_length
 from kcap_ray.cell import Cell
 from kcap_ray.cost import device_of, flops_per_token, read_prices
-from kcap_ray.models.spec import ModelSpec, parse_model
 from kcap_ray.sweep import Sweep
 from kcap_ray.text.corpus import facts_of
 
@@ -37,6 +35,8 @@ class PlanRow:
     vocab_size: int
     n_params: int
     n_params_non_embedding: int
+    n_params_active: int
+    """Weights that one token uses: all but those of the experts that it is not sent to."""
     lr: float
     """Learning rate of the first trial."""
     weight_decay: float
@@ -61,11 +61,6 @@ class PlanRow:
     """Dollars for those hours; None where the device's price is not known."""
 
 
-@cache
-def _spec(name: str, head_dim: int, vocab_size: int) -> ModelSpec:
-    return parse_model(name, head_dim=head_dim, vocab_size=vocab_size)
-
-
 def plan_cells(sweep: Sweep, *, device: str = "a100", prices: Path | None = None) -> list[PlanRow]:
     """One row per cell, in the order of the sweep; hours for `device`, money from file `prices`.
 
@@ -79,7 +74,7 @@ def plan_cells(sweep: Sweep, *, device: str = "a100", prices: Path | None = None
 
 def _row(sweep: str, cell: Cell, *, device: str, price_per_hour: float | None) -> PlanRow:
     facts = facts_of(cell.data)
-    spec = _spec(cell.model.name, cell.model.head_dim, facts.vocab_size)
+    spec = model_of(cell.model, facts.vocab_size)
     length = run_length(cell, facts)
     train, n_trials = cell.train, cell.tune.trials
     step_s = device_of(device).step_s(
@@ -104,6 +99,7 @@ def _row(sweep: str, cell: Cell, *, device: str, price_per_hour: float | None) -
         vocab_size=spec.vocab_size,
         n_params=spec.n_params,
         n_params_non_embedding=spec.n_params_non_embedding,
+        n_params_active=spec.n_params_active,
         lr=train.lr,
         weight_decay=train.weight_decay,
         batch_windows=train.batch_windows,
@@ -126,10 +122,12 @@ def rows_as_json(rows: Sequence[PlanRow]) -> str:
     return json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
 
 
-# Column heading -> how a row shows it. Bits and operations in the units that papers quote.
+# Column heading -> how a row shows it. Bits and operations in the units that papers quote. Active
+# parameters are shown where they are not all.
 _COLUMNS = {
     "cell": lambda row: row.cell_id,
     "params": lambda row: f"{row.n_params:,}",
+    "active": lambda row: f"{row.n_params_active:,}",
     "people": lambda row: f"{row.n_people:,}",
     "Mbit": lambda row: f"{row.demand_bits / 1e6:,.3f}",
     "R_max": lambda row: f"{row.max_capacity_ratio:.2f}",
@@ -155,7 +153,10 @@ def render_plan(rows: Sequence[PlanRow], *, n_left_out: int = 0) -> str:
     """The rows as aligned text, then totals, and how far to trust them."""
     if not rows:
         return "no cells"
-    table = [list(_COLUMNS), *([show(row) for show in _COLUMNS.values()] for row in rows)]
+    columns = dict(_COLUMNS)
+    if all(row.n_params_active == row.n_params for row in rows):
+        del columns["active"]
+    table = [list(columns), *([show(row) for show in columns.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
         "  ".join(

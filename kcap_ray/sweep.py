@@ -5,14 +5,13 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kcap_ray.cell import Cell, TrainConfig
+from kcap_ray.budget import model_of
+from kcap_ray.cell import Cell, ModelConfig, TrainConfig
 from kcap_ray.data_config import DataConfig, JunkConfig, MixturePart
 from kcap_ray.keys import build_cell
-from kcap_ray.models.spec import ModelSpec, parse_model
 from kcap_ray.recipes.published import arch_of, published_recipe
 from kcap_ray.strict_yaml import parse_yaml, read_yaml
 from kcap_ray.sweep_file import SweepFile, Values, override, read_sections, read_where
@@ -155,16 +154,10 @@ def _refuse_equal_cells(ids: Mapping[_Index, str], axes: Mapping[str, list[Any]]
         first[cell_id] = index
 
 
-@cache
-def _spec(name: str, head_dim: int, vocab_size: int) -> ModelSpec:
-    return parse_model(name, head_dim=head_dim, vocab_size=vocab_size)
-
-
 def _max_capacity_ratio(cell: Cell) -> float:
     """R_max: demand bits per parameter (arXiv 2404.05405, definitions 4.1 and 4.3)."""
     facts = facts_of(cell.data)
-    spec = _spec(cell.model.name, cell.model.head_dim, facts.vocab_size)
-    return facts.demand_bits / spec.n_params
+    return facts.demand_bits / model_of(cell.model, facts.vocab_size).n_params
 
 
 def _cell(values: Values, *, folder: Path) -> Cell:
@@ -176,7 +169,7 @@ def _cell(values: Values, *, folder: Path) -> Cell:
     _fill_from_recipe(values)
     cell = build_cell(values)
     # The name is checked here, so that a wrong one stops the sweep before any cell runs.
-    _spec(cell.model.name, cell.model.head_dim, 1)
+    model_of(cell.model, 1)
     return cell
 
 
@@ -214,7 +207,7 @@ def _fill_from_recipe(values: Values) -> None:
     if not lacking or any(key not in values for key in needed):
         return
     model, n_people, exposures = (values[key] for key in needed)
-    _spec(model, 2, 1)
+    model_of(ModelConfig(name=model), 1)
     kind = values.get("data.kind", DataConfig.kind)
     recipe = published_recipe(arch_of(model), kind, n_people, exposures, _junk(values))
     window_tokens = values.get("train.window_tokens", TrainConfig.window_tokens)

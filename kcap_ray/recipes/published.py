@@ -17,6 +17,7 @@ _STEPS = frozenset().union(*_LADDER.values())
 _OWN_CHOICES = {**_LADDER, "mistral": _LADDER["llama"]}
 
 _BEYOND = ("canon", "ssd")
+"""Beginnings of the variants that arXiv 2512.17351 has a setting for."""
 
 
 def arch_of(model: str) -> str:
@@ -58,10 +59,8 @@ def _rows(arch: str, kind: str, exposures: int) -> Rows:
     if family not in _LADDER:
         return ()
     others = set(variants) - _STEPS
-    if others and others <= set(_BEYOND):
-        return BEYOND_100
     if others:
-        return ()
+        return BEYOND_100 if all(v.startswith(_BEYOND) for v in others) else ()
     mlp = next((v for v in variants if v in ("gated", "standard")), _LADDER[family][0])
     return LADDER_100["gated" if mlp == "gated" else "standard"]
 
