@@ -52,6 +52,46 @@ def test_shortest_run_has_one_step(load):
     assert run_length(cell, facts_of(cell.data)).steps == 1
 
 
+@pytest.mark.parametrize("around, times", [("junk", 8), ("parts", 3)])
+def test_what_is_told_around_the_people_makes_a_run_longer(load, around, times):
+    """Seven tokens of junk for each useful one make it eight times as long; parts add theirs."""
+    given = {
+        "junk": {"data__junk": "{ratio: 7, n_people: 1000}"},
+        "parts": {"data__parts": "[{n_people: 10, pools: mini, weight: 2}]"},
+    }[around]
+    for alone, among in zip(plan_cells(load()), plan_cells(load(**given)), strict=True):
+        assert among.steps == pytest.approx(times * alone.steps, abs=times)
+        assert among.n_people == alone.n_people
+
+
+def test_planning_draws_no_people(load, monkeypatch):
+    """A plan takes no longer for more people, because it never makes a table of them."""
+
+    def drawn(*_):
+        raise AssertionError("planning drew people")
+
+    monkeypatch.setattr("kcap_ray.text.corpus.draw_people", drawn)
+    rows = plan_cells(load(data__pools="full", data__n_people="20_000_000"))
+    assert all(row.n_people == 20_000_000 for row in rows)
+
+
+def test_experts_that_a_token_does_not_use_cost_parameters_but_no_work(load):
+    """Twice the experts: more parameters, and per token only the wider router is more work."""
+    few, many = (plan_cells(load(model=f"gpt2-2-2-moe{n}"))[0] for n in (8, 16))
+    assert many.n_params > few.n_params
+    router = 2 * 128 * 8
+    assert many.n_params_active - few.n_params_active == router
+    assert many.flops - few.flops == pytest.approx(6 * few.tokens * router)
+
+
+def test_active_parameters_are_shown_where_they_are_not_all(load):
+    """The column is there for a mixture of experts, and not for dense models alone."""
+    assert "active" not in render_plan(plan_cells(load())).split("\n")[0]
+    rows = plan_cells(load(model="[gpt2-1-1, gpt2-2-2-moe8]"))
+    assert "active" in render_plan(rows).split("\n")[0]
+    assert f"{rows[-1].n_params_active:,}" in render_plan(rows)
+
+
 def test_rows_follow_the_cells(load):
     """One row per cell, in order; R_max is demand over parameters."""
     sweep = load()
