@@ -118,7 +118,10 @@ class _Run:
         self.n_workers = dist.get_world_size() if dist.is_initialized() else 1
         losses: nn.Module = _Losses(self.model)
         if self.n_workers > 1:
-            losses = DistributedDataParallel(losses, gradient_as_bucket_view=False)
+            # The buffers are tables and what each worker saw of its own share.
+            losses = DistributedDataParallel(
+                losses, gradient_as_bucket_view=False, broadcast_buffers=False
+            )
         wants_compile = train.compile == "on" or (train.compile == "auto" and device.type == "cuda")
         self.losses = torch.compile(losses) if wants_compile else losses
         self.run_key = f"{cell.cell_id} {[(p.lr, p.weight_decay) for p in points]}"

@@ -6,6 +6,9 @@ from kcap_ray.models.decoder import Decoder, is_matrix
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.training.muon import Matrices
 
+# What they give are not features but one number each: an expert's share, a head's step size.
+_NOT_HIDDEN = ("router.weight", "step.weight")
+
 
 def matrices_inside(model: Decoder) -> dict[str, list[Matrices]]:
     """The matrices in each parameter that Muon steps, in the order of their rows.
@@ -18,8 +21,8 @@ def matrices_inside(model: Decoder) -> dict[str, list[Matrices]]:
     found = {}
     for name, parameter in model.named_parameters():
         shape = list(parameter.shape if model.n_trials is None else parameter.shape[1:])
-        is_inside = name.startswith("blocks.") and is_matrix(name) and len(shape) >= 2
-        if not is_inside or "router" in name or "conv" in name:
+        is_inside = name.startswith("blocks.") and is_matrix(name)
+        if not is_inside or name.endswith(_NOT_HIDDEN):
             continue
         *stack, n_rows, n_columns = shape
         n_stacked = stack[0] if stack else 1
@@ -31,6 +34,6 @@ def matrices_inside(model: Decoder) -> dict[str, list[Matrices]]:
 def _rows_of_maps(name: str, n_rows: int, spec: ModelSpec) -> list[int]:
     if name.endswith("attention.qkv.weight"):
         return [spec.d_model, spec.d_kv, spec.d_kv]
-    if name.endswith("mlp.up.weight") and spec.mlp == "gated":
+    if name.endswith("up.weight") and spec.mlp == "gated":
         return [spec.d_ff, spec.d_ff]
     return [n_rows]
