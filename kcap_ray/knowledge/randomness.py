@@ -6,6 +6,7 @@ function is the finalizer of SplitMix64 (Steele, Lea and Flood 2014), and a stre
 itself, read at any position.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -30,6 +31,8 @@ class Purpose(IntEnum):
     FREQUENCY = 7
     JUNK = 8
     MIXTURE = 9
+    VARIANTS = 10
+    REWRITING = 11
 
 
 def _mix(state: int) -> int:
@@ -46,11 +49,13 @@ def stream_key(seed: int, purpose: Purpose, *numbers: int) -> int:
     return key
 
 
-def hash64(key: int, positions: ArrayLike) -> NDArray[np.uint64]:
-    """Random 64-bit numbers of a stream, at the given positions (any shape)."""
+def hash64(key: int | NDArray[np.uint64], positions: ArrayLike) -> NDArray[np.uint64]:
+    """Random 64-bit numbers of a stream, at the given positions (any shape); with many keys, each
+    of its own stream.
+    """
     x = np.array(positions, dtype=np.uint64)  # a copy, mixed in place
     x *= np.uint64(_GAMMA)
-    x += np.uint64(key)
+    x += np.asarray(key, dtype=np.uint64)
     shifted = x >> np.uint64(30)
     x ^= shifted
     x *= np.uint64(_FACTOR_1)
@@ -104,7 +109,30 @@ def distinct_below(key: int, positions: ArrayLike, size: int) -> NDArray[np.uint
     return x
 
 
-def _feistel(x: NDArray[np.uint64], half_bits: int, round_keys: list[int]) -> NDArray[np.uint64]:
+def shuffled(
+    key_P: NDArray[np.uint64], place_P: ArrayLike, size_P: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Place of each element in a random order of 0..size-1 that belongs to its key.
+
+    Equal keys and sizes share an order, so the places 0..size-1 under one key give each number
+    once. As `distinct_below`, but with many keys and small sizes.
+    """
+    places = np.array(place_P, dtype=np.uint64)
+    for size in np.unique(size_P).tolist():
+        half_bits = max((max(size - 1, 1).bit_length() + 1) // 2, 1)
+        outside = np.flatnonzero(size_P == size)
+        while outside.size:
+            round_keys = [
+                hash64(i * _GAMMA & _MASK, key_P[outside]) for i in range(_FEISTEL_ROUNDS)
+            ]
+            places[outside] = _feistel(places[outside], half_bits, round_keys)
+            outside = outside[places[outside] >= size]
+    return places.astype(np.int64)
+
+
+def _feistel(
+    x: NDArray[np.uint64], half_bits: int, round_keys: Sequence[int | NDArray[np.uint64]]
+) -> NDArray[np.uint64]:
     shift, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
     left, right = x >> shift, x & mask
     for round_key in round_keys:
