@@ -134,9 +134,8 @@ class Decoder(nn.Module):
         """Share of the last forward's choices that fell on each expert, [*E, n_layer, n_expert],
         before any was dropped; detached. None without experts.
         """
-        if self.spec.n_expert == 0:
-            return None
-        return torch.stack([block.mlp.load_EX for block in self.blocks], dim=-2)
+        loads = [part.load_EX for part in self.modules() if isinstance(part, MixtureOfExperts)]
+        return torch.stack(loads, dim=-2) if loads else None
 
     @torch.no_grad()
     def init_weights(self, *, seed: int, std: float) -> None:

@@ -14,9 +14,10 @@ from kcap_ray.models.canon import canon_at
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.models.stacked import linear, without_autocast
 
-SHORTEST_MEMORY, LONGEST_MEMORY = 10.0, 1_000.0
-"""Tokens until a head has forgotten all but 1/e, at the start: 1 / step size, and Mamba-2's code
-draws step sizes between 0.001 and 0.1."""
+LONGEST_MEMORY = 1_000.0
+"""Tokens until the slowest head has forgotten all but 1/e, at the start. Mamba-2's code draws step
+sizes from 0.001 to 0.1 and rates from 1 to 16, so memories, 1 / (step size * rate), of 0.6 to 1,000.
+"""
 
 
 def ssd(q_BHTC: Tensor, k_BHTC: Tensor, v_BHTC: Tensor, log_decay_BHT: Tensor) -> Tensor:
@@ -38,12 +39,11 @@ def ssd(q_BHTC: Tensor, k_BHTC: Tensor, v_BHTC: Tensor, log_decay_BHT: Tensor) -
 
 
 def initial_step_biases(n_head: int) -> Tensor:
-    """Biases [H] that give head h a memory of 10 * 100^((h + 1) / (H + 1)) tokens.
+    """Biases [H] that give head h a memory of 1000^((h + 1) / (H + 1)) tokens, at a rate of 1.
 
-    softplus(bias) is the step size, 1 / memory. Two heads remember 46 and 215 tokens.
+    softplus(bias) is the step size, 1 / memory. Two heads remember 10 and 100 tokens.
     """
-    ratio = LONGEST_MEMORY / SHORTEST_MEMORY
-    memories = [SHORTEST_MEMORY * ratio ** ((h + 1) / (n_head + 1)) for h in range(n_head)]
+    memories = [LONGEST_MEMORY ** ((h + 1) / (n_head + 1)) for h in range(n_head)]
     return torch.tensor([math.log(math.expm1(1 / memory)) for memory in memories])
 
 
@@ -66,6 +66,7 @@ class Ssd(nn.Module):
         self.qkv = linear(trials, spec.d_model, d_qkv, bias=spec.bias)
         self.canon_b = canon_at("B", trials, spec, d_qkv)
         self.step = linear(trials, spec.d_model, spec.n_head, bias=True)
+        assert self.step.bias is not None
         with torch.no_grad():
             self.step.bias.copy_(initial_step_biases(spec.n_head))
         self.log_rate = nn.Parameter(torch.zeros(*trials, spec.n_head))

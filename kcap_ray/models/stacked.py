@@ -26,7 +26,9 @@ class StackedLinear(nn.Module):
         return torch.baddbmm(self.bias.flatten(0, -2).unsqueeze(1), x_SMI, weight_SIO)
 
 
-def linear(stack: tuple[int, ...], d_in: int, d_out: int, *, bias: bool) -> nn.Module:
+def linear(
+    stack: tuple[int, ...], d_in: int, d_out: int, *, bias: bool
+) -> nn.Linear | StackedLinear:
     """A linear layer, stacked where there is a stack; its weights are still to be drawn.
 
     Without a stack it is torch's own, which is what quantizers look for, made without drawing from
@@ -35,12 +37,13 @@ def linear(stack: tuple[int, ...], d_in: int, d_out: int, *, bias: bool) -> nn.M
     if stack:
         return StackedLinear(stack, d_in, d_out, bias=bias)
     layer = nn.utils.skip_init(nn.Linear, d_in, d_out, bias=bias)
-    if bias:
+    assert isinstance(layer, nn.Linear)
+    if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
 
 
-def without_autocast(layer: nn.Module, x: Tensor) -> Tensor:
+def without_autocast(layer: nn.Linear | StackedLinear, x: Tensor) -> Tensor:
     """What the layer makes of x, computed at the precision of its weights."""
     with torch.autocast(x.device.type, enabled=False):
         return layer(x.to(layer.weight.dtype))
