@@ -6,6 +6,7 @@ from math import log2, prod
 from kcap_ray.data_config import KnowledgeConfig
 from kcap_ray.knowledge.diversity import check_diversity
 from kcap_ray.knowledge.people import check_name_space, column_sizes
+from kcap_ray.knowledge.tuples import fact_bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,8 @@ class Entropy:
 
 def entropy_of(data: KnowledgeConfig) -> Entropy:
     """Entropy of the data set; draws no people. UserError where the pools are too small for it."""
+    if data.kind == "tuples":
+        return _tuples_entropy(data)
     sizes = column_sizes(data)
     n_names = prod(sizes[:3])
     check_name_space(data.n_people, n_names)
@@ -59,4 +62,18 @@ def entropy_of(data: KnowledgeConfig) -> Entropy:
         n_attributes=data.K if is_biod and data.K else 1,
         n_diversity=n_diversity,
         diversity_bits_each=diversity_bits_each,
+    )
+
+
+def _tuples_entropy(data: KnowledgeConfig) -> Entropy:
+    """Of a file of facts, which may know less of some people than of others."""
+    bits = fact_bits(data)
+    return Entropy(
+        n_people=data.n_people,
+        log2_name_space=bits.log2_name_space,
+        value_bits=float(bits.bits_P.mean()),
+        n_attributes=1,
+        n_diversity=0,
+        diversity_bits_each=0.0,
+        is_estimate=bits.is_estimate,
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from kcap_ray.data_config import KnowledgeConfig
 from kcap_ray.knowledge.pools import load_name_pools, load_value_pools
 from kcap_ray.knowledge.randomness import Purpose, below, distinct_below, hash64, stream_key
+from kcap_ray.knowledge.tuples import load_tuples
 from kcap_ray.user_error import UserError
 
 NAME_COLUMNS = ("first_name", "middle_name", "last_name")
@@ -51,7 +52,11 @@ def column_sizes(data: KnowledgeConfig) -> tuple[int, ...]:
 
 
 def draw_people(data: KnowledgeConfig) -> NDArray[np.unsignedinteger]:
-    """Value numbers of all people [P, C]; a pure function of `data`; see `people_rows`."""
+    """Value numbers of all people [P, C]; a pure function of `data`; see `people_rows`, and
+    `FactTable` for the user's own facts.
+    """
+    if data.kind == "tuples":
+        return load_tuples(data).values_PC
     sizes = column_sizes(data)
     check_name_space(data.n_people, prod(sizes[:3]))
     table_PC = np.empty((data.n_people, len(sizes)), _dtype(sizes))

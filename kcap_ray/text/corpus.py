@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from kcap_ray.data_config import DataConfig, KnowledgeConfig
 from kcap_ray.knowledge.entropy import entropy_of
 from kcap_ray.knowledge.people import check_name_space, column_sizes, draw_people
+from kcap_ray.knowledge.tuples import load_tuples
 from kcap_ray.text.biod import biod_wording
 from kcap_ray.text.bios_pieces import bios_wording
 from kcap_ray.text.schedule import AtRandom, ByFrequency, Everybody, Schedule, zipf_frequency
 from kcap_ray.text.source import Source, listed
+from kcap_ray.text.tuples_pieces import tuples_wording
 from kcap_ray.text.vocabulary import CompactVocabulary, vocabulary_of
 from kcap_ray.text.wording import Wording
 
@@ -122,7 +124,10 @@ def frequency_of(table: KnowledgeConfig) -> NDArray[np.float64] | None:
     """Tellings per exposure of each person, mean 1; None where all are alike."""
     if table.frequency is None:
         return None
-    assert table.frequency.zipf is not None
+    if table.frequency.zipf is None:
+        frequency_P = load_tuples(table).frequency_P
+        assert frequency_P is not None, "KnowledgeConfig checks that the file is one of tuples"
+        return frequency_P / frequency_P.mean()
     return zipf_frequency(table.n_people, table.frequency.zipf, table.seed)
 
 
@@ -155,6 +160,8 @@ def _check_junk_names(data: DataConfig) -> None:
 
 
 def _wording(table: KnowledgeConfig) -> Wording:
+    if table.kind == "tuples":
+        return tuples_wording(table)
     table = _without_people(table)
     return biod_wording(table) if table.kind == "bioD" else bios_wording(table.pools)
 
