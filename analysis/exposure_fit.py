@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from analysis.fit import MIN_KEPT_DRAWS, MIN_POINTS, CapacityFit, Estimate, FitStatus, estimate
+from analysis.estimate import Estimate, from_draws
+from analysis.fit import MIN_KEPT_DRAWS, MIN_POINTS, CapacityFit, FitStatus
 from analysis.law import ExposureLaw, Floats
 
 
@@ -77,8 +78,8 @@ def _fit_exposure_series(fits: Sequence[CapacityFit]) -> ExposureFit:
         status=FitStatus.OK,
         reason=caution,
         n_points=len(fitted),
-        limit=estimate(limit, limits_B, tail, level),
-        half_exposures=estimate(half, halves_B, tail, level),
+        limit=from_draws(limit, limits_B, tail, level),
+        half_exposures=from_draws(half, halves_B, tail, level),
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from analysis.estimate import Estimate, from_draws
 from analysis.groups import GroupKey, split_groups
 from analysis.law import CapacityLaw, Floats, log_ratio
 from analysis.solver import SHARPNESS_RANGE, best_start, residuals, sharpness_error, solve
@@ -28,24 +29,6 @@ class FitStatus(StrEnum):
     NO_POSITIVE_POINTS = "no positive points"
     CAPACITY_NOT_IDENTIFIED = "capacity not identified"
     POOR_FIT = "poor fit"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A fitted number and its bootstrap interval."""
-
-    value: float
-    low: float | None
-    """Lower end of the interval; None where it could not be found."""
-    high: float | None
-    """Upper end of the interval; None where it could not be found."""
-    level: float
-    """Probability with which such intervals cover the truth."""
-
-    def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return f"{self.value:.3g} (no interval)"
-        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,14 +138,14 @@ def fit_capacity(
     has_interval = kept_frac >= MIN_KEPT_DRAWS
     capacity_B, sharpness_B = draws_B2.T if has_interval else (None, None)
     residual_N = residuals(x_N, y_N, log_capacity, log_sharpness)
-    sharpness = estimate(math.exp(log_sharpness), sharpness_B, tail, level)
+    sharpness = from_draws(math.exp(log_sharpness), sharpness_B, tail, level)
     return CapacityFit(
         group=group,
         status=FitStatus.OK if is_sharp else FitStatus.SHARPNESS_NOT_IDENTIFIED,
         reason=_cautions(is_sharp=is_sharp, kept_frac=kept_frac),
         n_points=n_points,
         n_excluded=n_excluded,
-        capacity=estimate(math.exp(log_capacity), capacity_B, tail, level),
+        capacity=from_draws(math.exp(log_capacity), capacity_B, tail, level),
         sharpness=sharpness if is_sharp else None,
         log_rms=float(np.sqrt((residual_N**2).mean())),
         draws_B2=draws_B2 if has_interval else np.empty((0, 2)),
@@ -268,13 +251,6 @@ def _tail(level: float, n_points: int, *, n_parameters: int) -> float:
     left = n_points - n_parameters
     quantile = special.stdtrit(left, (1 - level) / 2) * math.sqrt(n_points / left)
     return float(special.ndtr(quantile))
-
-
-def estimate(value: float, draws_B: Floats | None, tail: float, level: float) -> Estimate:
-    if draws_B is None:
-        return Estimate(value=value, low=None, high=None, level=level)
-    low, high = np.quantile(draws_B, [tail, 1 - tail])
-    return Estimate(value=value, low=float(low), high=float(high), level=level)
 
 
 def _cautions(*, is_sharp: bool, kept_frac: float) -> str:

@@ -12,6 +12,9 @@ import pandas as pd
 # majors, 263 employers.
 FULL_NAME_SPACE = 400 * 400 * 1000
 FULL_VALUE_BITS = float(np.log2(2.0 * (12 * 28 * 200) * 200 * 300 * 100 * 263))
+# Share of R_max from which a model counts as limited by its data: on a corner of the usual
+# sharpness (s about 5), a model at 90% of R_max is at 84% of c.
+DEMAND_LIMITED_SHARE = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +24,9 @@ class GroupKey:
     dataset: str
     """Data set without its number of people, for instance bioS or bioS-mini."""
     family: str
-    """Architecture and variant without the size, for instance gpt2 or llama-standard."""
+    """Architecture and variant without the size, for instance gpt2 or llama-standard; with the
+    optimizer where it is not AdamW, for instance gpt2 (muon).
+    """
     exposures: float
     """Times that each person was seen in training."""
     quantization: str
@@ -65,23 +70,37 @@ class Peak:
 
     @property
     def is_demand_limited(self) -> bool:
-        """Whether even the smallest model held nearly all there was: the true peak is higher.
-
-        On a corner of the usual sharpness (s about 5), a model at 90% of R_max is at 84% of c.
-        """
-        return self.ratio >= 0.9 * self.largest_max_ratio
+        """Whether even the smallest model held nearly all there was: the true peak is higher."""
+        return self.ratio >= DEMAND_LIMITED_SHARE * self.largest_max_ratio
 
     def to_json(self) -> dict[str, object]:
         return {**asdict(self), "is_demand_limited": self.is_demand_limited}
 
 
-def family_of(arch: str, model: str) -> str:
-    """Architecture and variant of a model name `<arch>-<layers>-<heads>[-variant]`.
+MODEL_NAME = re.compile(r"[A-Za-z0-9_]+-(\d+-\d+)(-.+)?")
 
-    `llama-4-4-standard` -> `llama-standard`; a name of another form counts as its own architecture.
+
+def family_of(arch: str, model: str, optimizer: str = "adamw") -> str:
+    """Architecture and variant of a model name `<arch>-<layers>-<heads>[-variant]`, and optimizer.
+
+    `llama-4-4-standard` -> `llama-standard`, `gpt2-2-2` by Muon -> `gpt2 (muon)`; a name of another
+    form counts as its own architecture.
     """
-    match = re.fullmatch(r"[A-Za-z0-9_]+-\d+-\d+(-.+)?", model)
-    return arch + (match.group(1) or "") if match else arch
+    match = MODEL_NAME.fullmatch(model)
+    family = arch + (match[2] or "") if match else arch
+    return family if optimizer == "adamw" else f"{family} ({optimizer})"
+
+
+def size_of(model: str) -> str:
+    """Layers and heads of a model name: `llama-4-2-standard` -> `4-2`; other names as they are."""
+    match = MODEL_NAME.fullmatch(model)
+    return match[1] if match else model
+
+
+def families_of(rows: pd.DataFrame) -> pd.Series:
+    """`family_of` for every row."""
+    names = zip(rows["arch"], rows["model"], rows["optimizer"], strict=True)
+    return pd.Series([family_of(*name) for name in names], index=rows.index, dtype=object)
 
 
 def with_keys(rows: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +108,7 @@ def with_keys(rows: pd.DataFrame) -> pd.DataFrame:
     keys = [
         GroupKey(
             dataset=str(row["dataset"]),
-            family=family_of(str(row["arch"]), str(row["model"])),
+            family=family_of(str(row["arch"]), str(row["model"]), str(row["optimizer"])),
             exposures=float(row["exposures"]),
             quantization=str(row["quantization"]),
         )
@@ -103,6 +122,11 @@ def split_groups(rows: pd.DataFrame) -> list[tuple[GroupKey, pd.DataFrame]]:
     keyed = with_keys(rows)
     keys = sorted(set(keyed["group"]), key=lambda key: key.order)
     return [(key, keyed[keyed["group"] == key]) for key in keys]
+
+
+def split_by(rows: pd.DataFrame, column: str) -> dict[Any, pd.DataFrame]:
+    """The rows of each value of a column, in increasing order of the values."""
+    return dict(list(rows.groupby(column)))
 
 
 def row_of_largest(rows: pd.DataFrame, column: str) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.columns import with_optional_columns
+
 REQUIRED_TEXT = ("cell_id", "status", "dataset", "arch", "model", "quantization")
 REQUIRED_NUMBERS = (
     "n_people",
@@ -93,7 +95,7 @@ def _read_rows(directory: Path) -> pd.DataFrame:
         rows[column] = values.astype(object).where(values.notna(), "").astype(str)
     rows["quantization"] = rows["quantization"].replace("", "none")
     rows["run_dir"] = str(directory)
-    return rows
+    return with_optional_columns(rows)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

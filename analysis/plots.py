@@ -6,12 +6,22 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from analysis.architectures import compare_architectures
+from analysis.bands import find_bands
 from analysis.exposure_fit import ExposureFit, fit_exposures
+from analysis.figures.architectures import draw_architectures
+from analysis.figures.bands import draw_bands
 from analysis.figures.capacity import draw_capacity
+from analysis.figures.experts import draw_experts
+from analysis.figures.junk import draw_junk
+from analysis.figures.ladder import draw_ladder
+from analysis.figures.parts import draw_parts
 from analysis.figures.process import draw_training, draw_tuning
 from analysis.figures.ratio import draw_exposures, draw_ratio
 from analysis.figures.style import NothingToDrawError, figure_style
 from analysis.fit import CapacityFit, fit_groups
+from analysis.junk import compare_junk
+from analysis.ladder import find_ladders
 from analysis.load import Results, ResultsError, load_histories, load_trials
 
 FORMATS = ("pdf", "svg", "png")
@@ -53,6 +63,30 @@ def _exposures(inputs: Inputs) -> Figure:
     return draw_exposures(results.used, inputs.fits, inputs.exposure_fits, results.excluded)
 
 
+def _architectures(inputs: Inputs) -> Figure:
+    return draw_architectures(compare_architectures(inputs.results.used))
+
+
+def _ladder(inputs: Inputs) -> Figure:
+    return draw_ladder(find_ladders(inputs.results.used))
+
+
+def _moe(inputs: Inputs) -> Figure:
+    return draw_experts(inputs.results.used)
+
+
+def _junk(inputs: Inputs) -> Figure:
+    return draw_junk(compare_junk(inputs.results.used))
+
+
+def _bands(inputs: Inputs) -> Figure:
+    return draw_bands(*find_bands(inputs.results.used))
+
+
+def _parts(inputs: Inputs) -> Figure:
+    return draw_parts(inputs.results.used)
+
+
 def _tuning(inputs: Inputs) -> Figure:
     return draw_tuning(*load_trials(inputs.results))
 
@@ -73,6 +107,30 @@ FIGURES = {
     "exposures": FigureKind(
         caption="Largest R over the models of each data set, against exposures.",
         draw=_exposures,
+    ),
+    "architectures": FigureKind(
+        caption="Capacity of each architecture relative to GPT-2, paired by seed.",
+        draw=_architectures,
+    ),
+    "ladder": FigureKind(
+        caption="R at each step from LLaMA to GPT-2.",
+        draw=_ladder,
+    ),
+    "moe": FigureKind(
+        caption="Mixture of experts against dense models, by all and by active parameters.",
+        draw=_moe,
+    ),
+    "junk": FigureKind(
+        caption="Capacity for useful people when most of training is about others.",
+        draw=_junk,
+    ),
+    "bands": FigureKind(
+        caption="Share of what there is that is stored, against how often people are spoken of.",
+        draw=_bands,
+    ),
+    "parts": FigureKind(
+        caption="R of bioD in its parts: names, values and diversity sets.",
+        draw=_parts,
     ),
     "tuning": FigureKind(
         caption="Bits stored per parameter against learning rate, for every tuning trial.",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.columns import with_optional_columns
 from analysis.groups import full_pool_bits
 
 DIRECTORY = Path(__file__).parent / "published"
@@ -27,7 +28,7 @@ def _read(exposures: int) -> pd.DataFrame:
     else:
         stored_bits = points["R"] * n_params
     models = "gpt2-" + points["model"] if "model" in points else "gpt2"
-    return pd.DataFrame(
+    rows = pd.DataFrame(
         {
             "dataset": "bioS",
             "arch": "gpt2",
@@ -43,3 +44,4 @@ def _read(exposures: int) -> pd.DataFrame:
             "approximate": points.get("approximate", False),
         }
     )
+    return with_optional_columns(rows)

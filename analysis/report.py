@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.claims import Finding, Verdict, judge_claims
+from analysis.estimate import Estimate
 from analysis.exposure_fit import ExposureFit
-from analysis.fit import CapacityFit, Estimate
+from analysis.fit import CapacityFit
 from analysis.groups import Peak, find_peaks, row_of_largest
 from analysis.load import Results, load_results, read_environment, read_sweep_text
 from analysis.markup import escape, number, page, paragraph, picture, section, table

@@ -8,10 +8,11 @@ from typing import Any, Literal
 import matplotlib
 import pandas as pd
 import seaborn
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from analysis.load import ResultsError
 
@@ -24,6 +25,17 @@ SINGLE_PANEL_INCHES = (4.3, 3.7)
 LEGEND_INCHES = 1.75
 NOTE_INCHES = 0.17
 MARKERS = "os^DvPX<>h"
+# Labels within a decade, densest first; 1 is in all of them, for axes of ratios.
+RATIO_TICKS = (
+    (1.0, 1.02, 1.04, 1.06, 1.08, 1.1, *(round(0.02 * n, 2) for n in range(56, 500))),
+    (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, *(round(0.05 * n, 2) for n in range(26, 200))),
+    (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
+    (1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0),
+    (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
+    (1.0, 2.0, 5.0),
+    (1.0, 3.0),
+    (1.0,),
+)
 RC: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 9.5,
@@ -39,7 +51,8 @@ RC: dict[Any, Any] = {
     "pdf.fonttype": 42,  # text stays text in PDF
     "svg.fonttype": "path",  # looks alike on every machine
     "svg.hashsalt": "kcap",  # same data, same bytes
-    "figure.dpi": 100,
+    # Laid out as saved: text is hinted, so its width does not scale with the resolution.
+    "figure.dpi": 200,
     "savefig.dpi": 200,
 }
 
@@ -56,13 +69,23 @@ def figure_style() -> Iterator[None]:
 
 
 def panels(
-    n_panels: int, *, n_notes: int = 0, has_legend: bool = True
+    n_panels: int,
+    *,
+    n_notes: int = 0,
+    has_legend: bool = True,
+    inches: tuple[float, float] | None = None,
+    n_columns: int | None = None,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `n_panels` axes, at most four in a row, with room for notes below."""
-    # Up to three in one row, then as square as can be: four in a row would print too small.
-    n_columns = n_panels if n_panels <= 3 else min(math.ceil(math.sqrt(n_panels)), MAX_COLUMNS)
+    """A figure of `n_panels` axes, at most four in a row, with room for notes below.
+
+    `inches` is the size of a panel, and `n_columns` the panels in a row, where others than the
+    usual ones are wanted.
+    """
+    if n_columns is None:
+        # Up to three in one row, then as square as can be: four in a row would print too small.
+        n_columns = n_panels if n_panels <= 3 else min(math.ceil(math.sqrt(n_panels)), MAX_COLUMNS)
     n_rows = math.ceil(n_panels / n_columns)
-    panel = PANEL_INCHES if n_panels > 1 else SINGLE_PANEL_INCHES
+    panel = inches or (PANEL_INCHES if n_panels > 1 else SINGLE_PANEL_INCHES)
     notes = NOTE_INCHES * n_notes + (0.06 if n_notes else 0.0)
     width = panel[0] * n_columns + (LEGEND_INCHES if has_legend else 0.0)
     height = panel[1] * n_rows + notes
@@ -90,7 +113,7 @@ def left_panels(grid: Sequence[Axes]) -> list[Axes]:
     return [a for a, spec in zip(grid, specs, strict=True) if spec and spec.is_first_col()]
 
 
-def legend(figure: Figure, handles: Sequence[Line2D], *, title: str | None = None) -> None:
+def legend(figure: Figure, handles: Sequence[Artist], *, title: str | None = None) -> None:
     """The legend, right of all panels."""
     figure.legend(handles=list(handles), title=title, loc="outside right upper", alignment="left")
 
@@ -148,6 +171,25 @@ def _log_axis(axes: Axes, which: str, label: Callable[[float], str], *, dense_up
     axis.set_minor_formatter(NullFormatter())
 
 
+def relative_axis(axes: Axes, which: str) -> None:
+    """A logarithmic axis of ratios around 1, with about six round labels whatever its span."""
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    steps = next(
+        (steps for steps in RATIO_TICKS if sum(low <= t <= high for t in _ticks(steps)) <= 7),
+        RATIO_TICKS[-1],
+    )
+    axis.set_major_locator(FixedLocator([t for t in _ticks(steps) if low <= t <= high]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def _ticks(steps: tuple[float, ...]) -> list[float]:
+    """The steps times every power of ten from 1e-4 to 1e4."""
+    return [round(step * 10.0**power, 8) for power in range(-4, 5) for step in steps]
+
+
 def limits(values: Iterable[float], *, margin: float) -> tuple[float, float]:
     """Smallest and largest value, moved apart by the factor `margin` on each side."""
     found = list(values)
@@ -166,11 +208,19 @@ def panel_titles(labels: Sequence[Sequence[str]]) -> tuple[str, list[str]]:
 
 
 def title_panels(
-    figure: Figure, grid: Sequence[Axes], labels: Sequence[Sequence[str]], *, pad: float = 5
+    figure: Figure,
+    grid: Sequence[Axes],
+    labels: Sequence[Sequence[str]],
+    *,
+    pad: float = 5,
+    has_wide_labels: bool = False,
 ) -> None:
-    """Title each panel with what differs, and the figure with what they share."""
+    """Title each panel with what differs, and the figure with what they share.
+
+    A single panel carries the title itself, unless wide labels on its left leave too little room.
+    """
     shared, titles = panel_titles(labels)
-    if len(grid) == 1:
+    if len(grid) == 1 and not has_wide_labels:
         grid[0].set_title(shared, loc="left", pad=pad)
         return
     if shared:

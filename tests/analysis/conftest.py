@@ -1,7 +1,8 @@
 """Synthetic runs: rows that follow a known law, written as a run directory."""
 
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.columns import with_optional_columns
 from analysis.groups import full_pool_bits
 from analysis.law import CapacityLaw, ExposureLaw
 
@@ -53,7 +55,46 @@ def make_rows(
                     0.998 * demand / n_params,
                 )
                 rows.append(_row(people, seen, n_layer, n_head, n_params, demand, ratio, mini))
-    return pd.DataFrame(rows)
+    return with_optional_columns(pd.DataFrame(rows))
+
+
+def make_cells(
+    capacities: Mapping[str, float],
+    *,
+    dataset: str = "bioS-mini",
+    n_people: Sequence[int] = (800,),
+    exposures: Sequence[int] = (100,),
+    sizes: Sequence[tuple[int, int]] = ((2, 1), (4, 1), (4, 2)),
+    seeds: Sequence[int] = (0, 1, 2),
+    log_sd: float = 0.03,
+    common_log_sd: float = 0.05,
+    rng_seed: int = 0,
+) -> pd.DataFrame:
+    """Rows of several families (`llama-standard`, `gpt2 (muon)`): bits per parameter by family.
+
+    Noise is log-normal: `log_sd` of each cell, `common_log_sd` of what all cells of a seed share.
+    """
+    rng = np.random.default_rng(rng_seed)
+    rows = []
+    for people, seen in itertools.product(n_people, exposures):
+        common = dict(zip(seeds, rng.normal(0.0, common_log_sd, len(seeds)), strict=True))
+        for family, capacity in capacities.items():
+            name, _, optimizer = family.partition(" ")
+            arch, _, variant = name.partition("-")
+            law = CapacityLaw(capacity=capacity, sharpness=SHARPNESS)
+            for (n_layer, n_head), seed in itertools.product(sizes, seeds):
+                n_params = gpt2_params(n_layer, n_head, 8, 400) * (11 if "moe" in variant else 1)
+                demand = mini_pool_bits(people)
+                noise = np.exp(common[seed] + rng.normal(0.0, log_sd))
+                ratio = float(law.ratio(demand / n_params)) * noise
+                row = _row(people, seen, n_layer, n_head, n_params, demand, ratio, True)
+                model = f"{arch}-{n_layer}-{n_head}" + (f"-{variant}" if variant else "")
+                row |= {"arch": arch, "model": model, "dataset": dataset, "seed": seed}
+                row["optimizer"] = optimizer.strip("()") or "adamw"
+                row["n_params_active"] = n_params / (11 if "moe" in variant else 1)
+                row["cell_id"] = f"{dataset}-n{people}-e{seen}-{model}-{optimizer}-s{seed}"
+                rows.append(row)
+    return with_optional_columns(pd.DataFrame(rows))
 
 
 def _row(
@@ -159,6 +200,11 @@ def _write_cell(folder: Path, row: dict[str, Any]) -> None:
 @pytest.fixture(scope="session", name="make_rows")
 def make_rows_fixture() -> Callable[..., pd.DataFrame]:
     return make_rows
+
+
+@pytest.fixture(scope="session", name="make_cells")
+def make_cells_fixture() -> Callable[..., pd.DataFrame]:
+    return make_cells
 
 
 @pytest.fixture(scope="session", name="spoil")

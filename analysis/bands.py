@@ -1,0 +1,59 @@
+"""What is stored of people who are spoken of often, and of those who are not."""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from analysis.groups import families_of
+
+NUMBERS = ("n_people", "exposures", "demand_bits", "stored_bits")
+CELL_COLUMNS = ("dataset", "n_people", "exposures", "family", "model", "n_params", "seed")
+
+
+def find_bands(rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """One row per cell, table and band of frequency, and notes on what could not be read.
+
+    Columns: those of the cell (`dataset, n_people, exposures, family, model, n_params, seed`), then
+    `table, band, band_people, times` (how often a person of the band is spoken of, on average),
+    `demand_bits, stored_bits, share` (of the demand that is stored; below 0 if the model does
+    worse than chance). Empty where no cell has bands.
+    """
+    plain = rows[rows["quantization"] == "none"]
+    plain = plain.assign(family=families_of(plain))
+    found, broken = [], []
+    for row in plain.to_dict("records"):
+        bands = _read(row["groups"])
+        if bands is None:
+            broken.append(str(row["cell_id"]))
+            continue
+        cell = {column: row[column] for column in CELL_COLUMNS}
+        found += [{**cell, **_band(band)} for band in bands]
+    table = pd.DataFrame(found)
+    if len(table):
+        table["share"] = table["stored_bits"] / table["demand_bits"]
+    notes = [f"Not drawn: {len(broken)} cell(s) whose groups cannot be read."] if broken else []
+    return table, tuple(notes)
+
+
+def _read(text: object) -> list[dict[str, Any]] | None:
+    """Bands of one row; empty where it has none; None where they cannot be read."""
+    if not isinstance(text, str) or not text:
+        return []
+    try:
+        bands = json.loads(text)
+        ok = all({"table", "band", *NUMBERS} <= set(band) and band["demand_bits"] for band in bands)
+    except (ValueError, TypeError):
+        return None
+    return bands if ok else None
+
+
+def _band(band: dict[str, Any]) -> dict[str, object]:
+    return {
+        "table": str(band["table"]),
+        "band": int(band["band"]),
+        "band_people": int(band["n_people"]),
+        "times": float(band["exposures"]),
+        "demand_bits": float(band["demand_bits"]),
+        "stored_bits": float(band["stored_bits"]),
+    }

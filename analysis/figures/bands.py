@@ -1,0 +1,83 @@
+"""What is stored of a person, against how often the person is spoken of."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures import style
+from analysis.groups import split_by
+
+PANEL = ["dataset", "n_people", "exposures", "table"]
+
+
+def draw_bands(bands: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
+    """Share of the demand stored, per band; a panel per table, one line per model.
+
+    `bands` is that of `find_bands`. Raises NothingToDrawError where no cell has two bands.
+    """
+    if bands.empty or bands["band"].nunique() < 2:
+        raise style.NothingToDrawError(
+            "bands: in no finished cell are some people spoken of more often than others"
+        )
+    counts = bands.groupby(PANEL)["band"].transform("nunique")
+    panels = list(bands[counts > 1].groupby(PANEL))
+    models = sorted({_model(row) for _, own in panels for row in own.to_dict("records")})
+    lines = [*notes]
+    if bands["seed"].nunique() > 1:
+        lines.append("Lines: mean over seeds. Bars: smallest to largest.")
+    lines.append("1: all there is to know; below 0: worse than chance.")
+    figure, grid = style.panels(len(panels), n_notes=len(lines))
+    places = range(len(models))
+    colours, markers = style.colours_of(places), style.markers_of(places)
+    for axes, (_, own) in zip(grid, panels, strict=True):
+        _draw_panel(axes, own, [(m, colours[i], markers[i]) for i, m in enumerate(models)])
+    for axes in style.left_panels(grid):
+        axes.set_ylabel("Stored, share of what there is")
+    style.title_panels(figure, grid, [_title(key) for key, _ in panels])
+    handles = [
+        style.series_handle(f"{name}   {style.short_count(n_params)}", colours[i], markers[i])
+        for i, (n_params, name) in enumerate(models)
+    ]
+    style.legend(figure, handles, title="Model, parameters")
+    style.write_notes(figure, lines)
+    return figure
+
+
+def _model(row: dict) -> tuple[float, str]:
+    """Parameters and name, so that models sort by size; the optimizer where it is not AdamW."""
+    family, optimizer = str(row["family"]), ""
+    if family.endswith(")"):
+        optimizer = " " + family[family.index("(") :]
+    return float(row["n_params"]), str(row["model"]) + optimizer
+
+
+def _draw_panel(
+    axes: Axes, bands: pd.DataFrame, look: Sequence[tuple[tuple[float, str], style.Colour, str]]
+) -> None:
+    axes.set_xlim(style.limits(bands["times"], margin=1.4))
+    style.ratio_axis(axes, "x")
+    for y in (0.0, 1.0):
+        axes.axhline(y, color="0.8", lw=0.8, ls="--", zorder=0)
+    names = pd.Series([_model(row) for row in bands.to_dict("records")], index=bands.index)
+    for model, colour, marker in look:
+        by_band = bands[[name == model for name in names]].groupby("band")
+        means = by_band[["times", "share"]].mean().sort_values("times")
+        axes.plot(means["times"], means["share"], marker=marker, color=colour, zorder=3)
+        for own in split_by(bands[[name == model for name in names]], "band").values():
+            if len(own) > 1:
+                x = own["times"].mean()
+                ends = own["share"].min(), own["share"].max()
+                axes.plot([x, x], ends, color=colour, lw=0.9, zorder=2)
+    axes.set_ylim(min(0.0, bands["share"].min()) - 0.03, max(1.0, bands["share"].max()) + 0.03)
+    axes.set_xlabel("Times that a person is spoken of")
+
+
+def _title(key: object) -> tuple[str, ...]:
+    assert isinstance(key, tuple), "grouped by several columns"
+    dataset, n_people, exposures, table = key
+    people = f"{style.short_count(n_people)} people"
+    # A single table is the data set itself.
+    shown = "" if str(table) == str(dataset) else str(table)
+    return str(dataset), people, f"{exposures:g} exposures", shown
