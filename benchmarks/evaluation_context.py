@@ -21,7 +21,7 @@ from kcap_ray.sweep import load_sweep
 from kcap_ray.text.batches import in_process_batches
 from kcap_ray.text.corpus import Corpus, build_corpus
 from kcap_ray.text.evaluation import evaluation_documents
-from kcap_ray.text.stream import BiographyStream
+from kcap_ray.text.mixing import training_stream
 from kcap_ray.training.loop import train
 from kcap_ray.training.point import Point
 
@@ -38,23 +38,24 @@ SETTINGS = {
 
 def losses_behind(model: Decoder, corpus: Corpus, n_before: int) -> dict[str, float]:
     """Mean loss of a name, and of a value, with that many other biographies in front, in nats."""
-    documents = evaluation_documents(corpus, 0, corpus.n_people, 0, max_tokens=512)
+    source = corpus.main
+    assert source.entropy is not None
+    n_people, eos = source.n_people, corpus.vocab.eos
+    documents = evaluation_documents(source, 0, n_people, 0, eos=eos, max_tokens=512)
     # A document is end of text, another biography, end of text, the biography, end of text.
     n_tokens = (documents.tokens_PT.shape[1] - 1) // 2
     own_PT = documents.tokens_PT[:, 1 + n_tokens :]
     target_PT = documents.target_PT[:, 1 + n_tokens :]
     rng = np.random.default_rng(0)
-    before = [own_PT[rng.permutation(corpus.n_people)] for _ in range(n_before)]
-    eos_P1 = np.full((corpus.n_people, 1), corpus.vocab.eos)
+    before = [own_PT[rng.permutation(n_people)] for _ in range(n_before)]
+    eos_P1 = np.full((n_people, 1), eos)
     tokens_PT = np.concatenate([eos_P1, *before, own_PT], axis=1).astype(np.int64)
     with torch.no_grad():
         nats_PT = token_nats(model, torch.from_numpy(tokens_PT))[0, :, -n_tokens:].double().numpy()
     return {
         "biographies_before": n_before,
-        "name_nats": float(nats_PT[target_PT == 1].sum() / corpus.n_people),
-        "value_nats": float(
-            nats_PT[target_PT >= 2].sum() / corpus.n_people / corpus.entropy.n_attributes
-        ),
+        "name_nats": float(nats_PT[target_PT == 1].sum() / n_people),
+        "value_nats": float(nats_PT[target_PT >= 2].sum() / n_people / source.entropy.n_attributes),
     }
 
 
@@ -67,7 +68,7 @@ def main() -> None:
     cell = load_sweep(SWEEP, SETTINGS).cells[0]
     corpus = build_corpus(cell.data)
     n_steps = length_of(cell).steps
-    stream = BiographyStream(corpus, seed=cell.seed, window_tokens=cell.train.window_tokens)
+    stream = training_stream(corpus, seed=cell.seed, window_tokens=cell.train.window_tokens)
     result = train(
         cell,
         spec_of(cell),
@@ -83,7 +84,7 @@ def main() -> None:
         "claim": "evaluation context",
         "unit": "nats",
         "cell": cell.cell_id,
-        "log_n_people_nats": float(np.log(corpus.n_people)),
+        "log_n_people_nats": float(np.log(corpus.main.n_people)),
         "losses": [losses_behind(model, corpus, n) for n in (0, 1, 2, 4)],
         **describe(),
         "command": "python benchmarks/evaluation_context.py",

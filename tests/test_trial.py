@@ -17,7 +17,7 @@ from kcap_ray.measure.nats import measure
 from kcap_ray.results import CellDirectory, best_trial
 from kcap_ray.text.batches import in_process_batches
 from kcap_ray.text.corpus import build_corpus
-from kcap_ray.text.stream import BiographyStream
+from kcap_ray.text.mixing import training_stream
 from kcap_ray.training.loop import train
 from kcap_ray.training.point import Point
 from kcap_ray.trial import run_trials
@@ -55,7 +55,7 @@ def directory(tmp_path: Path) -> CellDirectory:
 def test_records_are_what_training_and_measuring_give(directory: CellDirectory, cell: Cell) -> None:
     """The loop on the cell's stream, then measurement, then bits: nothing more and nothing less."""
     corpus, length = build_corpus(cell.data), length_of(cell)
-    stream = BiographyStream(corpus, seed=cell.seed, window_tokens=cell.train.window_tokens)
+    stream = training_stream(corpus, seed=cell.seed, window_tokens=cell.train.window_tokens)
     result = train(
         cell,
         spec_of(cell),
@@ -64,10 +64,10 @@ def test_records_are_what_training_and_measuring_give(directory: CellDirectory, 
         n_steps=length.steps,
         device=CPU,
     )
-    losses = measure(result.model, corpus, seed=cell.seed)
+    groups = measure(result.model, corpus, seed=cell.seed)
     records = run(directory, POINTS, cell=cell)
-    for index, (record, loss) in enumerate(zip(records, losses, strict=True)):
-        stored = stored_bits(corpus.entropy, loss)
+    for index, (record, (group,)) in enumerate(zip(records, groups, strict=True)):
+        loss, stored = group.loss, stored_bits(group.entropy, group.loss)
         assert record["trial"] == index
         assert (record["lr"], record["weight_decay"]) == dataclasses.astuple(POINTS[index])
         assert record["status"] == "ok"
@@ -93,8 +93,8 @@ def test_weights_on_disk_are_those_of_the_best_trial(directory: CellDirectory) -
     assert best["trial"] == 2
     model, cell = load_cell_model(directory.path)
     corpus = build_corpus(cell.data)
-    (loss,) = measure(model, corpus, seed=cell.seed)
-    assert stored_bits(corpus.entropy, loss).total == pytest.approx(best["bits"], rel=1e-6)
+    ((group,),) = measure(model, corpus, seed=cell.seed)
+    assert group.stored.total == pytest.approx(best["bits"], rel=1e-6)
     history = pq.read_table(directory.history_file).to_pylist()
     assert history[-1]["step"] == length_of(CELL).steps
     assert history[-1]["exposures"] == pytest.approx(best["exposures_seen"])
@@ -197,7 +197,7 @@ def test_a_window_too_short_for_a_biography_is_refused_before_training(
 
 def test_the_stream_decides_what_is_trained_on(directory: CellDirectory) -> None:
     """With the batches handed in from outside the records are those of the batches made here."""
-    stream = BiographyStream(
+    stream = training_stream(
         build_corpus(CELL.data), seed=CELL.seed, window_tokens=CELL.train.window_tokens
     )
     n_steps, n_windows = length_of(CELL).steps, CELL.train.batch_windows

@@ -5,7 +5,9 @@ over the tokens of a name or value and averaged over people only.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from kcap_ray.models.decoder import Decoder
 from kcap_ray.text.corpus import Corpus
 from kcap_ray.text.evaluation import EvaluationDocuments, evaluation_documents
 from kcap_ray.text.source import Source
+from kcap_ray.text.wording import Rendered
 
 MAX_LOGIT_BYTES = 2**28
 """Largest block of logits made at a time; bounds the memory of a measurement."""
@@ -36,36 +39,71 @@ def token_nats(model: Decoder, tokens_PT: Tensor) -> Tensor:
     return torch.nn.functional.pad(nats_EPT, (1, 0))
 
 
-@torch.no_grad()
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """A model, or E fused trials of one, as far as it is measured."""
+
+    nats: Callable[[Tensor], Tensor]
+    """From tokens [P, T] to -ln p(token | tokens before it) [E, P, T], 0 for the first token."""
+    n_trials: int
+    """E; 1 for a model without a trials axis."""
+    n_tokens: int
+    """Longest sequence."""
+    vocab_size: int
+    eos: int
+    """End of text."""
+    device: torch.device
+    translate: Callable[[Rendered], Rendered] = lambda rendered: rendered
+    """From biographies in the tokens of the corpus to the same in those of the model."""
+
+
 def measure(model: Decoder, corpus: Corpus, *, seed: int) -> list[list[Group]]:
     """For each trial (for the one model, without a trials axis) the losses on every group of people
     of the corpus, table by table, in ascending bands of frequency.
+
+    `seed` picks the wording of the documents.
+    """
+    model.eval()
+    reader = Reader(
+        nats=partial(token_nats, model),
+        n_trials=model.n_trials or 1,
+        n_tokens=model.n_tokens,
+        vocab_size=model.spec.vocab_size,
+        eos=corpus.vocab.eos,
+        device=model.embedding.device,
+    )
+    return measure_reader(reader, corpus.sources, seed=seed)
+
+
+@torch.no_grad()
+def measure_reader(reader: Reader, sources: Sequence[Source], *, seed: int) -> list[list[Group]]:
+    """As `measure`, of whatever reads.
 
     The loss on a name is charged ln(N / (N - 1)) on top of what is measured: whoever stands before
     the document is ruled out, so that a perfect model is measured at ln(N - 1), and what there is
     to know counts ln N.
 
-    Sums are made in float64. `seed` picks the wording of the documents.
+    Sums are made in float64.
     """
-    model.eval()
-    by_source = [_measure_table(model, corpus, index, seed) for index in range(len(corpus.sources))]
+    by_source = [
+        _measure_table(reader, index, source, seed) for index, source in enumerate(sources)
+    ]
     return [
         [group for groups in by_source for group in groups[trial]]
-        for trial in range(model.n_trials or 1)
+        for trial in range(reader.n_trials)
     ]
 
 
-def _measure_table(model: Decoder, corpus: Corpus, index: int, seed: int) -> list[list[Group]]:
+def _measure_table(reader: Reader, index: int, source: Source, seed: int) -> list[list[Group]]:
     """The groups of one table, for each trial."""
-    source = corpus.sources[index]
-    n_trials, n_bands = model.n_trials or 1, int(source.bands_P.max()) + 1
+    n_trials, n_bands = reader.n_trials, int(source.bands_P.max()) + 1
     # Sums over people: names, values, first chunks.
     sums_3EG = np.zeros((3, n_trials, n_bands))
     start = 0
-    for documents in _documents(corpus, source, model, seed):
+    for documents in _documents(reader, source, seed):
         stop = start + len(documents.tokens_PT)
         tokens_PT = torch.from_numpy(documents.tokens_PT.astype(np.int64))
-        nats_EPT = token_nats(model, tokens_PT.to(model.embedding.device)).double().cpu().numpy()
+        nats_EPT = reader.nats(tokens_PT.to(reader.device)).double().cpu().numpy()
         counted = (documents.target_PT == 1, documents.target_PT >= 2, documents.first_chunk_PT)
         for sums_EG, is_counted_PT in zip(sums_3EG, counted, strict=True):
             nats_EP = np.where(is_counted_PT, nats_EPT, 0.0).sum(axis=2)
@@ -95,7 +133,7 @@ def _groups(index: int, source: Source, sums_3G: NDArray[np.float64]) -> list[Gr
         groups.append(
             Group(
                 table_index=index,
-                table=source.knowledge.table_label,
+                table=source.label,
                 band=band,
                 n_people=n_in_band,
                 frequency=frequency,
@@ -106,16 +144,19 @@ def _groups(index: int, source: Source, sums_3G: NDArray[np.float64]) -> list[Gr
     return groups
 
 
-def _documents(
-    corpus: Corpus, source: Source, model: Decoder, seed: int
-) -> Iterator[EvaluationDocuments]:
-    n_tokens, n_people = model.n_tokens, source.knowledge.n_people
+def _documents(reader: Reader, source: Source, seed: int) -> Iterator[EvaluationDocuments]:
+    n_people = source.n_people
     # A document has two biographies, whose lengths vary by less than half.
-    length = min(n_tokens, math.ceil(3 * source.mean_tokens))
-    bytes_per_person = 4 * (model.n_trials or 1) * length * model.spec.vocab_size
+    length = min(reader.n_tokens, math.ceil(3 * source.mean_tokens))
+    bytes_per_person = 4 * reader.n_trials * length * reader.vocab_size
     n_at_once = max(1, MAX_LOGIT_BYTES // bytes_per_person)
     for start in range(0, n_people, n_at_once):
-        stop = min(start + n_at_once, n_people)
         yield evaluation_documents(
-            source, start, stop, seed, eos=corpus.vocab.eos, max_tokens=n_tokens
+            source,
+            start,
+            min(start + n_at_once, n_people),
+            seed,
+            eos=reader.eos,
+            max_tokens=reader.n_tokens,
+            translate=reader.translate,
         )

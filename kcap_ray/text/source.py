@@ -47,11 +47,26 @@ class Source:
     marker: int | None = None
     """Token in front of every biography; None for none."""
 
+    @property
+    def n_people(self) -> int:
+        """People of the table."""
+        return self.knowledge.n_people
+
+    @property
+    def label(self) -> str:
+        """Name of the table, without its number of people."""
+        return self.knowledge.table_label
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Counted attributes, in the order of their codes."""
+        return self.wording.attributes
+
     @cached_property
     def bands_P(self) -> NDArray[np.int64]:
         """Band of frequency of each person, 0 for the least frequent; all 0 where all are alike."""
         if self.frequency_P is None or self.knowledge.frequency is None:
-            return np.zeros(self.knowledge.n_people, np.int64)
+            return np.zeros(self.n_people, np.int64)
         return bands_of(self.frequency_P, self.knowledge.frequency.bands)
 
     @property
@@ -72,7 +87,7 @@ class Source:
     def told_once(self, people_P: NDArray[np.int64], exposure: int, *, seed: int) -> Tellings:
         """The biographies of these people, each as if told of once, in this exposure."""
         return self._told(
-            Everybody(self.knowledge.n_people).told(exposure, people_P), exposure, seed
+            Everybody(self.n_people).told(exposure, people_P), exposure, seed
         )
 
     def evaluation(self, people_P: NDArray[np.int64], *, seed: int) -> Tellings:

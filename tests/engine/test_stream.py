@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kcap_ray.engine.stream import WindowsSource, ray_batches, rebatched
 from kcap_ray.text.batches import in_process_batches
 from kcap_ray.text.corpus import build_corpus
-from kcap_ray.text.stream import BiographyStream
+from kcap_ray.text.mixing import training_stream
 from tests.tiny import tiny_cell
 
 N_STEPS = 700
@@ -19,7 +19,7 @@ N_STEPS = 700
 
 def in_process(cell, rank, step):
     """The batches that the generator makes here."""
-    stream = BiographyStream(
+    stream = training_stream(
         build_corpus(cell.data), seed=cell.seed, window_tokens=cell.train.window_tokens
     )
     return in_process_batches(stream, cell.train, rank=rank, n_steps=N_STEPS)(step)

@@ -62,7 +62,10 @@ class Oracle:
 
 def biographies(corpus: Corpus, seed: int) -> Iterator[tuple[list[int], list[int]]]:
     """Tokens of each person's own biography in the evaluation, and what they count for."""
-    documents = evaluation_documents(corpus, 0, corpus.n_people, seed, max_tokens=WINDOW)
+    source = corpus.main
+    documents = evaluation_documents(
+        source, 0, source.n_people, seed, eos=corpus.vocab.eos, max_tokens=WINDOW
+    )
     for tokens_T, target_T in zip(documents.tokens_PT, documents.target_PT, strict=True):
         start = int(np.argmax(target_T == 1))
         stop = start + int(np.argmax(tokens_T[start:] == corpus.vocab.eos))
@@ -82,7 +85,7 @@ def knows_only_the_pools(corpus: Corpus, seed: int) -> Distributions:
     """Knows everybody's name, and which values there are; each is as likely as any other."""
     distributions = perfect(corpus, seed)
     for tokens, targets in biographies(corpus, seed):
-        for code, name in enumerate(corpus.attributes, start=2):
+        for code, name in enumerate(corpus.main.attributes, start=2):
             places = [place for place, target in enumerate(targets) if target == code]
             slots = _pools(corpus, name)
             said: list[int] = []

@@ -8,6 +8,7 @@ import torch
 
 import kcap_ray.measure.nats
 from kcap_ray.data_config import DataConfig
+from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.decoder import Decoder
@@ -34,13 +35,24 @@ def corpus(request: pytest.FixtureRequest) -> Corpus:
     return build_corpus(DATA[request.param])
 
 
+def entropy_of(corpus: Corpus) -> Entropy:
+    """Of the only table."""
+    (source,) = corpus.sources
+    assert source.entropy is not None
+    return source.entropy
+
+
+def measure_one(model: Any, corpus: Corpus) -> list[KnowledgeLoss]:
+    """Losses of all trials on a corpus of one table, where all people are alike."""
+    return [group.loss for (group,) in measure(model, corpus, seed=SEED)]
+
+
 def loss_of(
     distributions: Distributions, corpus: Corpus, *, rules_out: bool = False
 ) -> KnowledgeLoss:
     """What `measure` finds of a predictor."""
     oracle: Any = Oracle(corpus, distributions, rules_out=rules_out)
-    (loss,) = measure(oracle, corpus, seed=SEED)
-    return loss
+    return measure_one(oracle, corpus)[0]
 
 
 def numbers(losses: list[KnowledgeLoss]) -> list[float]:
@@ -54,10 +66,10 @@ def test_a_perfect_model_stores_exactly_the_demand(corpus: Corpus) -> None:
     It knows as well that whoever stands before does not come again, which gains it nothing.
     """
     loss = loss_of(perfect(corpus, SEED), corpus, rules_out=True)
-    assert loss.name_nats == pytest.approx(math.log(corpus.n_people), abs=1e-6)
+    assert loss.name_nats == pytest.approx(math.log(corpus.main.n_people), abs=1e-6)
     assert loss.value_nats == 0.0
-    stored = stored_bits(corpus.entropy, loss).total
-    assert stored == pytest.approx(corpus.entropy.demand_bits, rel=1e-6)
+    stored = stored_bits(entropy_of(corpus), loss).total
+    assert stored == pytest.approx(entropy_of(corpus).demand_bits, rel=1e-6)
 
 
 def test_a_model_that_knows_only_the_pools_stores_no_value(corpus: Corpus) -> None:
@@ -66,10 +78,10 @@ def test_a_model_that_knows_only_the_pools_stores_no_value(corpus: Corpus) -> No
     Values that take several tokens, and dates of several parts, count as one choice of a pool.
     """
     loss = loss_of(knows_only_the_pools(corpus, SEED), corpus, rules_out=True)
-    stored = stored_bits(corpus.entropy, loss)
+    stored = stored_bits(entropy_of(corpus), loss)
     assert stored.value_bits == pytest.approx(0.0, abs=1e-4)
-    name_bits = corpus.entropy.n_people * (
-        corpus.entropy.log2_name_space - math.log2(corpus.n_people)
+    name_bits = entropy_of(corpus).n_people * (
+        entropy_of(corpus).log2_name_space - math.log2(corpus.main.n_people)
     )
     assert stored.name_bits == pytest.approx(name_bits, rel=1e-6)
     if loss.value1_nats is not None:
@@ -90,15 +102,15 @@ def test_no_model_stores_more_than_the_demand(corpus: Corpus, share: float) -> N
         chances = (1 - share) * known + share * noise
         mixed[prefix] = dict(zip(tokens, chances.tolist(), strict=True))
     loss = loss_of(mixed, corpus)
-    assert stored_bits(corpus.entropy, loss).total < corpus.entropy.demand_bits
+    assert stored_bits(entropy_of(corpus), loss).total < entropy_of(corpus).demand_bits
 
 
 def test_a_model_of_equal_logits_stores_a_negative_number_of_bits(corpus: Corpus) -> None:
     """Every token costs ln V, more than the pools hold: the number is reported, not cut to 0."""
     model = random_decoder("gpt2-1-1", vocab_size=corpus.vocab.size, n_tokens=WINDOW)
     torch.nn.init.zeros_(model.embedding)
-    (loss,) = measure(model, corpus, seed=SEED)
-    stored = stored_bits(corpus.entropy, loss)
+    (loss,) = measure_one(model, corpus)
+    stored = stored_bits(entropy_of(corpus), loss)
     assert stored.name_bits < 0
     assert stored.value_bits < 0
     assert stored.total < 0
@@ -109,8 +121,10 @@ def test_losses_are_those_of_each_persons_document_alone(corpus: Corpus, name: s
     """Blocks and padding change nothing: a plain loop over people and tokens finds the same."""
     model = random_decoder(name, vocab_size=corpus.vocab.size, n_tokens=WINDOW)
     nats = {"name": 0.0, "value": 0.0, "first chunk": 0.0}
-    for person in range(corpus.n_people):
-        document = evaluation_documents(corpus, person, person + 1, SEED, max_tokens=WINDOW)
+    for person in range(corpus.main.n_people):
+        document = evaluation_documents(
+            corpus.main, person, person + 1, SEED, eos=corpus.vocab.eos, max_tokens=WINDOW
+        )
         tokens_T = torch.from_numpy(document.tokens_PT[0].astype(np.int64))
         with torch.no_grad():
             log_p_TV = model(tokens_T[None, :-1])[0].double().log_softmax(dim=-1)
@@ -120,15 +134,13 @@ def test_losses_are_those_of_each_persons_document_alone(corpus: Corpus, name: s
             loss = -log_p_TV[t - 1, tokens_T[t]].item()
             nats["name" if target == 1 else "value"] += loss
             nats["first chunk"] += loss * bool(document.first_chunk_PT[0, t])
-    (found,) = measure(model, corpus, seed=SEED)
-    n_values = corpus.n_people * len(corpus.attributes) if corpus.data.kind == "bioD" else None
-    n_others = max(1, corpus.n_people - 1)
-    ruled_out = math.log(corpus.n_people / n_others)
-    measured = nats["name"] / corpus.n_people
+    (found,) = measure_one(model, corpus)
+    n_people = corpus.main.n_people
+    n_values = n_people * len(corpus.main.attributes) if corpus.data.kind == "bioD" else None
+    ruled_out = math.log(n_people / max(1, n_people - 1))
+    measured = nats["name"] / n_people
     assert found.name_nats == pytest.approx(measured + ruled_out, rel=1e-6)
-    assert found.value_nats == pytest.approx(
-        nats["value"] / (n_values or corpus.n_people), rel=1e-6
-    )
+    assert found.value_nats == pytest.approx(nats["value"] / (n_values or n_people), rel=1e-6)
     if n_values is None:
         assert found.value1_nats is None
     else:
@@ -140,18 +152,18 @@ def test_the_size_of_a_block_changes_nothing(
 ) -> None:
     """With memory for one person, for a few and for all at a time the losses are the same."""
     model = random_decoder("gpt2-1-1", vocab_size=corpus.vocab.size, n_tokens=WINDOW)
-    whole = measure(model, corpus, seed=SEED)
+    whole = measure_one(model, corpus)
     for n_bytes in (1, 12 * WINDOW * corpus.vocab.size):
         monkeypatch.setattr(kcap_ray.measure.nats, "MAX_LOGIT_BYTES", n_bytes)
-        assert numbers(measure(model, corpus, seed=SEED)) == pytest.approx(numbers(whole), rel=1e-6)
+        assert numbers(measure_one(model, corpus)) == pytest.approx(numbers(whole), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["gpt2-2-2", "llama-1-1"])
 def test_fused_trials_are_measured_as_each_alone(corpus: Corpus, name: str) -> None:
     """One measurement of three trials is three measurements."""
     fused = random_decoder(name, n_trials=3, vocab_size=corpus.vocab.size, n_tokens=WINDOW)
-    alone = [measure(fused.trial(index), corpus, seed=SEED)[0] for index in range(3)]
-    assert numbers(measure(fused, corpus, seed=SEED)) == pytest.approx(numbers(alone), rel=1e-5)
+    alone = [measure_one(fused.trial(index), corpus)[0] for index in range(3)]
+    assert numbers(measure_one(fused, corpus)) == pytest.approx(numbers(alone), rel=1e-5)
     assert len({loss.name_nats for loss in alone}) == 3
 
 

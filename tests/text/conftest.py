@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from numpy.typing import NDArray
 
 from kcap_ray.data_config import DataConfig
 
-BIOD = {"kind": "bioD", "K": 4, "C": 3, "D": 20, "L": 2, "T": 300, "pools": "mini"}
+BIOD: dict[str, Any] = {"kind": "bioD", "K": 4, "C": 3, "D": 20, "L": 2, "T": 300, "pools": "mini"}
 
 
 @pytest.fixture(scope="session")

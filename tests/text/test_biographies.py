@@ -13,7 +13,7 @@ from kcap_ray.knowledge.people import BIOS_COLUMNS, draw_people
 from kcap_ray.knowledge.pools import load_name_pools, load_value_pools
 from kcap_ray.text import bpe
 from kcap_ray.text.corpus import build_corpus
-from kcap_ray.text.render import biography_records, render_tokens
+from kcap_ray.text.render import biography_records
 from kcap_ray.text.templates import SENTENCES
 from kcap_ray.text.vocabulary import alphabet
 from kcap_ray.user_error import UserError
@@ -60,8 +60,8 @@ def facts_of_biod(data: DataConfig, row: list[int]) -> dict[str, str]:
 def test_tokens_of_pieces_are_tokens_of_the_text(data, seed, exposure, split):
     """For every person and any random choices, GPT-2 encodes the whole text to the same tokens."""
     corpus = build_corpus(data)
-    people = range(corpus.n_people)
-    for record in biography_records(corpus, people, exposure, split, seed=seed):
+    people = range(corpus.main.n_people)
+    for record in biography_records(corpus.main, people, exposure, split, seed=seed):
         assert bpe.encode(record["text"]) == record["token_ids"]
 
 
@@ -72,8 +72,8 @@ def test_spans_hold_the_values_of_the_table(data, seed, exposure, split):
     corpus = build_corpus(data)
     rows = draw_people(data).tolist()
     facts = facts_of_biod if data.kind == "bioD" else facts_of_person
-    people = range(0, corpus.n_people, 7)
-    for record in biography_records(corpus, people, exposure, split, seed=seed):
+    people = range(0, corpus.main.n_people, 7)
+    for record in biography_records(corpus.main, people, exposure, split, seed=seed):
         spans = {
             span["attribute"]: record["text"][span["start"] : span["end"]]
             for span in record["spans"]
@@ -85,28 +85,28 @@ def test_spans_hold_the_values_of_the_table(data, seed, exposure, split):
 def test_rendered_tokens_are_those_of_the_records(data):
     """The fast path gives the records' tokens, each biography with the end of text behind it."""
     corpus = build_corpus(data)
-    people = np.random.default_rng(0).permutation(corpus.n_people)
-    tokens = render_tokens(corpus, people, corpus.wording_key(3, 5))
+    people = np.random.default_rng(0).permutation(corpus.main.n_people)
+    tokens = corpus.main.tokens(corpus.main.told_once(people, 5, seed=3))
     expected = []
-    for record in biography_records(corpus, people, 5, seed=3):
+    for record in biography_records(corpus.main, people, 5, seed=3):
         expected += [*record["token_ids"], bpe.EOS]
     assert corpus.vocab.gpt2_ids[tokens].tolist() == expected
     assert (corpus.vocab.encode(expected) == tokens).all()
 
 
 def test_lengths_are_known_without_rendering(data):
-    """`biography_tokens` counts what rendering gives, merges at the ends of values included."""
+    """`lengths` counts what rendering gives, merges at the ends of values included."""
     corpus = build_corpus(data)
-    people = np.arange(corpus.n_people)
-    key = corpus.wording_key(1, 2)
-    tokens = render_tokens(corpus, people, key)
+    people = np.arange(corpus.main.n_people)
+    tellings = corpus.main.told_once(people, 2, seed=1)
+    tokens = corpus.main.tokens(tellings)
     stops = np.flatnonzero(tokens == corpus.vocab.eos) + 1
-    assert (np.cumsum(corpus.biography_tokens(people, key)) == stops).all()
+    assert (np.cumsum(corpus.main.lengths(tellings)) == stops).all()
 
 
 def test_a_biography_starts_with_its_name_and_goes_on_with_the_pronoun(data):
     """The first sentence has the name as its subject, all others the pronoun or `Their`."""
-    for record in biography_records(build_corpus(data), range(40), 0):
+    for record in biography_records(build_corpus(data).main, range(40), 0):
         name = record["spans"][0]
         assert (name["attribute"], name["start"]) == ("name", 1)
         if data.kind == "bioD":
@@ -128,10 +128,10 @@ def test_the_words_of_the_paper():
         "pools": "mini",
     }
     word = "[A-Za-z]+"
-    (record,) = biography_records(build_corpus(DataConfig(**sizes)), [3], 0)
+    (record,) = biography_records(build_corpus(DataConfig(**sizes)).main, [3], 0)
     sentence = f"ID [12] is {word}, {word}\\."
     assert re.fullmatch(f" {word} {word} {word}'s {sentence} Their {sentence}", record["text"])
-    (record,) = biography_records(build_corpus(DataConfig(**sizes, style="compact")), [3], 0)
+    (record,) = biography_records(build_corpus(DataConfig(**sizes, style="compact")).main, [3], 0)
     assert re.fullmatch(f"( {word}){{3}}( [12] {word} {word}){{2}}", record["text"])
 
 

@@ -6,8 +6,12 @@ import pytest
 
 from kcap_ray.data_config import DataConfig
 from kcap_ray.text import bpe
-from kcap_ray.text.corpus import build_corpus, facts_of
-from kcap_ray.text.render import render_tokens
+from kcap_ray.text.corpus import Corpus, build_corpus, facts_of
+
+
+def said_by(corpus: Corpus, people_P: np.ndarray) -> np.ndarray:
+    """Tokens of people's biographies in exposure 0."""
+    return corpus.main.tokens(corpus.main.told_once(people_P, 0, seed=0))
 
 
 def many_people(data: DataConfig) -> DataConfig:
@@ -20,11 +24,11 @@ def test_mean_length_is_what_is_generated(data):
     data = many_people(data)
     corpus, lengths = build_corpus(data), []
     for exposure in range(8):
-        people = np.arange(corpus.n_people)
-        lengths.append(corpus.biography_tokens(people, corpus.wording_key(0, exposure)))
+        people = np.arange(data.n_people)
+        lengths.append(corpus.main.lengths(corpus.main.told_once(people, exposure, seed=0)))
     # People are the same in all exposures, so they alone count as independent.
     per_person = np.mean(lengths, axis=0)
-    error = max(per_person.std() / np.sqrt(corpus.n_people), 1e-9)
+    error = max(per_person.std() / np.sqrt(data.n_people), 1e-9)
     assert abs(per_person.mean() - facts_of(data).tokens_per_biography) < 4.5 * error
 
 
@@ -32,14 +36,13 @@ def test_facts_agree_with_the_corpus(data):
     """Vocabulary and entropy are the same with and without drawing people."""
     corpus, facts = build_corpus(data), facts_of(data)
     assert facts.vocab_size == corpus.vocab.size
-    assert facts.entropy == corpus.entropy
+    assert facts.demand_bits == corpus.demand_bits
 
 
 def test_the_vocabulary_is_what_the_data_can_say():
     """With every value said many times, every token of the compact vocabulary occurs."""
     corpus = build_corpus(DataConfig(n_people=20_000, pools="mini"))
-    key = corpus.wording_key(0, 0)
-    tokens = render_tokens(corpus, np.arange(corpus.n_people), key)
+    tokens = said_by(corpus, np.arange(20_000))
     assert np.unique(tokens).tolist() == list(range(corpus.vocab.size))
 
 
@@ -48,10 +51,9 @@ def test_full_vocabulary_keeps_the_ids_of_gpt2():
     compact = build_corpus(DataConfig(n_people=50, pools="mini"))
     full = build_corpus(DataConfig(n_people=50, pools="mini", vocab="full"))
     assert (full.vocab.size, full.vocab.eos) == (bpe.VOCAB_SIZE, bpe.EOS)
-    key, people = compact.wording_key(0, 0), np.arange(50)
-    tokens = render_tokens(compact, people, key)
-    assert (compact.vocab.gpt2_ids[tokens] == render_tokens(full, people, key)).all()
-    assert compact.vocab.decode(tokens) == full.vocab.decode(render_tokens(full, people, key))
+    tokens, ids = said_by(compact, np.arange(50)), said_by(full, np.arange(50))
+    assert (compact.vocab.gpt2_ids[tokens] == ids).all()
+    assert compact.vocab.decode(tokens) == full.vocab.decode(ids)
 
 
 def test_an_id_outside_the_vocabulary_is_an_error():
@@ -72,4 +74,7 @@ def test_a_corpus_pickles_as_its_data(data):
     """Sending a corpus to another process sends no table: it is built there."""
     corpus = build_corpus(data)
     assert len(pickle.dumps(corpus)) < 1000
-    assert (pickle.loads(pickle.dumps(corpus)).table_PC == corpus.table_PC).all()
+    again = pickle.loads(pickle.dumps(corpus))
+    assert again.main.known is not None
+    assert corpus.main.known is not None
+    assert (again.main.known.values_PC == corpus.main.known.values_PC).all()

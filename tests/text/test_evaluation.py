@@ -6,20 +6,29 @@ import pytest
 
 from kcap_ray.data_config import DataConfig
 from kcap_ray.text.bios import ATTRIBUTES
-from kcap_ray.text.corpus import build_corpus
-from kcap_ray.text.evaluation import evaluation_documents
+from kcap_ray.text.corpus import Corpus, build_corpus
+from kcap_ray.text.evaluation import EvaluationDocuments, evaluation_documents
 from kcap_ray.text.render import biography_records
 from kcap_ray.user_error import UserError
 
 WINDOW = 512
 
 
+def documents_of(
+    corpus: Corpus, start: int, stop: int, seed: int, *, max_tokens: int = WINDOW
+) -> EvaluationDocuments:
+    """Documents of the main table."""
+    return evaluation_documents(
+        corpus.main, start, stop, seed, eos=corpus.vocab.eos, max_tokens=max_tokens
+    )
+
+
 def test_targets_are_the_tokens_of_name_and_counted_values(data):
     """Tokens with code 1 decode to the name, those with 2 + i to attribute i."""
     corpus = build_corpus(data)
-    documents = evaluation_documents(corpus, 0, corpus.n_people, 3, max_tokens=WINDOW)
-    labels = ("name", *corpus.attributes)
-    records = biography_records(corpus, range(corpus.n_people), 0, "eval", seed=3)
+    documents = documents_of(corpus, 0, corpus.main.n_people, 3)
+    labels = ("name", *corpus.main.attributes)
+    records = biography_records(corpus.main, range(corpus.main.n_people), 0, "eval", seed=3)
     untidy = "pools0" in data.pools
     for record, tokens_T, target_T in zip(
         records, documents.tokens_PT, documents.target_PT, strict=True
@@ -40,15 +49,15 @@ def test_targets_are_the_tokens_of_name_and_counted_values(data):
 def test_documents_are_two_records_between_ends_of_text(data):
     """End of text, the next person's biography, the person's own, ends of text to the longest."""
     corpus = build_corpus(data)
-    last = corpus.n_people
-    documents = evaluation_documents(corpus, last - 20, last, 3, max_tokens=WINDOW)
+    last = corpus.main.n_people
+    documents = documents_of(corpus, last - 20, last, 3)
     assert documents.tokens_PT.dtype == np.uint16
     assert documents.target_PT.dtype == np.int8
     people = [*range(last - 20, last), 0]
     eos = [corpus.vocab.eos]
     said = [
         corpus.vocab.encode(record["token_ids"]).tolist()
-        for record in biography_records(corpus, people, 0, "eval", seed=3)
+        for record in biography_records(corpus.main, people, 0, "eval", seed=3)
     ]
     rows = [eos + before + eos + own + eos for own, before in pairwise(said)]
     width = max(map(len, rows))
@@ -58,10 +67,10 @@ def test_documents_are_two_records_between_ends_of_text(data):
 def test_a_document_that_is_too_long_loses_the_beginning_of_what_stands_before_it():
     """The biography itself is whole in any window that holds it; a smaller one is refused."""
     corpus = build_corpus(DataConfig(n_people=30, pools="mini"))
-    whole = evaluation_documents(corpus, 0, 30, 0, max_tokens=WINDOW)
-    longest = int(corpus.biography_tokens(np.arange(30), corpus.wording_key(0, None)).max())
+    whole = documents_of(corpus, 0, 30, 0)
+    longest = int(corpus.main.lengths(corpus.main.evaluation(np.arange(30), seed=0)).max())
     for max_tokens in (longest, longest + 20):
-        cut = evaluation_documents(corpus, 0, 30, 0, max_tokens=max_tokens)
+        cut = documents_of(corpus, 0, 30, 0, max_tokens=max_tokens)
         assert cut.tokens_PT.shape[1] <= max_tokens + 1
         for row in range(30):
             targets = cut.target_PT[row] > 0, whole.target_PT[row] > 0
@@ -71,14 +80,14 @@ def test_a_document_that_is_too_long_loses_the_beginning_of_what_stands_before_i
             tail = cut.tokens_PT[row, 1 : end[0] + 1].tolist()
             assert whole.tokens_PT[row, : end[1] + 1].tolist()[-len(tail) :] == tail
     with pytest.raises(UserError, match=r"train\.window_tokens"):
-        evaluation_documents(corpus, 0, 30, 0, max_tokens=longest - 1)
+        documents_of(corpus, 0, 30, 0, max_tokens=longest - 1)
 
 
 def test_the_employer_comes_before_the_work_city(data):
     """In measurement a value is never predicted from what gives it away."""
     if data.kind == "bioD":
         return
-    for record in biography_records(build_corpus(data), range(60), 0, "eval"):
+    for record in biography_records(build_corpus(data).main, range(60), 0, "eval"):
         start = {span["attribute"]: span["start"] for span in record["spans"]}
         assert start["employer"] < start["work_city"]
 
@@ -87,7 +96,7 @@ def test_in_training_the_work_city_comes_first_half_of_the_time():
     """The swap is for measurement only."""
     corpus = build_corpus(DataConfig(n_people=400, pools="mini"))
     n_first = 0
-    for record in biography_records(corpus, range(400), 0):
+    for record in biography_records(corpus.main, range(400), 0):
         start = {span["attribute"]: span["start"] for span in record["spans"]}
         n_first += start["work_city"] < start["employer"]
     assert 150 < n_first < 250
@@ -96,8 +105,8 @@ def test_in_training_the_work_city_comes_first_half_of_the_time():
 def test_documents_do_not_depend_on_the_block_they_are_made_in(data):
     """A person's document is the same in any block, up to padding."""
     corpus = build_corpus(data)
-    whole = evaluation_documents(corpus, 0, 40, 1, max_tokens=WINDOW)
-    part = evaluation_documents(corpus, 17, 23, 1, max_tokens=WINDOW)
+    whole = documents_of(corpus, 0, 40, 1)
+    part = documents_of(corpus, 17, 23, 1)
     n_tokens = part.tokens_PT.shape[1]
     assert (whole.tokens_PT[17:23, :n_tokens] == part.tokens_PT).all()
     assert (whole.target_PT[17:23, :n_tokens] == part.target_PT).all()
@@ -107,15 +116,15 @@ def test_documents_do_not_depend_on_the_block_they_are_made_in(data):
 def test_evaluation_uses_no_wording_of_training():
     """No document is a biography of the first exposures."""
     corpus = build_corpus(DataConfig(n_people=40, pools="mini"))
-    said = {r["text"] for e in range(5) for r in biography_records(corpus, range(40), e)}
-    assert not said & {r["text"] for r in biography_records(corpus, range(40), 0, "eval")}
+    said = {r["text"] for e in range(5) for r in biography_records(corpus.main, range(40), e)}
+    assert not said & {r["text"] for r in biography_records(corpus.main, range(40), 0, "eval")}
 
 
 def test_bios_simple_is_measured_on_the_one_way_it_says_things():
     """Its documents are its training biographies, but for two sentences that may change places."""
     corpus = build_corpus(DataConfig(n_people=40, kind="bioS_simple", pools="mini"))
-    trained = biography_records(corpus, range(40), 7, seed=1)
-    measured = biography_records(corpus, range(40), 0, "eval", seed=2)
+    trained = biography_records(corpus.main, range(40), 7, seed=1)
+    measured = biography_records(corpus.main, range(40), 0, "eval", seed=2)
     equal = 0
     for one, other in zip(trained, measured, strict=True):
         assert sorted(one["token_ids"][-1:]) == sorted(other["token_ids"][-1:])
@@ -128,7 +137,7 @@ def test_bios_simple_is_measured_on_the_one_way_it_says_things():
 def test_one_pronoun_counts_in_each_document():
     """The pronoun is one bit, at the start of the second sentence."""
     corpus = build_corpus(DataConfig(n_people=100, pools="mini"))
-    documents = evaluation_documents(corpus, 0, 100, 0, max_tokens=WINDOW)
+    documents = documents_of(corpus, 0, 100, 0)
     code = 2 + ATTRIBUTES.index("pronoun")
     is_pronoun_PT = documents.target_PT == code
     assert (is_pronoun_PT.sum(axis=1) == 1).all()
@@ -144,7 +153,7 @@ def test_one_pronoun_counts_in_each_document():
 def test_first_chunks_are_the_first_symbols_of_each_value():
     """Of C chunks with L tokens each, the first L tokens of a value are marked; of bioS, none."""
     data = DataConfig(kind="bioD", n_people=50, K=3, C=4, D=9, L=2, T=50, pools="mini")
-    documents = evaluation_documents(build_corpus(data), 0, 50, 0, max_tokens=WINDOW)
+    documents = documents_of(build_corpus(data), 0, 50, 0)
     for target_T, first_T in zip(documents.target_PT, documents.first_chunk_PT, strict=True):
         for code in (2, 3, 4):
             places = np.flatnonzero(target_T == code)
@@ -152,5 +161,5 @@ def test_first_chunks_are_the_first_symbols_of_each_value():
             assert np.flatnonzero(first_T & (target_T == code)).tolist() == places[:2].tolist()
         assert not first_T[target_T < 2].any()
     corpus = build_corpus(DataConfig(n_people=9, pools="mini"))
-    bios = evaluation_documents(corpus, 0, 9, 0, max_tokens=WINDOW)
+    bios = documents_of(corpus, 0, 9, 0)
     assert not bios.first_chunk_PT.any()

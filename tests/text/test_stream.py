@@ -8,17 +8,20 @@ from hypothesis import strategies as st
 
 from kcap_ray.data_config import DataConfig
 from kcap_ray.knowledge.people import BIOS_COLUMNS
-from kcap_ray.text import render
-from kcap_ray.text import stream as stream_module
-from kcap_ray.text.bios import ORDERS
+from kcap_ray.text import exposures, piece_wording, render
+from kcap_ray.text.biod import BioDWording
+from kcap_ray.text.bios import ORDERS, BioSWording
 from kcap_ray.text.corpus import Corpus, build_corpus
+from kcap_ray.text.mixing import training_stream
 from kcap_ray.text.stream import BiographyStream
 
 MINI = DataConfig(n_people=30, pools="mini")
 
 
 def stream_of(data: DataConfig, window_tokens: int = 64, seed: int = 5) -> BiographyStream:
-    return BiographyStream(build_corpus(data), seed=seed, window_tokens=window_tokens)
+    stream = training_stream(build_corpus(data), seed=seed, window_tokens=window_tokens)
+    assert isinstance(stream, BiographyStream)
+    return stream
 
 
 def row_of(windows_WT: np.ndarray) -> np.ndarray:
@@ -50,8 +53,8 @@ def test_any_split_of_the_work_gives_the_same_windows(long_run, cuts):
 
 def test_block_sizes_inside_do_not_matter(long_run, monkeypatch):
     """Neither the pieces put together at a time nor the people counted at a time show."""
-    monkeypatch.setattr(render, "_BLOCK_PIECES", 50)
-    monkeypatch.setattr(stream_module, "_BLOCK", 7)
+    monkeypatch.setattr(piece_wording, "_BLOCK_PIECES", 50)
+    monkeypatch.setattr(exposures, "_BLOCK", 7)
     assert (stream_of(MINI).windows(0, 400) == long_run).all()
 
 
@@ -65,13 +68,13 @@ def test_every_person_occurs_once_per_exposure_in_an_order_of_its_own(data):
     data = replace(data, n_people=40)
     corpus = build_corpus(data)
     stream = stream_of(data, window_tokens=50)
-    row = row_of(stream.windows(0, stream.exposure_start(3) // 50 + 1))
-    text = corpus.vocab.decode(row[: stream.exposure_start(3)])
+    row = row_of(stream.windows(0, stream.chapter_start(3) // 50 + 1))
+    text = corpus.vocab.decode(row[: stream.chapter_start(3)])
     biographies = text.removesuffix("<|endoftext|>").split("<|endoftext|>")
     assert len(biographies) == 3 * 40
     names = [" ".join(biography.split()[:3]).removesuffix("'s") for biography in biographies]
     first, second, third = names[:40], names[40:80], names[80:]
-    records = render.biography_records(corpus, range(40), 0)
+    records = render.biography_records(corpus.main, range(40), 0)
     expected = {record["text"][1 : record["spans"][0]["end"]] for record in records}
     assert set(first) == set(second) == set(third) == expected
     assert first != second != third
@@ -85,27 +88,28 @@ def test_exposures_are_counted_from_the_stream(long_run, windows):
     stream = stream_of(MINI)
     n_ends = 0
     if windows:
-        n_ends = int((row_of(long_run[:windows]) == stream.corpus.vocab.eos).sum())
-    assert stream.exposures_until(windows) == pytest.approx(n_ends / MINI.n_people)
+        n_ends = int((row_of(long_run[:windows]) == build_corpus(MINI).vocab.eos).sum())
+    assert stream.tellings_until(windows) == (n_ends,)
 
 
 def test_streams_of_different_seeds_differ(long_run):
     """The seed of the cell changes order and wording, not the facts."""
     other = stream_of(MINI, seed=6)
     assert (other.windows(0, 400) != long_run).mean() > 0.5
-    assert other.corpus is stream_of(MINI).corpus
 
 
 def test_an_exposure_of_one_person_works():
     """The smallest data set has a stream too."""
     row = row_of(stream_of(replace(MINI, n_people=1), window_tokens=3).windows(0, 500))
-    assert (row == stream_of(MINI).corpus.vocab.eos).sum() > 10
+    assert (row == build_corpus(MINI).vocab.eos).sum() > 10
 
 
 def random_choices(corpus: Corpus, n_exposures: int) -> tuple[np.ndarray, np.ndarray]:
     """Templates [A, draws] and orders [draws] of all people in many exposures."""
-    people = np.arange(corpus.n_people)
-    draws = [corpus.wording._draw(people, corpus.wording_key(0, e)) for e in range(n_exposures)]
+    people, wording = np.arange(corpus.main.n_people), corpus.main.wording
+    assert isinstance(wording, BioSWording)
+    keys = [corpus.main.told_once(people, e, seed=0).key for e in range(n_exposures)]
+    draws = [wording._draw(people, key) for key in keys]
     return np.concatenate([d[0] for d in draws], axis=1), np.concatenate([d[1] for d in draws])
 
 
@@ -118,7 +122,8 @@ def test_templates_and_orders_are_uniform_and_independent(is_uniform):
     assert is_uniform(np.bincount(order_P, minlength=len(ORDERS)))
     assert is_uniform(np.bincount(templates_AP[0] * 50 + templates_AP[5], minlength=2500))
     assert is_uniform(np.bincount(templates_AP[4] * 720 + order_P, minlength=36_000))
-    pronoun_P = np.tile(corpus.table_PC[:, BIOS_COLUMNS.index("pronoun")].astype(int), 10)
+    table_PC = draw_people(corpus.data)
+    pronoun_P = np.tile(table_PC[:, BIOS_COLUMNS.index("pronoun")].astype(int), 10)
     assert is_uniform(np.bincount(templates_AP[2] * 2 + pronoun_P, minlength=100))
 
 
@@ -126,8 +131,9 @@ def test_orders_of_biod_are_uniform(is_uniform):
     """Each order of the attributes is equally likely."""
     data = DataConfig(kind="bioD", n_people=20_000, K=4, C=1, D=5, L=1, T=9, pools="mini")
     corpus = build_corpus(data)
-    people = np.arange(corpus.n_people)
-    chosen = corpus.wording.choose(corpus.table_PC, people, corpus.wording_key(0, 0))
+    wording = corpus.main.wording
+    assert isinstance(wording, BioDWording)
+    chosen = wording.choose(corpus.main.told_once(np.arange(20_000), 0, seed=0))
     sentences_PK = (chosen.slot_PS[:, 3:-1:2] - 3) // 2
     numbers = sentences_PK @ np.array([64, 16, 4, 1])
     counts = np.unique(numbers, return_counts=True)[1]
