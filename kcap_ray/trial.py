@@ -90,7 +90,7 @@ def run_trials(
         return []
     tellings = stream.tellings_until(n_steps * cell.train.batch_windows)
     exposures = [
-        n_told / source.knowledge.n_people
+        n_told / source.n_people
         for n_told, source in zip(tellings, corpus.all_sources, strict=True)
     ]
     records = _records(cell, points, first_trial, result, corpus, exposures, device)
@@ -122,8 +122,8 @@ def _reporter(
 def _check_window(cell: Cell, corpus: Corpus) -> None:
     """Raise `UserError` now, and not after the training, if a biography is too long to measure."""
     for source in corpus.sources:
-        for start in range(0, source.knowledge.n_people, _PEOPLE_AT_ONCE):
-            stop = min(start + _PEOPLE_AT_ONCE, source.knowledge.n_people)
+        for start in range(0, source.n_people, _PEOPLE_AT_ONCE):
+            stop = min(start + _PEOPLE_AT_ONCE, source.n_people)
             tellings = source.evaluation(np.arange(start, stop), seed=cell.seed)
             longest = start + int(source.lengths(tellings).argmax())
             evaluation_documents(

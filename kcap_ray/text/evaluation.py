@@ -3,6 +3,7 @@
 Shape letters: P people, T tokens, S slots.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from kcap_ray.user_error import UserError
 class EvaluationDocuments(NamedTuple):
     """A block of documents, padded to the longest with the end of text."""
 
-    tokens_PT: NDArray[np.uint16]
+    tokens_PT: NDArray[np.integer]
     """End of text, another person's biography, end of text, the biography, end of text."""
     target_PT: NDArray[np.int8]
     """What the prediction of token t from the tokens before it counts for: 0 nothing, 1 the name,
@@ -25,10 +26,34 @@ class EvaluationDocuments(NamedTuple):
     """Whether the token belongs to the first chunk of a value; only bioD has chunks."""
 
 
+class BiographyTooLongError(UserError):
+    """A biography does not fit into a window."""
+
+    def __init__(self, n_tokens: int, max_tokens: int) -> None:
+        super().__init__(n_tokens, max_tokens)
+        self.n_tokens, self.max_tokens = n_tokens, max_tokens
+
+    def __str__(self) -> str:
+        return (
+            f"a biography of {self.n_tokens} tokens does not fit into a window of "
+            f"{self.max_tokens}; write train.window_tokens: {self.n_tokens} or more"
+        )
+
+
 def evaluation_documents(
-    source: Source, start: int, stop: int, seed: int, *, eos: int, max_tokens: int
+    source: Source,
+    start: int,
+    stop: int,
+    seed: int,
+    *,
+    eos: int,
+    max_tokens: int,
+    translate: Callable[[Rendered], Rendered] = lambda rendered: rendered,
 ) -> EvaluationDocuments:
-    """Documents of people start..stop-1 of a table, in its order; `eos` is the end of text.
+    """Documents of people start..stop-1 of a table, in its order.
+
+    `translate` puts the biographies into the tokens of another model; `eos` is the end of text in
+    these.
 
     Wording and order are random and those of no training exposure, except that the employer comes
     before the work city, which gives it away (arXiv 2404.05405, lemma F.1: a value may be predicted
@@ -42,33 +67,30 @@ def evaluation_documents(
     Where the two are longer than `max_tokens`, the window of the model, the first loses its
     beginning.
 
-    Raises `UserError` if a biography alone is longer than the window.
+    Raises `BiographyTooLongError` if a biography alone is longer than the window.
     """
     people_P = np.arange(start, stop)
-    n_people = source.knowledge.n_people
-    own = source.rendered(source.evaluation(people_P, seed=seed))
-    before = source.rendered(source.evaluation((people_P + 1) % n_people, seed=seed))
+    n_people = source.n_people
+    next_P = (people_P + 1) % n_people
+    own = translate(source.rendered(source.evaluation(people_P, seed=seed)))
+    before = translate(source.rendered(source.evaluation(next_P, seed=seed)))
     # A document of max_tokens + 1 tokens is read in one window: its last token is only predicted.
     room_P = max_tokens - own.length_P
     if room_P.min(initial=0) < 0:
-        longest = own.length_P.max()
-        raise UserError(
-            f"a biography of {longest} tokens does not fit into a window of {max_tokens}; "
-            f"write train.window_tokens: {longest} or more"
-        )
+        raise BiographyTooLongError(int(own.length_P.max()), max_tokens)
     kept_P = np.zeros_like(room_P) if n_people == 1 else np.minimum(before.length_P, room_P)
     place_T = np.arange(1 + int((kept_P + own.length_P).max(initial=0)))
     own_start_P = 1 + kept_P
     is_before_PT = _span(place_T, np.ones_like(kept_P), kept_P)
     is_own_PT = _span(place_T, own_start_P, own.length_P)
 
-    tokens_PT = np.full(is_own_PT.shape, eos, np.uint16)
+    tokens_PT = np.full(is_own_PT.shape, eos, own.tokens_L.dtype)
     tokens_PT[is_before_PT] = before.tokens_L[_is_last(before.length_P, kept_P)]
     tokens_PT[is_own_PT] = own.tokens_L
     target_PT = np.zeros(is_own_PT.shape, np.int8)
-    target_PT[is_own_PT] = _counted_codes(own, source.wording.attributes)
-    if "pronoun" in source.wording.attributes:
-        pronoun = FIRST_ATTRIBUTE_CODE + source.wording.attributes.index("pronoun")
+    target_PT[is_own_PT] = _counted_codes(own, source.attributes)
+    if "pronoun" in source.attributes:
+        pronoun = FIRST_ATTRIBUTE_CODE + source.attributes.index("pronoun")
         _keep_first(target_PT, pronoun)
     first_chunk_PT = np.zeros(is_own_PT.shape, np.bool_)
     first_chunk_PT[is_own_PT] = own.first_chunk_L

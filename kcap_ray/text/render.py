@@ -67,4 +67,4 @@ def first_people(corpus: Corpus, source: Source, n_people: int) -> NDArray[np.in
         assert corpus.data.junk is not None
         first = corpus.data.n_people
         return np.arange(first, first + min(n_people, corpus.data.junk.n_people))
-    return np.arange(min(n_people, source.knowledge.n_people))
+    return np.arange(min(n_people, source.n_people))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kcap_ray.data_config import DataConfig
-from kcap_ray.knowledge.people import BIOS_COLUMNS
+from kcap_ray.knowledge.people import BIOS_COLUMNS, draw_people
 from kcap_ray.text import exposures, piece_wording, render
 from kcap_ray.text.biod import BioDWording
 from kcap_ray.text.bios import ORDERS, BioSWording
