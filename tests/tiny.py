@@ -14,8 +14,29 @@ BIOD = DataConfig(kind="bioD", n_people=12, K=2, C=2, D=4, L=2, T=20, style="com
 
 ARCHITECTURES = ("gpt2-2-2", "llama-2-2", "mistral-2-4", "mistral-2-3")
 VARIANTS = ("", "-mlp1/4", "-mlp0", "-gated", "-standard", "-tied", "-untied")
-MODELS = [arch + variant for arch in ARCHITECTURES for variant in VARIANTS]
-"""Every architecture in every variant; mistral with one group of heads and with three."""
+PARTS = (
+    "gpt2-2-2-relu2",
+    "gpt2-2-2-silu-rmsnorm",
+    "llama-2-2-gelu-layernorm",
+    "llama-2-2-bias",
+    "llama-2-2-standard-layernorm-bias",
+    "gpt2-2-2-nobias-mlp1/4-gated",
+    "gpt2-2-2-moe4",
+    "llama-2-3-moe3-tied",
+    "mistral-2-4-moe2-standard-bias",
+    "gpt2-2-2-canon",
+    "llama-2-2-canonBD",
+    "mistral-2-4-canonAC",
+    "gpt2-2-2-mlp0-canon",
+    "gpt2-2-2-moe4-canon",
+    "gpt2-2-2-ssd",
+    "mistral-2-4-ssd-canonB",
+    "llama-2-3-ssd-moe3",
+)
+MODELS = [arch + variant for arch in ARCHITECTURES for variant in VARIANTS] + list(PARTS)
+"""Every architecture in every variant of the paper, mistral with one group of heads and with three;
+and every other part at least once, alone and with others.
+"""
 
 
 def tiny_cell(
@@ -41,10 +62,17 @@ def tiny_cell(
 
 
 def random_decoder(
-    name: str, *, n_trials: int | None = None, vocab_size: int = 101, n_tokens: int = 24
+    name: str,
+    *,
+    n_trials: int | None = None,
+    vocab_size: int = 101,
+    n_tokens: int = 24,
+    **experts: Any,
 ) -> Decoder:
-    """A decoder whose weights, norms and biases too, are all different, in every trial."""
-    spec = parse_model(name, head_dim=16, vocab_size=vocab_size)
+    """A decoder whose weights, norms and biases too, are all different, in every trial; `experts`
+    are settings of a mixture.
+    """
+    spec = parse_model(name, head_dim=16, vocab_size=vocab_size, **experts)
     model = Decoder(spec, n_tokens=n_tokens, n_trials=n_trials)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -16,7 +16,7 @@ from kcap_ray.models.stacked import linear, without_autocast
 
 LONGEST_MEMORY = 1_000.0
 """Tokens until the slowest head has forgotten all but 1/e, at the start. Mamba-2's code draws step
-sizes from 0.001 to 0.1 and rates from 1 to 16, so memories, 1 / (step size * rate), of 0.6 to 1,000.
+sizes from 0.001 to 0.1 and rates from 1 to 16: memories, 1 / (step size * rate), of 0.6 to 1,000.
 """
 
 
