@@ -1,0 +1,120 @@
+"""Biographies by Ray Data: a pool of actors, each with a language model, writes of all people."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kcap_ray.engine.session import ray_session
+from kcap_ray.rewrite import RewriteJob, Writer, rewrite_people
+from kcap_ray.rewrite_output import RewriteOutput, part_content
+from kcap_ray.user_error import UserError
+
+
+class PoolSize(NamedTuple):
+    """Actors that write, and what each of them takes."""
+
+    n_actors: int
+    gpus_each: float
+    cpus_each: int
+
+
+def rewrite_on_ray(
+    job: RewriteJob,
+    output: RewriteOutput,
+    open_writer: Callable[[float], Writer],
+    *,
+    people_per_part: int,
+    address: str | None = None,
+    n_actors: int | None = None,
+    gpus_per_actor: float | None = None,
+    on_part: Callable[[int, int], None] = lambda start, stop: None,
+) -> None:
+    """Write the parts of `output` that are missing; `open_writer` is called with the GPUs of an
+    actor, in that actor.
+
+    `on_part` is told of each part that is done. Raises `UserError` where the cluster has no room
+    for an actor, or where the model cannot be loaded.
+    """
+    missing = output.missing(job.people.n_people, people_per_part)
+    if not missing:
+        return
+    with ray_session(address):
+        import ray
+        import ray.exceptions
+
+        pool = _pool(ray.cluster_resources(), n_actors, gpus_per_actor)
+        try:
+            for row in _parts(missing, job, open_writer, pool).iter_rows():
+                output.write_part(row["start"], row["stop"], row["content"])
+                on_part(row["start"], row["stop"])
+        except ray.exceptions.RayError as error:
+            raise _as_user_error(error) from error
+
+
+def _pool(
+    resources: Mapping[str, float], n_actors: int | None, gpus_per_actor: float | None
+) -> PoolSize:
+    """One actor per GPU or share of it; without GPUs one that has all CPUs but one."""
+    n_gpus, n_cpus = resources.get("GPU", 0.0), int(resources.get("CPU", 1.0))
+    gpus_each = min(n_gpus, 1.0) if gpus_per_actor is None else gpus_per_actor
+    if gpus_each > n_gpus:
+        raise UserError(
+            f"--gpus-per-actor {gpus_each:g}: the cluster has {n_gpus:g} GPUs; write at most that"
+        )
+    if n_actors is None:
+        n_actors = int(n_gpus // gpus_each) if gpus_each else 1
+    # The last CPU is for Ray Data itself.
+    return PoolSize(n_actors, gpus_each, 1 if gpus_each else max((n_cpus - 1) // n_actors, 1))
+
+
+def _parts(
+    missing: list[tuple[int, int]],
+    job: RewriteJob,
+    open_writer: Callable[[float], Writer],
+    pool: PoolSize,
+) -> Any:
+    """A data set of parts: a row each, which Ray Data never cuts."""
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    items = [{"start": start, "stop": stop} for start, stop in missing]
+    return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        _PartMaker,
+        fn_constructor_args=(job, open_writer, pool.gpus_each),
+        batch_size=1,
+        num_gpus=pool.gpus_each,
+        num_cpus=pool.cpus_each,
+        # An actor loads its model only if there is a part for it, and takes one part at a time.
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1,
+            max_size=min(pool.n_actors, len(items)),
+            max_tasks_in_flight_per_actor=1,
+        ),
+    )
+
+
+class _PartMaker:
+    """An actor of the pool."""
+
+    def __init__(
+        self, job: RewriteJob, open_writer: Callable[[float], Writer], n_gpus: float
+    ) -> None:
+        self._job, self._writer = job, open_writer(n_gpus)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        contents = [
+            part_content(*rewrite_people(self._job, start, stop, self._writer))
+            for start, stop in zip(batch["start"].tolist(), batch["stop"].tolist(), strict=True)
+        ]
+        return {**batch, "content": contents}
+
+
+def _as_user_error(error: BaseException) -> BaseException:
+    """The user's mistake that Ray wrapped, if it is one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return UserError(str(cause))
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    return error
