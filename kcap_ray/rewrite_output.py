@@ -67,6 +67,10 @@ class RewriteOutput:
             for first in range(start, end, people_per_part)
         ]
 
+    def n_done(self, n_people: int) -> int:
+        """How many of people 0..n_people-1 are done."""
+        return n_people - sum(stop - start for start, stop in self.missing(n_people, n_people))
+
     def write_part(self, start: int, stop: int, content: bytes) -> None:
         """Keep the biographies of a block of people; a part is there whole or not at all."""
         self._write(self.path / f"people-{start:08}-{stop:08}.parquet", content)
@@ -117,8 +121,8 @@ def summary(tally: Tally) -> str:
     """What became of the texts, in lines for people to read."""
     n_kept = tally.n_wanted - tally.n_given_up
     lines = [
-        f"{n_kept} biographies of {tally.n_people} people; the model wrote {tally.n_written} texts, of "
-        f"which {tally.rejected_frac:.1%} were rejected"
+        f"{n_kept} biographies of {tally.n_people} people; of the {tally.n_written} texts of the "
+        f"model {tally.rejected_frac:.1%} were rejected"
     ]
     lines += [f"  {n:8} {reason}" for reason, n in tally.rejected.most_common()]
     if tally.train_only:
