@@ -4,7 +4,6 @@ starts at once.
 
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +11,9 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from kcap_ray.cell import Cell
+from kcap_ray.cli_models import export, measure
+from kcap_ray.cli_options import CellGlob, Out, PlanDevice, Prices, Set, SweepFile, overrides
+from kcap_ray.cli_output import conclude, print_table, report_of
 from kcap_ray.user_error import UserError
 
 # Of the click that this typer was built on, which may be its own copy.
@@ -48,35 +49,8 @@ app = typer.Typer(
     help="Measures how many bits of knowledge a language model stores per parameter.",
 )
 
-SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="Sweep file (YAML).")]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="DIR", help="Run directory; runs/<name> if not given."),
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Replaces a key of the sweep file."),
-]
-CellGlob = Annotated[
-    str | None, typer.Option("--cell", metavar="ID", help="Only cells whose id matches (globs).")
-]
-PlanDevice = Annotated[
-    str, typer.Option("--device", help="Device that hours are estimated for: a100, h200, cpu.")
-]
-Prices = Annotated[
-    Path | None,
-    typer.Option("--prices", metavar="F", help="YAML file: dollars per hour by device."),
-]
-
-
-def _overrides(settings: list[str] | None) -> dict[str, str]:
-    pairs = {}
-    for setting in settings or []:
-        key, equals, value = setting.partition("=")
-        if not equals or not key:
-            raise UserError(f"--set {setting}: write key=value, for instance data.n_people=1000")
-        pairs[key.strip()] = value.strip()
-    return pairs
+app.command()(export)
+app.command()(measure)
 
 
 @app.command()
@@ -91,7 +65,7 @@ def plan(
     from kcap_ray.plan import plan_cells, render_plan, rows_as_json
     from kcap_ray.sweep import load_sweep
 
-    sweep = load_sweep(sweep_file, _overrides(settings))
+    sweep = load_sweep(sweep_file, overrides(settings))
     rows = plan_cells(sweep, device=device, prices=prices)
     if as_json:
         typer.echo(rows_as_json(rows))
@@ -124,7 +98,7 @@ def sweep(
     from kcap_ray.results import RunDirectory
     from kcap_ray.sweep import load_sweep
 
-    loaded = load_sweep(sweep_file, _overrides(settings))
+    loaded = load_sweep(sweep_file, overrides(settings))
     directory = RunDirectory(out or Path("runs") / loaded.name)
     run_sweep(
         loaded,
@@ -134,7 +108,7 @@ def sweep(
         retry_failed=retry_failed,
         save_every_s=save_every_s,
     )
-    return _conclude(loaded.cells, directory)
+    return conclude(loaded.cells, directory)
 
 
 @app.command("run-cell")
@@ -153,7 +127,7 @@ def run_cell_command(
     from kcap_ray.sweep import load_sweep
     from kcap_ray.watch import Watch
 
-    loaded = load_sweep(sweep_file, _overrides(settings))
+    loaded = load_sweep(sweep_file, overrides(settings))
     cells = loaded.matching(cell)
     directory = RunDirectory(out or Path("runs") / loaded.name)
     directory.prepare()
@@ -163,44 +137,7 @@ def run_cell_command(
         with Watch(cells, directory):
             run_cells(cells, loaded.neighbour, directory, sweep=loaded.name, device=device)
         directory.collect(loaded.cells)
-    _conclude(cells, directory)
-
-
-def _conclude(cells: list[Cell], directory: Any) -> None:
-    """Print the table, write the report; exit status 1 if a cell has no result."""
-    from kcap_ray.results_table import results_table
-
-    rows = directory.rows(cells)
-    is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < 100
-    _print_table(results_table(rows, is_narrow=is_narrow))
-    failed = [row for row in rows if row["status"] != "ok"]
-    if len(failed) < len(rows):
-        typer.echo(f"report: {_write_report(directory.path)}")
-    typer.echo(f"table:  {directory.results_file}")
-    if failed:
-        typer.echo(
-            f"{len(failed)} of {len(rows)} cells have no result, for the reasons in the table; "
-            "--retry-failed runs them again.",
-            err=True,
-        )
-        raise typer.Exit(1)
-
-
-def _print_table(table: Any) -> None:
-    from rich.console import Console
-
-    # A file or a pipe has no width that a table would have to be cut down to.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
-
-
-def _write_report(directory: Path) -> Path:
-    from analysis.load import ResultsError
-    from analysis.report import write_report
-
-    try:
-        return write_report(directory)
-    except ResultsError as error:
-        raise UserError(str(error)) from error
+    conclude(cells, directory)
 
 
 @app.command()
@@ -213,7 +150,7 @@ def status(
     from kcap_ray.watch import cell_states, states_table
 
     cells = read_cells(directory)
-    _print_table(states_table(cell_states(cells, RunDirectory(directory))))
+    print_table(states_table(cell_states(cells, RunDirectory(directory))))
 
 
 @app.command()
@@ -239,7 +176,7 @@ def data(
     from kcap_ray.text.corpus import build_corpus
     from kcap_ray.text.render import biography_records, first_people, source_of
 
-    chosen = load_sweep(sweep_file, _overrides(settings)).matching(cell)[0]
+    chosen = load_sweep(sweep_file, overrides(settings)).matching(cell)[0]
     corpus = build_corpus(chosen.data)
     source = source_of(corpus, part=part, is_junk=junk)
     people = first_people(corpus, source, n)
@@ -256,23 +193,11 @@ def data(
 
 
 @app.command()
-def export(
-    cell_directory: Annotated[Path, typer.Argument(metavar="DIR/cells/ID")],
-    out: Annotated[Path, typer.Argument(metavar="OUT")],
-) -> None:
-    """Write a finished cell's model as a Hugging Face directory."""
-    from kcap_ray.export import export_cell
-
-    export_cell(cell_directory, out)
-    typer.echo(f"model: {out}")
-
-
-@app.command()
 def report(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Run directory.")],
 ) -> None:
     """Write the report of a run: figures, fitted law, verdict on each claim."""
-    typer.echo(f"report: {_write_report(directory)}")
+    typer.echo(f"report: {report_of(directory)}")
 
 
 @app.command()

@@ -30,9 +30,15 @@ def token_nats(model: Decoder, tokens_PT: Tensor) -> Tensor:
     """-ln p(token | tokens before it) as [E, P, T] (E = 1 without trials axis); 0 for the first
     token, which has no context.
     """
-    logits_EPTV = model(tokens_PT[:, :-1]).float()
+    logits_EPTV = model(tokens_PT[:, :-1])
     if model.n_trials is None:
         logits_EPTV = logits_EPTV.unsqueeze(0)
+    return nats_of_logits(logits_EPTV, tokens_PT)
+
+
+def nats_of_logits(logits_EPTV: Tensor, tokens_PT: Tensor) -> Tensor:
+    """The same from the logits of all tokens but the last, as [E, P, T, V]."""
+    logits_EPTV = logits_EPTV.float()
     targets_EPT1 = tokens_PT[:, 1:].unsqueeze(-1).expand(*logits_EPTV.shape[:-1], 1)
     picked_EPT = logits_EPTV.gather(-1, targets_EPT1).squeeze(-1)
     nats_EPT = logits_EPTV.logsumexp(dim=-1) - picked_EPT

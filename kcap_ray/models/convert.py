@@ -2,7 +2,7 @@
 says.
 
 `gpt2` is `GPTNeoX` with `use_parallel_residual=False` and `rotary_pct=1.0`; `llama` and `mistral`
-are the classes of that name.
+are the classes of that name. What none of them can hold becomes a `KcapForCausalLM`.
 """
 
 from collections.abc import Iterator
@@ -21,13 +21,19 @@ from transformers import (
 )
 
 from kcap_ray.models.decoder import Decoder
+from kcap_ray.models.hugging_face import as_kcap_model
 from kcap_ray.models.spec import ModelSpec
-from kcap_ray.user_error import UserError
+
+
+def _is_plain(spec: ModelSpec) -> bool:
+    """Whether the layers are attention and one MLP, with nothing between."""
+    return spec.mixer == "attention" and not spec.canon and spec.n_expert == 0
 
 
 def _is_neox(spec: ModelSpec) -> bool:
     return (
-        spec.mlp == "standard"
+        _is_plain(spec)
+        and spec.mlp == "standard"
         and spec.norm == "layernorm"
         and spec.bias
         and spec.n_kv_head == spec.n_head
@@ -35,17 +41,19 @@ def _is_neox(spec: ModelSpec) -> bool:
 
 
 def _is_llama(spec: ModelSpec) -> bool:
-    return spec.mlp == "gated" and spec.norm == "rmsnorm" and not spec.bias
+    return _is_plain(spec) and spec.mlp == "gated" and spec.norm == "rmsnorm" and not spec.bias
 
 
 def to_hugging_face(model: Decoder, *, eos: int) -> PreTrainedModel:
-    """The same model, with the same logits, as a Hugging Face class; `eos` is the end-of-text
-    token's id.
-
-    Raises `UserError` for a variant that no Hugging Face class can hold.
+    """The same model, with the same logits, as a class of transformers or, where there is none, as
+    our own; `eos` is the end-of-text token's id.
     """
     spec = model.spec
+    tokens = {"bos_token_id": eos, "eos_token_id": eos, "pad_token_id": eos}
+    if not (_is_neox(spec) or _is_llama(spec)):
+        return as_kcap_model(model, **tokens).eval()
     shared: dict[str, Any] = {
+        **tokens,
         "vocab_size": spec.vocab_size,
         "hidden_size": spec.d_model,
         "num_hidden_layers": spec.n_layer,
@@ -53,11 +61,9 @@ def to_hugging_face(model: Decoder, *, eos: int) -> PreTrainedModel:
         "intermediate_size": spec.d_ff,
         "max_position_embeddings": model.n_tokens,
         "tie_word_embeddings": spec.tied,
-        "bos_token_id": eos,
-        "eos_token_id": eos,
-        "pad_token_id": eos,
     }
-    activation = {"gelu": "gelu_new", "silu": "silu"}[spec.activation]
+    # GPT-2's gelu is the tanh form.
+    activation = {"gelu": "gelu_new", "silu": "silu", "relu2": "relu2"}[spec.activation]
     if _is_neox(spec):
         config = GPTNeoXConfig(
             **shared,
@@ -74,7 +80,7 @@ def to_hugging_face(model: Decoder, *, eos: int) -> PreTrainedModel:
         )
         exported: PreTrainedModel = GPTNeoXForCausalLM(config)
         names = _neox_names(spec)
-    elif _is_llama(spec):
+    else:
         shared |= {
             "num_key_value_heads": spec.n_kv_head,
             "head_dim": spec.head_dim,
@@ -87,11 +93,6 @@ def to_hugging_face(model: Decoder, *, eos: int) -> PreTrainedModel:
         else:
             exported = MistralForCausalLM(MistralConfig(**shared, sliding_window=None))
         names = _llama_names(spec)
-    else:
-        raise UserError(
-            f"{spec.arch} with {spec.mlp} MLP and {spec.norm} has no Hugging Face class; "
-            "gpt2, llama and mistral (and their -untied, -tied, -mlp1/4 forms) can be exported"
-        )
     _copy_weights(model, exported, names)
     return exported.eval()
 

@@ -53,7 +53,7 @@ class Rendered(NamedTuple):
 
     length_P: NDArray[np.int64]
     """Tokens of each biography, with the end of text."""
-    tokens_L: NDArray[np.uint16]
+    tokens_L: NDArray[np.integer]
     code_L: NDArray[np.int8]
     """What each token holds: 0 nothing, NAME_CODE, FIRST_ATTRIBUTE_CODE + i for attribute i; the
     uncounted attributes come after the counted ones.

@@ -1,0 +1,83 @@
+"""Causal language models of transformers, read from a directory."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel, logging
+
+import kcap_ray.models.hugging_face  # noqa: F401 - makes transformers know our own models
+from kcap_ray.user_error import UserError
+
+_SILENT = 100  # above every level of logging
+
+
+def load_causal_model(path: Path, device: torch.device) -> PreTrainedModel:
+    """The model in a directory, in float32, ready to predict on the device.
+
+    Raises `UserError` if there is none, if some of its weights are missing, or if it is not causal.
+    """
+    if not (path / "config.json").is_file():
+        raise UserError(
+            f"{path}: no config.json in it; name a directory written by save_pretrained or "
+            "`kcap export`"
+        )
+    logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(_SILENT)  # what is wrong is said below
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path,
+            local_files_only=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except Exception as error:  # a broken directory raises whatever its reader stumbles over
+        raise UserError(
+            f"{path}: not a causal language model that can be read ({first_line(error)})"
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+    model, found = loaded
+    missing = sorted(found["missing_keys"]) + sorted(found["mismatched_keys"])
+    if missing:
+        raise UserError(
+            f"{path}: {len(missing)} of the weights of a {type(model).__name__} are not in it, "
+            f"{missing[0]} for one; save the whole causal language model"
+        )
+    model = model.to(device)
+    model.config.use_cache = False
+    _check_causal(path, model.eval())
+    return model
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+
+
+def longest_sequence(model: PreTrainedModel) -> int | None:
+    """Tokens that the model reads at most; None if there is no limit."""
+    return getattr(model.config, "max_position_embeddings", None)
+
+
+def logits_of(model: PreTrainedModel, tokens_BT: Tensor) -> Tensor:
+    """Logits [B, T, V] of the token after each."""
+    return model(input_ids=tokens_BT).logits
+
+
+@torch.no_grad()
+def _check_causal(path: Path, model: PreTrainedModel) -> None:
+    """UserError if a prediction changes when a later token does."""
+    length = min(8, longest_sequence(model) or 8)
+    tokens_BT = torch.arange(length, device=model.device).remainder(model.config.vocab_size)
+    tokens_BT = tokens_BT.expand(2, length).clone()
+    tokens_BT[1, -1] = model.config.vocab_size - 1
+    one, other = (logits_of(model, row_T.unsqueeze(0))[0, :-1] for row_T in tokens_BT)
+    if not torch.allclose(one, other, rtol=1e-3, atol=1e-3):
+        raise UserError(
+            f"{path}: {type(model).__name__} is not causal, its predictions depend on later "
+            "tokens; bits are measured of causal language models"
+        )
