@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter, defaultdict
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kcap_ray.data_config import DataConfig
+from kcap_ray.data_config import DataConfig, FrequencyConfig, MixturePart
 from kcap_ray.knowledge.tuples import FactTable, load_tuples
 from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
 from kcap_ray.measure.nats import measure
@@ -324,3 +325,34 @@ def test_names_may_run_into_a_sign_that_follows_them_always(tmp_path: Path) -> N
     for name, spoken in zip(facts, wording.spoken(tellings(table, 0)), strict=True):
         assert spoken.text.startswith(f" {name}'s ")
         assert bpe.encode(spoken.text) == spoken.gpt2_ids
+
+
+def test_a_column_of_frequencies_becomes_tellings_per_exposure(tmp_path: Path) -> None:
+    """In proportion to the column, with a mean of 1; people keep the order of the file."""
+    rows = ["name,attribute,value,views", "Ann,a,x,30", "Bo,a,y,10", "Cy,a,z,20", "Bo,b,y,"]
+    (tmp_path / "facts.csv").write_text("\n".join(rows))
+    data = DataConfig(
+        kind="tuples",
+        file=str(tmp_path / "facts.csv"),
+        n_people=3,
+        frequency=FrequencyConfig(column="views"),
+    )
+    frequency_P = build_corpus(data).main.frequency_P
+    assert frequency_P is not None
+    assert frequency_P.tolist() == [1.5, 0.5, 1.0]
+
+
+def test_facts_stand_beside_other_tables(tmp_path: Path) -> None:
+    """In a mixture the bits of the facts add to those of the table that they are a part of."""
+    part = MixturePart(
+        kind="tuples", file=facts_file(tmp_path, FACTS), n_people=len(FACTS), weight=0.5
+    )
+    bios = DataConfig(n_people=10, pools="mini")
+    both = build_corpus(replace(bios, parts=(part,)))
+    facts = both.sources[1]
+    assert facts.entropy is not None
+    assert both.demand_bits == pytest.approx(
+        facts.entropy.demand_bits + build_corpus(bios).demand_bits
+    )
+    tokens = facts.wording.tokens(tellings(load_tuples(part), 0))
+    assert both.vocab.decode(tokens).startswith(" Ann Ray has")
