@@ -187,7 +187,7 @@ def _found(key: str, path: str, folder: Path) -> str:
     if key == "pools" and path in ("full", "mini"):
         return path
     for found in (folder / path, Path(path)):
-        if found.is_dir() if key == "pools" else found.is_file():
+        if found.is_dir() if key == "pools" else found.exists():
             return str(found.resolve())
     if key != "pools":
         return str(Path(path).resolve())

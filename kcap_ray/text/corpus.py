@@ -14,6 +14,7 @@ from kcap_ray.knowledge.people import check_name_space, column_sizes, draw_peopl
 from kcap_ray.knowledge.tuples import load_tuples
 from kcap_ray.text.biod import biod_wording
 from kcap_ray.text.bios_pieces import bios_wording
+from kcap_ray.text.rewritten import rewritten_wording
 from kcap_ray.text.schedule import AtRandom, ByFrequency, Everybody, Schedule, zipf_frequency
 from kcap_ray.text.source import Source, listed
 from kcap_ray.text.tuples_pieces import tuples_wording
@@ -162,6 +163,8 @@ def _check_junk_names(data: DataConfig) -> None:
 def _wording(table: KnowledgeConfig) -> Wording:
     if table.kind == "tuples":
         return tuples_wording(table)
+    if table.kind == "bioR":
+        return rewritten_wording(table)
     table = _without_people(table)
     return biod_wording(table) if table.kind == "bioD" else bios_wording(table.pools)
 

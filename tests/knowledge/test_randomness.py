@@ -9,6 +9,7 @@ from kcap_ray.knowledge.randomness import (
     distinct_below,
     hash64,
     permutation,
+    shuffled,
     stream_key,
 )
 
@@ -85,3 +86,24 @@ def test_first_numbers_of_distinct_below_are_uniform(is_uniform):
     """Over many keys, the first of 20 distinct numbers is each number equally often."""
     firsts = [int(distinct_below(stream_key(0, Purpose.NAMES, k), [0], 20)[0]) for k in range(1500)]
     assert is_uniform(np.bincount(firsts, minlength=20))
+
+
+@given(key=st.integers(0, 2**64 - 1), size=st.integers(1, 90))
+def test_shuffled_places_of_a_key_are_a_permutation(key, size):
+    """The places 0..size-1 under one key give each number once, whatever other keys are there."""
+    keys, sizes = np.full(size, key, np.uint64), np.full(size, size)
+    places = shuffled(keys, np.arange(size), sizes)
+    assert sorted(places.tolist()) == list(range(size))
+    mixed = shuffled(
+        np.repeat(keys, 2), np.repeat(np.arange(size), 2), np.tile([size, size + 5], size)
+    )
+    assert mixed[::2].tolist() == places.tolist()
+
+
+@pytest.mark.parametrize("size", [2, 5, 40])
+def test_shuffled_places_are_uniform(size, is_uniform):
+    """Over many keys, the first and the last place hold each number equally often."""
+    keys = hash64(3, np.arange(100 * size))
+    for place in (0, size - 1):
+        numbers = shuffled(keys, np.full(len(keys), place), np.full(len(keys), size))
+        assert is_uniform(np.bincount(numbers, minlength=size))
