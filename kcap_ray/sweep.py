@@ -179,7 +179,7 @@ def _with_paths(part: MixturePart, folder: Path) -> MixturePart:
 
 
 def _found(key: str, path: str, folder: Path) -> str:
-    """The absolute path of a file, or of a directory of pools; sought first beside the sweep file.
+    """The absolute path of a file, or of a directory; sought first beside the sweep file.
 
     A file that is not there yet is left to whoever reads it: a sweep may be written before its
     data. `UserError` for pools that are neither there nor `full` or `mini`.
@@ -209,7 +209,8 @@ def _fill_from_recipe(values: Values) -> None:
     model, n_people, exposures = (values[key] for key in needed)
     model_of(ModelConfig(name=model), 1)
     kind = values.get("data.kind", DataConfig.kind)
-    recipe = published_recipe(arch_of(model), kind, n_people, exposures, _junk(values))
+    junk = _junk(values)
+    recipe = published_recipe(arch_of(model), kind, n_people, exposures, junk)
     window_tokens = values.get("train.window_tokens", TrainConfig.window_tokens)
     # A batch counted in windows of another length would be another batch.
     has_batch = "train.batch_windows" in values
@@ -217,9 +218,9 @@ def _fill_from_recipe(values: Values) -> None:
         for key in lacking:
             values[key] = getattr(recipe, key.removeprefix("train."))
         return
-    keys = ", ".join(lacking)
+    keys, data = ", ".join(lacking), kind if junk is None else f"{kind} among {junk.label}"
     raise UserError(
-        f"no value for {keys}, and the paper prints none for {model} on {kind} with {n_people} "
+        f"no value for {keys}, and the paper prints none for {model} on {data} with {n_people} "
         f"people, {exposures} exposures, {window_tokens} tokens a window; write them under `base:`"
     )
 

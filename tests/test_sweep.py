@@ -284,6 +284,30 @@ def test_pools_are_found_beside_the_file_and_in_the_working_directory(load, tmp_
     assert theirs == str(tmp_path / "elsewhere" / "theirs")
 
 
+def test_files_of_facts_are_found_beside_the_sweep(load, tmp_path, monkeypatch):
+    """Files of the table and of its parts are sought beside the sweep; one that is not there yet
+    is named by its place under the working directory, and nothing is refused.
+    """
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "facts.csv").touch()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    text = COMPLETE.replace("  data.kind: bioS\n  data.pools: mini", "  data.kind: tuples")
+    parts = "[{kind: tuples, file: facts.csv, n_people: 3, weight: 1}]"
+    (one, *_) = load(text, data__file="facts.csv", data__parts=parts).cells
+    assert {one.data.file, one.data.parts[0].file} == {str(tmp_path / "facts.csv")}
+    (later, *_) = load(text, data__file="later.csv").cells
+    assert later.data.file == str(tmp_path / "elsewhere" / "later.csv")
+
+
+def test_junk_brings_its_own_setting_or_none(load):
+    """A cell with junk never begins with the setting of data without it."""
+    text = "base: {train.exposures: 100, data.n_people: 200_000, model: gpt2-2-2}"
+    assert load(text).cells[0].train.lr == 1e-3
+    assert load(text, data__junk="{n_people: 100_000_000}").cells[0].train.lr == 5e-4
+    message = refused(load, text, data__junk="{n_people: 100_000_000, ratio: 3}")
+    assert "on bioS among junk3x100M" in message
+
+
 def test_an_axis_may_set_several_keys_together(load):
     """An axis over a group moves its keys together instead of crossing them."""
     text = COMPLETE.replace(
