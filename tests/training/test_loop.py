@@ -1,6 +1,7 @@
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,8 @@ def test_fused_trials_are_the_separate_runs(model: str, grad_clip: float | None)
     precision=st.sampled_from(["fp32", "bf16", "fp16"]),
     n_trials=st.sampled_from([1, 3]),
     n_points=st.sampled_from([200, 6]),
+    model=st.sampled_from(["gpt2-1-1", "gpt2-1-1-moe3-canon"]),
+    optimizer=st.sampled_from(["adamw", "muon"]),
 )
 def test_a_resumed_run_is_the_uninterrupted_one(
     tmp_path: Path,
@@ -121,6 +124,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     precision: str,
     n_trials: int,
     n_points: int,
+    model: str,
+    optimizer: str,
 ) -> None:
     """Killed at any steps and started again, a run ends bit for bit as if it had not been.
 
@@ -131,14 +136,14 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     path = tmp_path / "trial0.pt"
     path.unlink(missing_ok=True)
     # Large weights, so that in fp16 gradients overflow and scales change.
-    cell = tiny_cell(window_tokens=8, precision=precision, init_std=2.0)
+    cell = tiny_cell(window_tokens=8, precision=precision, init_std=2.0, optimizer=optimizer)
     points = [POINTS[0], HUGE, POINTS[2]][:n_trials]
+    run = partial(train, points, cell=cell, n_steps=24, model=model)
     saving = Saving(path=path, every_s=0.0)
     for step in sorted(kills):
         with pytest.raises(Killed):
-            train(points, cell=cell, n_steps=24, batches=open_batches(step), saving=saving)
-    resumed = train(points, cell=cell, n_steps=24, saving=saving)
-    assert_equal(resumed, train(points, cell=cell, n_steps=24))
+            run(batches=open_batches(step), saving=saving)
+    assert_equal(run(saving=saving), run())
 
 
 def test_a_finished_run_that_is_started_again_trains_no_more(tmp_path: Path) -> None:
@@ -163,11 +168,16 @@ def test_a_checkpoint_of_other_points_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_diverging_trial_is_recorded_and_leaves_the_others_alone(precision: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "optimizer"), [("gpt2-1-1", "adamw"), ("gpt2-1-1-moe3-canon", "muon")]
+)
+def test_a_diverging_trial_is_recorded_and_leaves_the_others_alone(
+    precision: str, model: str, optimizer: str
+) -> None:
     """The step at which its loss was first not finite is kept; the others do not change a bit."""
-    cell = tiny_cell(window_tokens=8, precision=precision)
-    calm = train(cell=cell, n_steps=12)
-    mixed = train([POINTS[0], HUGE, POINTS[2]], cell=cell, n_steps=12)
+    cell = tiny_cell(window_tokens=8, precision=precision, optimizer=optimizer)
+    calm = train(cell=cell, n_steps=12, model=model)
+    mixed = train([POINTS[0], HUGE, POINTS[2]], cell=cell, n_steps=12, model=model)
     at = mixed.diverged_at[1]
     assert mixed.diverged_at == [None, at, None]
     assert at is not None
@@ -218,3 +228,35 @@ def test_the_curve_of_a_long_run_has_a_bounded_number_of_points(
     monkeypatch.setattr(kcap_ray.training.loop, "N_HISTORY_POINTS", 5)
     steps = [p.step for p in train(POINTS[:1], n_steps=33).history]
     assert steps == [6, 12, 18, 24, 30, 33]
+
+
+@pytest.mark.parametrize("n_trials", [1, 3])
+def test_the_load_of_the_experts_is_recorded(n_trials: int) -> None:
+    """Each point has the shares of the busiest and of the least busy expert of every trial.
+
+    Of four experts the one has at least a quarter and the other at most. A dense model has none.
+    """
+    history = train(POINTS[:n_trials], n_steps=3, model="gpt2-1-1-moe4").history
+    for progress in history:
+        assert progress.expert_load_max is not None
+        assert progress.expert_load_min is not None
+        shares = zip(progress.expert_load_min, progress.expert_load_max, strict=True)
+        assert [0 <= least <= 1 / 4 <= most <= 1 for least, most in shares] == [True] * n_trials
+    for progress in train(POINTS[:n_trials], n_steps=3).history:
+        assert progress.expert_load_max is progress.expert_load_min is None
+
+
+def test_balance_is_trained_for_and_is_no_part_of_the_loss() -> None:
+    """The recorded loss is the mean of -ln p alone; a heavy weight of the balance evens the load.
+
+    From weights that prefer some experts, the busiest one's share falls towards a quarter.
+    """
+    busiest, first_losses = [], []
+    for weight in (0.0, 10.0):
+        cell = tiny_cell(window_tokens=8, load_balance=weight, init_std=1.0)
+        history = train(POINTS[:1], cell=cell, n_steps=100, model="gpt2-1-1-moe4").history
+        loads = [p.expert_load_max[0] for p in history[-20:] if p.expert_load_max]
+        busiest.append(float(np.mean(loads)))
+        first_losses.append(history[0].losses)
+    assert first_losses[0] == first_losses[1]
+    assert busiest[1] < 0.45 < busiest[0]

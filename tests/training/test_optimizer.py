@@ -1,22 +1,27 @@
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
-from kcap_ray.cell import TrainConfig
+from kcap_ray.cell import Optimizer, TrainConfig
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.training.optimizer import FusedOptimizer
 from tests.tiny import random_decoder
 
 N_STEPS = 50
+OPTIMIZERS = get_args(Optimizer)
 SETTINGS = ((1e-2, 0.1), (3e-3, 2.0), (1e-3, 0.0))
 """Learning rate and weight decay of three trials."""
 
 
 def config(**settings: Any) -> TrainConfig:
-    """The paper's AdamW."""
+    """The paper's AdamW, unless settings say otherwise."""
     return TrainConfig(
-        exposures=1, lr=1.0, weight_decay=0.0, batch_windows=1, precision="fp32", **settings
+        exposures=1,
+        lr=1.0,
+        weight_decay=0.0,
+        batch_windows=1,
+        **{"precision": "fp32", **settings},
     )
 
 
@@ -77,13 +82,15 @@ def test_every_trial_is_stepped_as_by_torchs_adamw(name: str, grad_clip: float |
             torch.testing.assert_close(ours[trial], theirs, rtol=1e-6, atol=1e-6)
 
 
-def test_a_trial_that_is_not_active_stays_as_it_is() -> None:
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_trial_that_is_not_active_stays_as_it_is(name: str) -> None:
     """Its weights and moments do not move, even where its gradient is not finite.
 
     The others do what they do when all are active.
     """
     masked, free = random_decoder("gpt2-1-1", n_trials=3), random_decoder("gpt2-1-1", n_trials=3)
-    masked_optimizer, free_optimizer = fused_optimizer(masked), fused_optimizer(free)
+    masked_optimizer = fused_optimizer(masked, optimizer=name)
+    free_optimizer = fused_optimizer(free, optimizer=name)
     before = {key: value.clone() for key, value in masked_optimizer.state().items()}
     grad_EP = torch.randn_like(before["weights"])
     free_optimizer.step(grad_EP, 1.0)
@@ -106,10 +113,12 @@ def test_clipping_scales_down_long_gradients_only() -> None:
     assert not clipped_EP[2].any()
 
 
-def test_the_model_follows_a_state_that_is_loaded() -> None:
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_model_follows_a_state_that_is_loaded(name: str) -> None:
     """`load` is the inverse of `state`, moments included, down to the model's parameters."""
     model, other = random_decoder("llama-1-1", n_trials=3), random_decoder("llama-1-1", n_trials=3)
-    optimizer, loaded = fused_optimizer(model), fused_optimizer(other)
+    optimizer = fused_optimizer(model, optimizer=name)
+    loaded = fused_optimizer(other, optimizer=name)
     grad_EP = torch.randn_like(optimizer.weights_EP)
     optimizer.step(grad_EP, 1.0)
     loaded.load({key: value.clone() for key, value in optimizer.state().items()})
@@ -118,3 +127,30 @@ def test_the_model_follows_a_state_that_is_loaded() -> None:
         loaded.step(grad_EP, 0.5)
     for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_muon_leaves_all_but_the_matrices_of_the_blocks_to_adamw(precision: str) -> None:
+    """Those others move exactly as with AdamW alone; the matrices move elsewhere.
+
+    Their step's root mean square is that of AdamW's first step, lr, within a factor of 0.1 to 0.3
+    (0.2 times a factor near 1, from the nearly equal singular values).
+    """
+    models = [random_decoder("llama-1-2-untied", n_trials=3) for _ in OPTIMIZERS]
+    before = {key: value.clone() for key, value in models[0].named_parameters()}
+    grads = random_gradients(models[0], 0)
+    for model, name in zip(models, OPTIMIZERS, strict=True):
+        optimizer = fused_optimizer(model, optimizer=name, precision=precision)
+        for key, parameter in model.named_parameters():
+            parameter.grad = grads[key].clone()
+        optimizer.step(optimizer.gradient(), 1.0)
+    adamw, muon = (dict(model.named_parameters()) for model in models)
+    for key in before:
+        is_matrix_inside = key.startswith("blocks.") and "norm" not in key
+        assert torch.equal(adamw[key], muon[key]) != is_matrix_inside
+        if not is_matrix_inside:
+            continue
+        for trial, (lr, decay) in enumerate(SETTINGS):
+            moved = muon[key][trial] - before[key][trial] * (1 - lr * decay)
+            ratio = moved.square().mean().sqrt().item() / lr
+            assert 0.1 < ratio < 0.3
