@@ -3,6 +3,7 @@ work in it.
 """
 
 import fcntl
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,23 +18,54 @@ from kcap_ray.user_error import UserError
 
 
 def write_header(sweep: Sweep, directory: RunDirectory) -> None:
-    """Write what the run is of: the sweep file as given, its cells, and the environment.
+    """Write what the run is of: the sweep file as given, its cells, the files that these read, and
+    the environment.
 
-    Raises `UserError` if the directory holds the run of a sweep of another name.
+    Raises `UserError` if the directory holds the run of a sweep of another name, or of files with
+    other contents.
     """
+    files = {path: _digest(path) for path in _files_read(sweep.cells)}
     if (directory.path / "cells.json").exists():
         with _reading(directory.path) as header:
-            before = header["sweep"]
+            before, files_before = header["sweep"], header["files"]
         if before != sweep.name:
             raise UserError(
                 f"--out {directory.path}: holds a run of the sweep {before!r}, and this is "
                 f"{sweep.name!r}; name another directory"
             )
+        for path, digest in files.items():
+            if files_before.get(path, digest) != digest:
+                raise UserError(
+                    f"{path}: has changed since the run in {directory.path} began; "
+                    "name another directory with --out"
+                )
+        files = files_before | files
     write_atomically(directory.path / "sweep.yaml", sweep.path.read_text(encoding="utf-8"))
     cells = [cell.to_dict() for cell in sweep.cells]
-    header = {"sweep": sweep.name, "question": sweep.question, "cells": cells}
+    header = {"sweep": sweep.name, "question": sweep.question, "cells": cells, "files": files}
     write_atomically(directory.path / "cells.json", json.dumps(header) + "\n")
     write_atomically(directory.path / "environment.json", json.dumps(describe(), indent=1) + "\n")
+
+
+def _files_read(cells: Sequence[Cell]) -> list[str]:
+    """Files of facts, templates and pool sizes that cells name, each once."""
+    tables = [table for cell in cells for table in (cell.data, *cell.data.parts)]
+    paths = [path for t in tables for path in (t.file, t.templates, t.pool_sizes)]
+    return sorted({path for path in paths if path is not None})
+
+
+def _digest(path: str) -> str:
+    """SHA-256 of a file, or of all files of a directory. Raises `UserError` if it is not there."""
+    place = Path(path)
+    try:
+        files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
+        digests = []
+        for file in files:
+            with file.open("rb") as opened:
+                digests.append(hashlib.file_digest(opened, "sha256").hexdigest())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def forget_failed(cells: Sequence[Cell], directory: RunDirectory) -> None:

@@ -50,6 +50,8 @@ class PlanRow:
     tokens: int
     """Tokens of one trial."""
     demand_bits: float
+    demand_is_estimate: bool
+    """Whether sizes of pools were estimated from the values found in a file."""
     max_capacity_ratio: float
     flops: float
     """Floating-point operations of all trials."""
@@ -83,7 +85,6 @@ def _row(sweep: str, cell: Cell, *, device: str, price_per_hour: float | None) -
         window_tokens=train.window_tokens,
     )
     device_hours = n_trials * length.steps * step_s * train.workers / 3600
-    demand_bits = facts.demand_bits
     return PlanRow(
         sweep=sweep,
         cell_id=cell.cell_id,
@@ -108,8 +109,9 @@ def _row(sweep: str, cell: Cell, *, device: str, price_per_hour: float | None) -
         n_trials=n_trials,
         steps=length.steps,
         tokens=length.tokens,
-        demand_bits=demand_bits,
-        max_capacity_ratio=demand_bits / spec.n_params,
+        demand_bits=facts.demand_bits,
+        demand_is_estimate=facts.demand_is_estimate,
+        max_capacity_ratio=facts.demand_bits / spec.n_params,
         flops=n_trials * length.tokens * flops_per_token(spec, train.window_tokens),
         device=device,
         device_hours=device_hours,
@@ -181,6 +183,18 @@ def _totals(rows: Sequence[PlanRow], *, n_left_out: int) -> list[str]:
         f"about {_hours(total['device_hours'])} {unit} on {device}, {money}",
         "Hours are an estimate, good to a factor of about two, not a measurement: "
         f"{device_of(device).source}.",
+        *_estimates(rows),
+    ]
+
+
+def _estimates(rows: Sequence[PlanRow]) -> list[str]:
+    """A line on demands that are not known."""
+    estimated = sorted({row.dataset for row in rows if row.demand_is_estimate})
+    if not estimated:
+        return []
+    return [
+        f"Mbit and R_max of {', '.join(estimated)} are estimates: pools are taken to hold the "
+        "values found and no others; write data.pool_sizes if you know better."
     ]
 
 

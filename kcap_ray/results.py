@@ -68,6 +68,8 @@ class ResultRow:
     loss_value_nats: float | None
     loss_value1_nats: float | None
     demand_bits: float
+    demand_is_estimate: bool
+    """Whether sizes of pools were estimated from the values found in a file."""
     name_bits: float | None
     value_bits: float | None
     diversity_bits: float | None
@@ -243,7 +245,8 @@ def arrow_schema() -> Any:
 
     def kind(hint: Any) -> Any:
         parts = set(get_args(hint)) or {hint}
-        return pa.int64() if int in parts else pa.float64() if float in parts else pa.string()
+        plain = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+        return next((plain[part] for part in plain if part in parts), pa.string())
 
     hints = get_type_hints(ResultRow)
     return pa.schema([pa.field(name, kind(hint)) for name, hint in hints.items()])

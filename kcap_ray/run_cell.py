@@ -169,7 +169,8 @@ def _row(
     trials: list[dict[str, Any]],
     best: dict[str, Any],
 ) -> ResultRow:
-    demand_bits = facts_of(cell.data).demand_bits
+    facts = facts_of(cell.data)
+    demand_bits = facts.demand_bits
     spec, length = spec_of(cell), length_of(cell)
     stored = best.get("bits")
     return ResultRow(
@@ -203,6 +204,7 @@ def _row(
         steps=length.steps,
         tokens=length.tokens,
         demand_bits=demand_bits,
+        demand_is_estimate=facts.demand_is_estimate,
         stored_bits=stored,
         capacity_ratio_non_embedding=(
             None if stored is None else stored / spec.n_params_non_embedding

@@ -44,7 +44,7 @@ def fused_trials(cell: Cell, spec: ModelSpec) -> int:
     tokens = cell.train.batch_windows * cell.train.window_tokens
     # 6 FLOPs per weight and token, forward and backward; the embedding's rows count through the
     # head.
-    flops = 6 * tokens * spec.n_params
+    flops = 6 * tokens * spec.n_params_active
     return max(1, min(cell.tune.trials, MAX_FUSED, int(FUSE_BELOW_FLOPS / flops)))
 
 

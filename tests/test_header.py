@@ -44,6 +44,23 @@ def test_directory_of_another_sweep_is_refused(sweep: Sweep, run: RunDirectory) 
     assert (run.path / "cells.json").read_bytes() == before
 
 
+def test_a_file_of_facts_that_changed_is_refused(run: RunDirectory, tmp_path: Path) -> None:
+    """Cells that are done knew other facts; the same command with the same file goes on."""
+    (tmp_path / "facts.csv").write_text("name,attribute,value\nIron,symbol,Fe\n")
+    (tmp_path / "facts.yaml").write_text(
+        "# Question: what is known of iron?\n# Run: kcap sweep facts.yaml\n"
+        "base:\n  data: {kind: tuples, file: facts.csv, n_people: 1}\n"
+        "  train: {exposures: 1, lr: 0.01, weight_decay: 0.1, batch_windows: 1, precision: fp32}\n"
+        "grid:\n  model: [gpt2-1-1]\n"
+    )
+    sweep = load_sweep(tmp_path / "facts.yaml")
+    write_header(sweep, run)
+    write_header(sweep, run)
+    (tmp_path / "facts.csv").write_text("name,attribute,value\nIron,symbol,Ir\n")
+    with pytest.raises(UserError, match=r"facts\.csv: has changed since the run"):
+        write_header(sweep, run)
+
+
 def test_second_driver_is_told_that_another_is_at_work(run: RunDirectory) -> None:
     """Another process is refused; the lock goes with the first one, however that ends."""
     code = (

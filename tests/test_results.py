@@ -38,7 +38,7 @@ def table_of(run: RunDirectory) -> pa.Table:
 
 def row_of(**values: Any) -> ResultRow:
     """A finished row with numbers in all of its columns."""
-    sample = {pa.int64(): 3, pa.float64(): 0.5, pa.string(): "x"}
+    sample = {pa.int64(): 3, pa.float64(): 0.5, pa.string(): "x", pa.bool_(): True}
     given = {field.name: sample[field.type] for field in arrow_schema()}
     return ResultRow(**{**given, "status": "ok", "reason": "", **values})
 

@@ -29,7 +29,7 @@ class Group:
     """Tellings per exposure, mean over these people."""
     loss: KnowledgeLoss
     entropy: Entropy
-    """Of the whole table."""
+    """Of the table; its value bits are the mean over the people of this group."""
 
     @property
     def share(self) -> float:

@@ -6,7 +6,7 @@ over the tokens of a name or value and averaged over people only.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import KnowledgeLoss
 from kcap_ray.measure.groups import Group
 from kcap_ray.models.decoder import Decoder
@@ -144,10 +145,18 @@ def _groups(index: int, source: Source, sums_3G: NDArray[np.float64]) -> list[Gr
                 n_people=n_in_band,
                 frequency=frequency,
                 loss=loss,
-                entropy=entropy,
+                entropy=_entropy_of_band(source, is_in_P),
             )
         )
     return groups
+
+
+def _entropy_of_band(source: Source, is_in_P: NDArray[np.bool_]) -> Entropy:
+    """That of the table, with the value bits of these people."""
+    assert source.entropy is not None
+    if source.value_bits_P is None:
+        return source.entropy
+    return replace(source.entropy, value_bits=float(source.value_bits_P[is_in_P].mean()))
 
 
 def _documents(reader: Reader, source: Source, seed: int) -> Iterator[EvaluationDocuments]:

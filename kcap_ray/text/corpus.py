@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kcap_ray.data_config import DataConfig, KnowledgeConfig
 from kcap_ray.knowledge.entropy import entropy_of
 from kcap_ray.knowledge.people import check_name_space, column_sizes, draw_people
-from kcap_ray.knowledge.tuples import load_tuples
+from kcap_ray.knowledge.tuples import fact_bits, load_tuples
 from kcap_ray.text.biod import biod_wording
 from kcap_ray.text.bios_pieces import bios_wording
 from kcap_ray.text.rewritten import rewritten_wording
@@ -39,6 +39,8 @@ class CorpusFacts:
     """Tokens of all tables and of junk, for each token of the main table."""
     demand_bits: float
     """What there is to know, in bits, of all tables."""
+    demand_is_estimate: bool
+    """Whether sizes of pools were estimated from the values found in a file."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,6 +106,7 @@ def _source(table: KnowledgeConfig, wording: Wording, weight: float) -> Source:
         entropy=entropy_of(table),
         known=listed(wording, draw_people(table)),
         frequency_P=frequency_P,
+        value_bits_P=fact_bits(table).bits_P if table.kind == "tuples" else None,
     )
 
 
@@ -142,6 +145,7 @@ def facts_of(data: DataConfig) -> CorpusFacts:
         tokens_per_biography=tokens_per_biography,
         stream_ratio=1.0 + sum(part.weight for part in data.parts) + junk_ratio,
         demand_bits=_demand_bits(data),
+        demand_is_estimate=any(entropy_of(table).is_estimate for table in _tables(data)),
     )
 
 

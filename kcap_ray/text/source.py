@@ -44,6 +44,8 @@ class Source:
     """None where the people are too many to list: rows are made as they are needed."""
     frequency_P: NDArray[np.float64] | None = None
     """How often each person is told of per exposure; None: once."""
+    value_bits_P: NDArray[np.float64] | None = None
+    """Bits of each person's values where people differ in how much there is to know of them."""
     marker: int | None = None
     """Token in front of every biography; None for none."""
 
@@ -86,9 +88,7 @@ class Source:
 
     def told_once(self, people_P: NDArray[np.int64], exposure: int, *, seed: int) -> Tellings:
         """The biographies of these people, each as if told of once, in this exposure."""
-        return self._told(
-            Everybody(self.n_people).told(exposure, people_P), exposure, seed
-        )
+        return self._told(Everybody(self.n_people).told(exposure, people_P), exposure, seed)
 
     def evaluation(self, people_P: NDArray[np.int64], *, seed: int) -> Tellings:
         """Biographies of people as they are told for measurement, as in no exposure of training.
