@@ -70,7 +70,7 @@ def test_the_table_has_the_columns_of_a_row_whatever_is_in_it(run: RunDirectory)
     assert empty.equals(both.schema)
     assert both["lr"].to_pylist() == [None, 1.0]
     assert failed["stored_bits"].null_count == 1
-    assert set(arrow_schema().types) == {pa.int64(), pa.float64(), pa.string()}
+    assert set(arrow_schema().types) == {pa.bool_(), pa.int64(), pa.float64(), pa.string()}
 
 
 def test_a_row_comes_back_as_it_was_written(run: RunDirectory) -> None:
