@@ -64,7 +64,9 @@ class KcapForCausalLM(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: KcapConfig) -> None:
         super().__init__(config)
-        self.model = Decoder(ModelSpec(**config.spec), n_tokens=config.max_position_embeddings)
+        # transformers makes models without memory, in which nothing can be computed.
+        with torch.device("cpu"):
+            self.model = Decoder(ModelSpec(**config.spec), n_tokens=config.max_position_embeddings)
         self.post_init()
 
     def forward(
@@ -91,6 +93,10 @@ class KcapForCausalLM(PreTrainedModel, GenerationMixin):
         if labels is not None:
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
         return CausalLMOutput(loss=loss, logits=logits)
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **others: Any) -> dict[str, Any]:
+        """The whole sequence at every step: the decoder keeps nothing from the step before."""
+        return {"input_ids": input_ids, "attention_mask": others.get("attention_mask")}
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

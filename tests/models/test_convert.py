@@ -2,18 +2,22 @@ import pytest
 import torch
 
 from kcap_ray.models.convert import to_hugging_face
-from kcap_ray.user_error import UserError
 from tests.tiny import random_decoder, random_tokens
 
-EXPORTABLE = [
-    "gpt2-2-2",
-    "gpt2-1-3-untied",
-    "gpt2-2-2-mlp1/4",
-    "llama-2-2",
-    "llama-2-3-tied",
-    "mistral-2-4",
-    "mistral-2-3",
-]
+EXPORTABLE = {
+    "gpt2-2-2": "GPTNeoXForCausalLM",
+    "gpt2-1-3-untied": "GPTNeoXForCausalLM",
+    "gpt2-2-2-mlp1/4": "GPTNeoXForCausalLM",
+    "gpt2-2-2-relu2": "GPTNeoXForCausalLM",
+    "llama-2-2-standard-layernorm-bias": "GPTNeoXForCausalLM",
+    "llama-2-2": "LlamaForCausalLM",
+    "llama-2-3-tied": "LlamaForCausalLM",
+    "llama-2-2-relu2": "LlamaForCausalLM",
+    "gpt2-2-2-gated-rmsnorm-nobias": "LlamaForCausalLM",
+    "mistral-2-4": "MistralForCausalLM",
+    "mistral-2-3": "LlamaForCausalLM",
+}
+"""Models that a class of transformers can hold."""
 
 
 @pytest.mark.parametrize("name", EXPORTABLE)
@@ -21,6 +25,7 @@ def test_logits_and_gradients_equal_those_of_the_hugging_face_class(name: str) -
     """Same weights, same logits, in float32 to 1e-5; same gradient of the embedding."""
     model = random_decoder(name)
     exported = to_hugging_face(model, eos=0)
+    assert type(exported).__name__ == EXPORTABLE[name]
     tokens_BT = random_tokens(3, 24)
     ours, theirs = model(tokens_BT), exported(tokens_BT).logits
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
@@ -38,8 +43,10 @@ def test_exported_model_has_the_parameters_of_the_closed_formula(name: str) -> N
     assert sum(p.numel() for p in to_hugging_face(model, eos=0).parameters()) == model.spec.n_params
 
 
-@pytest.mark.parametrize("name", ["gpt2-1-1-mlp0", "gpt2-1-1-gated", "llama-1-2-standard"])
-def test_variant_without_a_hugging_face_class_says_so(name: str) -> None:
-    """A model that no class can hold cannot be exported, and the message says what can."""
-    with pytest.raises(UserError, match=r"no Hugging Face class; gpt2, llama and mistral"):
-        to_hugging_face(random_decoder(name), eos=0)
+@pytest.mark.parametrize(
+    "name",
+    ["gpt2-1-1-mlp0", "gpt2-1-1-gated", "llama-1-2-moe2", "llama-1-2-canon", "llama-1-2-ssd"],
+)
+def test_variant_without_a_hugging_face_class_gets_our_own(name: str) -> None:
+    """No class of transformers has these layers, so none is bent to them."""
+    assert type(to_hugging_face(random_decoder(name), eos=0)).__name__ == "KcapForCausalLM"
