@@ -13,6 +13,10 @@ from analysis.load import ResultsError, load_results
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 Directories = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run directories.")]
+FIGURE_HELP = (
+    "capacity, ratio, exposures, architectures, ladder, moe, junk, bands, parts, tuning or "
+    "training."
+)
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="F", help="Also write the result there as JSON.")
 ]
@@ -61,7 +65,7 @@ def fit(directories: Directories, json_file: JsonFile = None) -> None:
 @app.command()
 def plot(
     directories: Directories,
-    figure: Annotated[str, typer.Option(help="capacity, ratio, exposures, tuning or training.")],
+    figure: Annotated[str, typer.Option(help=FIGURE_HELP)],
     out: Annotated[Path, typer.Option(help="File to write: .pdf, .svg or .png.")],
 ) -> None:
     """Draw one figure."""
@@ -73,10 +77,28 @@ def plot(
 
 
 @app.command()
+def table(
+    directories: Directories,
+    table: Annotated[str, typer.Option(help="architectures, ladder, junk, quantized or bands.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write: .csv or .json; without it, shown here.")
+    ] = None,
+) -> None:
+    """Make one table of comparisons."""
+    with _user_errors():
+        from analysis.tables import check_ending, make_table, save_table, show_table
+
+        if out is not None:
+            check_ending(out)
+        records = make_table(table, load_results(directories).used)
+        typer.echo(show_table(records) if out is None else save_table(records, out))
+
+
+@app.command()
 def claims(directories: Directories, json_file: JsonFile = None) -> None:
     """Say for each claim of the paper whether it holds here, with the numbers."""
     with _user_errors():
-        from analysis.claims import judge_claims
+        from analysis.claims.paper import judge_claims
 
         findings = judge_claims(load_results(directories).used)
         for finding in findings:

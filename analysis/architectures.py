@@ -3,10 +3,9 @@
 import pandas as pd
 
 from analysis.comparison import Comparison, compare
-from analysis.groups import families_of, split_by
+from analysis.runs import group_by, setting_of, unquantized
 
 BASELINE = "gpt2"
-SETTING = ["dataset", "exposures", "n_people"]
 
 
 def compare_architectures(rows: pd.DataFrame, baseline: str = BASELINE) -> list[Comparison]:
@@ -14,12 +13,12 @@ def compare_architectures(rows: pd.DataFrame, baseline: str = BASELINE) -> list[
 
     Unquantized usable rows count; sorted by setting, then family. Empty where no setting has both.
     """
-    plain = rows[rows["quantization"] == "none"]
-    plain = plain.assign(family=families_of(plain))
     found = []
-    for _, cells in plain.groupby(SETTING):
-        families = split_by(cells, "family")
+    for _, cells in sorted(group_by(unquantized(rows), setting_of).items()):
+        families = group_by(cells, lambda run: run.family)
         own = families.pop(baseline, None)
         if own is not None:
-            found += [compare((name, baseline), them, own) for name, them in families.items()]
+            found += [
+                compare((name, baseline), them, own) for name, them in sorted(families.items())
+            ]
     return found

@@ -1,6 +1,8 @@
 """What is stored of people who are spoken of often, and of those who are not."""
 
 import json
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -28,7 +30,7 @@ def find_bands(rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
             broken.append(str(row["cell_id"]))
             continue
         cell = {column: row[column] for column in CELL_COLUMNS}
-        found += [{**cell, **_band(band)} for band in bands]
+        found += [{**cell, **band} for band in _bands(bands)]
     table = pd.DataFrame(found)
     if len(table):
         table["share"] = table["stored_bits"] / table["demand_bits"]
@@ -48,12 +50,23 @@ def _read(text: object) -> list[dict[str, Any]] | None:
     return bands if ok else None
 
 
-def _band(band: dict[str, Any]) -> dict[str, object]:
-    return {
-        "table": str(band["table"]),
-        "band": int(band["band"]),
-        "band_people": int(band["n_people"]),
-        "times": float(band["exposures"]),
-        "demand_bits": float(band["demand_bits"]),
-        "stored_bits": float(band["stored_bits"]),
-    }
+def _bands(bands: list[dict[str, Any]]) -> Iterator[dict[str, object]]:
+    """The bands in their order; of two tables of the same name the second is `name (2)`.
+
+    Bands of a table stand together in ascending order, so one that does not go up begins another.
+    """
+    seen: Counter[str] = Counter()
+    before: tuple[str, int] | None = None
+    for band in bands:
+        name, number = str(band["table"]), int(band["band"])
+        if before is None or before[0] != name or number <= before[1]:
+            seen[name] += 1
+        before = name, number
+        yield {
+            "table": name if seen[name] == 1 else f"{name} ({seen[name]})",
+            "band": number,
+            "band_people": int(band["n_people"]),
+            "times": float(band["exposures"]),
+            "demand_bits": float(band["demand_bits"]),
+            "stored_bits": float(band["stored_bits"]),
+        }

@@ -14,14 +14,12 @@ Student's over the logs of these ratios (`geometric_mean`).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
-
-import pandas as pd
 
 from analysis.estimate import Estimate, geometric_mean
-from analysis.groups import DEMAND_LIMITED_SHARE, size_of
+from analysis.groups import DEMAND_LIMITED_SHARE
+from analysis.runs import Run, sizes_of
 
-REPLICATE = ["seed", "data_seed"]
+Replicate = tuple[int, int]
 
 
 class Basis(StrEnum):
@@ -39,9 +37,13 @@ class Side:
 
     name: str
     """What it is: an architecture, a data set, a quantization."""
+    family: str
+    """Architecture, variant and optimizer."""
     dataset: str
     n_people: int
     exposures: float
+    demand_bits: float
+    """All there is to know."""
     sizes: tuple[str, ...]
     """Layers and heads tried."""
     n_params: tuple[int, int]
@@ -100,58 +102,60 @@ class Comparison:
         }
 
 
-def measure_side(name: str, rows: pd.DataFrame) -> Side:
-    """The best models of rows that share data set, people and exposures."""
-    return side_of(name, rows, best_rows(rows))
+def measure_side(name: str, runs: Sequence[Run]) -> Side:
+    """A side of runs that share data set, people and exposures."""
+    return side_of(name, runs, list(best_runs(runs).values()))
 
 
-def side_of(name: str, rows: pd.DataFrame, best: pd.DataFrame) -> Side:
-    """A side from all of its rows, and from the best of each replicate among them."""
-    shown = best if len(best) else rows
-    first: dict[Any, Any] = shown.iloc[0].to_dict()
-    ratios = best["capacity_ratio"].tolist()
-    is_positive = len(ratios) > 0 and min(ratios) > 0
-    largest = rows["max_capacity_ratio"].max()
-    limited = bool((shown["capacity_ratio"] >= DEMAND_LIMITED_SHARE * largest).any())
+def side_of(name: str, runs: Sequence[Run], best: Sequence[Run]) -> Side:
+    """A side from all of its runs, and from the best of each replicate among them."""
+    shown = best or runs
+    ratios = [run.ratio for run in best]
+    limit = DEMAND_LIMITED_SHARE * max(run.max_ratio for run in runs)
     return Side(
         name=name,
-        dataset=str(first["dataset"]),
-        n_people=int(first["n_people"]),
-        exposures=float(first["exposures"]),
-        sizes=tuple(sorted(set(rows["model"].map(size_of)))),
-        n_params=(int(shown["n_params"].min()), int(shown["n_params"].max())),
-        capacity=geometric_mean(ratios) if is_positive else None,
-        is_demand_limited=limited,
+        family=shown[0].family,
+        dataset=shown[0].dataset,
+        n_people=shown[0].n_people,
+        exposures=shown[0].exposures,
+        demand_bits=shown[0].demand_bits,
+        sizes=tuple(sorted(sizes_of(runs))),
+        n_params=(min(run.n_params for run in shown), max(run.n_params for run in shown)),
+        capacity=geometric_mean(ratios) if ratios and min(ratios) > 0 else None,
+        is_demand_limited=any(run.ratio >= limit for run in shown),
     )
 
 
-def compare(names: tuple[str, str], subject: pd.DataFrame, baseline: pd.DataFrame) -> Comparison:
-    """The rows of `subject` against those of `baseline`, named in this order.
+def compare(names: tuple[str, str], subject: Sequence[Run], baseline: Sequence[Run]) -> Comparison:
+    """The runs of `subject` against those of `baseline`, named in this order.
 
-    Each side's rows share data set, people and exposures. A replicate counts where it has every
+    Each side's runs share data set, people and exposures. A replicate counts where it has every
     size that its side has anywhere, so that a failed model lowers no peak.
     """
     subject, baseline, basis = _comparable(subject, baseline)
-    best = best_rows(subject), best_rows(baseline)
-    shared = best[0].index.intersection(best[1].index).sort_values()
+    best = best_runs(subject), best_runs(baseline)
+    shared = sorted(best[0].keys() & best[1].keys())
+    everywhere = {run.replicate for run in [*subject, *baseline]}
     return compare_pairs(
-        (side_of(names[0], subject, best[0]), side_of(names[1], baseline, best[1])),
-        tuple(b.reindex(shared)["capacity_ratio"].tolist() for b in best),
+        (
+            side_of(names[0], subject, list(best[0].values())),
+            side_of(names[1], baseline, list(best[1].values())),
+        ),
+        [(best[0][replicate].ratio, best[1][replicate].ratio) for replicate in shared],
         basis=basis,
-        n_left_out=_count_replicates(subject, baseline) - len(shared),
+        n_left_out=len(everywhere) - len(shared),
     )
 
 
 def compare_pairs(
     sides: tuple[Side, Side],
-    ratios: tuple[Sequence[float], ...],
+    pairs: Sequence[tuple[float, float]],
     *,
     basis: Basis,
     n_left_out: int = 0,
 ) -> Comparison:
-    """A comparison from R of the subject and R of the baseline, paired in order."""
+    """A comparison from pairs of R of the subject and R of the baseline."""
     subject, baseline = sides
-    pairs = list(zip(*ratios, strict=True))
     positive = [(a, b) for a, b in pairs if a > 0 and b > 0]
     ratio = geometric_mean([a / b for a, b in positive]) if positive else None
     if basis is Basis.NONE:
@@ -166,40 +170,29 @@ def compare_pairs(
     )
 
 
-def best_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """The row of largest R of each complete replicate, indexed by (seed, data seed)."""
-    sizes = _sizes(rows)
-    n_sizes = sizes.groupby([rows[column] for column in REPLICATE]).nunique()
-    complete = n_sizes.index[n_sizes == sizes.nunique()]
-    ordered = rows.sort_values(["capacity_ratio", "model"], kind="stable")
-    best = ordered.drop_duplicates(REPLICATE, keep="last").set_index(REPLICATE)
-    return best[best.index.isin(complete)].sort_index()
-
-
-def _sizes(rows: pd.DataFrame) -> pd.Series:
-    """Layers, heads and, where known, width."""
-    names = rows["model"].map(size_of)
-    widths = rows["d_model"].map(lambda width: f" d{width:g}").replace(" dnan", "")
-    return names + widths
+def best_runs(runs: Sequence[Run]) -> dict[Replicate, Run]:
+    """The run of largest R of each replicate that has every size, in the order of replicates."""
+    n_sizes = len(sizes_of(runs))
+    replicates = sorted({run.replicate for run in runs})
+    own = {one: [run for run in runs if run.replicate == one] for one in replicates}
+    return {
+        replicate: max(found, key=lambda run: (run.ratio, run.size))
+        for replicate, found in own.items()
+        if len(sizes_of(found)) == n_sizes
+    }
 
 
 def _comparable(
-    subject: pd.DataFrame, baseline: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame, Basis]:
-    """The rows that can be compared, and as what."""
-    subject_sizes, baseline_sizes = _sizes(subject), _sizes(baseline)
-    if subject_sizes.nunique() > 1 and baseline_sizes.nunique() > 1:
+    subject: Sequence[Run], baseline: Sequence[Run]
+) -> tuple[Sequence[Run], Sequence[Run], Basis]:
+    """The runs that can be compared, and as what."""
+    if len(sizes_of(subject)) > 1 and len(sizes_of(baseline)) > 1:
         return subject, baseline, Basis.PEAKS
-    shared = set(subject_sizes) & set(baseline_sizes)
+    shared = sizes_of(subject) & sizes_of(baseline)
     if not shared:
         return subject, baseline, Basis.NONE
-    kept = subject[subject_sizes.isin(shared)], baseline[baseline_sizes.isin(shared)]
-    return *kept, Basis.SAME_SIZE
-
-
-def _count_replicates(*sides: pd.DataFrame) -> int:
-    found = [set(rows[REPLICATE].itertuples(index=False, name=None)) for rows in sides]
-    return len(set.union(*found))
+    own = [run for run in subject if run.size in shared]
+    return own, [run for run in baseline if run.size in shared], Basis.SAME_SIZE
 
 
 def _notes(

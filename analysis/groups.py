@@ -164,6 +164,11 @@ def full_pool_bits(n_people: np.ndarray | pd.Series) -> np.ndarray:
 
 def has_full_pools(rows: pd.DataFrame) -> pd.Series:
     """Which rows know as much per person as the paper's bioS, to 0.1%; told by their demand."""
-    expected = full_pool_bits(rows["n_people"])
-    close = np.isclose(rows["demand_bits"], expected, rtol=1e-3)
-    return pd.Series(close, index=rows.index)
+    pairs = zip(rows["n_people"], rows["demand_bits"], strict=True)
+    return pd.Series([is_full_pool_demand(*pair) for pair in pairs], index=rows.index, dtype=bool)
+
+
+def is_full_pool_demand(n_people: float, demand_bits: float) -> bool:
+    """Whether so many people of the paper's bioS demand so many bits, to 0.1%."""
+    expected = full_pool_bits(np.array([n_people]))[0]
+    return bool(np.isclose(demand_bits, expected, rtol=1e-3))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.comparison import Comparison, compare
-from analysis.groups import families_of, split_by
+from analysis.runs import Run, group_by, unquantized
 
 # `bioS-mini-junk7x1K-token`: table, tokens of junk for each useful one, junk people, domain token;
 # behind them other tables and whether the biographies are mixed.
@@ -35,6 +35,10 @@ class JunkCase:
         """Junk people (N')."""
         digits = self.people.rstrip("KM")
         return int(digits) * SCALES[self.people[len(digits) :]]
+
+    def is_repeated(self, n_people: float) -> bool:
+        """Whether a junk person is spoken of more often than one of the `n_people` useful ones."""
+        return self.ratio * n_people > self.n_people
 
     @property
     def label(self) -> str:
@@ -70,7 +74,7 @@ class JunkPoint:
     """None for the cells without junk themselves."""
     family: str
     comparison: Comparison
-    """The baseline is without junk, at the fewest exposures that there are, as in the paper."""
+    """The baseline is without junk, at one number of exposures for all points, as in the paper."""
     same_exposures: Comparison | None
     """The same against no junk at as many exposures; None where there are no such cells."""
 
@@ -85,44 +89,50 @@ class JunkPoint:
         }
 
 
-def compare_junk(rows: pd.DataFrame) -> list[JunkPoint]:
+def compare_junk(rows: pd.DataFrame, reference: float | None = None) -> list[JunkPoint]:
     """Every case with junk, and those without, against the cells without junk.
 
-    Same table, family and people; one point for each case and exposures. Empty where there are no
-    cells without junk, or none with it.
+    Same table, family and people; one point for each case and exposures. The cells without junk
+    are those at `reference` exposures, or else at the fewest. Empty where there are no cells
+    without junk, or none with it.
     """
-    plain = rows[rows["quantization"] == "none"]
-    parsed = [parse_junk(dataset) for dataset in plain["dataset"]]
-    plain = plain.assign(
-        family=families_of(plain),
-        table=pd.Series([table for table, _ in parsed], index=plain.index, dtype=object),
-        case=pd.Series([case for _, case in parsed], index=plain.index, dtype=object),
-    )
-    points = []
-    for (_, family, _), cells in plain.groupby(["table", "family", "n_people"]):
-        points += _points(str(family), cells)
-    return points
+    runs = [(*parse_junk(run.dataset), run) for run in unquantized(rows)]
+    tables: dict[tuple[str, str, int], list[tuple[JunkCase | None, Run]]] = {}
+    for table, case, run in runs:
+        tables.setdefault((table, run.family, run.n_people), []).append((case, run))
+    return [
+        point
+        for (_, family, _), cells in sorted(tables.items(), key=lambda item: item[0])
+        for point in _points(family, cells, reference)
+    ]
 
 
-def _points(family: str, cells: pd.DataFrame) -> list[JunkPoint]:
-    has_junk = cells["case"].notna()
-    if not has_junk.any() or has_junk.all():
+def _points(
+    family: str, cells: list[tuple[JunkCase | None, Run]], reference: float | None
+) -> list[JunkPoint]:
+    with_junk = [(case, run) for case, run in cells if case is not None]
+    without = _by_exposures([run for case, run in cells if case is None])
+    if not with_junk or not without:
         return []
-    without = split_by(cells[~has_junk], "exposures")
-    reference = without[min(without)]
+    baseline = without[reference if reference in without else min(without)]
 
-    def point(case: JunkCase | None, own: pd.DataFrame) -> JunkPoint:
+    def point(case: JunkCase | None, own: list[Run]) -> JunkPoint:
         names = (case.label if case else "no junk", "no junk")
-        same = without.get(own["exposures"].iloc[0])
+        same = without.get(own[0].exposures)
         return JunkPoint(
             case=case,
             family=family,
-            comparison=compare(names, own, reference),
+            comparison=compare(names, own, baseline),
             same_exposures=None if same is None else compare(names, own, same),
         )
 
     found = [point(None, own) for own in without.values()]
-    for case in sorted(set(cells.loc[has_junk, "case"])):
-        its = cells[[other == case for other in cells["case"]]]
-        found += [point(case, own) for own in split_by(its, "exposures").values()]
+    for case in sorted({case for case, _ in with_junk}):
+        its = _by_exposures([run for other, run in with_junk if other == case])
+        found += [point(case, own) for own in its.values()]
     return found
+
+
+def _by_exposures(runs: list[Run]) -> dict[float, list[Run]]:
+    """The runs by exposures, fewest first."""
+    return dict(sorted(group_by(runs, lambda run: run.exposures).items()))

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.architectures import SETTING
 from analysis.comparison import Comparison, Side, compare, measure_side
-from analysis.groups import families_of
+from analysis.runs import Run, group_by, setting_of, unquantized
 
 START, END = "llama", "gpt2"
-MIN_BETWEEN = 2  # fewer steps between the ends is a comparison, not a ladder
+# What tells GPT-2 from LLaMA, as variants of LLaMA; with all of them it is GPT-2.
+WORDS = {"standard", "tied", "gelu", "layernorm", "bias"}
+MIN_STEPS = 3  # fewer variants of LLaMA is a comparison, not a ladder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,12 @@ class Step:
     side: Side
     """The architecture and its R."""
     change: Comparison | None
-    """Against the step before; None for the first."""
+    """Against the step that it comes from; None for the first."""
+
+    @property
+    def before(self) -> str:
+        """Architecture of the step that this one comes from; empty for the first."""
+        return self.change.baseline.name if self.change else ""
 
     def to_record(self) -> dict[str, object]:
         """One flat line of a table."""
@@ -33,6 +39,7 @@ class Step:
             "capacity_ratio": capacity and capacity.value,
             "low": capacity and capacity.low,
             "high": capacity and capacity.high,
+            "from": self.before,
             "change": ratio and ratio.value,
             "change_low": ratio and ratio.low,
             "change_high": ratio and ratio.high,
@@ -44,33 +51,38 @@ class Step:
 def find_ladders(rows: pd.DataFrame) -> list[list[Step]]:
     """One ladder for each data set, exposures and number of people that has one.
 
-    The steps are the families from `llama` to `gpt2` in the order of the rows, which is that of
-    the sweep's models. It is a ladder if all between them are variants of these two, and at least
-    two.
+    The steps are LLaMA and its variants on the way to GPT-2, in the order of the rows, which is
+    that of the sweep's models; then GPT-2 itself where it is there. Each is compared with the
+    latest earlier one that it adds a variant to, GPT-2 with the last:
+    `llama-standard-tied` comes from `llama-standard`, and that from `llama`.
     """
-    plain = rows[rows["quantization"] == "none"]
-    plain = plain.assign(family=families_of(plain))
     ladders = []
-    for _, cells in plain.groupby(SETTING):
-        order = list(dict.fromkeys(cells["family"]))
-        names = _between_ends(order)
-        if names and set(cells.loc[cells["family"].isin(names), "arch"]) <= {START, END}:
-            ladders.append(_climb(cells, names))
+    for _, cells in sorted(group_by(unquantized(rows), setting_of).items()):
+        families = group_by(cells, lambda run: run.family)
+        names = [name for name in families if _is_rung(name)]
+        if START in names and len(names) >= MIN_STEPS:
+            ladders.append(_climb(families, [*names, *[END] * (END in families)]))
     return ladders
 
 
-def _between_ends(order: list[str]) -> list[str]:
-    """Families from the start to the end, both included; none if there are too few."""
-    if START not in order or END not in order:
-        return []
-    names = order[order.index(START) : order.index(END) + 1]
-    return names if len(names) >= MIN_BETWEEN + 2 else []
+def _is_rung(family: str) -> bool:
+    arch, *words = family.split("-")
+    return arch == START and set(words) <= WORDS
 
 
-def _climb(cells: pd.DataFrame, names: list[str]) -> list[Step]:
-    own = [cells[cells["family"] == name] for name in names]
-    steps = [Step(side=measure_side(names[0], own[0]), change=None)]
-    for i in range(1, len(names)):
-        change = compare((names[i], names[i - 1]), own[i], own[i - 1])
-        steps.append(Step(side=measure_side(names[i], own[i]), change=change))
+def _climb(families: dict[str, list[Run]], names: list[str]) -> list[Step]:
+    steps = []
+    for i, name in enumerate(names):
+        before = names[i - 1] if name == END else _origin(name, names[:i])
+        change = None
+        if before is not None:
+            change = compare((name, before), families[name], families[before])
+        steps.append(Step(side=measure_side(name, families[name]), change=change))
     return steps
+
+
+def _origin(name: str, earlier: list[str]) -> str | None:
+    """The earlier one with most of this one's variants and no other; None if there is none."""
+    words = set(name.split("-"))
+    below = [other for other in earlier if set(other.split("-")) < words]
+    return max(reversed(below), key=lambda other: other.count("-"), default=None)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
+from analysis.estimate import Estimate
+
 # Above this an image made of many curves is smaller, and faster to show, as pixels.
 MAX_SVG_BYTES = 1_000_000
 
@@ -118,6 +120,15 @@ def number(value: object, digits: int = 3) -> str:
     if abs(value) >= 10 ** (digits - 1):
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"
+
+
+def estimate_cells(found: Estimate | None) -> list[str]:
+    """Value and interval as two cells."""
+    if found is None:
+        return ["-", "-"]
+    if found.low is None or found.high is None:
+        return [number(found.value), "-"]
+    return [number(found.value), f"{number(found.low)} to {number(found.high)}"]
 
 
 def picture(name: str, caption: str, files: Sequence[Path]) -> str:

@@ -13,7 +13,9 @@ ROW_INCHES = 0.3
 LANE_INCHES = 0.13
 FRAME_INCHES = 0.85
 """Height of a panel besides its rows: title, ticks and the label of the axis."""
-WIDTH_INCHES = 5.4
+DOTS_INCHES = 3.6
+"""Width of a panel besides its labels."""
+LETTER_INCHES = 0.075
 MAX_REACH = 3.0
 """An interval is drawn up to this factor beyond all dots; two seeds may give one of 100."""
 
@@ -38,9 +40,16 @@ class DotRow:
     """Whether this is what the others are measured by."""
 
 
-def panel_inches(panels: Sequence[Sequence[DotRow]]) -> tuple[float, float]:
-    """Width and height that fit the panel with most to show."""
-    return WIDTH_INCHES, FRAME_INCHES + max(_row_inches(rows) * len(rows) for rows in panels)
+def panel_inches(
+    panels: Sequence[Sequence[DotRow]], *, right_inches: float = 0.0
+) -> tuple[float, float]:
+    """Width and height that fit the panel with most to show.
+
+    `right_inches` is room for what stands right of the rows.
+    """
+    labels = max(len(row.label) for rows in panels for row in rows) * LETTER_INCHES
+    height = FRAME_INCHES + max(_row_inches(rows) * len(rows) for rows in panels)
+    return DOTS_INCHES + labels + right_inches, height
 
 
 def draw_rows(

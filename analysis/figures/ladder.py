@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.comparison import Comparison
 from analysis.figures import style
 from analysis.figures.dots import Dot, DotRow, draw_rows, panel_inches
 from analysis.ladder import Step
@@ -14,22 +13,22 @@ Ladder = Sequence[Step]
 
 
 def draw_ladder(ladders: Sequence[Ladder]) -> Figure:
-    """One panel per ladder; one row per step, in order from LLaMA down to GPT-2.
+    """One panel per ladder; one row per step, from LLaMA down to GPT-2.
 
     Raises NothingToDrawError where the rows hold no ladder.
     """
     drawn = [ladder for ladder in ladders if any(step.side.capacity for step in ladder)]
     if not drawn:
         raise style.NothingToDrawError(
-            "ladder: no setting has llama, two or more variants, and gpt2, in this order"
+            "ladder: no setting has llama and two or more of its variants on the way to gpt2"
         )
-    rows = [[_row(step) for step in ladder] for ladder in drawn]
+    rows = [_rows(ladder) for ladder in drawn]
     notes = _notes(drawn)
     colours = style.colours_of(ladder[0].side.n_people for ladder in drawn)
     figure, grid = style.panels(
         len(drawn),
         n_notes=len(notes),
-        inches=panel_inches(rows),
+        inches=panel_inches(rows, right_inches=2.0),
         n_columns=1 if len(drawn) < 3 else 2,
         has_legend=False,
     )
@@ -44,9 +43,19 @@ def draw_ladder(ladders: Sequence[Ladder]) -> Figure:
     return figure
 
 
-def _row(step: Step) -> DotRow:
+def _rows(ladder: Ladder) -> list[DotRow]:
+    """Steps that only add a variant to the row above are labelled by it: `+ tied`."""
+    rows = []
+    for i, step in enumerate(ladder):
+        name, above = step.side.name, ladder[i - 1].side.name if i else ""
+        is_small = above != "" and step.before == above and name.startswith(above)
+        rows.append(_row(step, f"+ {name.removeprefix(above + '-')}" if is_small else name))
+    return rows
+
+
+def _row(step: Step, name: str) -> DotRow:
     side = step.side
-    label = f"{side.name}   {style.short_count(side.n_params[1])}"
+    label = f"{name}   {style.short_count(side.n_params[1])}"
     if side.capacity is None:
         return DotRow(label=label, dots=())
     dot = Dot(
@@ -59,27 +68,35 @@ def _row(step: Step) -> DotRow:
 
 
 def _draw_path(axes: Axes, ladder: Ladder) -> None:
-    """A thin line from step to step."""
-    path = [(s.side.capacity.value, i) for i, s in enumerate(ladder) if s.side.capacity]
-    axes.plot(*zip(*path, strict=True), color="0.7", lw=0.8, zorder=1)
+    """A thin line from each step to the next, where that adds to it."""
+    for i in range(1, len(ladder)):
+        above, own = ladder[i - 1].side, ladder[i].side
+        if above.capacity and own.capacity and ladder[i].before == above.name:
+            path = [above.capacity.value, own.capacity.value]
+            axes.plot(path, [i - 1, i], color="0.7", lw=0.8, zorder=1)
 
 
 def _write_changes(axes: Axes, ladder: Ladder) -> None:
     """Right of each row, what the step does to R; the first row has the heading."""
-    texts = ["change of $R$", *(_change(step.change) for step in ladder[1:])]
+    above = [step.side.name for step in ladder]
+    changes = [_change(step, above[i]) for i, step in enumerate(ladder[1:])]
+    texts = ["change of $R$", *changes]
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(ladder)), texts, fontsize=8, color="0.3")
     right.tick_params(axis="y", length=0)
     right.spines["right"].set_visible(False)
 
 
-def _change(change: Comparison | None) -> str:
-    ratio = change.ratio if change else None
+def _change(step: Step, above: str) -> str:
+    """The ratio with its interval, and of which step where that is not the one above."""
+    ratio = step.change.ratio if step.change else None
     if ratio is None:
         return ""
-    if ratio.low is None or ratio.high is None:
-        return f"x {ratio.value:.2f}"
-    return f"x {ratio.value:.2f}  ({ratio.low:.2f} to {ratio.high:.2f})"
+    interval = ""
+    if ratio.low is not None and ratio.high is not None:
+        interval = f"  ({ratio.low:.2f} to {ratio.high:.2f})"
+    origin = "" if step.before == above else f" from {step.before}"
+    return f"x {ratio.value:.2f}{interval}{origin}"
 
 
 def _title(ladder: Ladder) -> tuple[str, ...]:

@@ -24,9 +24,10 @@ def draw_parts(rows: pd.DataFrame) -> Figure:
     """One bar for the peak of every bioD, family, people and exposures, stacked from its parts.
 
     A part below zero (a model that does worse there than chance) points to the left. Raises
-    NothingToDrawError where no unquantized row has a diversity part.
+    NothingToDrawError where no unquantized row of bioD has its three parts.
     """
-    plain = rows[(rows["quantization"] == "none") & rows[list(PARTS)].notna().all(axis=1)]
+    is_whole = rows["dataset"].str.startswith("bioD") & rows[list(PARTS)].notna().all(axis=1)
+    plain = rows[is_whole & (rows["quantization"] == "none")]
     if plain.empty:
         raise style.NothingToDrawError("parts: no finished cell of bioD with its three parts")
     plain = plain.assign(family=families_of(plain), pools=plain["dataset"].map(_pools))

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.claims import CLAIMS, Verdict, judge_claims
+from analysis.claims.claim import Verdict
+from analysis.claims.paper import CLAIMS, judge_claims
 from analysis.published import published_rows
 
 

@@ -1,0 +1,66 @@
+"""The comparisons as tables, by name: flat records for CSV and JSON."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.architectures import compare_architectures
+from analysis.bands import find_bands
+from analysis.junk import compare_junk
+from analysis.ladder import find_ladders
+from analysis.load import ResultsError
+from analysis.quantized import compare_quantized
+
+Record = dict[str, object]
+
+
+def _bands(rows: pd.DataFrame) -> list[Record]:
+    table, _ = find_bands(rows)
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+TABLES: dict[str, Callable[[pd.DataFrame], list[Record]]] = {
+    "architectures": lambda rows: [c.to_record() for c in compare_architectures(rows)],
+    "ladder": lambda rows: [step.to_record() for steps in find_ladders(rows) for step in steps],
+    "junk": lambda rows: [point.to_record() for point in compare_junk(rows)],
+    "quantized": lambda rows: [c.to_record() for c in compare_quantized(rows)],
+    "bands": _bands,
+}
+
+
+def make_table(name: str, used_rows: pd.DataFrame) -> list[Record]:
+    """The records of one table; rows are those of `Results.used`.
+
+    Raises ResultsError where there is no such table, or the rows have nothing for it.
+    """
+    if name not in TABLES:
+        raise ResultsError(f"no table {name!r}; there are: {', '.join(TABLES)}")
+    records = TABLES[name](used_rows)
+    if not records:
+        raise ResultsError(f"{name}: these results hold nothing that belongs into this table")
+    return records
+
+
+def check_ending(path: Path) -> None:
+    """Raises ResultsError unless the file's ending is a format that `save_table` writes."""
+    if path.suffix.lower() not in (".csv", ".json"):
+        raise ResultsError(f"{path}: tables must end in .csv or .json")
+
+
+def save_table(records: Sequence[Record], path: Path) -> Path:
+    """Write the records as CSV or JSON, as the ending says; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() == ".csv":
+        pd.DataFrame(records).to_csv(path, index=False)
+    else:
+        path.write_text(json.dumps(records, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return path
+
+
+def show_table(records: Sequence[Record]) -> str:
+    """The records as aligned text: the columns that differ, numbers to four digits."""
+    table = pd.DataFrame(records)
+    differs = [name for name in table if len(table) == 1 or table[name].astype(str).nunique() > 1]
+    return table[differs].to_string(index=False, float_format="%.4g", na_rep="-")
