@@ -7,7 +7,8 @@ A run is a pure function of its `Cell`. The cell says what there is to know (`da
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from kcap_ray.data_config import DataConfig, FrequencyConfig, JunkConfig, MixturePart
@@ -170,14 +171,23 @@ class Cell:
 
     @property
     def cell_id(self) -> str:
-        """Readable name and hash of the whole configuration; unique, and safe as a file name."""
-        canonical = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """Readable name and hash of the whole configuration; unique, and safe as a file name.
+
+        Of files the name alone counts: where they lie differs from machine to machine.
+        """
+        data = self.data.with_paths(lambda _, path: Path(path).name)
+        canonical = json.dumps(dataclasses.asdict(replace(self, data=data)), sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
         name = (
             f"{self.data.kind}-n{self.data.n_people}-e{self.train.exposures}-{self.model.name}"
             f"-s{self.seed}-{digest}"
         )
         return name.replace("/", "_")
+
+    def with_absolute_paths(self) -> "Cell":
+        """The same cell for a process that works in another directory."""
+        data = self.data.with_paths(lambda _, path: str(Path(path).absolute()))
+        return replace(self, data=data)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, as JSON can hold them."""

@@ -1,7 +1,8 @@
 """What there is to know: the data part of a `Cell`."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 from kcap_ray.user_error import UserError, check, check_choice
 
@@ -9,6 +10,10 @@ DataKind = Literal["bioS", "bioS_simple", "bioR", "bioD", "tuples"]
 Style = Literal["sentence", "compact"]
 Vocab = Literal["compact", "full"]
 Mixing = Literal["windows", "biographies"]
+
+BUILT_IN_POOLS = ("full", "mini")
+PATHS = ("pools", "file", "templates", "pool_sizes")
+"""Fields that name a file or a directory; `pools` may also be one of `BUILT_IN_POOLS`."""
 
 # Kinds that fields belong to; a field that is not here belongs to all.
 _KINDS_OF: dict[str, tuple[DataKind, ...]] = {
@@ -98,6 +103,15 @@ class KnowledgeConfig:
             not has_column or self.kind == "tuples",
             f"data.frequency.column: only for data.kind: tuples, not {self.kind}; write zipf",
         )
+
+    def with_paths(self, change: Callable[[str, str], str]) -> Self:
+        """The same with every path replaced by `change(field, path)`."""
+        paths = {
+            name: getattr(self, name)
+            for name in PATHS
+            if getattr(self, name) not in (None, *BUILT_IN_POOLS)
+        }
+        return replace(self, **{name: change(name, path) for name, path in paths.items()})
 
     def _given(self) -> list[str]:
         """Fields of some kinds only that have a value of their own."""
@@ -189,6 +203,12 @@ class DataConfig(KnowledgeConfig):
             f"data.junk: not for data.kind: {self.kind}, whose people come from a file; "
             "write the junk as one of data.parts",
         )
+
+    def with_paths(self, change: Callable[[str, str], str]) -> Self:
+        """The same with every path replaced by `change(field, path)`, those of parts too."""
+        changed = super().with_paths(change)
+        parts = tuple(part.with_paths(change) for part in self.parts)
+        return replace(changed, parts=parts)
 
     @property
     def label(self) -> str:

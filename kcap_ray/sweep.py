@@ -2,15 +2,17 @@
 
 import fnmatch
 import itertools
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kcap_ray.budget import model_of
 from kcap_ray.cell import Cell, ModelConfig, TrainConfig
-from kcap_ray.data_config import DataConfig, JunkConfig, MixturePart
+from kcap_ray.data_config import DataConfig, JunkConfig
 from kcap_ray.keys import build_cell
 from kcap_ray.recipes.published import arch_of, published_recipe
 from kcap_ray.strict_yaml import parse_yaml, read_yaml
@@ -20,7 +22,6 @@ from kcap_ray.user_error import UserError
 
 _FROM_RECIPE = ("train.lr", "train.weight_decay", "train.batch_windows", "train.precision")
 
-_PATHS = ("pools", "file", "templates", "pool_sizes")
 """Keys of `data`, and of its parts, that name files."""
 
 _Index = tuple[int, ...]
@@ -161,40 +162,35 @@ def _max_capacity_ratio(cell: Cell) -> float:
 
 
 def _cell(values: Values, *, folder: Path) -> Cell:
-    for key in _PATHS:
-        if values.get(f"data.{key}") is not None:
-            values[f"data.{key}"] = _found(key, values[f"data.{key}"], folder)
-    if "data.parts" in values:
-        values["data.parts"] = tuple(_with_paths(part, folder) for part in values["data.parts"])
     _fill_from_recipe(values)
     cell = build_cell(values)
+    cell = replace(cell, data=cell.data.with_paths(partial(_found, folder=folder)))
     # The name is checked here, so that a wrong one stops the sweep before any cell runs.
     model_of(cell.model, 1)
     return cell
 
 
-def _with_paths(part: MixturePart, folder: Path) -> MixturePart:
-    given = {key: getattr(part, key) for key in _PATHS if getattr(part, key) is not None}
-    return replace(part, **{key: _found(key, path, folder) for key, path in given.items()})
-
-
 def _found(key: str, path: str, folder: Path) -> str:
-    """The absolute path of a file, or of a directory; sought first beside the sweep file.
+    """Where a file or directory is, sought first beside the sweep file: relative to the working
+    directory if it is inside, so that a run says the same on every machine, else absolute.
 
     A file that is not there yet is left to whoever reads it: a sweep may be written before its
     data. `UserError` for pools that are neither there nor `full` or `mini`.
     """
-    if key == "pools" and path in ("full", "mini"):
-        return path
     for found in (folder / path, Path(path)):
         if found.is_dir() if key == "pools" else found.exists():
-            return str(found.resolve())
+            return _from_here(found)
     if key != "pools":
-        return str(Path(path).resolve())
+        return _from_here(Path(path))
     raise UserError(
         f"data.pools: got {path!r}; allowed are full, mini, or a directory, "
         f"and {folder.resolve()} and the working directory have none of that name"
     )
+
+
+def _from_here(path: Path) -> str:
+    whole, here = Path(os.path.abspath(path)), Path.cwd()
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else whole)
 
 
 def _fill_from_recipe(values: Values) -> None:

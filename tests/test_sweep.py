@@ -217,13 +217,15 @@ def test_words_and_numbers_read_as_written(load):
 
 
 def test_pools_are_found_beside_the_file_and_in_the_working_directory(load, tmp_path, monkeypatch):
-    """A directory of pools is sought beside the sweep first; either way the path is absolute."""
+    """A directory of pools is sought beside the sweep first; its path is relative to the working
+    directory where it is inside of that, and absolute where it is not.
+    """
     (tmp_path / "mine").mkdir()
     (tmp_path / "elsewhere" / "theirs").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert load(COMPLETE, data__pools="mine").cells[0].data.pools == str(tmp_path / "mine")
     theirs = load(COMPLETE, data__pools="theirs").cells[0].data.pools
-    assert theirs == str(tmp_path / "elsewhere" / "theirs")
+    assert theirs == "theirs"
 
 
 def test_files_of_facts_are_found_beside_the_sweep(load, tmp_path, monkeypatch):
@@ -238,7 +240,20 @@ def test_files_of_facts_are_found_beside_the_sweep(load, tmp_path, monkeypatch):
     (one, *_) = load(text, data__file="facts.csv", data__parts=parts).cells
     assert {one.data.file, one.data.parts[0].file} == {str(tmp_path / "facts.csv")}
     (later, *_) = load(text, data__file="later.csv").cells
-    assert later.data.file == str(tmp_path / "elsewhere" / "later.csv")
+    assert later.data.file == "later.csv"
+
+
+def test_a_cell_is_the_same_wherever_its_files_lie(load, tmp_path, monkeypatch):
+    """Seen from another directory, and by a worker in a directory of its own, the id is equal."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "mine").mkdir()
+    ids = set()
+    for place in (tmp_path, tmp_path / "elsewhere"):
+        monkeypatch.chdir(place)
+        cell = load(COMPLETE, data__pools="mine").cells[0]
+        ids |= {cell.cell_id, cell.with_absolute_paths().cell_id}
+        assert cell.with_absolute_paths().data.pools == str(tmp_path / "mine")
+    assert len(ids) == 1
 
 
 def test_junk_brings_its_own_setting_or_none(load):

@@ -52,7 +52,7 @@ def run_data_parallel(
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
-            "cell": cell.to_dict(),
+            "cell": cell.with_absolute_paths().to_dict(),
             "points": [(point.lr, point.weight_decay) for point in program.points],
             "first_trial": program.first_trial,
             "directory": str(directory.cell(cell.cell_id).path.resolve()),

@@ -96,7 +96,7 @@ def _last_error(trial: Any) -> str:
 def _packed(program: Program) -> dict[str, Any]:
     # Inside a list, so that Tune does not take the cell's settings for a search space of its own.
     points = [[point.lr, point.weight_decay] for point in program.points]
-    return {"packed": [program.cell.to_dict(), program.first_trial, points]}
+    return {"packed": [program.cell.with_absolute_paths().to_dict(), program.first_trial, points]}
 
 
 def _unpacked(config: dict[str, Any]) -> Program:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from kcap_ray.data_config import BUILT_IN_POOLS
 from kcap_ray.user_error import UserError
 
-BUILT_IN = ("full", "mini")
 _HERE = Path(__file__).parent / "pools"
 # fmt: off
 _MONTHS = (
@@ -89,10 +89,10 @@ def load_value_pools(pools: str) -> ValuePools:
 
 
 def _file(pools: str, name: str) -> Path:
-    folder = _HERE / pools if pools in BUILT_IN else Path(pools).expanduser()
+    folder = _HERE / pools if pools in BUILT_IN_POOLS else Path(pools).expanduser()
     if not folder.is_dir():
         raise UserError(
-            f"data.pools: {pools!r} is neither {' nor '.join(BUILT_IN)} nor a directory; "
+            f"data.pools: {pools!r} is neither {' nor '.join(BUILT_IN_POOLS)} nor a directory; "
             "write one of the two names or the path of a directory of pool files"
         )
     path = folder / name
