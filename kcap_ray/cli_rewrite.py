@@ -52,7 +52,8 @@ def rewrite(
     ] = None,
 ) -> None:
     """Let a language model write the biographies of a bioR cell; the same command goes on."""
-    from kcap_ray.engine.rewrite import rewrite_on_ray
+    from kcap_ray.engine.rewrite import write_parts
+    from kcap_ray.engine.session import ray_session
     from kcap_ray.rewrite import RewriteJob
     from kcap_ray.rewrite_output import RewriteOutput, summary
     from kcap_ray.sweep import load_sweep
@@ -82,18 +83,23 @@ def rewrite(
         batch_size=batch_size,
         n_gpus=0,
     )
-    rewrite_on_ray(
-        job,
-        output,
-        partial(_open_writer, sampling),
-        people_per_part=people_per_part,
-        address=address,
-        n_actors=actors,
-        gpus_per_actor=gpus_per_actor,
-        on_part=_Progress(people.n_people, output.n_done(people.n_people)),
-    )
-    typer.echo(summary(output.tally()))
+    n_done = output.n_done(people.n_people)
+    if n_done < people.n_people:
+        with ray_session(address):
+            write_parts(
+                job,
+                output,
+                partial(_open_writer, sampling),
+                people_per_part=people_per_part,
+                n_actors=actors,
+                gpus_per_actor=gpus_per_actor,
+                on_part=_Progress(people.n_people, n_done),
+            )
+    tally = output.tally()
+    typer.echo(summary(tally))
     typer.echo(f"file: {output.path}")
+    if tally.n_people_without:
+        raise typer.Exit(1)
 
 
 def _people(tables: list[Any]) -> "KnowledgeConfig":

@@ -8,7 +8,6 @@ import io
 import json
 import re
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ def part_content(rows: list[dict[str, Any]], tally: Tally) -> bytes:
         "prompt_seed": pa.int64(),
         "model": pa.string(),
     }
-    schema = pa.schema(columns, metadata={_TALLY: json.dumps(asdict(tally)).encode()})
+    schema = pa.schema(columns, metadata={_TALLY: json.dumps(vars(tally)).encode()})
     content = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema), content, compression="zstd")
     return content.getvalue()

@@ -119,7 +119,7 @@ class TransformersWriter:
             [
                 TemperatureLogitsWarper(settings.temperature),
                 TopPLogitsWarper(settings.top_p),
-                _sampling_by_seed(seeds, self._device),
+                sampling_by_seed(seeds, self._device),
             ]
         )
         with torch.inference_mode():
@@ -139,7 +139,7 @@ class TransformersWriter:
         return self._tokenizer.batch_decode(answers_BT, skip_special_tokens=True)
 
 
-def _sampling_by_seed(seeds: Sequence[int], device: Any) -> Any:
+def sampling_by_seed(seeds: Sequence[int], device: Any) -> Any:
     """A logits processor after which the largest logit is a sample: it adds Gumbel noise (Gumbel
     1954), to each row from a generator of its own.
     """

@@ -1,11 +1,11 @@
 """Biographies by Ray Data: a pool of actors, each with a language model, writes of all people."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from kcap_ray.engine.session import ray_session
 from kcap_ray.rewrite import RewriteJob, Writer, rewrite_people
 from kcap_ray.rewrite_output import RewriteOutput, part_content
 from kcap_ray.user_error import UserError
@@ -19,40 +19,34 @@ class PoolSize(NamedTuple):
     cpus_each: int
 
 
-def rewrite_on_ray(
+def write_parts(
     job: RewriteJob,
     output: RewriteOutput,
     open_writer: Callable[[float], Writer],
     *,
     people_per_part: int,
-    address: str | None = None,
     n_actors: int | None = None,
     gpus_per_actor: float | None = None,
     on_part: Callable[[int, int], None] = lambda start, stop: None,
 ) -> None:
-    """Write the parts of `output` that are missing; `open_writer` is called with the GPUs of an
-    actor, in that actor.
+    """Write the parts of `output` that are missing, in a running Ray session.
 
-    `on_part` is told of each part that is done. Raises `UserError` where the cluster has no room
-    for an actor, or where the model cannot be loaded.
+    `open_writer` is called in each actor with the GPUs of that actor; `on_part` is told of each
+    part that is done. Raises `UserError` where the cluster has no room for an actor, or where the
+    model cannot be loaded.
     """
+    import ray
+
     missing = output.missing(job.people.n_people, people_per_part)
-    if not missing:
-        return
-    with ray_session(address):
-        import ray
-        import ray.exceptions
-
-        pool = _pool(ray.cluster_resources(), n_actors, gpus_per_actor)
-        try:
-            for row in _parts(missing, job, open_writer, pool).iter_rows():
-                output.write_part(row["start"], row["stop"], row["content"])
-                on_part(row["start"], row["stop"])
-        except ray.exceptions.RayError as error:
-            raise _as_user_error(error) from error
+    pool = pool_size(ray.cluster_resources(), n_actors, gpus_per_actor)
+    for row in _parts(missing, job, open_writer, pool).iter_rows() if missing else ():
+        if row["mistake"]:
+            raise UserError(row["mistake"])
+        output.write_part(row["start"], row["stop"], row["content"])
+        on_part(row["start"], row["stop"])
 
 
-def _pool(
+def pool_size(
     resources: Mapping[str, float], n_actors: int | None, gpus_per_actor: float | None
 ) -> PoolSize:
     """One actor per GPU or share of it; without GPUs one that has all CPUs but one."""
@@ -77,6 +71,8 @@ def _parts(
     """A data set of parts: a row each, which Ray Data never cuts."""
     import ray.data
 
+    # Its notes on every data set would stand between ours.
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     ray.data.DataContext.get_current().enable_progress_bars = False
     items = [{"start": start, "stop": stop} for start, stop in missing]
     return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
@@ -95,26 +91,25 @@ def _parts(
 
 
 class _PartMaker:
-    """An actor of the pool."""
+    """An actor of the pool.
+
+    A mistake of the user's comes back in the rows: of an actor that dies Ray keeps no exception.
+    """
 
     def __init__(
         self, job: RewriteJob, open_writer: Callable[[float], Writer], n_gpus: float
     ) -> None:
-        self._job, self._writer = job, open_writer(n_gpus)
+        self._job, self._mistake = job, ""
+        try:
+            self._writer = open_writer(n_gpus)
+        except UserError as error:
+            self._mistake = str(error)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        contents = [
-            part_content(*rewrite_people(self._job, start, stop, self._writer))
-            for start, stop in zip(batch["start"].tolist(), batch["stop"].tolist(), strict=True)
-        ]
-        return {**batch, "content": contents}
+        """One part, as the bytes of its file."""
+        blocks = zip(batch["start"].tolist(), batch["stop"].tolist(), strict=True)
+        contents = [b"" if self._mistake else self._content(*block) for block in blocks]
+        return {**batch, "content": contents, "mistake": [self._mistake] * len(contents)}
 
-
-def _as_user_error(error: BaseException) -> BaseException:
-    """The user's mistake that Ray wrapped, if it is one."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            return UserError(str(cause))
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    return error
+    def _content(self, start: int, stop: int) -> bytes:
+        return part_content(*rewrite_people(self._job, start, stop, self._writer))
