@@ -1,20 +1,11 @@
-"""Varied biographies in free text, with the places of all values: as a language model writes.
-
-    python -m tests.grammar sweeps/bior-mini.yaml bior.parquet --per-person 4
-
-writes a file for `data.file` of a small bioR run, with the grammar in place of a language model.
-"""
+"""Varied biographies in free text, with the places of all values: as a language model writes."""
 
 import random
 import re
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from kcap_ray.data_config import KnowledgeConfig
-from kcap_ray.knowledge.people import draw_people
-from kcap_ray.knowledge.person import Person, person_of
+from kcap_ray.knowledge.person import Person
 from kcap_ray.text.find_dates import MONTHS
 from kcap_ray.text.states import STATES
 from kcap_ray.text.wording import Span
@@ -217,31 +208,6 @@ def _untidy(text: str, rng: random.Random) -> str:
     return text.replace(". ", rng.choice((". ", ".  ", ".\n")))
 
 
-class GrammarWriter:
-    """A `Writer` that knows the people by the names in the prompts.
-
-    Some of its answers leave a value out, take the wrong pronoun or begin with something else.
-    """
-
-    def __init__(self, people: KnowledgeConfig, *, bad_frac: float = 0.2) -> None:
-        table_PC = draw_people(people)
-        everybody = [person_of(people.pools, values_C) for values_C in table_PC]
-        self._people = {person.name: person for person in everybody}
-        self._bad_frac = bad_frac
-
-    def write(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
-        """A biography for each prompt: a function of the prompt and its seed."""
-        return [self._answer(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
-
-    def _answer(self, prompt: str, seed: int) -> str:
-        match = re.search(r"biography of (.+?) in about", prompt)
-        assert match, "the prompt says whose biography is wanted"
-        person, rng = self._people[match[1]], random.Random(seed)
-        if rng.random() >= self._bad_frac:
-            return biography(person, rng).answer
-        return rng.choice(BAD)(person, rng)
-
-
 def _without_a_value(person: Person, rng: random.Random) -> str:
     return biography(person, rng).text.replace(person.university, "a famous place")
 
@@ -262,45 +228,3 @@ BAD: tuple[Callable[[Person, random.Random], str], ...] = (
     lambda person, rng: "",
 )
 """Ways in which an answer may be of no use."""
-
-
-def write_file(
-    people: KnowledgeConfig, out: Path, *, per_person: int = 4, for_evaluation: int = 1
-) -> str:
-    """Write `out` as `kcap rewrite` would with a model that writes by the grammar; the summary."""
-    from kcap_ray.rewrite import RewriteJob, rewrite_people
-    from kcap_ray.rewrite_output import RewriteOutput, part_content, summary
-
-    job = RewriteJob(
-        people=people,
-        model="grammar",
-        model_digest="",
-        per_person=per_person,
-        for_evaluation=for_evaluation,
-        retries=20,
-    )
-    output, writer = RewriteOutput(out), GrammarWriter(people)
-    output.begin(job)
-    for start, stop in output.missing(people.n_people, 100):
-        output.write_part(start, stop, part_content(*rewrite_people(job, start, stop, writer)))
-    return summary(output.tally())
-
-
-def main(arguments: Sequence[str]) -> None:
-    """The command that is described above."""
-    import argparse
-
-    from kcap_ray.sweep import load_sweep
-
-    parser = argparse.ArgumentParser(prog="python -m tests.grammar")
-    parser.add_argument("sweep")
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--per-person", type=int, default=4)
-    given = parser.parse_args(arguments)
-    tables = [cell.data for cell in load_sweep(given.sweep).cells if cell.data.kind == "bioR"]
-    people = max(tables, key=lambda table: table.n_people)
-    print(write_file(people, given.out, per_person=given.per_person))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

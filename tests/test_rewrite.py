@@ -14,7 +14,7 @@ from kcap_ray.rewrite import RewriteJob, Tally, rewrite_people
 from kcap_ray.rewrite_output import RewriteOutput, part_content, summary
 from kcap_ray.text.find_values import find_values
 from kcap_ray.user_error import UserError
-from tests.grammar import GrammarWriter, write_file
+from tests.grammar_writer import GrammarWriter, write_file
 
 PEOPLE = KnowledgeConfig(n_people=12, pools="mini")
 

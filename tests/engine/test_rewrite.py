@@ -12,7 +12,7 @@ from kcap_ray.engine.rewrite import pool_size, write_parts
 from kcap_ray.rewrite import RewriteJob, Writer
 from kcap_ray.rewrite_output import RewriteOutput
 from kcap_ray.user_error import UserError
-from tests.grammar import GrammarWriter, write_file
+from tests.grammar_writer import GrammarWriter, write_file
 from tests.tiny_writer import save_tiny_model
 
 PEOPLE = KnowledgeConfig(n_people=10, pools="mini")

@@ -20,7 +20,7 @@ from kcap_ray.text.render import biography_records
 from kcap_ray.text.rewritten import RewrittenWording
 from kcap_ray.text.token_cache import open_token_cache
 from kcap_ray.user_error import UserError
-from tests.grammar import write_file
+from tests.grammar_writer import write_file
 from tests.tiny import tiny_cell
 
 N_PEOPLE = 30
