@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from analysis.figures import style
 from analysis.groups import split_by
 
+MAX_MODELS = 8
 PANEL = ["dataset", "n_people", "exposures", "table"]
 
 
@@ -22,9 +23,15 @@ def draw_bands(bands: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
             "bands: in no finished cell are some people spoken of more often than others"
         )
     counts = bands.groupby(PANEL)["band"].transform("nunique")
-    panels = list(bands[counts > 1].groupby(PANEL))
-    models = sorted({_model(row) for _, own in panels for row in own.to_dict("records")})
+    drawn = bands[counts > 1]
+    who = [_model(row) for row in drawn.to_dict("records")]
+    drawn = drawn.assign(who=pd.Series(who, index=drawn.index, dtype=object))
+    every = sorted(set(drawn["who"]))
+    models = _spread(every)
+    panels = list(drawn[drawn["who"].isin(models)].groupby(PANEL))
     lines = [*notes]
+    if len(models) < len(every):
+        lines.append(f"Drawn: {len(models)} of {len(every)} models, evenly by size.")
     if bands["seed"].nunique() > 1:
         lines.append("Lines: mean over seeds. Bars: smallest to largest.")
     lines.append("1: all there is to know; below 0: worse than chance.")
@@ -53,6 +60,14 @@ def _model(row: dict) -> tuple[float, str]:
     return float(row["n_params"]), str(row["model"]) + optimizer
 
 
+def _spread(models: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """At most MAX_MODELS of them, evenly from the first to the last."""
+    if len(models) <= MAX_MODELS:
+        return list(models)
+    step = (len(models) - 1) / (MAX_MODELS - 1)
+    return [models[round(i * step)] for i in range(MAX_MODELS)]
+
+
 def _draw_panel(
     axes: Axes, bands: pd.DataFrame, look: Sequence[tuple[tuple[float, str], style.Colour, str]]
 ) -> None:
@@ -60,12 +75,11 @@ def _draw_panel(
     style.ratio_axis(axes, "x")
     for y in (0.0, 1.0):
         axes.axhline(y, color="0.8", lw=0.8, ls="--", zorder=0)
-    names = pd.Series([_model(row) for row in bands.to_dict("records")], index=bands.index)
     for model, colour, marker in look:
-        by_band = bands[[name == model for name in names]].groupby("band")
-        means = by_band[["times", "share"]].mean().sort_values("times")
+        its = bands[[who == model for who in bands["who"]]]
+        means = its.groupby("band")[["times", "share"]].mean().sort_values("times")
         axes.plot(means["times"], means["share"], marker=marker, color=colour, zorder=3)
-        for own in split_by(bands[[name == model for name in names]], "band").values():
+        for own in split_by(its, "band").values():
             if len(own) > 1:
                 x = own["times"].mean()
                 ends = own["share"].min(), own["share"].max()

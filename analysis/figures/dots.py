@@ -79,7 +79,13 @@ def draw_rows(
 
 def row_limits(rows: Sequence[DotRow], centre: float | None = None) -> tuple[float, float]:
     """Ends of the horizontal axis: all dots, and their intervals up to MAX_REACH."""
-    estimates = [dot.estimate for row in rows for dot in row.dots]
+    return estimate_limits([dot.estimate for row in rows for dot in row.dots], centre)
+
+
+def estimate_limits(
+    estimates: Sequence[Estimate], centre: float | None = None
+) -> tuple[float, float]:
+    """Smallest and largest number, with their intervals up to MAX_REACH, and a margin."""
     values = [e.value for e in estimates] + ([] if centre is None else [centre])
     ends = [end for e in estimates for end in (e.low, e.high) if end is not None]
     low = max(min(values) / MAX_REACH, min([*values, *ends]))

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import style
+from analysis.figures.dots import estimate_limits
 from analysis.junk import JunkCase, JunkPoint
 
 NO_JUNK = "0.45"
@@ -59,9 +60,10 @@ def _draw_panel(
     axes: Axes, points: Sequence[JunkPoint], look: dict[JunkCase, tuple[style.Colour, str]]
 ) -> None:
     exposures = sorted({p.comparison.subject.exposures for p in points})
-    ratios = [p.comparison.ratio.value for p in points if p.comparison.ratio]
+    estimates = [p.comparison.ratio for p in points if p.comparison.ratio]
     axes.set_xlim(style.limits(exposures, margin=1.3))
-    axes.set_ylim(style.limits([1.0, *ratios], margin=1.35))
+    low, high = estimate_limits(estimates, 1.0)
+    axes.set_ylim(low / 1.2, high * 1.2)
     axes.set_xscale("log")
     axes.set_xticks(exposures, [f"{e:g}" for e in exposures])
     axes.minorticks_off()

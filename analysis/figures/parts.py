@@ -18,10 +18,13 @@ ROW_INCHES = 0.24
 FRAME_INCHES = 0.85
 WIDTH_INCHES = 5.6
 BAR = 0.62
+MAX_BARS = 24
+"""Bars in one column of panels."""
 
 
 def draw_parts(rows: pd.DataFrame) -> Figure:
-    """One bar for the peak of every bioD, family, people and exposures, stacked from its parts.
+    """One bar for the peak of every bioD, family, people and exposures, stacked from its parts, in
+    the order of the rows, which is that of the sweep.
 
     A part below zero (a model that does worse there than chance) points to the left. Raises
     NothingToDrawError where no unquantized row of bioD has its three parts.
@@ -32,18 +35,19 @@ def draw_parts(rows: pd.DataFrame) -> Figure:
         raise style.NothingToDrawError("parts: no finished cell of bioD with its three parts")
     plain = plain.assign(family=families_of(plain), pools=plain["dataset"].map(_pools))
     panels = [
-        [row_of_largest(own, "capacity_ratio") for _, own in cells.groupby(["dataset", "n_people"])]
+        [
+            row_of_largest(own, "capacity_ratio")
+            for _, own in cells.groupby(["dataset", "n_people"], sort=False)
+        ]
         for _, cells in plain.groupby(["pools", "family", "exposures"])
     ]
-    for bars in panels:
-        bars.sort(key=lambda row: -row["capacity_ratio"])
     notes = ["Each bar: the model of largest R on one data set. Numbers: R, of R_max."]
     height = FRAME_INCHES + ROW_INCHES * max(len(bars) for bars in panels)
     figure, grid = style.panels(
         len(panels),
         n_notes=len(notes),
         inches=(WIDTH_INCHES, height),
-        n_columns=1 if len(panels) < 3 else 2,
+        n_columns=1 if sum(len(bars) for bars in panels) <= MAX_BARS else 2,
     )
     colours = style.colours_of(range(len(PARTS)))
     for axes, bars in zip(grid, panels, strict=True):
