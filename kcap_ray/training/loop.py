@@ -5,7 +5,7 @@ at once (E may be 1).
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
 from kcap_ray.cell import Cell
@@ -84,6 +85,18 @@ class Saving:
     """Seconds between checkpoints: what a lost machine costs at most."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where a run starts that does not start from weights of its own."""
+
+    weights: Mapping[str, Tensor]
+    """All weights of the model, by name."""
+    seen_as: Mapping[str, Callable[[Tensor], Tensor]]
+    """What the model computes with in place of some of its weights, by name: for instance the
+    weight rounded to a grid. Steps are taken on the weights themselves.
+    """
+
+
 class _Losses(nn.Module):
     """What training needs of the decoder as a module's forward, which is what DDP can wrap: loss
     [*E], balance of the experts [*E], and their load (None without experts).
@@ -97,11 +110,29 @@ class _Losses(nn.Module):
         return *self.model.loss_and_balance(windows_BT1), self.model.expert_load
 
 
+class _LossesAsSeen(nn.Module):
+    """The same of a model that sees some of its weights as something else."""
+
+    def __init__(self, model: Decoder, seen_as: Mapping[str, Callable[[Tensor], Tensor]]) -> None:
+        super().__init__()
+        self.losses = _Losses(model)
+        self.seen_as = {f"model.{name}": see for name, see in seen_as.items()}
+
+    def forward(self, windows_BT1: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        seen = {name: see(self.losses.get_parameter(name)) for name, see in self.seen_as.items()}
+        return functional_call(self.losses, seen, (windows_BT1,))
+
+
 class _Run:
     """The state of one training run."""
 
     def __init__(
-        self, cell: Cell, spec: ModelSpec, points: Sequence[Point], device: torch.device
+        self,
+        cell: Cell,
+        spec: ModelSpec,
+        points: Sequence[Point],
+        device: torch.device,
+        start: Start | None,
     ) -> None:
         n_trials = len(points)
         train = cell.train
@@ -109,14 +140,17 @@ class _Run:
         self.model = Decoder(
             spec, n_tokens=train.window_tokens, n_trials=None if n_trials == 1 else n_trials
         )
-        self.model.init_weights(seed=cell.seed, std=train.init_std)
+        if start is None:
+            self.model.init_weights(seed=cell.seed, std=train.init_std)
+        else:
+            self.model.load_state_dict(start.weights)
         self.model.to(device)
         self.optimizer = FusedOptimizer(
             self.model, [p.lr for p in points], [p.weight_decay for p in points], train
         )
         self.scaler = LossScaler(train.precision, n_trials, device)
         self.n_workers = dist.get_world_size() if dist.is_initialized() else 1
-        losses: nn.Module = _Losses(self.model)
+        losses = _LossesAsSeen(self.model, start.seen_as) if start else _Losses(self.model)
         if self.n_workers > 1:
             # The buffers are tables and what each worker saw of its own share.
             losses = DistributedDataParallel(
@@ -210,32 +244,33 @@ def train(
     device: torch.device,
     saving: Saving | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    start: Start | None = None,
 ) -> TrainResult:
     """Train one model per point on the same batches and return them all.
 
     `open_batches(step)` yields this worker's share of each global batch, integers [B/workers, T+1].
     With `saving` the run resumes from its checkpoint and leaves one every `every_s` seconds; on a
-    CPU a resumed run equals an uninterrupted one bit for bit. Raises `TrainingDiverged` when every
-    trial has diverged, `CorruptCheckpointError`.
+    CPU a resumed run equals an uninterrupted one bit for bit. `start` replaces the initial weights.
+    Raises `TrainingDiverged` when every trial has diverged, `CorruptCheckpointError`.
     """
-    run = _Run(cell, spec, points, device)
+    run = _Run(cell, spec, points, device, start)
     if saving is not None:
         run.load(saving.path)
     is_first_worker = not dist.is_initialized() or dist.get_rank() == 0
     log_every = max(1, n_steps // N_HISTORY_POINTS)
-    start = last_save = time.perf_counter()
+    began = last_save = time.perf_counter()
     batches = open_batches(run.step) if run.step < n_steps else iter(())
     while run.step < n_steps:
         loss_E, load = run.train_step(next(batches), n_steps)
         now = time.perf_counter()
         if run.step % log_every == 0 or run.step == n_steps:
-            run.record(loss_E, load, n_steps, now - start)
+            run.record(loss_E, load, n_steps, now - began)
             if on_progress is not None:
                 on_progress(run.history[-1])
         if saving is not None and is_first_worker and now - last_save >= saving.every_s:
-            run.save(saving.path, now - start)
+            run.save(saving.path, now - began)
             last_save = now
-    seconds = run.seconds_before + time.perf_counter() - start
+    seconds = run.seconds_before + time.perf_counter() - began
     return TrainResult(
         model=run.model, diverged_at=run.diverged_at, history=run.history, train_time_s=seconds
     )
