@@ -59,7 +59,8 @@ def junk_table(rows: pd.DataFrame) -> str:
             [
                 escape(found.subject.name),
                 escape(point.family),
-                *_setting(found),
+                escape(found.baseline.dataset),
+                *_setting(found)[1:],
                 *estimate_cells(found.ratio),
                 number(found.baseline.exposures),
                 number(equal),
@@ -156,8 +157,6 @@ def _ratios(found: Sequence[Comparison], subject: str, text: str) -> str:
         "Of": "",
         "R": "bits/param",
         "Parameters": "",
-        "Its R": "bits/param",
-        "Its parameters": "",
         "Seeds": "",
         "Ratio of": "",
         "Note": "",
@@ -169,14 +168,13 @@ def _ratios(found: Sequence[Comparison], subject: str, text: str) -> str:
             *estimate_cells(c.ratio),
             escape(c.baseline.name),
             *_side(c.subject.capacity, c.subject.n_params),
-            *_side(c.baseline.capacity, c.baseline.n_params),
             str(c.n_replicates),
             escape(c.basis),
             escape(c.note),
         ]
         for c in found
     ]
-    kinds = [*["name"] * 2, *["number"] * 4, "name", *["number"] * 5, "name", "words"]
+    kinds = [*["name"] * 2, *["number"] * 4, "name", *["number"] * 3, "name", "words"]
     return paragraph(text, soft=True) + table(columns, lines, kinds=kinds)
 
 

@@ -69,10 +69,12 @@ def make_cells(
     log_sd: float = 0.03,
     common_log_sd: float = 0.05,
     rng_seed: int = 0,
+    mini: bool = True,
 ) -> pd.DataFrame:
     """Rows of several families (`llama-standard`, `gpt2 (muon)`): bits per parameter by family.
 
     Noise is log-normal: `log_sd` of each cell, `common_log_sd` of what all cells of a seed share.
+    Not `mini`: the paper's pools and head dimension.
     """
     rng = np.random.default_rng(rng_seed)
     rows = []
@@ -83,11 +85,12 @@ def make_cells(
             arch, _, variant = name.partition("-")
             law = CapacityLaw(capacity=capacity, sharpness=SHARPNESS)
             for (n_layer, n_head), seed in itertools.product(sizes, seeds):
-                n_params = gpt2_params(n_layer, n_head, 8, 400) * (11 if "moe" in variant else 1)
-                demand = mini_pool_bits(people)
+                n_params = gpt2_params(n_layer, n_head, *((8, 400) if mini else (64, 3275)))
+                n_params *= 11 if "moe" in variant else 1
+                demand = mini_pool_bits(people) if mini else float(full_pool_bits(np.array(people)))
                 noise = np.exp(common[seed] + rng.normal(0.0, log_sd))
-                ratio = float(law.ratio(demand / n_params)) * noise
-                row = _row(people, seen, n_layer, n_head, n_params, demand, ratio, True)
+                ratio = min(float(law.ratio(demand / n_params)) * noise, demand / n_params)
+                row = _row(people, seen, n_layer, n_head, n_params, demand, ratio, mini)
                 model = f"{arch}-{n_layer}-{n_head}" + (f"-{variant}" if variant else "")
                 row |= {"arch": arch, "model": model, "dataset": dataset, "seed": seed}
                 row["optimizer"] = optimizer.strip("()") or "adamw"
