@@ -216,6 +216,6 @@ class DataConfig(KnowledgeConfig):
         `bioS-mini-junk7x1K`; the column `dataset` of the results.
         """
         junk = "" if self.junk is None else f"-{self.junk.label}"
-        parts = [f"+{part.weight:g}x{part.table_label}n{part.n_people}" for part in self.parts]
+        parts = [f"+{part.weight:g}x{part.table_label}:{part.n_people}" for part in self.parts]
         mixed = "-mixed" if self.mixing == "biographies" and (junk or parts) else ""
         return self.table_label + junk + "".join(parts) + mixed
