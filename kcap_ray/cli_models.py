@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from kcap_ray.cli_options import CellGlob, Set, overrides
+from kcap_ray.user_error import UserError
 
 
 def export(
@@ -37,9 +38,15 @@ def measure(
     from kcap_ray.measure.directory import measure_directory
     from kcap_ray.sweep import load_sweep
 
-    chosen = load_sweep(sweep_file, overrides(settings)).matching(cell)[0]
+    cells = load_sweep(sweep_file, overrides(settings)).matching(cell)
+    n_data = len({one.data for one in cells})
+    if n_data > 1:
+        raise UserError(
+            f"--data {sweep_file}: {len(cells)} cells with {n_data} different data sets match; "
+            f"name one of them, for instance --cell {cells[0].cell_id}"
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = measure_directory(model_directory, chosen, device=device)
+    found = measure_directory(model_directory, cells[0], device=device)
     typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(_lines(found)))
 
 

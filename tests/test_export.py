@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,12 +31,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cell, Path]:
     return finished(tmp_path_factory.mktemp("trained") / "cell", "gpt2-1-1")
 
 
-@pytest.mark.parametrize("model", ["gpt2-2-2", "llama-1-2", "mistral-1-4", "gpt2-1-1-untied"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "gpt2-2-2",
+        "llama-1-2",
+        "mistral-1-4",
+        "gpt2-1-1-untied",
+        "gpt2-1-1-mlp0",
+        "llama-1-2-moe2-canon-ssd",
+    ],
+)
 def test_the_exported_model_is_the_cells_best(tmp_path: Path, model: str) -> None:
-    """transformers reads it by itself and finds the same logits and the same parameter count."""
+    """transformers reads it and finds the same logits and the same parameter count."""
     cell, directory = finished(tmp_path / "cell", model)
     export_cell(directory, tmp_path / "out")
     ours, loaded_cell = load_cell_model(directory)
+    ours.eval()
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     vocab_size = spec_of(cell).vocab_size
     tokens_BT = random_tokens(3, cell.train.window_tokens, vocab_size=vocab_size)
@@ -94,9 +107,22 @@ def test_a_place_that_cannot_be_written_to_is_named(
     assert out.read_text() == "mine"
 
 
-def test_a_variant_that_no_class_holds_is_not_exported(tmp_path: Path) -> None:
-    """The message says which models can be exported, and nothing is written."""
+@pytest.mark.parametrize(("model", "is_ours"), [("gpt2-1-1", False), ("gpt2-1-1-mlp0", True)])
+def test_the_line_that_reads_it_is_in_its_readme(tmp_path: Path, model: str, is_ours: bool) -> None:
+    """Only a model that transformers has no class for needs kcap to be read."""
+    _, directory = finished(tmp_path / "cell", model)
+    line = export_cell(directory, tmp_path / "out")
+    assert ("import kcap_ray.models.hugging_face" in line) == is_ours
+    assert line in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_line_that_reads_it_works_in_a_new_process(tmp_path: Path) -> None:
+    """With transformers alone imported before."""
     _, directory = finished(tmp_path / "cell", "gpt2-1-1-mlp0")
-    with pytest.raises(UserError, match="no Hugging Face class"):
-        export_cell(directory, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    line = export_cell(directory, tmp_path / "out")
+    code = f"from transformers import AutoModelForCausalLM; DIRECTORY = 'out'; {line}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr

@@ -12,7 +12,13 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 from kcap_ray.cell import Cell
-from kcap_ray.measure.causal_model import first_line, load_causal_model, logits_of, longest_sequence
+from kcap_ray.measure.causal_model import (
+    first_line,
+    load_causal_model,
+    logits_of,
+    longest_sequence,
+    vocabulary_size,
+)
 from kcap_ray.measure.groups import measured_columns
 from kcap_ray.measure.nats import Reader, measure_reader, nats_of_logits
 from kcap_ray.measure.translation import Retokenizing, renumbering
@@ -47,7 +53,7 @@ def measure_directory(path: Path, cell: Cell, *, device: torch.device) -> dict[s
         nats=lambda tokens_PT: nats_of_logits(logits_of(model, tokens_PT[:, :-1])[None], tokens_PT),
         n_trials=1,
         n_tokens=n_tokens or _NO_LIMIT,
-        vocab_size=model.config.vocab_size,
+        vocab_size=vocabulary_size(model),
         eos=eos,
         device=device,
         translate=translate,
@@ -93,18 +99,18 @@ def _translation(
             ids, eos = np.array(own["gpt2_ids"], dtype=np.int64), int(own["eos"])
         except (ValueError, LookupError, TypeError) as error:
             raise UserError(f"kcap_vocab.json cannot be read ({error})") from error
-        if len(ids) > model.config.vocab_size:
+        if len(ids) > vocabulary_size(model):
             raise UserError(
-                f"kcap_vocab.json has {len(ids)} tokens and the model {model.config.vocab_size}; "
+                f"kcap_vocab.json has {len(ids)} tokens and the model {vocabulary_size(model)}; "
                 "they are not of the same export"
             )
         return renumbering(vocab, ids), eos, "those of kcap_vocab.json"
     if any((path / name).is_file() for name in _TOKENIZER_FILES):
         return _own_tokens(path, model, vocab)
-    if model.config.vocab_size == bpe.VOCAB_SIZE:
+    if vocabulary_size(model) == bpe.VOCAB_SIZE:
         return renumbering(vocab, np.arange(bpe.VOCAB_SIZE)), bpe.EOS, "GPT-2's"
     raise UserError(
-        f"no tokenizer in it, and its {model.config.vocab_size} tokens are not GPT-2's "
+        f"no tokenizer in it, and its {vocabulary_size(model)} tokens are not GPT-2's "
         f"{bpe.VOCAB_SIZE}; put its tokenizer.json there"
     )
 
@@ -124,9 +130,9 @@ def _own_tokens(
     eos = tokenizer.bos_token_id if eos is None else eos
     if eos is None:
         raise UserError("its tokenizer has no end of text; give it an eos_token")
-    if len(tokenizer) > model.config.vocab_size:
+    if len(tokenizer) > vocabulary_size(model):
         raise UserError(
-            f"its tokenizer has {len(tokenizer)} tokens and the model {model.config.vocab_size}; "
+            f"its tokenizer has {len(tokenizer)} tokens and the model {vocabulary_size(model)}; "
             "they do not belong together"
         )
     return Retokenizing(vocab, tokenizer, eos=eos), eos, "its own tokenizer's"
