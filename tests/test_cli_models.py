@@ -83,7 +83,8 @@ def test_measure_explains_a_mistake(
 def test_measure_asks_which_data_is_meant(finished: tuple[Path, dict[str, Any]]) -> None:
     """Cells that differ in seed only have one data set; of several data sets none is guessed."""
     path, _ = finished
-    (path / "several.yaml").write_text(SWEEP + "  data.n_people: [12, 13]\n")
+    several = SWEEP.replace("n_people: 12, ", "") + "  data.n_people: [12, 13]\n"
+    (path / "several.yaml").write_text(several)
     done = run("measure", path / "model", "--data", path / "several.yaml")
     assert done.exit_code == 2
     assert "4 cells with 2 different data sets match" in done.stderr
