@@ -5,7 +5,9 @@ axes of a stack of experts, and nothing for a single matrix.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +16,9 @@ from kcap_ray.quantize.config import FP16_BITS
 
 SMALLEST_SCALE = 2.0**-24
 """The smallest positive 16-bit float: a group of tiny weights still has a scale."""
+
+ZeroKind = Literal["middle", "code", "between"]
+"""What a zero point is: always 2^(bits - 1), a code, or any number."""
 
 INDEX_BITS = 16
 """Bits of the group of an input, stored where groups are not runs of neighbours."""
@@ -75,7 +80,7 @@ class QuantizedMatrix:
         return n_bits if self.is_ordered else n_bits + self.group_I.numel() * INDEX_BITS
 
     @staticmethod
-    def stack(matrices: "list[QuantizedMatrix]") -> "QuantizedMatrix":
+    def stack(matrices: "Sequence[QuantizedMatrix]") -> "QuantizedMatrix":
         """Matrices of equal shape and form as one with a leading axis."""
         first = matrices[0]
         zeros = [matrix.zero_OG for matrix in matrices if matrix.zero_OG is not None]
@@ -105,10 +110,10 @@ def ordered_groups(d_in: int, group_size: int | None) -> Tensor:
 def find_grid(weight_OI: Tensor, bits: int, *, symmetric: bool) -> tuple[Tensor, Tensor]:
     """Scale and zero point of each row [O, 1], for all inputs as one group.
 
-    The grid's ends are the row's smallest and largest weight, and 0 is always on it. Symmetric: the
-    ends are -m and m, where m is the largest magnitude, and the zero point is 2^(bits - 1); else it
-    is the code nearest to 0 (auto-gptq 0.7.1's grids, for rows with weights of both signs). A row of
-    zeros alone has ends of -1 and 1.
+    The grid reaches from the row's smallest to its largest weight, and 0 is always on it.
+    Symmetric: it reaches from -m to m, where m is the largest magnitude, and the zero point is
+    2^(bits - 1); else the zero point is the code nearest to 0. A row of zeros has the grid of -1
+    to 1. These are auto-gptq 0.7.1's grids, for rows with weights of both signs.
     """
     n_steps = 2**bits - 1
     low_O1 = weight_OI.amin(dim=1, keepdim=True).clamp(max=0)
@@ -125,10 +130,33 @@ def find_grid(weight_OI: Tensor, bits: int, *, symmetric: bool) -> tuple[Tensor,
 
 
 def to_codes(weight_OI: Tensor, scale_O1: Tensor, zero_O1: Tensor, bits: int) -> Tensor:
-    """The nearest grid points, as floats: clamp(round(w / scale) + zero, 0, 2^bits - 1); a zero
-    point between codes is added before rounding.
-    """
-    is_between = zero_O1 != zero_O1.round()
-    steps_OI = weight_OI / scale_O1
-    codes_OI = torch.where(is_between, (steps_OI + zero_O1).round(), steps_OI.round() + zero_O1)
-    return codes_OI.clamp(0, 2**bits - 1)
+    """The nearest points of the grid, as floats; zero points are codes."""
+    return ((weight_OI / scale_O1).round() + zero_O1).clamp(0, 2**bits - 1)
+
+
+GroupFit = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+"""From the weights of one group of every row [O, W] to codes [O, W], scale and zero point [O, 1].
+"""
+
+
+def quantize_groups(
+    weight_OI: Tensor, fit: GroupFit, *, bits: int, group_size: int | None, zeros: ZeroKind
+) -> QuantizedMatrix:
+    """Quantize each group by itself, group after group; `zeros`: what its zero points are."""
+    group_I = ordered_groups(weight_OI.shape[1], group_size).to(weight_OI.device)
+    blocks = weight_OI.split(n_in_group(weight_OI.shape[1], group_size), dim=1)
+    codes, scales, zero_points = zip(*(fit(block_OW) for block_OW in blocks), strict=True)
+    return QuantizedMatrix(
+        bits=bits,
+        codes_OI=torch.cat(codes, dim=1).to(torch.uint8),
+        scale_OG=torch.cat(scales, dim=1).to(torch.float16),
+        zero_OG=stored_zeros(torch.cat(zero_points, dim=1), zeros),
+        group_I=group_I,
+    )
+
+
+def stored_zeros(zero_OG: Tensor, zeros: ZeroKind) -> Tensor | None:
+    """Zero points as they are stored."""
+    if zeros == "middle":
+        return None
+    return zero_OG.to(torch.uint8 if zeros == "code" else torch.float16)
