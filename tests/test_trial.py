@@ -103,6 +103,13 @@ def test_weights_on_disk_are_those_of_the_best_trial(directory: CellDirectory) -
     assert [file.name for file in directory.path.iterdir() if "tmp" in file.name] == []
 
 
+def test_the_history_of_experts_tells_their_load(directory: CellDirectory) -> None:
+    """Two more columns: shares of the busiest and the least busy of the best trial's experts."""
+    run(directory, POINTS, cell=tiny_cell(model="gpt2-1-1-moe4"))
+    for row in pq.read_table(directory.history_file).to_pylist():
+        assert 0 <= row["expert_load_min"] <= 1 / 4 <= row["expert_load_max"] <= 1
+
+
 def test_a_cell_may_keep_no_weights(directory: CellDirectory) -> None:
     """`keep_checkpoint: false` leaves the curve and the records."""
     run(directory, POINTS, cell=dataclasses.replace(CELL, keep_checkpoint=False))
