@@ -22,6 +22,14 @@ def test_family_is_the_model_without_its_size(arch, model, family):
     assert family_of(arch, model) == family
 
 
+def test_an_optimizer_other_than_adamw_is_a_family_of_its_own(make_cells):
+    """Its rows have their own law and their own peaks."""
+    rows = make_cells({"gpt2": 1.0, "gpt2 (muon)": 1.3}, seeds=(0,))
+    groups = {key.family: set(group["optimizer"]) for key, group in split_groups(rows)}
+    assert groups == {"gpt2": {"adamw"}, "gpt2 (muon)": {"muon"}}
+    assert [peak.group.family for peak in find_peaks(rows)] == ["gpt2", "gpt2 (muon)"]
+
+
 def test_every_row_is_in_exactly_one_group(make_rows):
     """Groups are a partition of the rows."""
     rows = make_rows(n_people=(50_000,))

@@ -1,12 +1,19 @@
 """Reading result files: what is used, what is set aside, and what is refused."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.architectures import compare_architectures
+from analysis.bands import find_bands
+from analysis.claims.paper import judge_claims
+from analysis.columns import DEFAULTS
 from analysis.load import ResultsError, load_histories, load_results, load_trials
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
 def test_rows_without_a_result_stay_in_the_table_with_a_reason(
@@ -52,6 +59,29 @@ def test_rows_with_impossible_numbers_are_excluded(make_rows, write_run, tmp_pat
     excluded = load_results([write_run(tmp_path / "run", rows, with_cells=False)]).excluded
     assert len(excluded) == 2
     assert (excluded["excluded_because"] != "").all()
+
+
+def test_files_from_before_a_column_was_written_mean_what_was_usual_then(
+    make_cells, write_run, tmp_path
+):
+    """AdamW, one seed, all weights active, no bands: every comparison comes out the same."""
+    rows = make_cells({"gpt2": 1.0, "llama": 0.8}, seeds=(0,))
+    old = rows.drop(columns=[*DEFAULTS, "n_params_active"])
+    used = [
+        load_results([write_run(tmp_path / name, table, with_cells=False)]).used
+        for name, table in (("new", rows), ("old", old))
+    ]
+    assert compare_architectures(used[1]) == compare_architectures(used[0])
+    assert (used[1]["n_params_active"] == used[1]["n_params"]).all()
+    assert find_bands(used[1])[0].empty
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in RESULTS.glob("*/*.parquet")))
+def test_every_committed_results_file_is_read(name):
+    """Those made by earlier versions too."""
+    results = load_results([RESULTS / name])
+    assert len(results.used) > 0
+    assert judge_claims(results.used)
 
 
 def _without_file(folder):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -40,6 +41,32 @@ def test_plot_writes_the_figure_it_names(folder, tmp_path):
     assert path.stat().st_size > 0
 
 
+@pytest.fixture(name="families")
+def families_fixture(make_cells, write_run, tmp_path):
+    rows = make_cells({"gpt2": 1.0, "llama": 0.8, "gpt2 (muon)": 1.2})
+    return write_run(tmp_path / "families", rows, with_cells=False)
+
+
+@pytest.mark.parametrize("ending", ["csv", "json"])
+def test_a_table_holds_one_line_per_comparison(families, tmp_path, ending):
+    """The same numbers in both formats; the path is printed."""
+    path = tmp_path / "new" / f"table.{ending}"
+    result = run("table", families, "--table", "architectures", "--out", path)
+    assert result.exit_code == 0
+    assert str(path) in result.stdout
+    read = pd.read_csv if ending == "csv" else pd.read_json
+    table = read(path).set_index("subject")
+    assert set(table.index) == {"llama", "gpt2 (muon)"}
+    assert table.loc["llama", "low"] < 0.8 < table.loc["llama", "high"]
+
+
+def test_a_table_without_a_file_is_shown(families):
+    """As text, one line per comparison under the headings."""
+    result = run("table", families, "--table", "architectures")
+    assert result.exit_code == 0
+    assert len(result.stdout.strip().splitlines()) == 3
+
+
 def test_report_prints_where_it_is(make_rows, write_run, tmp_path):
     """The last line is the report's path; a run without a result has a report too."""
     rows = make_rows(exposures=(100,), n_people=(50_000,)).assign(status="failed")
@@ -56,6 +83,8 @@ def test_report_prints_where_it_is(make_rows, write_run, tmp_path):
         ("report", "nowhere"),
         ("plot", "nowhere", "--figure", "capacity", "--out", "a.pdf"),
         ("plot", "nowhere", "--figure", "pie", "--out", "a.pdf"),
+        ("table", "nowhere", "--table", "architectures"),
+        ("table", "nowhere", "--table", "architectures", "--out", "a.docx"),
     ],
 )
 def test_a_users_mistake_is_told_in_two_lines_with_status_2(arguments):
@@ -65,6 +94,14 @@ def test_a_users_mistake_is_told_in_two_lines_with_status_2(arguments):
     assert result.stderr.startswith("error: ")
     assert len(result.stderr.strip().splitlines()) <= 2
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("name", ["ladder", "junk", "pie"])
+def test_a_table_with_nothing_in_it_is_refused(name, families):
+    """Status 2 and a line, not an empty file."""
+    result = run("table", families, "--table", name)
+    assert result.exit_code == 2
+    assert name in result.stderr
 
 
 def test_fit_of_a_run_without_results_is_refused(make_rows, write_run, tmp_path):

@@ -1,0 +1,160 @@
+"""Verdicts on the ratios that the paper states."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from analysis.claims.claim import Verdict
+from analysis.claims.paper import CLAIMS
+
+FULL = {"mini": False, "dataset": "bioS", "n_people": (1_000_000,), "sizes": ((8, 8), (10, 8))}
+FAMILIES_100 = {"gpt2": 1.4, "llama": 1.08, "mistral": 1.1, "gpt2-mlp1/4": 1.4, "gpt2-mlp0": 0.9}
+LADDER = {
+    "llama": 1.0,
+    "llama-standard": 1.3,
+    "llama-standard-tied": 1.35,
+    "llama-standard-tied-gelu": 1.35,
+    "llama-standard-tied-gelu-layernorm": 1.35,
+    "llama-standard-tied-gelu-layernorm-bias": 1.35,
+}
+
+
+def judged(rows, claim):
+    found = next(one for one in CLAIMS if one.name == claim)
+    return found.judge(rows.reset_index(drop=True))
+
+
+def make_quantized(rows, factors):
+    """The rows and, for each quantization, what it leaves of R."""
+    rows = rows.assign(run_dir="run")
+    others = [
+        rows.assign(quantization=name, capacity_ratio=rows["capacity_ratio"] * factor)
+        for name, factor in factors.items()
+    ]
+    return pd.concat([rows, *others])
+
+
+def make_junk(make_cells, capacities):
+    """Cells by (ending of the data set, exposures), each with its capacity."""
+    return pd.concat(
+        [
+            make_cells(
+                {"gpt2": capacity}, **{**FULL, "dataset": f"bioS{junk}", "exposures": (exposures,)}
+            )
+            for (junk, exposures), capacity in capacities.items()
+        ]
+    )
+
+
+def papers_rows(claim, make_cells):
+    """Rows that behave as the paper says."""
+    if claim == "5":
+        return make_cells(dict.fromkeys(FAMILIES_100, 1.7), **FULL, exposures=(1000,))
+    if claim == "6":
+        return make_cells(FAMILIES_100, **FULL)
+    if claim == "7":
+        return make_cells(LADDER, **FULL)
+    if claim == "8":
+        rows = make_cells({"gpt2": 2.0}, **FULL, exposures=(1000,))
+        return make_quantized(rows, {"gptq-int8-g128": 0.99, "gptq-int4-g128": 0.4})
+    if claim == "9":
+        many = {**FULL, "n_people": (20_000_000,)}
+        return pd.concat(
+            [
+                make_cells({"gpt2": 2.0, "gpt2-moe32": 2.0 / 1.3}, **many, exposures=(1000,)),
+                make_cells({"gpt2": 1.2, "gpt2-moe32": 1.2 / 1.5}, **many, exposures=(100,)),
+            ]
+        )
+    random, token = "-junk7x100M", "-junk7x100M-token"
+    capacities = {
+        "10": {(random, 100): 0.06, (random, 300): 0.4, (random, 600): 0.8, (random, 1000): 0.92},
+        "11": {("-junk7x1K", 100): 1.2},
+        "12": {(token, 100): 0.6, (token, 300): 1.2},
+    }
+    return make_junk(make_cells, {("", 100): 1.2, **capacities[claim]})
+
+
+STATED = ["5", "6", "7", "8", "9", "10", "11", "12"]
+
+
+@pytest.mark.parametrize("claim", STATED)
+def test_the_papers_own_ratios_hold_in_the_papers_setting(claim, make_cells):
+    """Full pools, its exposures, people and sizes; the reason shows the band."""
+    finding = judged(papers_rows(claim, make_cells), claim)
+    assert finding.verdict is Verdict.HOLDS, finding.reason
+    assert "inside" in finding.reason
+    assert finding.numbers
+
+
+@pytest.mark.parametrize("claim", STATED)
+def test_other_ratios_do_not_hold(claim, make_cells):
+    """The same cells with what is compared halved or worse, or not lowered at all."""
+    rows = papers_rows(claim, make_cells)
+    is_baseline = (
+        (rows["arch"].eq("gpt2") if claim in "56" else ~rows["dataset"].str.contains("junk"))
+        & ~rows["model"].str.contains("mlp|moe")
+        & rows["quantization"].eq("none")
+    )
+    if claim == "7":
+        is_baseline = rows["model"].str.contains("bias")
+    wrong = rows["capacity_ratio"].where(is_baseline, rows["capacity_ratio"] / 3)
+    finding = judged(rows.assign(capacity_ratio=wrong), claim)
+    assert finding.verdict is Verdict.FAILS, finding.reason
+    assert "outside" in finding.reason
+
+
+@pytest.mark.parametrize("claim", STATED)
+def test_in_miniature_nothing_is_tested_but_the_ratio_is_shown(claim, make_cells):
+    """The same ratios with other pools: the reason says what is missing and what was measured."""
+    rows = papers_rows(claim, make_cells)
+    rows = rows.assign(demand_bits=rows["demand_bits"] * 0.7)
+    finding = judged(rows, claim)
+    assert finding.verdict is Verdict.NOT_TESTED
+    assert "full pools" in finding.reason
+    assert "in miniature: " in finding.reason
+    assert "x of " in finding.reason
+
+
+@pytest.mark.parametrize("claim", STATED)
+def test_findings_do_not_depend_on_the_order_of_the_rows(claim, make_cells):
+    """And are valid JSON."""
+    rows = papers_rows(claim, make_cells)
+    finding = judged(rows, claim)
+    assert judged(rows.sample(frac=1.0, random_state=1), claim) == finding
+    found = finding.to_json()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_a_claim_about_several_architectures_needs_them_all(make_cells):
+    """What is there is shown to agree; what lacks is named."""
+    rows = make_cells({name: FAMILIES_100[name] for name in ("gpt2", "llama")}, **FULL)
+    finding = judged(rows, "6")
+    assert finding.verdict is Verdict.NOT_TESTED
+    assert "llama 0.7" in finding.reason and "inside" in finding.reason
+    assert "mistral" in finding.reason and "gpt2-mlp0" in finding.reason
+
+
+def test_one_size_or_few_people_are_not_the_papers_setting(make_cells):
+    """Peaks need several sizes, and the paper's figure begins at 50,000 people."""
+    for change in ({"sizes": ((8, 8),)}, {"n_people": (40_000,), "sizes": ((1, 2), (2, 2))}):
+        finding = judged(make_cells(FAMILIES_100, **{**FULL, **change}), "6")
+        assert finding.verdict is Verdict.NOT_TESTED
+        assert "in other settings: " in finding.reason
+
+
+def test_an_architecture_by_muon_is_not_the_papers(make_cells):
+    """Its claims are about AdamW."""
+    rows = make_cells({f"{name} (muon)": c for name, c in FAMILIES_100.items()}, **FULL)
+    finding = judged(rows, "6")
+    assert finding.verdict is Verdict.NOT_TESTED
+    assert finding.numbers == {}
+
+
+def test_junk_and_uneven_frequencies_are_not_bioD_of_other_numbers(make_cells):
+    """Claim 3 is about bioD alone."""
+    rows = make_cells({"gpt2": 0.3}, exposures=(1000,))
+    names = ("bioD-K1-C1-D9-L1-T20-junk7x1K", "bioD-K1-C1-D9-L1-T20-zipf1", "bioS+1xbioDn5")
+    for name in names:
+        assert judged(rows.assign(dataset=name), "3").verdict is Verdict.NOT_TESTED
+        assert "no finished rows" in judged(rows.assign(dataset=name), "3").reason
