@@ -15,6 +15,8 @@ from analysis.published import published_rows
 
 GUIDES = (2.0, 1.0, 0.5, 0.25)
 """Bits per parameter of the diagonal lines."""
+LABEL_ROOM = 1.3
+"""How far right of the left edge a diagonal must leave through the top to be labelled there."""
 
 
 def draw_capacity(
@@ -99,6 +101,8 @@ def _draw_guides(axes: Axes) -> None:
         if not (ratio * left < top and ratio * right > bottom):
             continue
         axes.plot([left, right], [ratio * left, ratio * right], color="0.8", lw=0.8, zorder=0)
+        if ratio * right > top and top / ratio < LABEL_ROOM * left:
+            continue  # it leaves through the corner, where its label would stand outside
         text = f"{ratio:g} bit/param" if is_first else f"{ratio:g}"
         is_first = False
         if ratio * right > top:

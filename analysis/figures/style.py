@@ -1,6 +1,7 @@
 """What all figures share: panels without global state, colours, count labels, notes, the legend."""
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -10,6 +11,7 @@ import pandas as pd
 import seaborn
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
@@ -24,6 +26,10 @@ PANEL_INCHES = (3.1, 2.9)
 SINGLE_PANEL_INCHES = (4.3, 3.7)
 LEGEND_INCHES = 1.75
 NOTE_INCHES = 0.17
+TITLE_CHARACTERS = 40
+"""Characters of a panel's title that fit into its width."""
+FEW_TICKS_BELOW = 6.0
+"""Span of a logarithmic axis of counts, highest over lowest, that gets few labels."""
 MARKERS = "os^DvPX<>h"
 # Labels within a decade, densest first; 1 is in all of them, for axes of ratios.
 RATIO_TICKS = (
@@ -165,6 +171,9 @@ def _log_axis(axes: Axes, which: str, label: Callable[[float], str], *, dense_up
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
     span = high / low
+    if span < FEW_TICKS_BELOW:
+        # Too narrow for 1, 2, 5 of a decade; matplotlib's own choice would be too many.
+        return _fixed_ticks(axis, low, high, label, at_most=4)
     subs = (1.0, 2.0, 5.0) if span < dense_up_to else (1.0, 3.0) if span < 200 else (1.0,)
     axis.set_major_locator(LogLocator(subs=subs, numticks=20))
     axis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
@@ -176,12 +185,26 @@ def relative_axis(axes: Axes, which: str) -> None:
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
-    steps = next(
-        (steps for steps in RATIO_TICKS if sum(low <= t <= high for t in _ticks(steps)) <= 7),
-        RATIO_TICKS[-1],
+    _fixed_ticks(axis, low, high, lambda value: f"{value:g}", at_most=7)
+
+
+def _fixed_ticks(
+    axis: Axis, low: float, high: float, label: Callable[[float], str], *, at_most: int
+) -> None:
+    """The densest round labels of `RATIO_TICKS` that are not more than `at_most`."""
+    # Steps are those of 1 to 10; counts are brought there and back.
+    scale = 10.0 ** math.floor(math.log10(low))
+    inside = (low / scale, high / scale)
+    ticks = next(
+        (
+            found
+            for steps in RATIO_TICKS
+            if len(found := [t for t in _ticks(steps) if inside[0] <= t <= inside[1]]) <= at_most
+        ),
+        [],
     )
-    axis.set_major_locator(FixedLocator([t for t in _ticks(steps) if low <= t <= high]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_locator(FixedLocator([tick * scale for tick in ticks]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
     axis.set_minor_locator(NullLocator())
 
 
@@ -226,7 +249,13 @@ def title_panels(
     if shared:
         figure.suptitle(shared, x=0.01, ha="left", fontsize=10)
     for axes, title in zip(grid, titles, strict=True):
-        axes.set_title(title, loc="left", pad=pad)
+        axes.set_title(_wrapped(title), loc="left", pad=pad)
+
+
+def _wrapped(title: str) -> str:
+    """In lines that fit into a panel, broken between the tables of a mixture first."""
+    words = title.replace("+", " +")
+    return "\n".join(textwrap.wrap(words, TITLE_CHARACTERS, break_on_hyphens=False))
 
 
 def exclusion_notes(excluded: pd.DataFrame) -> list[str]:
