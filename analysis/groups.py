@@ -15,6 +15,8 @@ FULL_VALUE_BITS = float(np.log2(2.0 * (12 * 28 * 200) * 200 * 300 * 100 * 263))
 # Share of R_max from which a model counts as limited by its data: on a corner of the usual
 # sharpness (s about 5), a model at 90% of R_max is at 84% of c.
 DEMAND_LIMITED_SHARE = 0.9
+# In the name of a data set: junk, other tables, frequencies that differ between people.
+AROUND = re.compile(r"-junk[\d.]|\+|-zipf|-by_")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,11 @@
 """The rows that a claim about one kind of model is about."""
 
-import re
 from dataclasses import dataclass
 
 import pandas as pd
 
 from analysis.claims.claim import Check, Outcome, Verdict
-from analysis.groups import families_of, has_full_pools
-
-# In the name of a data set: junk, other tables, frequencies that differ between people.
-AROUND = re.compile(r"-junk[\d.]|\+|-zipf|-by_")
+from analysis.groups import AROUND, families_of, has_full_pools
 
 
 @dataclass(frozen=True, kw_only=True)

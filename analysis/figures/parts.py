@@ -7,9 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import style
-from analysis.groups import families_of, row_of_largest
+from analysis.groups import AROUND, families_of, row_of_largest
 
 PARTS = {"name_bits": "names", "value_bits": "values", "diversity_bits": "diversity sets"}
 DATASET = re.compile(r"bioD-(K\d+-C\d+-D\d+-L\d+-T\d+)")
@@ -26,10 +27,12 @@ def draw_parts(rows: pd.DataFrame) -> Figure:
     """One bar for the peak of every bioD, family, people and exposures, stacked from its parts, in
     the order of the rows, which is that of the sweep.
 
-    A part below zero (a model that does worse there than chance) points to the left. Raises
-    NothingToDrawError where no unquantized row of bioD has its three parts.
+    Only what is taught alone: no junk, no other tables, everybody equally often. A part below zero
+    (a model that does worse there than chance) points to the left. Raises NothingToDrawError where
+    no unquantized row of bioD has its three parts.
     """
-    is_whole = rows["dataset"].str.startswith("bioD") & rows[list(PARTS)].notna().all(axis=1)
+    is_alone = rows["dataset"].str.startswith("bioD") & ~rows["dataset"].str.contains(AROUND)
+    is_whole = is_alone & rows[list(PARTS)].notna().all(axis=1)
     plain = rows[is_whole & (rows["quantization"] == "none")]
     if plain.empty:
         raise style.NothingToDrawError("parts: no finished cell of bioD with its three parts")
@@ -77,6 +80,7 @@ def _draw_panel(axes: Axes, bars: list[dict[str, Any]], colours: dict[float, sty
         text = f" {row['capacity_ratio']:.2f} of {row['max_capacity_ratio']:.2f}"
         axes.text(right[k], k, text, fontsize=7.5, color="0.3", va="center")
     axes.set_xlim(min(left) * 1.05, max(right) * 1.25 + 1e-9)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.axvline(0.0, color="0.3", lw=0.7)
     axes.set_yticks(places, [_label(row) for row in bars], fontsize=7.5)
     axes.tick_params(axis="y", length=0)
