@@ -84,7 +84,16 @@ class ResultRow:
     max_capacity_ratio: float
     """Demand bits per parameter: R_max(F)."""
     quantization: str
-    bits_per_weight: float
+    """`none`, or the label of a `QuantizeConfig`, such as `gptq-int8-g128`."""
+    quantization_config: str | None
+    """All settings of the quantization as JSON; None without one."""
+    bits_per_weight: float | None
+    """Bits that storing the model takes, for each weight: 32 as trained; quantized with scales and
+    zero points, and 16 for each weight that is not quantized.
+    """
+    knowledge_per_stored_bit: float | None
+    """Stored bits of knowledge over bits of storage: R / bits per weight."""
+    quantize_time_s: float | None
     train_time_s: float | None
     """Time of the program that trained the best trial, with the trials fused into it."""
     n_trials_fused: int | None
@@ -158,6 +167,16 @@ class CellDirectory:
         """State of the program that trains the trials from `first_trial` on."""
         return self.path / "resume" / f"trial{first_trial}.pt"
 
+    def quantized(self, label: str) -> "CellDirectory":
+        """What is kept of the cell's model quantized in this way: row and checkpoint, no more."""
+        return CellDirectory(self.path / "quantized" / label)
+
+    def quantized_rows(self) -> list[dict[str, Any]]:
+        """The rows of the quantized models, in the order of their labels."""
+        labels = sorted(path.parent.name for path in self.path.glob("quantized/*/result.json"))
+        results = (self.quantized(label).result() for label in labels)
+        return [result for result in results if result is not None]
+
     def result(self) -> dict[str, Any] | None:
         """The row of a finished cell; None while it has none. A file that cannot be read counts as
         none.
@@ -227,16 +246,24 @@ class RunDirectory:
         return [result for result in results if result is not None]
 
     def collect(self, cells: Iterable[Cell]) -> int:
-        """Write results.parquet from the ledger; the number of rows."""
+        """Write results.parquet from the ledger, each cell's row and then those of its quantized
+        models; the number of rows.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        rows = self.rows(cells)
+        rows = [row for cell in cells for row in self._rows_of(cell)]
         table = pa.Table.from_pylist(rows, schema=arrow_schema())
         temporary = self.results_file.with_name(f"{self.results_file.name}.{os.getpid()}.tmp")
         pq.write_table(table, temporary)
         os.replace(temporary, self.results_file)
         return len(rows)
+
+    def _rows_of(self, cell: Cell) -> list[dict[str, Any]]:
+        """The row of a cell and those of its quantized models; none while it is not done."""
+        directory = self.cell(cell.cell_id)
+        row = directory.result()
+        return [] if row is None else [row, *directory.quantized_rows()]
 
 
 def arrow_schema() -> Any:

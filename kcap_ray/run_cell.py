@@ -39,6 +39,8 @@ _OF_THE_BEST_TRIAL = (
 )
 _MADE_BY = ("device", "git_commit", "kcap_version", "torch_version")
 
+_TRAINED_BITS = 32.0  # of a weight as it is trained, kept and measured
+
 
 class CellProgress:
     """What is left to do of a cell, after what its ledger already holds.
@@ -211,7 +213,12 @@ def _row(
         ),
         max_capacity_ratio=demand_bits / spec.n_params,
         quantization="none",
-        bits_per_weight=32.0,
+        quantization_config=None,
+        bits_per_weight=_TRAINED_BITS,
+        knowledge_per_stored_bit=(
+            None if stored is None else stored / (spec.n_params * _TRAINED_BITS)
+        ),
+        quantize_time_s=None,
         config=json.dumps(cell.to_dict(), sort_keys=True),
         **{name: best.get(name) for name in _OF_THE_BEST_TRIAL},
         **{name: best.get(name, "") for name in _MADE_BY},

@@ -33,6 +33,7 @@ class Purpose(IntEnum):
     MIXTURE = 9
     VARIANTS = 10
     REWRITING = 11
+    CALIBRATION = 12
 
 
 def _mix(state: int) -> int:

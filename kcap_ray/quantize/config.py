@@ -47,7 +47,7 @@ class QuantizeConfig:
     embedding: bool = False
     """Whether embedding and head are quantized too, always to the nearest grid point."""
     calibration_people: int = 1000
-    """gptq: people of each table whose biographies are read, at most all of them."""
+    """gptq: people of each table whose biographies are read, at most as many as there are."""
     calibration: Calibration = "people"
     """gptq: what is read: biographies of the table's `people`, of people beyond it (`junk`), or as
     many tokens drawn uniformly (`random_tokens`).
