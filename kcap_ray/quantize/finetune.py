@@ -17,7 +17,7 @@ from torch import Tensor
 from kcap_ray.budget import length_of
 from kcap_ray.cell import Cell
 from kcap_ray.models.decoder import Decoder
-from kcap_ray.quantize.grid import QuantizedMatrix, to_codes
+from kcap_ray.quantize.grid import QuantizedMatrix
 from kcap_ray.text.batches import in_process_batches, stream_of
 from kcap_ray.training.loop import OpenBatches, Progress, Start, train
 from kcap_ray.training.point import Point
@@ -113,7 +113,7 @@ class _Grid:
 
     def quantized(self, weight_OI: Tensor) -> QuantizedMatrix:
         """The same matrix with the codes nearest to these weights."""
-        codes_OI = to_codes(weight_OI, self.scale_OI, self.zero_OI, self.matrix.bits)
+        codes_OI = _codes(weight_OI, self.scale_OI, self.zero_OI, self.matrix.bits)
         return replace(self.matrix, codes_OI=codes_OI.to(torch.uint8))
 
 
@@ -122,8 +122,13 @@ class _Rounded(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, weight_OI: Tensor, scale_OI: Tensor, zero_OI: Tensor, bits: int) -> Tensor:
-        return scale_OI * (to_codes(weight_OI, scale_OI, zero_OI, bits) - zero_OI)
+        return scale_OI * (_codes(weight_OI, scale_OI, zero_OI, bits) - zero_OI)
 
     @staticmethod
     def backward(ctx, grad_OI: Tensor) -> tuple[Tensor, None, None, None]:
         return grad_OI, None, None, None
+
+
+def _codes(weight_OI: Tensor, scale_OI: Tensor, zero_OI: Tensor, bits: int) -> Tensor:
+    """The nearest points of the grid, whether zero points are codes or lie between."""
+    return (weight_OI / scale_OI + zero_OI).round().clamp(0, 2**bits - 1)

@@ -80,7 +80,7 @@ def _inverse_factor(hessian_II: Tensor, damping: float) -> Tensor:
     hessian_II = hessian_II.clone()
     diagonal_I = hessian_II.diagonal()
     diagonal_I[diagonal_I == 0] = 1
-    diagonal_I += damping * diagonal_I.mean()
+    diagonal_I += damping * hessian_II.diag().mean()
     factor_II, failed_at = torch.linalg.cholesky_ex(hessian_II)
     if failed_at == 0:
         inverse_II = torch.cholesky_inverse(factor_II)
