@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from kcap_ray.cli_models import export, measure
 from kcap_ray.cli_options import CellGlob, Out, PlanDevice, Prices, Set, SweepFile, overrides
 from kcap_ray.cli_output import conclude, print_table, report_of
+from kcap_ray.cli_quantize import quantize
 from kcap_ray.cli_rewrite import rewrite
 from kcap_ray.user_error import UserError
 
@@ -52,6 +53,7 @@ app = typer.Typer(
 
 app.command()(export)
 app.command()(measure)
+app.command()(quantize)
 app.command()(rewrite)
 
 

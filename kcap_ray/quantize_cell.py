@@ -53,11 +53,6 @@ class QuantizeJob:
     cell_id: str
     config: QuantizeConfig
 
-    @property
-    def name(self) -> str:
-        """For lines that people read."""
-        return f"{self.cell_id}  {self.config.label}"
-
     def directory(self, run: RunDirectory) -> CellDirectory:
         """Where row and checkpoint go."""
         return run.cell(self.cell_id).quantized(self.config.label)
@@ -84,6 +79,14 @@ def jobs_of(
             "file and run it again"
         )
     return [QuantizeJob(cell_id=cell, config=config) for cell in finished for config in configs]
+
+
+def to_do(
+    jobs: Iterable[QuantizeJob], run: RunDirectory, *, retry_failed: bool
+) -> list[QuantizeJob]:
+    """The jobs that have no row yet, and on demand those that failed."""
+    rows = [(job, job.directory(run).result()) for job in jobs]
+    return [job for job, row in rows if row is None or (retry_failed and row["status"] == "failed")]
 
 
 def run_job(job: QuantizeJob, run: RunDirectory, *, device: "torch.device") -> ResultRow:

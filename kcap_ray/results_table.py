@@ -1,6 +1,6 @@
 """The results of a sweep as a table for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -31,21 +31,55 @@ _WIDE_ONLY = ("params", "wd", "trials", "s")
 """Columns that a terminal of 80 characters has no room for."""
 
 
+# The same of the rows of quantized models.
+_QUANTIZED_COLUMNS = {
+    "people": _COLUMNS["people"],
+    "exposures": _COLUMNS["exposures"],
+    "model": _COLUMNS["model"],
+    "quantization": lambda row: row["quantization"],
+    "bits/weight": lambda row: _number(row["bits_per_weight"], ".2f"),
+    "stored bits": _COLUMNS["stored bits"],
+    "R": _COLUMNS["R"],
+    "R before": lambda row: _number(row["before"], ".3f"),
+    "per stored bit": lambda row: _number(row["knowledge_per_stored_bit"], ".4f"),
+    "s": lambda row: _number(row["quantize_time_s"], ".1f"),
+    "status": _COLUMNS["status"],
+}
+
+_TEXT = ("model", "quantization", "status")
+
+
 def results_table(rows: Sequence[dict[str, Any]], *, is_narrow: bool = False) -> Table:
     """One line per cell; R and R_max in bits per parameter."""
-    table = Table(
-        box=None, pad_edge=False, caption="R, R_max: bits per parameter, stored and at most"
-    )
-    table.caption_justify = "left"
     columns = {
         heading: show
         for heading, show in _COLUMNS.items()
         if not (is_narrow and heading in _WIDE_ONLY)
     }
+    return _table(columns, rows, "R, R_max: bits per parameter, stored and at most")
+
+
+def quantized_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """One line per quantized model; `before` of a row is R of the model as it was trained."""
+    caption = (
+        "R: bits of knowledge per parameter; bits/weight: bits of storage; "
+        "per stored bit: R over bits/weight"
+    )
+    return _table(_QUANTIZED_COLUMNS, rows, caption)
+
+
+def _table(
+    columns: dict[str, Callable[[dict[str, Any]], str]],
+    rows: Sequence[dict[str, Any]],
+    caption: str,
+) -> Table:
+    table = Table(box=None, pad_edge=False, caption=caption)
+    table.caption_justify = "left"
     for heading in columns:
-        is_text = heading in ("model", "status")
         table.add_column(
-            heading, justify="left" if is_text else "right", no_wrap=heading != "status"
+            heading,
+            justify="left" if heading in _TEXT else "right",
+            no_wrap=heading != "status",
         )
     for row in rows:
         table.add_row(*(show(row) for show in columns.values()))

@@ -1,0 +1,68 @@
+"""Finished cells quantized on Ray: a task for each packed checkpoint.
+
+What a worker needs is imported in it: the driver needs no torch.
+"""
+
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from kcap_ray.engine.failures import MAX_FAILURES, one_line
+from kcap_ray.engine.room import n_side_by_side, room
+from kcap_ray.engine.session import ray_session
+from kcap_ray.quantize_cell import QuantizeJob, fail_job, run_job
+from kcap_ray.results import ResultRow, RunDirectory, write_atomically
+
+GPU_SHARE = 0.25
+"""Of a GPU that one job takes: the models are small, and a job is at work on the CPU for a part of
+its time.
+"""
+
+
+def quantize_on_ray(
+    jobs: Sequence[QuantizeJob],
+    run: RunDirectory,
+    *,
+    address: str | None = None,
+    device: Literal["auto", "cpu", "gpu"] = "auto",
+    on_done: Callable[[QuantizeJob, ResultRow], None] = lambda job, row: None,
+) -> None:
+    """Do all jobs, in any order; one that fails is a row with its reason, and the others go on.
+
+    `on_done` is told of each. Raises `UserError` if there is no cluster at `address`, or no device
+    of that kind in it.
+    """
+    # Workers have another working directory, so they get an absolute path.
+    run = RunDirectory(run.path.resolve())
+    with ray_session(address):
+        import ray
+
+        found = room()
+        use_gpu = device == "gpu" or (device == "auto" and found.gpus > 0)
+        n_side_by_side(1, found, use_gpu=use_gpu)
+        # A worker that dies takes nothing along: the job starts again from the cell's checkpoint.
+        task = ray.remote(
+            num_cpus=1, num_gpus=GPU_SHARE if use_gpu else 0, max_retries=MAX_FAILURES
+        )(_run)
+        jobs_of = {task.remote(job, run, use_gpu): job for job in jobs}
+        waiting = list(jobs_of)
+        while waiting:
+            (done,), waiting = ray.wait(waiting)
+            job = jobs_of[done]
+            try:
+                row = ray.get(done)
+            except ray.exceptions.RayError as error:
+                row = fail_job(job, run, reason=f"its worker was lost ({one_line(error)})")
+            on_done(job, row)
+
+
+def _run(job: QuantizeJob, run: RunDirectory, use_gpu: bool) -> ResultRow:
+    import torch
+
+    try:
+        return run_job(job, run, device=torch.device("cuda" if use_gpu else "cpu"))
+    except Exception as error:
+        place = job.directory(run)
+        write_atomically(place.error_file, "".join(traceback.format_exception(error)))
+        where = place.error_file.relative_to(run.path)
+        return fail_job(job, run, reason=f"{one_line(error)} (see {where})")
