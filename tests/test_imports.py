@@ -21,6 +21,7 @@ LAYERS = {
     "models": CELL,
     "measure": (*CELL, "knowledge", "text", "models"),
     "training": (*CELL, "models"),
+    "quantize": (*CELL, "budget", "knowledge", "text", "models", "training"),
 }
 
 WITHOUT_TORCH_OR_RAY = [
@@ -29,6 +30,7 @@ WITHOUT_TORCH_OR_RAY = [
     "kcap_ray.plan",
     "kcap_ray.results",
     "kcap_ray.run_cell",
+    "kcap_ray.quantize_cell",
     "kcap_ray.measure.bits",
     "kcap_ray.engine.queue",
     "kcap_ray.cli",
