@@ -43,8 +43,8 @@ quickstart: .venv/installed  ## the whole of kcap in miniature: train, measure, 
 test: .venv/installed-dev  ## all tests; those that need a GPU skip themselves
 	$(BIN)/python -m pytest -q
 
-test-fast: .venv/installed-dev  ## the tests without real Ray and whole sweeps
-	$(BIN)/python -m pytest -q -m 'not slow'
+test-fast: .venv/installed-dev  ## the tests without real Ray and whole sweeps, on all cores
+	$(BIN)/python -m pytest -q -n auto -m 'not slow'
 
 lint: .venv/installed-dev  ## style, formatting, types
 	$(BIN)/ruff check .

@@ -167,6 +167,7 @@ def test_address_without_a_cluster_is_refused(sweep, tmp_path):
     assert "127.0.0.1:1" in message
 
 
+@pytest.mark.slow
 def test_finished_sweep_needs_no_ray(sweep, tmp_path):
     """Cells that are done, by whichever verb, are not run again: `sweep` only writes the table."""
     out = tmp_path / "run"

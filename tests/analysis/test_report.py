@@ -80,6 +80,7 @@ def test_a_run_in_which_every_cell_failed_still_has_a_report(make_rows, write_ru
     assert "<img" not in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_bare_run_needs_only_results(make_rows, write_run, tmp_path):
     """Without sweep file, environment, trials and histories it is shorter; and the same twice."""
     rows = make_rows(exposures=(100,), n_people=(50_000,), sizes=((2, 2),))
