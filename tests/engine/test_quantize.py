@@ -16,7 +16,8 @@ DIFFERS = ["quantize_time_s", "git_commit"]
 
 def test_ray_gives_the_rows_of_one_process(undisturbed, tmp_path: Path, kcap) -> None:
     """Whatever it runs side by side; a model without weights is a row, and exit status 1."""
-    out = undisturbed[1]
+    sweep, out = undisturbed
+    assert sweep.process.returncode == 0, sweep.stderr
     tables = []
     for name, options in (("ray", []), ("alone", ["--in-process"])):
         copy = tmp_path / name
