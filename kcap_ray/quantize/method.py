@@ -23,13 +23,12 @@ left as it is.
 """
 
 
+METHODS: dict[str, LayerQuantizer] = {"gptq": gptq, "rtn": rtn, "hqq": hqq}
+"""The methods that quantize matrices, by name."""
+
+
 def layer_quantizer(config: QuantizeConfig) -> LayerQuantizer:
     """That of the method and, for gptq, of the backend; a package is loaded only if it is named."""
-    if config.method == "rtn":
-        return rtn
-    if config.method == "hqq":
-        return hqq
-    assert config.method == "gptq", f"{config.method} quantizes no matrix"
     if config.backend == "auto-gptq":
         from kcap_ray.quantize.auto_gptq import auto_gptq
 
@@ -38,4 +37,4 @@ def layer_quantizer(config: QuantizeConfig) -> LayerQuantizer:
         from kcap_ray.quantize.gptqmodel import gptqmodel
 
         return gptqmodel
-    return gptq
+    return METHODS[config.method]
