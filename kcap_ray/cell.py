@@ -146,6 +146,13 @@ class TuneConfig:
     """Try the best point of the neighbouring cell (one step back on the first axis) as the second.
     """
 
+    @property
+    def follows_neighbour(self) -> bool:
+        """Whether a neighbouring cell's result changes what is tried: a single trial is the own
+        point.
+        """
+        return self.warm_start and self.trials > 1
+
     def __post_init__(self) -> None:
         check(self.trials >= 1, f"tune.trials: got {self.trials}; at least 1 is needed")
         check(self.fused is None or self.fused >= 1, f"tune.fused: got {self.fused}; at least 1")

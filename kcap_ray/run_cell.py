@@ -101,7 +101,7 @@ def run_cells(
         directory = run_directory.cell(cell.cell_id)
         if directory.result() is not None:
             continue
-        before = neighbour.get(cell.cell_id) if cell.tune.warm_start else None
+        before = neighbour.get(cell.cell_id) if cell.tune.follows_neighbour else None
         hint = hint_of(run_directory.cell(before).result()) if before else None
         try:
             run_cell(cell, directory, sweep=sweep, device=device, hint=hint)

@@ -89,7 +89,7 @@ class SweepQueue:
         )
 
     def _before(self, cell: Cell) -> str | None:
-        return self._neighbour.get(cell.cell_id) if cell.tune.warm_start else None
+        return self._neighbour.get(cell.cell_id) if cell.tune.follows_neighbour else None
 
     def _open(self, cell: Cell) -> None:
         directory = self._directory.cell(cell.cell_id)

@@ -119,3 +119,12 @@ def test_cell_whose_ledger_cannot_be_read_fails_alone(tmp_path):
     rows = machines.run()
     assert [rows[cell_id]["status"] for cell_id in IDS] == ["ok", "failed", "ok"]
     assert str(broken) in rows[IDS[1]]["reason"]
+
+
+def test_a_cell_of_one_trial_waits_for_nobody(tmp_path):
+    """It tries its own point, whatever was best next to it."""
+    cells = [tiny_cell(exposures=exposures) for exposures in (2, 4)]
+    neighbour = {cells[0].cell_id: None, cells[1].cell_id: cells[0].cell_id}
+    queue = SweepQueue(cells, neighbour, RunDirectory(tmp_path), sweep="made-up")
+    started = [queue.next_program(), queue.next_program()]
+    assert {program.cell for program in started} == set(cells)
