@@ -14,8 +14,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 Directories = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run directories.")]
 FIGURE_HELP = (
-    "capacity, ratio, exposures, architectures, ladder, moe, junk, bands, parts, tuning or "
-    "training."
+    "capacity, ratio, exposures, architectures, ladder, moe, junk, bands, parts, quantization, "
+    "bit_width, calibration, tuning or training."
 )
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="F", help="Also write the result there as JSON.")

@@ -15,6 +15,8 @@ DEFAULTS: dict[str, object] = {
     "value_bits": math.nan,
     "diversity_bits": math.nan,
     "groups": None,
+    "quantization_config": None,
+    "bits_per_weight": math.nan,
 }
 
 
@@ -31,7 +33,7 @@ def with_optional_columns(rows: pd.DataFrame) -> pd.DataFrame:
         filled[column] = values.where(values.notna(), default) if is_known else values
     active = rows.get("n_params_active", rows["n_params"])
     filled["n_params_active"] = pd.to_numeric(active).fillna(rows["n_params"]).astype(float)
-    for column in ("d_model", "name_bits", "value_bits", "diversity_bits"):
+    for column in ("d_model", "name_bits", "value_bits", "diversity_bits", "bits_per_weight"):
         filled[column] = pd.to_numeric(filled[column]).astype(float)
     for column in ("seed", "data_seed"):
         filled[column] = pd.to_numeric(filled[column]).astype(int)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.architectures import compare_architectures
@@ -11,18 +12,22 @@ from analysis.bands import find_bands
 from analysis.exposure_fit import ExposureFit, fit_exposures
 from analysis.figures.architectures import draw_architectures
 from analysis.figures.bands import draw_bands
+from analysis.figures.bit_width import draw_bit_width
+from analysis.figures.calibration import draw_calibration
 from analysis.figures.capacity import draw_capacity
 from analysis.figures.experts import draw_experts
 from analysis.figures.junk import draw_junk
 from analysis.figures.ladder import draw_ladder
 from analysis.figures.parts import draw_parts
 from analysis.figures.process import draw_training, draw_tuning
+from analysis.figures.quantization import draw_quantization
 from analysis.figures.ratio import draw_exposures, draw_ratio
 from analysis.figures.style import NothingToDrawError, figure_style
 from analysis.fit import CapacityFit, fit_groups
 from analysis.junk import compare_junk
 from analysis.ladder import find_ladders
 from analysis.load import Results, ResultsError, load_histories, load_trials
+from analysis.quantizers import find_quantized
 
 FORMATS = ("pdf", "svg", "png")
 # Without dates the same results give the same bytes.
@@ -51,16 +56,22 @@ class FigureKind:
 
 
 def _capacity(inputs: Inputs) -> Figure:
-    return draw_capacity(inputs.results.used, inputs.fits, inputs.results.excluded)
+    return draw_capacity(_as_trained(inputs), inputs.fits, inputs.results.excluded)
 
 
 def _ratio(inputs: Inputs) -> Figure:
-    return draw_ratio(inputs.results.used, inputs.fits, inputs.results.excluded)
+    return draw_ratio(_as_trained(inputs), inputs.fits, inputs.results.excluded)
 
 
 def _exposures(inputs: Inputs) -> Figure:
-    results = inputs.results
-    return draw_exposures(results.used, inputs.fits, inputs.exposure_fits, results.excluded)
+    excluded = inputs.results.excluded
+    return draw_exposures(_as_trained(inputs), inputs.fits, inputs.exposure_fits, excluded)
+
+
+def _as_trained(inputs: Inputs) -> pd.DataFrame:
+    """The rows without those of quantized weights, which have figures of their own."""
+    used = inputs.results.used
+    return used[used["quantization"] == "none"]
 
 
 def _architectures(inputs: Inputs) -> Figure:
@@ -85,6 +96,18 @@ def _bands(inputs: Inputs) -> Figure:
 
 def _parts(inputs: Inputs) -> Figure:
     return draw_parts(inputs.results.used)
+
+
+def _quantization(inputs: Inputs) -> Figure:
+    return draw_quantization(find_quantized(inputs.results.used))
+
+
+def _bit_width(inputs: Inputs) -> Figure:
+    return draw_bit_width(find_quantized(inputs.results.used))
+
+
+def _calibration(inputs: Inputs) -> Figure:
+    return draw_calibration(find_quantized(inputs.results.used))
 
 
 def _tuning(inputs: Inputs) -> Figure:
@@ -131,6 +154,18 @@ FIGURES = {
     "parts": FigureKind(
         caption="R of bioD in its parts: names, values and diversity sets.",
         draw=_parts,
+    ),
+    "quantization": FigureKind(
+        caption="Stored bits against parameters: as trained, and after GPTQ at 8 and 4 bits.",
+        draw=_quantization,
+    ),
+    "bit_width": FigureKind(
+        caption="R, and knowledge per stored bit, against the bits of a quantized weight.",
+        draw=_bit_width,
+    ),
+    "calibration": FigureKind(
+        caption="R after GPTQ over R before, against what it was calibrated on.",
+        draw=_calibration,
     ),
     "tuning": FigureKind(
         caption="Bits stored per parameter against learning rate, for every tuning trial.",

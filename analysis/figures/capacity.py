@@ -42,7 +42,7 @@ def draw_capacity(
         # Panels of one data set share their limits, so that heights can be compared.
         same = [p for p in published if key.dataset in set(p["dataset"])]
         _set_limits(axes, pd.concat([drawn[drawn["dataset"] == key.dataset], *same]))
-        _draw_guides(axes)
+        draw_guides(axes)
         for n_people, cells in reversed(list(group.groupby("n_people"))):
             same = points[points["n_people"] == n_people]
             _draw_people(axes, cells, same, laws.get(key), colours, markers)
@@ -93,7 +93,7 @@ def _set_limits(axes: Axes, cells: pd.DataFrame) -> None:
     style.count_axis(axes, "y")
 
 
-def _draw_guides(axes: Axes) -> None:
+def draw_guides(axes: Axes) -> None:
     """Diagonals of constant bits per parameter, labelled where they leave the panel."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     is_first = True
