@@ -28,6 +28,8 @@ LEGEND_INCHES = 1.75
 NOTE_INCHES = 0.17
 TITLE_CHARACTERS = 40
 """Characters of a panel's title that fit into its width."""
+SINGLE_TITLE_CHARACTERS = 46
+"""The same where there is one panel, which is wider."""
 FEW_TICKS_BELOW = 6.0
 """Span of a logarithmic axis of counts, highest over lowest, that gets few labels."""
 MARKERS = "os^DvPX<>h"
@@ -244,18 +246,18 @@ def title_panels(
     """
     shared, titles = panel_titles(labels)
     if len(grid) == 1 and not has_wide_labels:
-        grid[0].set_title(shared, loc="left", pad=pad)
+        grid[0].set_title(_wrapped(shared, SINGLE_TITLE_CHARACTERS), loc="left", pad=pad)
         return
     if shared:
         figure.suptitle(shared, x=0.01, ha="left", fontsize=10)
     for axes, title in zip(grid, titles, strict=True):
-        axes.set_title(_wrapped(title), loc="left", pad=pad)
+        axes.set_title(_wrapped(title, TITLE_CHARACTERS), loc="left", pad=pad)
 
 
-def _wrapped(title: str) -> str:
+def _wrapped(title: str, n_characters: int) -> str:
     """In lines that fit into a panel, broken between the tables of a mixture first."""
     words = title.replace("+", " +")
-    return "\n".join(textwrap.wrap(words, TITLE_CHARACTERS, break_on_hyphens=False))
+    return "\n".join(textwrap.wrap(words, n_characters, break_on_hyphens=False))
 
 
 def exclusion_notes(excluded: pd.DataFrame) -> list[str]:
