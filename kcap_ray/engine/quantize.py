@@ -36,6 +36,7 @@ def quantize_on_ray(
     run = RunDirectory(run.path.resolve())
     with ray_session(address):
         import ray
+        from ray.exceptions import RayError
 
         found = room()
         use_gpu = device == "gpu" or (device == "auto" and found.gpus > 0)
@@ -51,7 +52,7 @@ def quantize_on_ray(
             job = jobs_of[done]
             try:
                 row = ray.get(done)
-            except ray.exceptions.RayError as error:
+            except RayError as error:
                 row = fail_job(job, run, reason=f"its worker was lost ({one_line(error)})")
             on_done(job, row)
 

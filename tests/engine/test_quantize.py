@@ -5,36 +5,54 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
+from kcap_ray.header import write_header
+from kcap_ray.quantize.config import QuantizeConfig
+from kcap_ray.quantize_cell import jobs_of, run_job
 from kcap_ray.results import RunDirectory
+from kcap_ray.run_cell import run_cells
+from kcap_ray.sweep import load_sweep
 
 # A busy machine takes several times as long as an idle one.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
+CPU = torch.device("cpu")
 DIFFERS = ["quantize_time_s", "git_commit"]
 
 
-def test_ray_gives_the_rows_of_one_process(undisturbed, tmp_path: Path, kcap) -> None:
-    """Whatever it runs side by side; a model without weights is a row, and exit status 1."""
-    sweep, out = undisturbed
-    assert sweep.process.returncode == 0, sweep.stderr
-    tables = []
-    for name, options in (("ray", []), ("alone", ["--in-process"])):
-        copy = tmp_path / name
-        shutil.copytree(out, copy)
-        command = kcap("quantize", copy, "--bits", 4, "--bits", 3, "--group-size", 16, *options)
-        assert command.finish() == 0, command.stderr
-        assert command.stderr == ""
-        tables.append(pd.read_parquet(copy / "results.parquet").drop(columns=DIFFERS))
-    assert list(tables[0]["quantization"]) == ["none", "gptq-int3-g16", "gptq-int4-g16"] * 2
-    pd.testing.assert_frame_equal(*tables)
+def test_ray_gives_the_rows_of_one_process(session, small_sweep, tmp_path: Path, kcap) -> None:
+    """A broken checkpoint is a row with its reason, a defect one with a traceback."""
+    sweep = load_sweep(small_sweep, {"data.n_people": "[20, 24, 28, 32]", "tune.trials": "1"})
+    run, alone = RunDirectory(tmp_path / "ray"), RunDirectory(tmp_path / "alone")
+    run.prepare()
+    write_header(sweep, run)
+    run_cells(sweep.cells, sweep.neighbour, run, sweep="small", device=CPU)
+    shutil.copytree(run.path, alone.path)
+    broken, defect = (run.cell(cell.cell_id) for cell in sweep.cells[:2])
+    (broken.checkpoint / "model.safetensors").write_bytes(b"broken")
+    (defect.checkpoint / "kcap_vocab.json").unlink()
 
-    copy = tmp_path / "ray"
-    first = RunDirectory(copy).cell(tables[0]["cell_id"][0])
-    (first.checkpoint / "model.safetensors").write_bytes(b"broken")
-    command = kcap("quantize", copy, "--method", "rtn", "--bits", 8)
+    options = ["--address", session, "--bits", 4, "--bits", 3, "--group-size", 16]
+    command = kcap("quantize", run.path, *options)
     assert command.finish() == 1, command.stderr
-    rows = pd.read_parquet(copy / "results.parquet")
-    new = rows[rows["quantization"] == "rtn-int8-g128"]
-    assert list(new["status"]) == ["failed", "ok"]
-    assert "cannot be read" in new["reason"].iloc[0]
+    assert command.stderr.startswith("4 of 8 quantized models have no result")
+    assert sum(line.startswith("[") for line in command.stdout.splitlines()) == 8
+
+    for job in jobs_of(alone, sweep.cells, [QuantizeConfig(bits=b, group_size=16) for b in (4, 3)]):
+        run_job(job, alone, device=CPU)
+    alone.collect(sweep.cells)
+    ours, theirs = (
+        pd.read_parquet(directory.results_file).drop(columns=DIFFERS) for directory in (run, alone)
+    )
+    assert len(ours) == 4 * 3
+    good = [cell.cell_id for cell in sweep.cells[2:]]
+    pd.testing.assert_frame_equal(
+        ours[ours["cell_id"].isin(good)], theirs[theirs["cell_id"].isin(good)]
+    )
+    failed = ours[ours["status"] == "failed"]
+    assert [reason.split()[1] for reason in failed["reason"][:2]] == ["cannot", "cannot"]
+    for reason in failed["reason"][2:]:
+        assert reason.startswith("FileNotFoundError: ")
+        file = run.path / reason.rpartition("(see ")[2].rstrip(")")
+        assert "Traceback" in file.read_text()
