@@ -10,6 +10,8 @@ from analysis.figures import style
 from analysis.quantizers import CALIBRATION, QuantizedRun
 
 FLOATS = "floats"
+LOWEST = -0.3
+"""Where panels end below, as a share of the largest value, if points lie further down."""
 Value = Callable[[QuantizedRun], float]
 MEASURES: tuple[tuple[str, str, Value], ...] = (
     ("bits per parameter", "$R$ (bits per parameter)", lambda one: one.run.ratio),
@@ -89,11 +91,19 @@ def _draw_panel(
         axes.plot([bits for bits, _ in points], means, marker=marker, color=colour, zorder=3)
         for bits, values in points:
             axes.plot([bits, bits], [min(values), max(values)], color=colour, lw=0.9, zorder=2)
+    axes.locator_params(axis="y", nbins=6)  # as many however the panel is laid out
+    values = [value(one) for one in found]
+    if min(values) < LOWEST * max(values):
+        # What two bits destroy would take all the room.
+        axes.set_ylim(LOWEST * max(values), 1.05 * max(values))
 
 
 def _notes(drawn: Sequence[QuantizedRun]) -> list[str]:
     n_models = len({one.run.cell for one in drawn})
     notes = ["Stored bits: with scales and zero points, and 16 for what is not quantized."]
+    highest = max(one.run.ratio for one in drawn)
+    if any(one.run.ratio < LOWEST * highest for one in drawn):
+        notes.append("Below 0: worse than chance; lines go on below the panels.")
     if n_models > 1:
         notes.append(f"Mean over the models of largest R, {n_models} in all; bars: all of them.")
     return notes

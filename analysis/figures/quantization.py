@@ -20,17 +20,21 @@ Look = dict[str, tuple[style.Colour, style.Colour | str]]
 
 def draw_quantization(found: Sequence[QuantizedRun]) -> Figure:
     """One panel per data set, family and exposures: a point for each cell as trained, and for each
-    GPTQ of it at 8 and 4 bits with default settings, whatever its groups.
+    GPTQ of it at 8 and 4 bits with default settings, whatever its groups; by other solvers than
+    our own only where that was not asked.
 
     Raises NothingToDrawError where no cell was quantized so.
     """
-    drawn = [one for one in found if _series(one) and one.run.ratio > 0]
+    shown = [one for one in found if _series(one)]
+    if any(one.quantizer.method == "gptq" and not one.quantizer.changed for one in shown):
+        shown = [one for one in shown if not one.quantizer.changed]
+    drawn = [one for one in shown if one.run.ratio > 0]
     if all(_series(one) == AS_TRAINED for one in drawn):
         raise style.NothingToDrawError(
             "quantization: no finished cell was quantized by gptq at 8 or 4 bits with default "
             "settings, or none stores any bits then"
         )
-    notes = _notes(found)
+    notes = _notes(shown)
     by_width = sorted(drawn, key=lambda one: (-one.quantizer.bits, one.quantizer.label))
     names = list(dict.fromkeys(_series(one) for one in by_width))
     panels = list(dict.fromkeys(one.panel for one in drawn))
@@ -101,9 +105,9 @@ def _draw_panel(
     axes.set_xlabel("Parameters")
 
 
-def _notes(found: Sequence[QuantizedRun]) -> list[str]:
+def _notes(shown: Sequence[QuantizedRun]) -> list[str]:
     notes = ["Dotted: all there is to know."]
-    lost = [one for one in found if _series(one) and one.run.ratio <= 0]
+    lost = [one for one in shown if one.run.ratio <= 0]
     if lost:
         labels = ", ".join(sorted({one.quantizer.label for one in lost}))
         notes.append(f"Not drawn: {len(lost)} model(s) that store no bits ({labels}).")

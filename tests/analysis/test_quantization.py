@@ -155,6 +155,17 @@ def test_capacity_is_drawn_before_and_after_gptq(rows, write_run, tmp_path):
     assert "embedding" not in texts(figure)
 
 
+def test_other_solvers_are_drawn_where_ours_was_not_asked(make_cells, write_run, tmp_path):
+    """They agree with ours, and would hide its points."""
+    cells = make_cells({"gpt2": 1.1}, seeds=(0,))
+    theirs = QuantizeConfig(bits=4, backend="auto-gptq")
+    alone = figure_of("quantization", quantized(cells, [theirs]), write_run, tmp_path / "alone")
+    assert theirs.label in texts(alone)
+    rows = quantized(cells, [theirs, QuantizeConfig(bits=4)])
+    both = figure_of("quantization", rows, write_run, tmp_path / "both")
+    assert theirs.label not in texts(both)
+
+
 def test_models_that_lost_everything_are_mentioned(make_cells, write_run, tmp_path):
     """A logarithmic axis has no place for them."""
     ways = [QuantizeConfig(bits=8), QuantizeConfig(bits=4)]
@@ -181,13 +192,22 @@ def test_knowledge_per_stored_bit_is_drawn_over_the_bits_of_a_weight(rows, write
     assert lines == expected | {"gptq-g128-finetune5"}
 
 
+def test_two_bits_do_not_take_all_the_room(rows, write_run, tmp_path):
+    """Values far below 0 are cut off, and that is said."""
+    figure = figure_of("bit_width", rows, write_run, tmp_path)
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        assert low >= -0.5 * high
+    assert "lines go on below the panels" in texts(figure)
+
+
 def test_calibrations_are_drawn_over_the_people_read(rows, write_run, tmp_path):
     """One panel, for the one method and width that was calibrated in several ways, with a line for
     each kind of text: mean share of R that is left.
     """
     figure = figure_of("calibration", rows, write_run, tmp_path)
     assert len(figure.axes) == 1
-    assert "gptq-g128, int4" in texts(figure)
+    assert "gptq-g128, int4" in " ".join(texts(figure).split())
     found = [one for one in find_quantized(rows) if one.is_peak]
     before = {one.run.cell: one.run.ratio for one in found if one.quantizer.label == "none"}
     for label, n_read in (("gptq-int4-g128", 1000), ("gptq-int4-g128-junk-people10", 10)):
