@@ -1,6 +1,5 @@
 """Biographies of the user's own facts say what the file says, and losses hold nothing else."""
 
-import json
 import math
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -23,8 +22,8 @@ from kcap_ray.text.corpus import build_corpus, facts_of
 from kcap_ray.text.tuples import TupleWording
 from kcap_ray.text.tuples_pieces import tuples_wording
 from kcap_ray.text.wording import NAME_CODE, Rendered, Tellings
-from kcap_ray.user_error import UserError
 from tests.measure.oracle import Distributions, Oracle, perfect
+from tests.text.fact_files import config, facts_file
 
 # Names and values that begin others, end in signs that GPT-2 merges with what follows, or are not
 # Latin; nobody but the first has everything.
@@ -50,33 +49,6 @@ WORDY = {
         "{name}, it says, calls a pet {value}, aloud.",
     ],
 }
-
-
-def facts_file(folder: Path, facts: dict[str, dict[str, str]]) -> str:
-    """A file of the facts."""
-    records = [
-        {"name": name, "attribute": attribute, "value": value}
-        for name, known in facts.items()
-        for attribute, value in known.items()
-    ]
-    (folder / "facts.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    return str(folder / "facts.jsonl")
-
-
-def config(
-    folder: Path, facts: dict[str, dict[str, str]], templates: dict[str, Any] | None = None
-) -> DataConfig:
-    """Everybody in the facts, told of in the default sentences or in these."""
-    path = folder / "templates.yaml"
-    if templates is not None:
-        path.write_text(json.dumps(templates))  # JSON is YAML
-    return DataConfig(
-        kind="tuples",
-        file=facts_file(folder, facts),
-        templates=None if templates is None else str(path),
-        n_people=len(facts),
-        name_space=2**40,
-    )
 
 
 @pytest.fixture(scope="module", params=["default", "wordy"])
@@ -250,69 +222,6 @@ def test_the_default_sentence(tmp_path) -> None:
     data = config(tmp_path, {"Ann Ray": {"birth_city": "York"}})
     (spoken,) = tuples_wording(data).spoken(tellings(load_tuples(data), 0))
     assert spoken.text == " Ann Ray has birth city: York."
-
-
-PEOPLE = {"Ann": {"a": "x", "b": "y"}, "Bo": {"a": "z"}}
-LONGER = {"Ann": {"a": "Ann"}, "Ann Ray": {"a": "Ann Ray"}}
-SAFE = "{name} has a: {value}."
-
-REFUSED: dict[str, tuple[dict[str, dict[str, str]], Any, str]] = {
-    "no list": (PEOPLE, {"a": SAFE}, "a must have a list of sentences"),
-    "no mapping": (PEOPLE, [SAFE], "must hold lines such as"),
-    "unknown": (PEOPLE, {"c": [SAFE]}, "no fact is about 'c'; allowed are a, b"),
-    "lacking": (PEOPLE, {"a": [SAFE]}, "no sentence for 'b'"),
-    "name not first": (LONGER, {"a": ["A {name} has {value}."]}, "begins with {name}"),
-    "no name": (LONGER, {"a": ["It has {value}."]}, "begins with {name}"),
-    "value twice": (LONGER, {"a": ["{name} has {value}, {value}."]}, "has {value} once"),
-    "value first": (LONGER, {"a": ["{value} is {name}'s a."]}, "begins with {name}"),
-    "nothing behind": (LONGER, {"a": ["{name} has {value}"]}, "a sign behind"),
-    "no space": (LONGER, {"a": ["{name}:{value}."]}, "a space between the two"),
-    "not a sentence": (LONGER, {"a": [7]}, "got '7'"),
-    "same words": (
-        PEOPLE,
-        {"a": ["{name} is {value}."], "b": ["{name} is {value} now."]},
-        "begin alike up to the first value",
-    ),
-    "words go on": (
-        PEOPLE,
-        {"a": ["{name} is {value}.", "{name} is called {value}."], "b": ["{name} was {value}."]},
-        "begin alike up to the first value",
-    ),
-    "names go on": (
-        LONGER,
-        {"a": ["{name} has {value} now.", "{name} is {value} now."]},
-        "the name 'Ann' begins 'Ann Ray'",
-    ),
-    "values go on": (
-        {"Ann": {"a": "x"}, "Bo": {"a": "x y"}},
-        {"a": ["{name} has {value} now.", "{name} has {value} still."]},
-        "the value of a 'x' begins 'x y'",
-    ),
-    "value behind is the same": (
-        {"Ann": {"a": "St"}, "Bo": {"a": "St. Ives"}},
-        None,
-        "the value of a 'St' begins 'St. Ives'",
-    ),
-    "name runs into a sign": (
-        {"Ann Jr.": {"a": "x"}},
-        {"a": ["{name}'s a is {value}.", "{name} has {value}."]},
-        "the name 'Ann Jr.' runs into \"'s\"",
-    ),
-    "value runs into a sign": (
-        {"Ann": {"a": ".NET"}},
-        {"a": ["{name} knows ({value})."]},
-        "the value of a '.NET' runs into '\\('",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_sentences_that_would_blur_the_losses_are_refused(tmp_path: Path, case: str) -> None:
-    """One line says which sentence, name or value, and what to write instead."""
-    facts, templates, message = REFUSED[case]
-    with pytest.raises(UserError, match=message) as error:
-        tuples_wording(config(tmp_path, facts, templates))
-    assert "\n" not in str(error.value)
 
 
 def test_names_may_run_into_a_sign_that_follows_them_always(tmp_path: Path) -> None:
