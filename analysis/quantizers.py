@@ -12,7 +12,7 @@ from analysis.comparison import best_runs
 from analysis.runs import Run, group_by, runs_of, setting_of
 
 FLOAT_BITS = {"none": 32, "fp16": 16}
-"""Bits of a weight that is no whole number, by label."""
+"""Bits of a weight that is no whole number, by method."""
 
 DEFAULTS: dict[str, Any] = {
     "backend": "native",
@@ -59,7 +59,7 @@ class Quantizer:
     @property
     def is_float(self) -> bool:
         """Whether weights are floats: as trained, or rounded to 16 bits."""
-        return self.label in FLOAT_BITS
+        return self.method in FLOAT_BITS
 
     @property
     def changed(self) -> set[str]:
@@ -71,11 +71,12 @@ def quantizer_of(label: str, config: object) -> Quantizer:
     """From the columns `quantization` and `quantization_config`, which is JSON where it is known.
     Labels that name no bits have 0.
     """
-    found = re.match(r"(?P<method>[^-]+)-int(?P<bits>\d+)(?=-|$)", label)
+    method = label.partition("-")[0]
+    width = re.search(r"-int(\d+)(?=-|$)", label)
     return Quantizer(
         label=label,
-        method=found["method"] if found else label,
-        bits=int(found["bits"]) if found else FLOAT_BITS.get(label, 0),
+        method=method,
+        bits=int(width[1]) if width else FLOAT_BITS.get(method, 0),
         settings={**DEFAULTS, **(json.loads(config) if isinstance(config, str) else {})},
     )
 

@@ -81,7 +81,8 @@ EXPERTS = (
 
 def _quantized(bits: int) -> Find:
     def find(rows: pd.DataFrame) -> list[Comparison]:
-        wanted = re.compile(rf"gptq.*int{bits}\b")
+        # Settings that a label names are others than the paper's tool has by default.
+        wanted = re.compile(rf"\bgptq-int{bits}-(g\d+|row)(-auto-gptq|-gptqmodel)?$")
         return [c for c in compare_quantized(rows) if wanted.search(c.subject.name)]
 
     return find

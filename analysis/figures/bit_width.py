@@ -65,7 +65,8 @@ def draw_bit_width(found: Sequence[QuantizedRun]) -> Figure:
 
 
 def _series(one: QuantizedRun) -> str:
-    return FLOATS if one.quantizer.is_float else one.quantizer.variant
+    quantizer = one.quantizer
+    return FLOATS if quantizer.is_float and not quantizer.changed else quantizer.variant
 
 
 def _draw_panel(

@@ -53,7 +53,9 @@ class QuantizeConfig:
     many tokens drawn uniformly (`random_tokens`).
     """
     finetune_exposures: int = 0
-    """Exposures of training of the quantized model; 0: none."""
+    """Exposures of training of the quantized model; 0: none. With `fp16` it is what the others are
+    to be compared with: the same training without a grid.
+    """
 
     def __post_init__(self) -> None:
         check_choice("--method", self.method, Method)
@@ -85,7 +87,6 @@ class QuantizeConfig:
             foreign += self.non_default(("symmetric",))
         if self.method == "fp16":
             foreign += self.non_default(("group_size", "symmetric", "embedding"))
-            foreign += self.non_default(("finetune_exposures",))
         if foreign:
             named = ", ".join(name.replace("_", "-") for name in foreign)
             raise UserError(f"{named}: not a setting of method {self.method}; leave it out")
@@ -100,8 +101,6 @@ class QuantizeConfig:
         """Readable, and different for different settings: `gptq-int8-g128`,
         `rtn-int4-row-embedding`, `gptq-int4-g128-people10`; the column `quantization`.
         """
-        if self.method == "fp16":
-            return "fp16"
         group = "row" if self.group_size is None else f"g{self.group_size}"
         changed = {
             "backend": self.backend,
@@ -114,7 +113,8 @@ class QuantizeConfig:
             "finetune_exposures": f"finetune{self.finetune_exposures}",
         }
         words = [changed[name] for name in self.non_default(tuple(changed))]
-        return "-".join([self.method, f"int{self.bits}", group, *words])
+        form = [] if self.method == "fp16" else [f"int{self.bits}", group]
+        return "-".join([self.method, *form, *words])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON can hold them; `QuantizeConfig(**values)` is the inverse."""

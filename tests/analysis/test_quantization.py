@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from analysis.claims.relative import QUANTIZED
 from analysis.figures.style import NothingToDrawError
 from analysis.load import load_results
 from analysis.plots import Inputs, draw
@@ -26,6 +27,7 @@ WAYS = [
     *(QuantizeConfig(bits=bits, embedding=True) for bits in KEPT),
     *(QuantizeConfig(bits=bits, finetune_exposures=5) for bits in (4, 3, 2)),
     QuantizeConfig(method="fp16", bits=16),
+    QuantizeConfig(method="fp16", bits=16, finetune_exposures=5),
     *(
         QuantizeConfig(bits=4, calibration=kind, calibration_people=n)
         for kind in ("people", "junk", "random_tokens")
@@ -119,14 +121,18 @@ def test_defaults_are_those_of_the_quantizer():
         ({"bits": 4, "calibration": "random_tokens", "calibration_people": 10}, "gptq-g128"),
         ({"bits": 3, "calibration": "junk", "embedding": True}, "gptq-g128-embedding"),
         ({"bits": 2, "method": "rtn", "group_size": None}, "rtn-row"),
-        ({"bits": 8, "backend": "auto-gptq", "finetune_exposures": 5}, "gptq-g128-auto-gptq-fi"),
+        ({"bits": 16, "method": "fp16", "finetune_exposures": 5}, "fp16-finetune5"),
+        (
+            {"bits": 8, "backend": "auto-gptq", "finetune_exposures": 5},
+            "gptq-g128-auto-gptq-finetune5",
+        ),
     ],
 )
 def test_variant_is_the_label_without_bits_and_calibration(settings, variant):
     """So all widths of one method share a line, and all calibrations a panel."""
     config = QuantizeConfig(**settings)
     found = quantizer_of(config.label, json.dumps(config.to_dict())).variant
-    assert found == variant.replace("-fi", "-finetune5")
+    assert found == variant
 
 
 def test_only_the_model_of_largest_ratio_of_a_seed_is_a_peak(rows):
@@ -189,7 +195,7 @@ def test_knowledge_per_stored_bit_is_drawn_over_the_bits_of_a_weight(rows, write
         assert is_among((bits, mean / own[0].bits_per_weight), points(figure, 1))
     lines = {line.get_label() for line in figure.legends[0].get_lines()}
     expected = {"gptq-g128", "rtn-g128", "hqq-g128", "gptq-g128-embedding", "floats"}
-    assert lines == expected | {"gptq-g128-finetune5"}
+    assert lines == expected | {"gptq-g128-finetune5", "fp16-finetune5"}
 
 
 def test_two_bits_do_not_take_all_the_room(rows, write_run, tmp_path):
@@ -216,6 +222,13 @@ def test_calibrations_are_drawn_over_the_people_read(rows, write_run, tmp_path):
         assert is_among((n_read, float(np.mean(shares))), points(figure))
     lines = {line.get_label() for line in figure.legends[0].get_lines()}
     assert lines == {"people of the data", "other people", "random tokens"}
+
+
+def test_the_claim_about_gptq_is_judged_by_its_default_settings(make_cells):
+    """Fine-tuned models and other calibrations are not the paper's."""
+    found = [one for stated in QUANTIZED for one in stated.find(quantized(make_cells({"gpt2": 1})))]
+    names = [one.subject.name for one in found]
+    assert names == ["gpt2 gptq-int8-g128", "gpt2 gptq-int4-g128"]
 
 
 @pytest.mark.parametrize("name", ["capacity", "ratio"])

@@ -36,6 +36,7 @@ SETTINGS: list[dict[str, Any]] = [
         ("rtn-int4-g64-embedding", {"method": "rtn", "bits": 4, "group_size": 64, "embedding": 1}),
         ("hqq-int3-row", {"method": "hqq", "bits": 3, "group_size": None}),
         ("fp16", {"method": "fp16", "bits": 16}),
+        ("fp16-finetune5", {"method": "fp16", "bits": 16, "finetune_exposures": 5}),
         ("gptq-int8-g128-auto-gptq-asymmetric", {"backend": "auto-gptq", "symmetric": False}),
     ],
 )

@@ -169,6 +169,15 @@ def test_fine_tuning_mends_what_two_bits_broke():
     assert broken - mended > 0.5 * (broken - unquantized)
 
 
+def test_without_a_grid_it_goes_on_with_the_training():
+    """What fine-tuning on a grid is to be compared with: weights that were never rounded."""
+    found = finetune(trained(CELL), {}, CELL, POINT, exposures=3)
+    assert found.matrices == {}
+    fresh = windows(CELL, 10 * length_of(CELL).steps, 40)
+    with torch.no_grad():
+        assert found.model.loss(fresh) < trained(CELL).loss(fresh)
+
+
 def test_fine_tuning_is_the_same_twice():
     """On a CPU it depends on nothing but its arguments."""
     first, second = tuned(), tuned()
