@@ -202,14 +202,15 @@ class Cell:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Cell":
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`; what an older version did not write has its default."""
         tune = dict(values["tune"])
         for name in ("lr", "weight_decay"):
             tune[name] = None if tune[name] is None else Range(**tune[name])
         data = dict(values["data"])
         for name, kind in (("frequency", FrequencyConfig), ("junk", JunkConfig)):
-            data[name] = None if data[name] is None else kind(**data[name])
-        data["parts"] = tuple(_part(part) for part in data["parts"])
+            if data.get(name) is not None:
+                data[name] = kind(**data[name])
+        data["parts"] = tuple(_part(part) for part in data.get("parts", ()))
         return cls(
             data=DataConfig(**data),
             model=ModelConfig(**values["model"]),

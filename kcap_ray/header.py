@@ -27,7 +27,7 @@ def write_header(sweep: Sweep, directory: RunDirectory) -> None:
     files = {path: _digest(path) for path in _files_read(sweep.cells)}
     if (directory.path / "cells.json").exists():
         with _reading(directory.path) as header:
-            before, files_before = header["sweep"], header["files"]
+            before, files_before = header["sweep"], header.get("files", {})
         if before != sweep.name:
             raise UserError(
                 f"--out {directory.path}: holds a run of the sweep {before!r}, and this is "

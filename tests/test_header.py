@@ -35,6 +35,12 @@ def test_cells_are_read_back_as_they_were(sweep: Sweep, run: RunDirectory) -> No
     assert read_cells(run.path) == sweep.cells
 
 
+def test_a_run_of_an_older_version_can_be_read() -> None:
+    """Runs that were kept before cells had junk, parts or frequencies still say their cells."""
+    cells = read_cells(Path(__file__).parents[1] / "docs" / "results" / "quickstart")
+    assert {cell.data.n_people for cell in cells} == {200, 800}
+
+
 def test_directory_of_another_sweep_is_refused(sweep: Sweep, run: RunDirectory) -> None:
     """Two sweeps never mix in one directory, and the header of the first stays as it was."""
     write_header(sweep, run)
