@@ -40,6 +40,7 @@ def settings(model: Path, **changes: Any) -> WriterSettings:
     return WriterSettings(**plain | changes)
 
 
+@pytest.mark.slow
 def test_a_text_is_a_function_of_its_prompt_and_seed(model):
     """Not of the size of the batch, nor of what else is in it."""
     seeds = [3, 2**62, 4]

@@ -50,6 +50,7 @@ def test_the_order_of_the_rows_changes_nothing(make_cells):
 
 
 @pytest.mark.parametrize("truth", [0.5, 1.2])
+@pytest.mark.slow
 def test_intervals_cover_the_true_ratio_at_the_stated_rate(make_cells, truth):
     """Of 150 generated runs of three seeds 95% intervals miss about 7 or 8; the band is left by
     chance 1 time in 1000.

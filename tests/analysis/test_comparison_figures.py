@@ -114,6 +114,7 @@ def test_parts_of_a_bar_add_up_to_its_ratio(folder):
     assert sum(widths) == pytest.approx(best)
 
 
+@pytest.mark.slow
 def test_report_shows_relative_capacity_as_figure_and_table(make_cells, write_run, tmp_path):
     """And no heading of what there is not."""
     rows = make_cells({"gpt2": 1.0, "llama": 0.8}, sizes=((4, 2),))

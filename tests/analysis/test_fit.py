@@ -33,6 +33,7 @@ def test_known_parameters_are_recovered_from_noise_free_data(capacity, sharpness
     assert fit.law.sharpness == pytest.approx(sharpness, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_at_the_stated_rate():
     """Of 150 runs, 90% intervals miss about 15; the band is left by chance 1 time in 1000."""
     law = CapacityLaw(capacity=1.5, sharpness=5.0)

@@ -48,6 +48,7 @@ def folder_fixture(make_rows, spoil, write_run, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_report_shows_every_row_and_needs_nothing_from_elsewhere(folder):
     """One well-formed file: each row, failures with reason, escaped text, no outside reference."""
     path = folder / "report.html"

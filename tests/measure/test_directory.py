@@ -87,6 +87,7 @@ def test_an_exported_cell_measures_as_its_row(tmp_path: Path, kind: str) -> None
         assert ours["stored_bits"] == pytest.approx(theirs["stored_bits"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_gpt2s_tokenizer_and_no_tokenizer_lead_to_the_same_numbers(tmp_path: Path) -> None:
     """A model over GPT-2's ids measures the same by our vocabulary, by its tokenizer, and by the
     size of its vocabulary alone.
