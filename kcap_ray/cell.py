@@ -82,7 +82,14 @@ class TrainConfig:
     load_balance: float = 0.01
     """Mixture of experts: weight of the loss that keeps the experts evenly loaded."""
     workers: int = 1
-    """Data-parallel workers; more than one trains by DDP on Ray Train."""
+    """Data-parallel workers at most; more than one trains by DDP on Ray Train, which goes on with
+    fewer where a machine is lost.
+    """
+    micro_windows: int | None = None
+    """Windows that pass through the model at a time on one device, where gradients of the batch
+    must be added up for want of memory; None for all. Not part of a cell's identity: it changes
+    results by rounding alone, or with experts, whose places are counted per pass.
+    """
     compile: Compile = "auto"
     """Whether torch.compile makes the step; `auto` does so on a GPU only."""
 
@@ -93,6 +100,10 @@ class TrainConfig:
         for name in ("exposures", "batch_windows", "window_tokens", "workers"):
             value = getattr(self, name)
             check(value >= 1, f"train.{name}: got {value}; at least 1 is needed")
+        check(
+            self.micro_windows is None or self.micro_windows >= 1,
+            f"train.micro_windows: got {self.micro_windows}; at least 1, or null for all at once",
+        )
         check(self.lr > 0, f"train.lr: got {self.lr}; it must be positive")
         check(
             self.grad_clip is None or self.grad_clip > 0,
@@ -101,9 +112,9 @@ class TrainConfig:
         check(self.load_balance >= 0, f"train.load_balance: got {self.load_balance}; at least 0")
         check(self.weight_decay >= 0, f"train.weight_decay: got {self.weight_decay}; at least 0")
         check(
-            self.batch_windows % self.workers == 0,
-            f"train.batch_windows: {self.batch_windows} windows cannot be shared evenly by "
-            f"{self.workers} workers; write a multiple of {self.workers}",
+            self.workers <= self.batch_windows,
+            f"train.workers: {self.workers} workers cannot share a batch of {self.batch_windows} "
+            f"windows; write at most {self.batch_windows}, or a larger train.batch_windows",
         )
 
 
@@ -180,10 +191,13 @@ class Cell:
     def cell_id(self) -> str:
         """Readable name and hash of the whole configuration; unique, and safe as a file name.
 
-        Of files the name alone counts: where they lie differs from machine to machine.
+        Of files the name alone counts: where they lie differs from machine to machine, as does the
+        memory at hand.
         """
         data = self.data.with_paths(lambda _, path: Path(path).name)
-        canonical = json.dumps(dataclasses.asdict(replace(self, data=data)), sort_keys=True)
+        settings = dataclasses.asdict(replace(self, data=data))
+        del settings["train"]["micro_windows"]
+        canonical = json.dumps(settings, sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
         name = (
             f"{self.data.kind}-n{self.data.n_people}-e{self.train.exposures}-{self.model.name}"

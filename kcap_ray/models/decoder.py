@@ -14,6 +14,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from kcap_ray.models.attention import Attention, rotary_tables
 from kcap_ray.models.canon import canon_at
@@ -31,6 +32,11 @@ MIXERS: dict[str, type[nn.Module]] = {"attention": Attention, "ssd": Ssd}
 MLPS: dict[str, type[nn.Module]] = {"standard": Mlp, "gated": Mlp}
 """What works on each token by itself, made by `mlp(stack, spec)` and called as
 `mlp(x_EMD, n_tokens)`; `stack` is the trials, or the trials and experts."""
+
+LOGITS_AT_ONCE = 2**29
+"""Most logits that training holds at a time: with their gradient, 3 to 5 GB. All 50,257 tokens
+reach this at 20 windows of 512; the compact vocabulary hardly ever does.
+"""
 
 
 class Block(nn.Module):
@@ -93,10 +99,11 @@ class Decoder(nn.Module):
         self.register_buffer("sin_TC", sin_TC, persistent=False)
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
-        return self._logits_and_balance(tokens_BT)[0]
+        return self._logits(self._features_and_balance(tokens_BT)[0]).unflatten(-2, tokens_BT.shape)
 
-    def _logits_and_balance(self, tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
-        n_sequences, n_tokens = tokens_BT.shape
+    def _features_and_balance(self, tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """What the head reads, [*E, M, D], and the loss of balance [*E]."""
+        n_tokens = tokens_BT.shape[1]
         tokens_M = tokens_BT.reshape(-1)
         if self.n_trials is None:
             x_EMD = F.embedding(tokens_M, self.embedding)
@@ -106,9 +113,20 @@ class Decoder(nn.Module):
         cos_TC, sin_TC = self.cos_TC[:n_tokens], self.sin_TC[:n_tokens]
         for block in self.blocks:
             x_EMD, balance_E = block(x_EMD, balance_E, cos_TC, sin_TC)
+        return self.final_norm(x_EMD), balance_E
+
+    def _logits(self, features_EMD: Tensor) -> Tensor:
         head = self.embedding if self.head is None else self.head
-        logits_EMV = self.final_norm(x_EMD) @ head.mT
-        return logits_EMV.unflatten(-2, (n_sequences, n_tokens)), balance_E
+        return features_EMD @ head.mT
+
+    def _nats(self, features_EMD: Tensor, targets_M: Tensor) -> Tensor:
+        """Next-token loss of each position, [*E, M]."""
+        logits_EMV = self._logits(features_EMD)
+        targets_EM = targets_M.expand(logits_EMV.shape[:-1])
+        nats = F.cross_entropy(
+            logits_EMV.flatten(0, -2).float(), targets_EM.reshape(-1), reduction="none"
+        )
+        return nats.view(targets_EM.shape)
 
     def loss(self, windows_BT1: Tensor) -> Tensor:
         """Mean next-token loss in nats, [*E], of windows [B, T+1] (each target is the token after
@@ -122,12 +140,22 @@ class Decoder(nn.Module):
 
         What training minimizes is the first plus `train.load_balance` times the second.
         """
-        logits_EBTV, balance_E = self._logits_and_balance(windows_BT1[:, :-1])
-        targets_EBT = windows_BT1[:, 1:].expand(logits_EBTV.shape[:-1])
-        nats = F.cross_entropy(
-            logits_EBTV.flatten(0, -2).float(), targets_EBT.reshape(-1), reduction="none"
+        features_EMD, balance_E = self._features_and_balance(windows_BT1[:, :-1])
+        targets_M = windows_BT1[:, 1:].reshape(-1)
+        n_at_once = max(1, LOGITS_AT_ONCE // (self.spec.vocab_size * (self.n_trials or 1)))
+        if len(targets_M) <= n_at_once:
+            return self._nats(features_EMD, targets_M).mean(dim=-1), balance_E
+        # Logits are made part by part, thrown away, and made again for the gradient.
+        nats_EM = torch.cat(
+            [
+                checkpoint(self._nats, *part, use_reentrant=False, preserve_rng_state=False)
+                for part in zip(
+                    features_EMD.split(n_at_once, dim=-2), targets_M.split(n_at_once), strict=True
+                )
+            ],
+            dim=-1,
         )
-        return nats.view(*logits_EBTV.shape[:-3], -1).mean(dim=-1), balance_E
+        return nats_EM.mean(dim=-1), balance_E
 
     @property
     def expert_load(self) -> Tensor | None:

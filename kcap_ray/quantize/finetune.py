@@ -19,8 +19,9 @@ from kcap_ray.cell import Cell
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.quantize.grid import QuantizedMatrix
 from kcap_ray.text.batches import in_process_batches, stream_of
-from kcap_ray.training.loop import OpenBatches, Progress, Start, train
+from kcap_ray.training.loop import OpenBatches, Progress, train
 from kcap_ray.training.point import Point
+from kcap_ray.training.step import Start
 
 LR_RATIO = 0.1
 """Reference learning rate, as a share of the one that the model was trained at: where the cosine

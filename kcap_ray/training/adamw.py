@@ -1,10 +1,8 @@
 """AdamW for fused trials: every trial has its own learning rate and weight decay, all are stepped
 at once.
 
-Shapes: E trials, P weights of a trial.
+Shapes: E trials, P weights of a trial, D of them that decay.
 """
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -20,27 +18,28 @@ class AdamW:
     def __init__(
         self,
         weights_EP: Tensor,
-        decayed: Sequence[slice],
+        n_decayed: int,
         *,
         lr_E1: Tensor,
         decay_rate_E1: Tensor,
         train: TrainConfig,
     ) -> None:
-        """`decayed`: the weights that decay, by `decay_rate_E1` = lr * weight decay."""
+        """`n_decayed`: weights of a trial, the first ones, that decay by `decay_rate_E1` = lr *
+        weight decay.
+        """
         self.weights_EP = weights_EP
-        self.decayed = decayed
+        self.decayed_ED = weights_EP[:, :n_decayed]
         self.lr_E1, self.decay_rate_E1 = lr_E1, decay_rate_E1
         self.betas, self.eps = (train.beta1, train.beta2), train.eps
         self.moment1_EP = torch.zeros_like(weights_EP)
         self.moment2_EP = torch.zeros_like(weights_EP)
         self.n_updates_E1 = torch.zeros_like(lr_E1)
 
-    def step(self, grad_EP: Tensor, lr_ratio: float) -> None:
+    def step(self, grad_EP: Tensor, lr_ratio: float | Tensor) -> None:
         """One update at `lr_ratio` of each trial's learning rate."""
         beta1, beta2 = self.betas
         self.n_updates_E1 += 1
-        for part in self.decayed:
-            self.weights_EP[:, part].mul_(1 - lr_ratio * self.decay_rate_E1)
+        self.decayed_ED.mul_(1 - lr_ratio * self.decay_rate_E1)
         self.moment1_EP.lerp_(grad_EP, 1 - beta1)
         self.moment2_EP.mul_(beta2).addcmul_(grad_EP, grad_EP, value=1 - beta2)
         correction1_E1 = 1 - beta1**self.n_updates_E1

@@ -37,13 +37,3 @@ class FlatWeights:
             grads.append(parameter.grad.reshape(n_trials, -1))
             parameter.grad = None
         return torch.cat(grads, dim=1)
-
-
-def joined(places: Sequence[slice]) -> list[slice]:
-    """The same places, those that touch made one; [0:3, 3:5, 7:9] are [0:5, 7:9]."""
-    joined: list[slice] = []
-    for place in places:
-        if joined and joined[-1].stop == place.start:
-            place = slice(joined.pop().start, place.stop)
-        joined.append(place)
-    return joined

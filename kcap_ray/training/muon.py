@@ -87,7 +87,7 @@ class Muon:
         self._by_shape = dict(by_shape)
 
     @torch.no_grad()
-    def step(self, grad_EQ: Tensor, lr_ratio: float) -> None:
+    def step(self, grad_EQ: Tensor, lr_ratio: float | Tensor) -> None:
         """One update at `lr_ratio` of each trial's learning rate."""
         self.momentum_EQ.mul_(MOMENTUM).add_(grad_EQ)
         update_EQ = self._update(grad_EQ.add(self.momentum_EQ, alpha=MOMENTUM))

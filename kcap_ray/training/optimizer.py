@@ -13,7 +13,7 @@ from torch import Tensor
 from kcap_ray.cell import TrainConfig
 from kcap_ray.models.decoder import Decoder, is_matrix
 from kcap_ray.training.adamw import AdamW
-from kcap_ray.training.flat_weights import FlatWeights, joined
+from kcap_ray.training.flat_weights import FlatWeights
 from kcap_ray.training.muon import Muon
 from kcap_ray.training.muon_matrices import matrices_inside
 
@@ -30,8 +30,11 @@ class FusedOptimizer:
     ) -> None:
         """`lr` and `weight_decay` have one entry per trial."""
         inside = matrices_inside(model) if train.optimizer == "muon" else {}
-        # What Muon steps comes last, so that each rule has one stretch of the buffer.
-        named = sorted(model.named_parameters(), key=lambda parameter: parameter[0] in inside)
+        # What decays comes first and what Muon steps last: each is one stretch of the buffer.
+        named = sorted(
+            model.named_parameters(),
+            key=lambda named: (named[0] in inside, not is_matrix(named[0])),
+        )
         self._flat = FlatWeights(named, n_trials=len(lr))
         self.grad_clip = train.grad_clip
         device = self.weights_EP.device
@@ -39,11 +42,13 @@ class FusedOptimizer:
         decay = torch.tensor(weight_decay, dtype=torch.float32, device=device).unsqueeze(1)
         rates = {"lr_E1": lr_E1, "decay_rate_E1": lr_E1 * decay}
         places = self._flat.places
-        decayed = joined([places[n] for n, _ in named if is_matrix(n) and n not in inside])
         n_adamw = min((places[name].start for name in inside), default=self.weights_EP.shape[1])
         by_adamw, by_muon = slice(0, n_adamw), slice(n_adamw, None)
+        n_decayed = max(
+            (places[n].stop for n, _ in named if is_matrix(n) and n not in inside), default=0
+        )
         self._rules: list[tuple[slice, AdamW | Muon]] = [
-            (by_adamw, AdamW(self.weights_EP[:, by_adamw], decayed, train=train, **rates))
+            (by_adamw, AdamW(self.weights_EP[:, by_adamw], n_decayed, train=train, **rates))
         ]
         if inside:
             matrices = [one for name, _ in named if name in inside for one in inside[name]]
@@ -55,6 +60,11 @@ class FusedOptimizer:
     def weights_EP(self) -> Tensor:
         """All weights of each trial; the model's parameters are views of them."""
         return self._flat.weights_EP
+
+    @property
+    def names(self) -> list[str]:
+        """The model's parameters in the order in which they lie in the weights."""
+        return list(self._flat.places)
 
     def gradient(self) -> Tensor:
         """The gradient [E, P] that backward left in the parameters, which are cleared."""
@@ -68,18 +78,20 @@ class FusedOptimizer:
         return grad_EP * (self.grad_clip / norm_E1).clamp(max=1.0)
 
     @torch.no_grad()
-    def step(self, grad_EP: Tensor, lr_ratio: float, active_E1: Tensor | None = None) -> None:
+    def step(
+        self, grad_EP: Tensor, lr_ratio: float | Tensor, active_E1: Tensor | None = None
+    ) -> None:
         """One update at `lr_ratio` of each trial's learning rate; trials that are not active stay
-        as they are.
+        as they are (None: all are).
         """
-        if active_E1 is None or bool(active_E1.all()):
+        if active_E1 is None:
             return self._step_all(grad_EP, lr_ratio)
         before = {name: tensor.clone() for name, tensor in self.state().items()}
         self._step_all(grad_EP, lr_ratio)
         for name, tensor in self.state().items():
             tensor.copy_(torch.where(active_E1, tensor, before[name]))
 
-    def _step_all(self, grad_EP: Tensor, lr_ratio: float) -> None:
+    def _step_all(self, grad_EP: Tensor, lr_ratio: float | Tensor) -> None:
         for place, rule in self._rules:
             rule.step(grad_EP[:, place], lr_ratio)
 

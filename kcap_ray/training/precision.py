@@ -50,10 +50,13 @@ class LossScaler:
             return grad_EP, None
         grad_EP = grad_EP / self.scale_E.unsqueeze(1)
         finite_E = torch.isfinite(grad_EP).all(dim=1)
-        self.good_steps_E = torch.where(finite_E, self.good_steps_E + 1, 0)
-        grow_E = self.good_steps_E >= self.growth_interval
-        self.scale_E = torch.where(finite_E, self.scale_E * (1 + grow_E.float()), self.scale_E / 2)
-        self.good_steps_E = torch.where(grow_E, 0, self.good_steps_E)
+        good_steps_E = torch.where(finite_E, self.good_steps_E + 1, 0)
+        grow_E = good_steps_E >= self.growth_interval
+        # In place: a recorded step finds its state where it was.
+        self.scale_E.copy_(
+            torch.where(finite_E, self.scale_E * (1 + grow_E.float()), self.scale_E / 2)
+        )
+        self.good_steps_E.copy_(torch.where(grow_E, 0, good_steps_E))
         return grad_EP, finite_E.unsqueeze(1)
 
     def state(self) -> dict[str, Tensor]:

@@ -18,3 +18,8 @@ def lr_ratio(step: int, n_steps: int, train: TrainConfig) -> float:
     progress = (step - warmup) / max(1, n_steps - 1 - warmup)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return train.final_lr_ratio + (1 - train.final_lr_ratio) * cosine
+
+
+def lr_ratios(n_steps: int, train: TrainConfig) -> list[float]:
+    """`lr_ratio` of every step of a run, from the first one on."""
+    return [lr_ratio(step, n_steps, train) for step in range(n_steps)]

@@ -1,0 +1,237 @@
+"""One optimizer step of E fused trials: forward, backward, unscaling, update.
+
+On a GPU the whole step is compiled and recorded as a CUDA graph, since a small model's step is a
+few hundred launches around very little arithmetic. Nothing in a step waits for the device: the
+number of steps done, the schedule and the loss scale live on it.
+
+Shapes: E trials, B windows of this worker, T tokens, P weights of a trial.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.parallel import DistributedDataParallel
+
+from kcap_ray.cell import Cell
+from kcap_ray.models.decoder import Decoder
+from kcap_ray.models.spec import ModelSpec
+from kcap_ray.training.graph import GraphedWork
+from kcap_ray.training.optimizer import FusedOptimizer
+from kcap_ray.training.point import Point
+from kcap_ray.training.precision import LossScaler, autocast
+from kcap_ray.training.schedule import lr_ratios
+
+COMPILED_TOLERANCE = 0.02
+"""Share by which the loss of a compiled model may differ from that of the same model as written:
+bf16 keeps 8 bits, and where experts tie, rounding decides.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where a run starts that does not start from weights of its own."""
+
+    weights: Mapping[str, Tensor]
+    """All weights of the model, by name."""
+    seen_as: Mapping[str, Callable[[Tensor], Tensor]]
+    """What the model computes with in place of some of its weights, by name: for instance the
+    weight rounded to a grid. Steps are taken on the weights themselves.
+    """
+
+
+class _Losses(nn.Module):
+    """What training needs of the decoder as a module's forward, which is what DDP can wrap: loss
+    [*E], balance of the experts [*E], and their load (None without experts).
+    """
+
+    def __init__(self, model: Decoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, windows_BT1: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        return *self.model.loss_and_balance(windows_BT1), self.model.expert_load
+
+
+class _LossesAsSeen(nn.Module):
+    """The same of a model that sees some of its weights as something else."""
+
+    def __init__(self, model: Decoder, seen_as: Mapping[str, Callable[[Tensor], Tensor]]) -> None:
+        super().__init__()
+        self.losses = _Losses(model)
+        self.seen_as = {f"model.{name}": see for name, see in seen_as.items()}
+
+    def forward(self, windows_BT1: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        seen = {name: see(self.losses.get_parameter(name)) for name, see in self.seen_as.items()}
+        return functional_call(self.losses, seen, (windows_BT1,))
+
+
+def _model(cell: Cell, spec: ModelSpec, n_trials: int, start: Start | None) -> Decoder:
+    model = Decoder(
+        spec, n_tokens=cell.train.window_tokens, n_trials=None if n_trials == 1 else n_trials
+    )
+    if start is None:
+        model.init_weights(seed=cell.seed, std=cell.train.init_std)
+    else:
+        model.load_state_dict(start.weights)
+    return model
+
+
+class TrainStep:
+    """A model of E trials, its optimizer, and the step that is called once for each batch.
+
+    Inside a process group each worker gets its share of every batch, which may be uneven.
+    """
+
+    loss_E: Tensor
+    """Each trial's loss on this worker's part of the last batch, in nats, weighted by the part's
+    size: the mean over the workers is the loss on the whole batch.
+    """
+    load: Tensor | None
+    """Load of the experts, [*E, n_layer, n_expert], weighted in the same way; None without any."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        spec: ModelSpec,
+        points: Sequence[Point],
+        *,
+        n_steps: int,
+        device: torch.device,
+        start: Start | None = None,
+    ) -> None:
+        """`n_steps`: length of the run, which the schedule needs."""
+        self.train, self.device, self.n_steps = cell.train, device, n_steps
+        self.model = _model(cell, spec, len(points), start).to(device)
+        self.optimizer = FusedOptimizer(
+            self.model, [p.lr for p in points], [p.weight_decay for p in points], self.train
+        )
+        self.scaler = LossScaler(self.train.precision, len(points), device)
+        self._lr_ratios = torch.tensor(lr_ratios(n_steps, self.train), device=device)
+        self._n_done = torch.zeros(1, dtype=torch.int64, device=device)
+        self.n_done = 0
+
+        self._plain = _LossesAsSeen(self.model, start.seen_as) if start else _Losses(self.model)
+        self._n_workers = dist.get_world_size() if dist.is_initialized() else 1
+        if self._n_workers > 1:
+            # The buffers are tables and what each worker saw of its own part.
+            self._plain = DistributedDataParallel(
+                self._plain, gradient_as_bucket_view=False, broadcast_buffers=False
+            )
+        self._losses, self._update = self._plain, self._clip_and_update
+        self._is_unchecked = False
+        self._graphed: GraphedWork | None = None
+        is_cuda = device.type == "cuda"
+        if self.train.compile == "on" or (self.train.compile == "auto" and is_cuda):
+            self._compile(is_cuda)
+            # NCCL's calls stay out of graphs, and so does what a caller may do to weights.
+            if is_cuda and self._n_workers == 1 and start is None:
+                self._graphed = GraphedWork(self._step, device)
+
+    def _compile(self, is_cuda: bool) -> None:
+        # What earlier models compiled counts against a limit, beyond which torch compiles nothing
+        # any more. Compiled code on disk stays.
+        torch._dynamo.reset()
+        self._losses = torch.compile(self._plain, dynamic=False)
+        if is_cuda:
+            self._update = torch.compile(self._clip_and_update, dynamic=False)
+        self._is_unchecked = True
+
+    def __call__(self, batch: np.ndarray) -> None:
+        """One optimizer step on this worker's windows, integers [B, T+1], B the same every time.
+
+        On a GPU it returns when the work is in the device's queue.
+        """
+        windows_BT1 = torch.from_numpy(batch.astype(np.int64))
+        if self.device.type == "cuda":
+            windows_BT1 = windows_BT1.pin_memory()
+        if self._graphed is not None:
+            self._graphed(windows_BT1)
+        else:
+            self._step(windows_BT1.to(self.device, non_blocking=True))
+        self.n_done += 1
+
+    def _step(self, windows_BT1: Tensor) -> None:
+        if self._is_unchecked:
+            self._check_compiled(windows_BT1)
+        self._forward_backward(windows_BT1)
+        self._update(self.optimizer.gradient())
+
+    def _forward_backward(self, windows_BT1: Tensor) -> None:
+        """Leaves the gradient of the weighted loss in the parameters."""
+        parts = windows_BT1.split(self.train.micro_windows or len(windows_BT1))
+        totals: list[Tensor] = []
+        for index, part in enumerate(parts):
+            weight = len(part) * self._n_workers / self.train.batch_windows
+            with self._gradients_meet(is_last=index == len(parts) - 1):
+                with autocast(self.train.precision, self.device):
+                    loss_E, balance_E, load = self._losses(part)
+                if load is None:
+                    objective_E, seen = loss_E, [loss_E.detach()]
+                else:
+                    objective_E = loss_E + self.train.load_balance * balance_E
+                    seen = [loss_E.detach(), load]
+                (self.scaler.scaled(objective_E.view(-1)) * weight).backward()
+            seen = [value * weight for value in seen]
+            totals = [a + b for a, b in zip(totals, seen, strict=True)] if totals else seen
+        self.loss_E = totals[0].view(-1)
+        self.load = totals[1] if len(totals) > 1 else None
+
+    def _gradients_meet(self, *, is_last: bool) -> contextlib.AbstractContextManager[Any]:
+        """Workers add up their gradients once a step, while the last part's are being made."""
+        if isinstance(self._plain, DistributedDataParallel) and not is_last:
+            return self._plain.no_sync()
+        return contextlib.nullcontext()
+
+    @torch.no_grad()
+    def _clip_and_update(self, grad_EP: Tensor) -> None:
+        grad_EP, active_E1 = self.scaler.unscale(grad_EP)
+        ratio = self._lr_ratios.index_select(0, self._n_done)
+        self.optimizer.step(self.optimizer.clip(grad_EP), ratio, active_E1)
+        self._n_done += 1
+
+    def _check_compiled(self, windows_BT1: Tensor) -> None:
+        """Holds the compiled model against the one that is written; compilers have made NaNs.
+
+        Where they differ, the run goes on uncompiled and says so.
+        """
+        self._is_unchecked = False
+        part = windows_BT1[: self.train.micro_windows]
+        with autocast(self.train.precision, self.device):
+            loss_E = self._losses(part)[0]
+        loss_E.sum().backward()
+        with torch.no_grad(), autocast(self.train.precision, self.device):
+            written_E = self._plain(part)[0]
+        is_finite = bool(torch.isfinite(self.optimizer.gradient()).all())
+        if is_finite and torch.allclose(loss_E, written_E, rtol=COMPILED_TOLERANCE, atol=0):
+            return
+        self._losses = self._plain
+        print(
+            f"kcap: compiled, the first loss is {loss_E.view(-1)[0].item():.4g} and its gradient "
+            f"{'finite' if is_finite else 'not finite'}; uncompiled it is "
+            f"{written_E.view(-1)[0].item():.4g}; this run goes on uncompiled",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on, to be saved."""
+        return {
+            "step": self.n_done,
+            "optimizer": self.optimizer.state(),
+            "scaler": self.scaler.state(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state`; before the first step."""
+        self.n_done = state["step"]
+        self._n_done.fill_(self.n_done)
+        self.optimizer.load(state["optimizer"])
+        self.scaler.load(state["scaler"])
