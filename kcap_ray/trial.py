@@ -72,13 +72,15 @@ def run_trials(
     n_steps = length_of(cell).steps
     stream = stream_of(cell)
     rank = dist.get_rank() if dist.is_initialized() else 0
+    workers = dist.get_world_size() if dist.is_initialized() else 1
     resume_file = directory.resume_file(first_trial)
     try:
         result = train(
             cell,
             spec_of(cell),
             points,
-            open_batches or in_process_batches(stream, cell.train, rank=rank, n_steps=n_steps),
+            open_batches
+            or in_process_batches(stream, cell.train, rank=rank, workers=workers, n_steps=n_steps),
             n_steps=n_steps,
             device=device,
             saving=Saving(path=resume_file, every_s=save_every_s),

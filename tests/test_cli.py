@@ -60,7 +60,7 @@ MISTAKES = [
     ("model=gpt2-1", ["gpt2-1"]),
     ("model=gpt9-1-1", ["gpt9", "gpt2"]),
     ("model=gpt2-0-1", ["gpt2-0-1"]),
-    ("train.workers=3", ["workers", "multiple of 3"]),
+    ("train.workers=99", ["train.workers: 99", "train.batch_windows"]),
     ("tune.trials=3", ["tune.trials", "tune.lr"]),
     ("no-equals-sign", ["no-equals-sign", "key=value"]),
     ("=3", ["key=value"]),

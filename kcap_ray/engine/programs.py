@@ -3,7 +3,9 @@
 What a worker needs is imported in it: the driver, which names these functions, needs no torch.
 """
 
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,14 @@ from kcap_ray.engine.queue import Program
 from kcap_ray.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
 from kcap_ray.user_error import UserError
+
+MIN_RESIZE_S = 60.0
+"""Seconds that data-parallel workers train at least before more of them take over."""
+
+NODE_DEATH_S = 20.0
+"""Time in which Ray notices that a node is gone, and some: by default it asks every 3 seconds, and
+gives a node up after 5 times. The peers of the node's workers notice at once.
+"""
 
 
 def run_on_one_device(
@@ -32,7 +42,7 @@ def run_on_one_device(
         first_trial=program.first_trial,
         directory=cell_directory,
         device=torch.device("cuda" if use_gpu else "cpu"),
-        open_batches=ray_batches(cell, rank=0, n_steps=length_of(cell).steps),
+        open_batches=ray_batches(cell, n_steps=length_of(cell).steps),
         save_every_s=save_every_s,
     )
 
@@ -40,15 +50,19 @@ def run_on_one_device(
 def run_data_parallel(
     program: Program, directory: RunDirectory, *, use_gpu: bool, save_every_s: float
 ) -> None:
-    """Train the program's trials by DDP on `train.workers` workers of Ray Train.
+    """Train the program's trials by DDP on Ray Train: on `train.workers` workers, or on as many as
+    there is room for.
 
     Raises `UserError` if that is what a worker raised, else `WorkersFailedError`. A machine that
-    was taken away with notice is replaced without that.
+    was taken away with notice is done without, and one that comes is taken in, without an error.
     """
     import ray.train
     from ray.train.torch import TorchTrainer
 
     cell = program.cell
+    # Train counts machines some seconds after they come and go, so it may wait for one in vain.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "20")
+    nodes = _nodes()
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
@@ -59,7 +73,12 @@ def run_data_parallel(
             "use_gpu": use_gpu,
             "save_every_s": save_every_s,
         },
-        scaling_config=ray.train.ScalingConfig(num_workers=cell.train.workers, use_gpu=use_gpu),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=(1, cell.train.workers),
+            # More workers start from the last checkpoint: at most half of the time is lost so.
+            elastic_resize_monitor_interval_s=max(MIN_RESIZE_S, 2 * save_every_s),
+            use_gpu=use_gpu,
+        ),
         run_config=ray.train.RunConfig(
             name=f"{cell.cell_id}-trial{program.first_trial}",
             storage_path=str((directory.path / "ray").resolve()),
@@ -70,16 +89,32 @@ def run_data_parallel(
     try:
         trainer.fit()
     except ray.train.WorkerGroupError as error:
-        raise _cause(error.worker_failures) from error
+        raise _cause(error.worker_failures, lambda: _lost_one_of(nodes)) from error
 
 
 class WorkersFailedError(RuntimeError):
     """Data-parallel workers raised errors or died."""
 
 
-def _cause(failures: Mapping[int, Exception]) -> Exception:
+def _nodes() -> set[str]:
+    import ray
+
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def _lost_one_of(nodes: set[str]) -> bool:
+    """Whether one of these nodes is gone, or turns out to be while we wait for Ray to notice."""
+    end = time.monotonic() + NODE_DEATH_S
+    while nodes <= _nodes():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def _cause(failures: Mapping[int, Exception], lost_node: Callable[[], bool]) -> Exception:
     """What went wrong, from the errors of all ranks: those that outlive a dead rank fail too, for
-    want of a peer.
+    want of a peer. `lost_node` tells whether a node is gone, where Ray has not said so yet.
     """
     from ray.exceptions import RayActorError
 
@@ -92,7 +127,8 @@ def _cause(failures: Mapping[int, Exception]) -> Exception:
     if isinstance(first, RayActorError):
         # Ray's last line says whether the process died or its machine.
         return WorkersFailedError(f"rank {ranks[0]}: {str(first).strip().splitlines()[-1]}")
-    return WorkersFailedError(f"rank {ranks[0]}: {one_line(first)}")
+    lost = "; its node has died, or a peer's" if lost_node() else ""
+    return WorkersFailedError(f"rank {ranks[0]}: {one_line(first)}{lost}")
 
 
 def _unwrapped(error: Exception) -> Exception:
@@ -112,13 +148,18 @@ def _worker(config: dict[str, Any]) -> None:
 
     cell = Cell.from_dict(config["cell"])
     directory = CellDirectory(Path(config["directory"]))
-    rank = ray.train.get_context().get_world_rank()
+    context = ray.train.get_context()
     run_trials(
         cell,
         [Point(lr=lr, weight_decay=decay) for lr, decay in config["points"]],
         first_trial=config["first_trial"],
         directory=directory,
         device=get_device() if config["use_gpu"] else torch.device("cpu"),
-        open_batches=ray_batches(cell, rank=rank, n_steps=length_of(cell).steps),
+        open_batches=ray_batches(
+            cell,
+            rank=context.get_world_rank(),
+            workers=context.get_world_size(),
+            n_steps=length_of(cell).steps,
+        ),
         save_every_s=config["save_every_s"],
     )

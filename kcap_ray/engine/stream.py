@@ -12,7 +12,7 @@ from ray.data.block import Block, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from kcap_ray.cell import Cell
-from kcap_ray.text.batches import chunk_steps, stream_of, worker_windows
+from kcap_ray.text.batches import chunk_steps, n_own_windows, stream_of, worker_windows
 
 MAX_READ_TASKS = 2_000
 """Most tasks that a run is cut into; a long run's tasks make several blocks each."""
@@ -38,9 +38,12 @@ COLUMN = "windows"
 class WindowsSource(Datasource):
     """The windows of one worker for steps `first_step` to before `n_steps`, in order."""
 
-    def __init__(self, cell: Cell, *, rank: int, first_step: int, n_steps: int) -> None:
+    def __init__(
+        self, cell: Cell, *, rank: int, workers: int, first_step: int, n_steps: int
+    ) -> None:
         super().__init__()
-        self._cell, self._rank = cell, rank
+        self._cell, self._rank, self._workers = cell, rank, workers
+        self._n_own = n_own_windows(cell.train, rank=rank, workers=workers)
         self._first_step, self._n_steps = first_step, n_steps
 
     def estimate_inmemory_data_size(self) -> int:
@@ -64,34 +67,40 @@ class WindowsSource(Datasource):
         return [self._task(start, stop) for start, stop in pairwise(bounds)]
 
     def _bytes_per_step(self) -> int:
-        train = self._cell.train
-        return 2 * (train.batch_windows // train.workers) * (train.window_tokens + 1)
+        return 2 * self._n_own * (self._cell.train.window_tokens + 1)
 
     def _task(self, start: int, stop: int) -> ReadTask:
-        cell, rank = self._cell, self._rank
-        train = cell.train
+        # The task must not carry this object along.
+        cell, rank, workers = self._cell, self._rank, self._workers
         metadata = BlockMetadata(
-            num_rows=(stop - start) * (train.batch_windows // train.workers),
+            num_rows=(stop - start) * self._n_own,
             size_bytes=(stop - start) * self._bytes_per_step(),
             input_files=None,
             exec_stats=None,
         )
-        return ReadTask(lambda: _blocks(cell, rank, start, stop), metadata)
+        return ReadTask(lambda: _blocks(cell, rank, workers, start, stop), metadata)
 
 
-def _blocks(cell: Cell, rank: int, start: int, stop: int) -> Iterable[Block]:
+def _blocks(cell: Cell, rank: int, workers: int, start: int, stop: int) -> Iterable[Block]:
     from ray.data.block import BlockAccessor
 
     stream = stream_of(cell)
     per_block = chunk_steps(cell.train)
     for first in range(start, stop, per_block):
         last = min(first + per_block, stop)
-        windows = worker_windows(stream, cell.train, rank=rank, first_step=first, last_step=last)
+        windows = worker_windows(
+            stream, cell.train, rank=rank, workers=workers, first_step=first, last_step=last
+        )
         yield BlockAccessor.batch_to_block({COLUMN: windows})
 
 
-def ray_batches(cell: Cell, *, rank: int, n_steps: int) -> Callable[[int], Iterator[np.ndarray]]:
-    """From a step to its batches and all later ones up to `n_steps`, made by Ray Data."""
+def ray_batches(
+    cell: Cell, *, n_steps: int, rank: int = 0, workers: int = 1
+) -> Callable[[int], Iterator[np.ndarray]]:
+    """From a step to its batches and all later ones up to `n_steps`, made by Ray Data.
+
+    `workers` is the number of those that train now, whatever the cell asks for.
+    """
 
     def batches_from(step: int) -> Iterator[np.ndarray]:
         # Its notes on every data set would fill the workers' logs.
@@ -103,7 +112,7 @@ def ray_batches(cell: Cell, *, rank: int, n_steps: int) -> Callable[[int], Itera
         # Steps must arrive in order, and the stream must not depend on which task is the fastest.
         options.preserve_order = True
         options.resource_limits = ExecutionResources.for_limits(object_store_memory=BYTES_IN_FLIGHT)
-        source = WindowsSource(cell, rank=rank, first_step=step, n_steps=n_steps)
+        source = WindowsSource(cell, rank=rank, workers=workers, first_step=step, n_steps=n_steps)
         dataset = ray.data.read_datasource(
             source,
             # Trainers hold all CPUs of a small cluster. Making windows takes a few percent of one.
@@ -112,7 +121,7 @@ def ray_batches(cell: Cell, *, rank: int, n_steps: int) -> Callable[[int], Itera
             override_num_blocks=source.n_tasks,
         )
         blocks: Any = dataset.iter_batches(batch_size=None, batch_format="numpy")
-        n_own = cell.train.batch_windows // cell.train.workers
+        n_own = n_own_windows(cell.train, rank=rank, workers=workers)
         yield from rebatched((np.asarray(block[COLUMN]) for block in blocks), n_own)
 
     return batches_from

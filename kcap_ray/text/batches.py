@@ -1,7 +1,8 @@
 """Which windows of the stream make up which batch, for one worker or many.
 
-Step s trains on windows s*B .. (s+1)*B of the stream; of these, worker r of W gets the r-th W-th.
-So the global batch of a step does not depend on the number of workers.
+Step s trains on windows s*B .. (s+1)*B of the stream; of these, worker r of W gets r*B//W ..
+(r+1)*B//W: 10 windows make 3, 3 and 4 for three workers. So the global batch of a step does not
+depend on the number of workers.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,29 +35,51 @@ def chunk_steps(train: TrainConfig) -> int:
     return max(1, MIN_CHUNK_WINDOWS // train.batch_windows)
 
 
+def n_own_windows(train: TrainConfig, *, rank: int, workers: int) -> int:
+    """Windows that this worker gets of each step."""
+    first, last = _share(train, rank, workers)
+    return last - first
+
+
 def worker_windows(
-    stream: TrainingStream, train: TrainConfig, *, rank: int, first_step: int, last_step: int
+    stream: TrainingStream,
+    train: TrainConfig,
+    *,
+    rank: int,
+    workers: int,
+    first_step: int,
+    last_step: int,
 ) -> np.ndarray:
-    """This worker's windows of steps `first_step` to before `last_step`: uint16 [steps * B/W,
-    window_tokens + 1].
+    """This worker's windows of steps `first_step` to before `last_step`: uint16 [steps * own
+    windows, window_tokens + 1].
+
+    `workers` is the number of those that train now, whatever the cell asks for.
     """
-    n_all, n_own = train.batch_windows, train.batch_windows // train.workers
+    n_all = train.batch_windows
     windows = stream.windows(first_step * n_all, last_step * n_all)
-    by_step = windows.reshape(last_step - first_step, train.workers, n_own, windows.shape[1])
-    return by_step[:, rank].reshape(-1, windows.shape[1])
+    by_step = windows.reshape(last_step - first_step, n_all, windows.shape[1])
+    first, last = _share(train, rank, workers)
+    return by_step[:, first:last].reshape(-1, windows.shape[1])
 
 
 def in_process_batches(
-    stream: TrainingStream, train: TrainConfig, *, rank: int, n_steps: int
+    stream: TrainingStream, train: TrainConfig, *, n_steps: int, rank: int = 0, workers: int = 1
 ) -> Callable[[int], Iterator[np.ndarray]]:
     """From a step to its batches and all later ones up to `n_steps`, made in this process."""
+    n_own = n_own_windows(train, rank=rank, workers=workers)
 
     def batches_from(step: int) -> Iterator[np.ndarray]:
-        n_own = train.batch_windows // train.workers
         while step < n_steps:
             stop = min(step + chunk_steps(train), n_steps)
-            windows = worker_windows(stream, train, rank=rank, first_step=step, last_step=stop)
+            windows = worker_windows(
+                stream, train, rank=rank, workers=workers, first_step=step, last_step=stop
+            )
             yield from windows.reshape(stop - step, n_own, -1)
             step = stop
 
     return batches_from
+
+
+def _share(train: TrainConfig, rank: int, workers: int) -> tuple[int, int]:
+    assert 0 <= rank < workers <= train.batch_windows, "every worker has at least one window"
+    return rank * train.batch_windows // workers, (rank + 1) * train.batch_windows // workers

@@ -8,26 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kcap_ray.engine.stream import WindowsSource, ray_batches, rebatched
-from kcap_ray.text.batches import in_process_batches
-from kcap_ray.text.corpus import build_corpus
-from kcap_ray.text.mixing import training_stream
+from kcap_ray.text.batches import in_process_batches, stream_of
 from tests.tiny import tiny_cell
 
 N_STEPS = 700
 """More than one block of windows."""
 
 
-def in_process(cell, rank, step):
-    """The batches that the generator makes here."""
-    stream = training_stream(
-        build_corpus(cell.data), seed=cell.seed, window_tokens=cell.train.window_tokens
-    )
-    return in_process_batches(stream, cell.train, rank=rank, n_steps=N_STEPS)(step)
-
-
-def from_ray(cell, rank, step):
-    """The batches that Ray Data delivers."""
-    return ray_batches(cell, rank=rank, n_steps=N_STEPS)(step)
+def in_process(cell, step):
+    """The global batches that the generator makes here."""
+    return in_process_batches(stream_of(cell), cell.train, n_steps=N_STEPS)(step)
 
 
 @pytest.mark.slow
@@ -35,20 +25,43 @@ def from_ray(cell, rank, step):
 def test_ray_data_delivers_what_the_generator_makes(session, step):
     """From the first step and from the middle: every batch of the rest of the run, in order."""
     cell = tiny_cell(batch_windows=4)
-    expected = list(in_process(cell, 0, step))
+    expected = list(in_process(cell, step))
     assert len(expected) == N_STEPS - step
-    np.testing.assert_array_equal(np.stack(list(from_ray(cell, 0, step))), np.stack(expected))
+    delivered = list(ray_batches(cell, n_steps=N_STEPS)(step))
+    np.testing.assert_array_equal(np.stack(delivered), np.stack(expected))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("workers", [2, 3])
 def test_shares_of_the_workers_make_up_the_global_batch(session, workers):
-    """What all workers get for a step is what a single worker would get for it."""
-    whole = np.stack(list(in_process(tiny_cell(batch_windows=4), 0, N_STEPS - 40)))
-    cell = tiny_cell(batch_windows=4, workers=workers)
-    shares = [np.stack(list(from_ray(cell, rank, N_STEPS - 40))) for rank in range(workers)]
-    assert {share.shape[1] for share in shares} == {4 // workers}
-    np.testing.assert_array_equal(np.concatenate(shares, axis=1), whole)
+    """What all workers get for a step is what a single worker would get for it, whatever number of
+    workers the cell asks for.
+    """
+    cell, step = tiny_cell(batch_windows=4, workers=4), N_STEPS - 40
+    shares = [
+        np.stack(list(ray_batches(cell, rank=rank, workers=workers, n_steps=N_STEPS)(step)))
+        for rank in range(workers)
+    ]
+    np.testing.assert_array_equal(
+        np.concatenate(shares, axis=1), np.stack(list(in_process(cell, step)))
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 5])
+def test_read_tasks_make_up_the_global_batch(workers):
+    """The rows of the tasks, run in order for each worker, are those of the generator."""
+    cell, step = tiny_cell(batch_windows=7), N_STEPS - 200
+    shares = []
+    for rank in range(workers):
+        source = WindowsSource(cell, rank=rank, workers=workers, first_step=step, n_steps=N_STEPS)
+        tasks = source.get_read_tasks(1)
+        blocks = [block["windows"] for task in tasks for block in task()]
+        rows = np.concatenate([np.asarray(block.to_pylist()) for block in blocks])
+        assert len(rows) == sum(task.metadata.num_rows for task in tasks)
+        shares.append(rows.reshape(200, -1, rows.shape[1]))
+    np.testing.assert_array_equal(
+        np.concatenate(shares, axis=1), np.stack(list(in_process(cell, step)))
+    )
 
 
 @given(
@@ -68,7 +81,9 @@ def test_batches_do_not_depend_on_how_the_rows_were_cut(sizes, n_rows):
 
 def test_tasks_do_not_depend_on_the_cluster():
     """Any parallelism that Ray asks for gives the same tasks, which cover every step once."""
-    source = WindowsSource(tiny_cell(batch_windows=4), rank=0, first_step=10, n_steps=N_STEPS)
+    source = WindowsSource(
+        tiny_cell(batch_windows=4), rank=0, workers=1, first_step=10, n_steps=N_STEPS
+    )
     rows = [[task.metadata.num_rows for task in source.get_read_tasks(n)] for n in (1, 16, 500)]
     assert rows[0] == rows[1] == rows[2]
     assert sum(rows[0]) == 4 * (N_STEPS - 10)

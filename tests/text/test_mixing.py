@@ -68,21 +68,21 @@ def test_any_windows_are_a_slice_of_one_long_run(data):
     assert (np.concatenate(blocks) == long_run).all()
 
 
-@pytest.mark.parametrize("n_workers", [1, 2, 4])
+@pytest.mark.parametrize("n_workers", [1, 2, 3, 5])
 def test_workers_share_the_same_global_batches(data, n_workers):
     """Whatever the number of workers, the windows of a step are the same, after a restart too."""
     train = TrainConfig(
         exposures=1, lr=1, weight_decay=0, batch_windows=8, precision="fp32", window_tokens=64
     )
     alone = stream_of(data).windows(5 * 8, 9 * 8).reshape(4, 8, 65)
-    shared = replace(train, workers=n_workers)
     ranks = [
-        worker_windows(stream_of(data), shared, rank=rank, first_step=5, last_step=9)
+        worker_windows(
+            stream_of(data), train, rank=rank, workers=n_workers, first_step=5, last_step=9
+        )
         for rank in range(n_workers)
     ]
     together = np.concatenate([own.reshape(4, -1, 65) for own in ranks], axis=1)
-    for step in range(4):
-        assert sorted(map(tuple, together[step])) == sorted(map(tuple, alone[step]))
+    np.testing.assert_array_equal(together, alone)
 
 
 @pytest.mark.parametrize("name", MIXED)
