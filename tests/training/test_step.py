@@ -1,0 +1,155 @@
+"""One step: what it may not depend on, what it may not wait for, and what it does on a GPU."""
+
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from kcap_ray.cell import Precision
+from kcap_ray.models.decoder import Decoder
+from kcap_ray.models.spec import parse_model
+from kcap_ray.training.point import Point
+from kcap_ray.training.step import TrainStep
+from tests.tiny import MODELS, tiny_cell
+
+VOCABULARY, WINDOW, N_WINDOWS = 29, 8, 5
+CPU = torch.device("cpu")
+POINTS = [Point(lr=3e-3, weight_decay=0.1), Point(lr=1e-3, weight_decay=2.0)]
+
+
+def batch(step: int) -> np.ndarray:
+    """Windows that follow a rule with some noise."""
+    random = np.random.default_rng([3, step])
+    first = random.integers(0, VOCABULARY, (N_WINDOWS, 1))
+    noise = random.integers(0, 2, (N_WINDOWS, WINDOW + 1))
+    return ((first + 3 * np.arange(WINDOW + 1) + noise) % VOCABULARY).astype(np.uint16)
+
+
+def new_step(
+    name: str = "gpt2-1-1", *, device: torch.device = CPU, n_steps: int = 12, **train: Any
+) -> TrainStep:
+    """The first step of a run of two trials."""
+    cell = tiny_cell(model=name, window_tokens=WINDOW, batch_windows=N_WINDOWS, **train)
+    spec = parse_model(name, head_dim=8, vocab_size=VOCABULARY)
+    return TrainStep(cell, spec, POINTS, n_steps=n_steps, device=device)
+
+
+def losses(step: TrainStep, n_steps: int) -> np.ndarray:
+    """Losses [n_steps, E] of the run's next steps."""
+    curves = []
+    for _ in range(n_steps):
+        step(batch(step.n_done))
+        curves.append(step.loss_E.tolist())
+    return np.array(curves)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_step_waits_for_no_value_on_the_device(
+    name: str, precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With tensors that have shapes but no values a step runs through, whatever its parts: so a
+    GPU can record it, and the host never waits.
+    """
+    # Tensors without values cannot be moved, and are where they should be.
+    monkeypatch.setattr(Decoder, "to", lambda self, device: self)
+    optimizer = "muon" if precision == "bf16" else "adamw"
+    with FakeTensorMode():
+        step = new_step(name, precision=precision, optimizer=optimizer, grad_clip=1.0)
+        step._step(torch.zeros(N_WINDOWS, WINDOW + 1, dtype=torch.int64))
+    assert step.loss_E.shape == (len(POINTS),)
+
+
+@pytest.mark.parametrize("micro_windows", [1, 2, 3, 7])
+def test_parts_of_a_batch_add_up_to_the_batch(micro_windows: int) -> None:
+    """However few windows pass through the model at a time, losses are those of the whole batch,
+    though the last part is smaller than the others.
+    """
+    whole = losses(new_step(), 12)
+    parts = losses(new_step(micro_windows=micro_windows), 12)
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)
+
+
+def test_a_step_of_several_workers_weights_each_part_by_its_windows() -> None:
+    """Parts of 3 and 2 windows, averaged over two workers, give the loss on the batch."""
+    step, windows = new_step(), batch(0)
+    step._n_workers = 2
+    step._forward_backward(torch.from_numpy(windows[:3].astype(np.int64)))
+    of_three, gradient_of_three = step.loss_E, step.optimizer.gradient()
+    step._forward_backward(torch.from_numpy(windows[3:].astype(np.int64)))
+    mean, gradient = (of_three + step.loss_E) / 2, step.optimizer.gradient()
+    alone = new_step()
+    alone._forward_backward(torch.from_numpy(windows.astype(np.int64)))
+    torch.testing.assert_close(mean, alone.loss_E)
+    torch.testing.assert_close((gradient_of_three + gradient) / 2, alone.optimizer.gradient())
+
+
+def test_a_compiled_model_that_computes_something_else_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """NaNs that a compiler makes are seen before the first step, said, and do no harm."""
+
+    def miscompiled(model: Any, **_: Any) -> Any:
+        def forward(windows_BT1: torch.Tensor) -> tuple[Any, ...]:
+            loss_E, balance_E, load = model(windows_BT1)
+            return loss_E * torch.nan, balance_E, load
+
+        return forward
+
+    right = losses(new_step(), 5)
+    monkeypatch.setattr(torch, "compile", miscompiled)
+    np.testing.assert_array_equal(losses(new_step(compile="on"), 5), right)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "compiled, the first loss is nan" in line
+    assert "goes on uncompiled" in line
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, as it is imported
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs a C++ compiler")
+def test_a_compiled_run_is_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """Losses of 12 steps agree to rounding, and the check before the first step passes."""
+    compiled = losses(new_step(compile="on", micro_windows=3), 12)
+    np.testing.assert_allclose(compiled, losses(new_step(), 12), rtol=1e-4)
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("name", ["gpt2-2-2", "llama-2-2", "mistral-2-4", "gpt2-2-2-moe4"])
+def test_a_recorded_run_is_the_run(
+    name: str, precision: Precision, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a GPU, 30 steps that are replayed from a graph give the losses of 30 that are not, and
+    once it is recorded a step waits for nothing.
+    """
+    cuda = torch.device("cuda")
+    written = losses(
+        new_step(name, device=cuda, n_steps=30, precision=precision, compile="off"), 30
+    )
+    step = new_step(name, device=cuda, n_steps=30, precision=precision)
+    recorded = losses(step, 20)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step(batch(20))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    recorded = np.concatenate([recorded, [step.loss_E.tolist()], losses(step, 9)])
+    np.testing.assert_allclose(recorded, written, rtol=1e-4 if precision == "fp32" else 3e-2)
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.gpu
+def test_a_recorded_run_goes_on_from_its_state() -> None:
+    """State taken after 10 of 20 steps and put into a new step gives the same last 10 losses."""
+    cuda = torch.device("cuda")
+    step = new_step(device=cuda, n_steps=20, precision="bf16")
+    losses(step, 10)
+    state = step.state()
+    state["optimizer"] = {name: value.clone() for name, value in state["optimizer"].items()}
+    other = new_step(device=cuda, n_steps=20, precision="bf16")
+    other.load_state(state)
+    np.testing.assert_allclose(losses(other, 10), losses(step, 10), rtol=1e-3)
