@@ -64,22 +64,7 @@ class Command:
 
     def descendants(self) -> dict[int, str]:
         """Processes that the command has started, directly or not: pid to command line."""
-        children: dict[int, list[int]] = {}
-        for status in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                parent = int(status.read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            children.setdefault(parent, []).append(int(status.parent.name))
-        found, todo = {}, [self.process.pid]
-        while todo:
-            for pid in children.get(todo.pop(), []):
-                try:
-                    found[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-                except OSError:
-                    continue
-                todo.append(pid)
-        return found
+        return descendants(self.process.pid)
 
     def kill(self) -> None:
         """End the process as a power cut does, and then what it had started."""
@@ -90,6 +75,26 @@ class Command:
         for pid in started:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def descendants(parent: int) -> dict[int, str]:
+    """Processes that a process has started, directly or not: pid to command line."""
+    children: dict[int, list[int]] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            started_by = int(status.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        children.setdefault(started_by, []).append(int(status.parent.name))
+    found, todo = {}, [parent]
+    while todo:
+        for pid in children.get(todo.pop(), []):
+            try:
+                found[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+            except OSError:
+                continue
+            todo.append(pid)
+    return found
 
 
 @pytest.fixture

@@ -2,15 +2,34 @@
 
 import os
 import signal
+import tempfile
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from kcap_ray.engine.failures import is_lost_machine
 from kcap_ray.engine.programs import _cause
 from kcap_ray.results import RunDirectory
 from kcap_ray.sweep import load_sweep
 from kcap_ray.training.checkpoint import CorruptCheckpointError
+from tests.engine.conftest import descendants
+
+OBJECT_STORE_BYTES = 100 * 2**20
+
+
+def one_cell_twice(small_sweep, settings):
+    """Two cells that differ in the number of workers alone, and what to call `kcap` with."""
+    # Where there is a choice each cell makes its own.
+    settings = [
+        *settings,
+        "data.n_people=40",
+        "tune.fused=2",
+        "tune.lr.low=6.0e-3",
+        "tune.lr.high=6.0e-3",
+    ]
+    first, second = load_sweep(small_sweep, dict(s.split("=") for s in settings)).cells
+    return first, second, [small_sweep, *(word for s in settings for word in ("--set", s))]
 
 
 @pytest.mark.slow
@@ -19,13 +38,8 @@ def test_two_workers_train_as_one_does(small_sweep, tmp_path, kcap):
     """At the same global batch two workers give the loss curve and the bits of one, to rounding;
     also when one of them is killed on the way, and both go on from the checkpoint of the first.
     """
-    settings = ["data.n_people=40", "tune.fused=2", "train.workers=[1, 2]"]
-    # Where there is a choice each cell makes its own.
-    settings += ["tune.lr.low=6.0e-3", "tune.lr.high=6.0e-3"]
-    arguments = [small_sweep, "--out", tmp_path / "run"]
-    for setting in settings:
-        arguments += ["--set", setting]
-    first, second = load_sweep(small_sweep, dict(s.split("=") for s in settings)).cells
+    first, second, arguments = one_cell_twice(small_sweep, ["train.workers=[1, 2]"])
+    arguments += ["--out", tmp_path / "run"]
     one, two = (RunDirectory(tmp_path / "run").cell(cell.cell_id) for cell in (first, second))
     assert kcap("run-cell", *arguments, "--cell", first.cell_id).finish() == 0
     command = kcap("sweep", *arguments, "--save-every", 0)
@@ -45,6 +59,61 @@ def test_two_workers_train_as_one_does(small_sweep, tmp_path, kcap):
     assert rows["exposures_seen"].nunique() == 1
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_run_goes_on_with_the_workers_that_are_left(small_sweep, tmp_path, kcap, cluster):
+    """A machine that is lost for good costs no cell: the workers on the others go on from the last
+    checkpoint, and the loss curve is that of one worker, to rounding.
+    """
+    head, raylets = cluster
+    settings = ["train.batch_windows=4", "train.workers=[1, 3]"]
+    first, second, arguments = one_cell_twice(small_sweep, settings)
+    arguments += ["--out", tmp_path / "run"]
+    one, three = (RunDirectory(tmp_path / "run").cell(cell.cell_id) for cell in (first, second))
+    assert kcap("run-cell", *arguments, "--cell", first.cell_id).finish() == 0
+    command = kcap("sweep", *arguments, "--save-every", 0, "--address", head.address)
+    command.wait_for(three.resume_file(0).exists)
+    assert all(_a_worker(descendants(pid)) for pid in raylets.values()), "each node has a worker"
+    head.remove_node(next(iter(raylets)), allow_graceful=False)
+    assert command.finish() == 0, command.stderr
+    assert "node has died" in command.stderr
+    assert "failure 1" not in command.stderr, "a lost machine says nothing about the program"
+
+    curves = [pd.read_parquet(cell.history_file)["loss"] for cell in (one, three)]
+    assert len(curves[0]) == len(curves[1])
+    np.testing.assert_allclose(curves[0], curves[1], rtol=1e-4)
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A head without CPUs and three nodes of one CPU each, all on this machine: their cluster, and
+    the three with the pids of their raylets.
+    """
+    from ray.cluster_utils import Cluster
+
+    # Ray Train asks for three workers once more before it hears of the loss; not for long.
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "2")
+    # Sockets lie in this directory, so its name must be short.
+    with tempfile.TemporaryDirectory(prefix="kcap-ray-test-") as directory:
+        head = Cluster()
+        try:
+            head.add_node(
+                num_cpus=0,
+                object_store_memory=OBJECT_STORE_BYTES,
+                temp_dir=directory,
+                # A node that does not answer is given up in seconds.
+                _system_config={"health_check_period_ms": 500, "health_check_failure_threshold": 4},
+            )
+            nodes = [
+                head.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES, wait=False)
+                for _ in range(3)
+            ]
+            head.wait_for_nodes()
+            yield head, {node: node.all_processes["raylet"][0].process.pid for node in nodes}
+        finally:
+            head.shutdown()
+
+
 def _a_worker(descendants):
     return next((pid for pid, line in descendants.items() if "RayTrainWorker" in line), None)
 
@@ -55,6 +124,18 @@ def test_cause_is_the_error_that_came_first():
 
     no_peer, dead = RuntimeError("Connection closed by peer"), ActorDiedError()
     mistake = CorruptCheckpointError("checkpoint cannot be read")
-    assert _cause({0: no_peer, 1: mistake, 2: dead}) is mistake
-    assert "rank 2" in str(_cause({0: no_peer, 2: dead}))
-    assert str(_cause({0: no_peer})) == "rank 0: RuntimeError: Connection closed by peer"
+    assert cause({0: no_peer, 1: mistake, 2: dead}) is mistake
+    assert "rank 2" in str(cause({0: no_peer, 2: dead}))
+    assert str(cause({0: no_peer})) == "rank 0: RuntimeError: Connection closed by peer"
+
+
+def test_lost_machine_is_told_from_an_error():
+    """The peers of a machine that vanished fail before Ray knows; that counts as a lost machine."""
+    no_peer = RuntimeError("Connection closed by peer")
+    assert is_lost_machine(str(_cause({0: no_peer}, lambda: True)))
+    assert not is_lost_machine(str(_cause({0: no_peer}, lambda: False)))
+
+
+def cause(failures):
+    """Where no node is lost."""
+    return _cause(failures, lambda: False)
