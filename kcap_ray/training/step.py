@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from kcap_ray.cell import Cell
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import ModelSpec
+from kcap_ray.training.freed_memory import keep_freed_memory
 from kcap_ray.training.graph import GraphedWork
 from kcap_ray.training.optimizer import FusedOptimizer
 from kcap_ray.training.point import Point
@@ -94,6 +95,8 @@ class TrainStep:
     """Each trial's loss on this worker's part of the last batch, in nats, weighted by the part's
     size: the mean over the workers is the loss on the whole batch.
     """
+    n_done: int
+    """Steps done."""
     load: Tensor | None
     """Load of the experts, [*E, n_layer, n_expert], weighted in the same way; None without any."""
 
@@ -108,7 +111,9 @@ class TrainStep:
         start: Start | None = None,
     ) -> None:
         """`n_steps`: length of the run, which the schedule needs."""
-        self.train, self.device, self.n_steps = cell.train, device, n_steps
+        if device.type == "cpu":
+            keep_freed_memory()
+        self.train, self.device = cell.train, device
         self.model = _model(cell, spec, len(points), start).to(device)
         self.optimizer = FusedOptimizer(
             self.model, [p.lr for p in points], [p.weight_decay for p in points], self.train

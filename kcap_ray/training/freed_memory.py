@@ -1,0 +1,25 @@
+"""Freed memory stays with the process, on Linux.
+
+glibc gives large blocks back to the system, which hands them out again filled with zeros, page by
+page. A step on a CPU frees and takes its activations anew every few milliseconds, and this took a
+third of its time.
+"""
+
+import ctypes
+import sys
+from functools import cache
+
+# Names and values from glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_NEVER = 2**31 - 1
+
+
+@cache
+def keep_freed_memory() -> None:
+    """From now on; does nothing where the C library is not glibc."""
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, _NEVER)
+        mallopt(_M_MMAP_MAX, 0)
