@@ -1,0 +1,278 @@
+"""P6: E trials of one cell as one program, beside E programs one after another, and beside E
+processes that share the device.
+
+Trials differ in learning rate and weight decay and read the same batches. On a CPU the models are
+gpt2 with 2 layers, 16 wide, on batches of 2 and of 8 windows of 128 tokens of the laptop sweep's
+data, float32; fused and one after another on one core and one thread, the processes on all cores.
+On a GPU it is GPT2-2-2 on batches of 12 windows of 512 tokens of bioS with 50,000 people, bf16.
+Fused and separate take turns in one process, medians over rounds; then the processes run, all from
+the same moment on. Ours and the peer count the steps of all trials. The losses of fused and
+separate trials are compared first.
+
+Peer: one program after another (P6); a process per trial, all at once (P6-processes)
+Goal: CPU, 8 trials: at least 1.8 x with 2 windows, 1.1 x with 8; GPU, 8 trials: at least 6 x
+Needs: a GPU for the second part
+
+    python benchmarks/fused_trials.py --device cpu
+    python benchmarks/fused_trials.py --device gpu
+"""
+
+import argparse
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import torch
+from cells import cpu_cell, gpu_cell
+from record import arguments, claim, write
+from training_race import Race, Side, Turns, first_batches, our_side, own_point, wait
+
+from kcap_ray.budget import spec_of
+from kcap_ray.cell import Cell
+from kcap_ray.training.point import Point
+from kcap_ray.training.step import TrainStep
+
+TOLERANCES = {"cpu": 1e-4, "cuda": 0.03}
+"""Largest relative difference of the losses of a fused trial and of the same trial alone: sums in
+another order in float32, and roundings of bf16.
+"""
+N_CHECKED_STEPS = 20
+READY_WITHIN_S = 240.0
+"""Longest that processes may take to get ready, or to run."""
+N_WARM_UP = 8
+"""Steps before anything is timed: compilation, and on a GPU the recording of the graph."""
+
+
+def points(cell: Cell, n_trials: int) -> list[Point]:
+    """Learning rates from a half to twice the cell's own, and weight decays the other way round."""
+    own = own_point(cell)
+    factors = 2.0 ** np.linspace(-1, 1, n_trials) if n_trials > 1 else np.ones(1)
+    return [
+        Point(lr=own.lr * float(factor), weight_decay=own.weight_decay / float(factor))
+        for factor in factors
+    ]
+
+
+def program(cell: Cell, trials: Sequence[Point], batches: np.ndarray, device: torch.device) -> Side:
+    """A program that has taken its first steps."""
+    step = TrainStep(cell, spec_of(cell), trials, n_steps=len(batches), device=device)
+    side = our_side(step, batches)
+    for number in range(N_WARM_UP):
+        side(number)
+    wait(device)
+    return side
+
+
+def losses_of(
+    cell: Cell, trials: Sequence[Point], batches: np.ndarray, device: torch.device
+) -> np.ndarray:
+    """Losses [steps, E] of the first steps."""
+    step = TrainStep(cell, spec_of(cell), trials, n_steps=len(batches), device=device)
+    side = our_side(step, batches)
+    losses = [side(number) for number in range(N_CHECKED_STEPS)]
+    return torch.stack(losses).float().cpu().numpy()
+
+
+def largest_difference(
+    cell: Cell, trials: Sequence[Point], batches: np.ndarray, device: torch.device, *, n_alone: int
+) -> float:
+    """Largest relative difference between losses of fused trials and of `n_alone` of them alone."""
+    fused = losses_of(cell, trials, batches, device)
+    picked = sorted({round(i) for i in np.linspace(0, len(trials) - 1, n_alone)})
+    alone = [losses_of(cell, [trials[i]], batches, device)[:, 0] for i in picked]
+    return float(np.abs(fused[:, picked] / np.stack(alone, axis=1) - 1).max())
+
+
+def race_of(
+    cell: Cell, n_trials: int, batches: np.ndarray, device: torch.device, *, rounds: int, steps: int
+) -> Race:
+    """Rounds in which the fused program takes `steps` steps, and every separate one as many."""
+    trials = points(cell, n_trials)
+    n_programs = n_trials if device.type == "cpu" else 1
+    fused = program(cell, trials, batches, device)
+    separate = [program(cell, [trials[i]], batches, device) for i in range(n_programs)]
+
+    def one_after_another(number: int) -> torch.Tensor:
+        losses = [side(number + N_WARM_UP) for side in separate]
+        return torch.cat(losses)
+
+    sides: dict[str, Side] = {
+        "fused": lambda number: fused(number + N_WARM_UP),
+        "separate": one_after_another,
+    }
+    turns = Turns(sides, steps=steps, device=device)
+    for _ in range(rounds + 1):
+        turns()
+    # A GPU takes a step of one program as fast as of another, so one stands for all.
+    turns.race.step_s["separate"] = [
+        seconds * n_trials / n_programs for seconds in turns.race.step_s["separate"]
+    ]
+    return turns.race
+
+
+def _trial_process(cell: Cell, trial: Point, n_steps: int, device: str, barrier: Any) -> None:
+    """One trial in a process of its own: gets ready, waits for the others, steps."""
+    torch.set_num_threads(1)
+    batches = first_batches(cell, N_WARM_UP + n_steps)
+    side = program(cell, [trial], batches, torch.device(device))
+    barrier.wait()
+    for number in range(n_steps):
+        side(number + N_WARM_UP)
+    wait(torch.device(device))
+    barrier.wait()
+
+
+def processes_step_s(cell: Cell, n_trials: int, n_steps: int, device: torch.device) -> float | None:
+    """Seconds until each of as many processes has taken one step, when all run at once; None if
+    they could not, for instance for lack of memory.
+    """
+    context = get_context("spawn")
+    barrier = context.Barrier(n_trials + 1)
+    processes = [
+        context.Process(
+            target=_trial_process, args=(cell, trial, n_steps, device.type, barrier), daemon=True
+        )
+        for trial in points(cell, n_trials)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        _wait_until_ready(barrier, processes)
+        began = time.perf_counter()
+        barrier.wait()
+        barrier.wait(timeout=READY_WITHIN_S)
+        seconds = time.perf_counter() - began
+    except threading.BrokenBarrierError:
+        return None
+    finally:
+        for process in processes:
+            process.join(timeout=10)
+            process.kill()
+    return seconds / n_steps
+
+
+def _wait_until_ready(barrier: Any, processes: Sequence[Any]) -> None:
+    """Until all wait at the barrier. Raises `BrokenBarrierError` if one has ended, or takes too
+    long.
+    """
+    give_up = time.monotonic() + READY_WITHIN_S
+    while barrier.n_waiting < len(processes):
+        if any(process.exitcode is not None for process in processes) or time.monotonic() > give_up:
+            barrier.abort()
+            raise threading.BrokenBarrierError
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """Runs what is inside on one core, where the system lets us choose."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def claims_of(
+    cell: Cell, n_trials: int, goal: float | None, chosen: argparse.Namespace, device: torch.device
+) -> list[dict[str, Any]]:
+    """What a cell and a number of trials give, against separate programs and processes."""
+    rounds, steps = chosen.rounds, chosen.steps
+    batches = first_batches(cell, max(N_WARM_UP + (rounds + 1) * steps, N_CHECKED_STEPS))
+    tolerance = TOLERANCES[device.type]
+    n_alone = n_trials if device.type == "cpu" else min(2, n_trials)
+    with one_core() if device.type == "cpu" else contextlib.nullcontext():
+        trials = points(cell, n_trials)
+        difference = largest_difference(cell, trials, batches, device, n_alone=n_alone)
+        assert difference < tolerance, f"losses of fused trials differ by {difference:.1e}"
+        found = race_of(cell, n_trials, batches, device, rounds=rounds, steps=steps)
+    train = cell.train
+    common = {
+        "unit": "steps/s of all trials",
+        "what": f"{n_trials} trials, {cell.model.name}, d={spec_of(cell).d_model}, "
+        f"{train.batch_windows} x {train.window_tokens} tokens, {train.precision}",
+        "cell": cell.cell_id,
+        "n_trials": n_trials,
+        "losses_differ_by": difference,
+        "tolerance": tolerance,
+        "n_compared": [N_CHECKED_STEPS, n_alone],
+        "fused_step_s": found.step_s["fused"],
+        "separate_step_s": found.step_s["separate"],
+    }
+    ours, peer = n_trials / found.median_s("fused"), n_trials / found.median_s("separate")
+    claims = [
+        claim(
+            "P6",
+            ours=ours,
+            peer=peer,
+            goal=goal,
+            goal_for="ratio",
+            peer_is="one program after another",
+            **common,
+        )
+    ]
+    if n_trials in chosen.processes:
+        step_s = processes_step_s(cell, n_trials, steps * rounds, device)
+        where = f"on {os.cpu_count()} cores" if device.type == "cpu" else "sharing the GPU"
+        if step_s is None:
+            print(f"{n_trials} processes did not all start, so they are left out", flush=True)
+            return claims
+        claims.append(
+            claim(
+                "P6-processes",
+                ours=ours,
+                peer=n_trials / step_s,
+                peer_is=f"a process per trial, all at once, {where}"
+                + ("; fused on one core" if device.type == "cpu" else ""),
+                **common,
+            )
+        )
+    return claims
+
+
+def main() -> None:
+    """Every size that the device is asked for; print."""
+    parser = arguments(__file__, __doc__, has_dry_run=True)
+    parser.add_argument(
+        "--device", choices=["cpu", "gpu"], default="gpu" if torch.cuda.is_available() else "cpu"
+    )
+    parser.add_argument("--trials", type=int, nargs="+", help="trials in a program")
+    parser.add_argument(
+        "--processes", type=int, nargs="*", default=[8], help="of these, as many processes too"
+    )
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=100, help="steps of a round")
+    chosen = parser.parse_args()
+    if chosen.dry_run:
+        chosen.trials, chosen.processes, chosen.rounds, chosen.steps = [2], [2], 1, 3
+    elif chosen.device == "gpu" and not torch.cuda.is_available():
+        print("no GPU here, so nothing is measured; --dry-run shows that it works", flush=True)
+        return
+    is_gpu = chosen.device == "gpu"
+    device = torch.device("cuda" if is_gpu and not chosen.dry_run else "cpu")
+    if is_gpu:
+        torch.set_float32_matmul_precision("high")
+        cell = gpu_cell("gpt2-2-2", batch_windows=12, is_tiny=chosen.dry_run)
+        goals = [(cell, n, 6.0 if n == 8 else None) for n in chosen.trials or [1, 2, 4, 8, 16]]
+    else:
+        torch.set_num_threads(1)
+        goals = [
+            (cpu_cell("gpt2-2-1", batch_windows=windows), n, goal if n == 8 else None)
+            for windows, goal in ((2, 1.8), (8, 1.1))
+            for n in chosen.trials or [8]
+        ]
+    found = [one for each in goals for one in claims_of(*each, chosen, device)]
+    write(__file__, found, chosen.json, on_gpu=device.type == "cuda", is_dry_run=chosen.dry_run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""Whether a GPU trains what a CPU would: correctness before any of the benchmarks.
+
+The step that is compiled and replayed as a CUDA graph against the model as it is written with
+torch's AdamW, over 50 steps, for every kind of architecture and in every precision; fused trials
+against separate ones; a run that was interrupted against one that was not; a trial that diverges
+beside one that does not. Then the project's own tests for GPUs, where pytest is installed.
+
+    python benchmarks/gpu_check.py
+    python benchmarks/gpu_check.py --dry-run            # a few of them, on a CPU
+"""
+
+import importlib.util
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from cells import gpu_cell
+from fused_trials import largest_difference
+from record import arguments, write
+from torch import Tensor
+from training_race import first_batches, our_side, own_point, torch_adamw, torch_schedule
+
+from kcap_ray.budget import spec_of
+from kcap_ray.cell import Cell, ModelConfig
+from kcap_ray.models.decoder import is_matrix
+from kcap_ray.training.loop import OpenBatches, Saving, TrainingDiverged, TrainResult, train
+from kcap_ray.training.point import Point
+from kcap_ray.training.precision import autocast
+from kcap_ray.training.step import TrainStep
+
+ROOT = Path(__file__).parents[1]
+
+# Largest relative difference of losses: sums in another order, carried on over 50 steps.
+TOLERANCES = {"fp32": 1e-3, "bf16": 0.03, "fp16": 0.01}
+
+GRAPHS = (
+    ("gpt2-2-2", "fp32"),
+    ("gpt2-2-2", "bf16"),
+    ("gpt2-2-2", "fp16"),
+    ("llama-2-2", "bf16"),
+    ("mistral-2-4", "bf16"),
+    ("gpt2-2-2-moe4", "bf16"),
+    ("gpt2-2-2-canon-ssd", "bf16"),
+)
+DRY_GRAPHS = (("gpt2-2-2", "bf16"), ("gpt2-2-2-moe4", "fp32"))
+DIVERGING = Point(lr=1e30, weight_decay=0.0)
+
+Found = dict[str, Any]
+
+
+def small_cell(model: str, precision: str) -> Cell:
+    """A cell on little data, whose heads are as wide as the paper's."""
+    tiny = gpu_cell(model, batch_windows=2, precision=precision, is_tiny=True)
+    return replace(tiny, model=ModelConfig(name=model, head_dim=64))
+
+
+def within(difference: float, tolerance: float) -> Found:
+    """A check that two curves are one."""
+    return {"ok": difference < tolerance, "differs_by": difference, "tolerance": tolerance}
+
+
+def as_written(cell: Cell, model: torch.nn.Module, batches: np.ndarray) -> list[Tensor]:
+    """Losses of training the model as it is written: eager, with torch's AdamW and loss scaler."""
+    point, n_steps = own_point(cell), len(batches)
+    device = next(model.parameters()).device
+    optimizer = torch_adamw(model, point, cell.train, lambda name, _: is_matrix(name))
+    schedule = torch_schedule(optimizer, n_steps, cell.train)
+    scaler = torch.amp.GradScaler(device.type, enabled=cell.train.precision == "fp16")
+    losses = []
+    for batch in batches:
+        windows_BT1 = torch.from_numpy(batch.astype(np.int64)).to(device)
+        with autocast(cell.train.precision, device):
+            loss, balance = model.loss_and_balance(windows_BT1)  # pyright: ignore
+        scaler.scale(loss + cell.train.load_balance * balance).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        schedule.step()
+        losses.append(loss.detach())
+    return losses
+
+
+def graph_is_eager(model: str, precision: str, device: torch.device, n_steps: int) -> Found:
+    """The losses of `TrainStep` are those of the model as it is written."""
+    cell = small_cell(model, precision)
+    batches = first_batches(cell, n_steps)
+    step = TrainStep(cell, spec_of(cell), [own_point(cell)], n_steps=n_steps, device=device)
+    written = step.model.trial(0).to(device)
+    side = our_side(step, batches)
+    ours = torch.stack([side(number) for number in range(n_steps)]).reshape(-1)
+    theirs = torch.stack(as_written(cell, written, batches))
+    difference = float((ours / theirs - 1).abs().max())
+    return within(difference, TOLERANCES[precision])
+
+
+def fused_is_separate(model: str, precision: str, device: torch.device, n_steps: int) -> Found:
+    """Trials of one program have the losses of the same trials alone."""
+    cell = small_cell(model, precision)
+    own = own_point(cell)
+    points = [replace(own, lr=own.lr * factor) for factor in (0.5, 1.0, 2.0)]
+    difference = largest_difference(
+        cell, points, first_batches(cell, max(n_steps, 20)), device, n_alone=2
+    )
+    return within(difference, TOLERANCES[precision])
+
+
+class _Interrupted(Exception):
+    """The machine was lost."""
+
+
+def _batches(cell: Cell, n_steps: int, *, lost_at: int | None = None) -> OpenBatches:
+    everything = first_batches(cell, n_steps)
+
+    def batches_from(step: int) -> Iterator[np.ndarray]:
+        for number in range(step, n_steps):
+            if number == lost_at:
+                raise _Interrupted
+            yield everything[number]
+
+    return batches_from
+
+
+def _curve(result: TrainResult, trial: int) -> np.ndarray:
+    return np.array([progress.losses[trial] for progress in result.history])
+
+
+def resumed_is_whole(device: torch.device, n_steps: int) -> Found:
+    """A run that was lost in the middle and goes on has the losses of one that was not."""
+    cell = small_cell("gpt2-2-2", "fp32")
+    points = [own_point(cell)] * 2
+
+    def run(open_batches: OpenBatches, saving: Saving | None) -> TrainResult:
+        return train(
+            cell,
+            spec_of(cell),
+            points,
+            open_batches,
+            n_steps=n_steps,
+            device=device,
+            saving=saving,
+        )
+
+    whole = run(_batches(cell, n_steps), None)
+    with tempfile.TemporaryDirectory() as directory:
+        saving = Saving(path=Path(directory) / "resume.pt", every_s=0.0)
+        try:
+            run(_batches(cell, n_steps, lost_at=n_steps // 2), saving)
+        except _Interrupted:
+            resumed = run(_batches(cell, n_steps), saving)
+    difference = float(np.abs(_curve(resumed, 1) / _curve(whole, 1) - 1).max())
+    return within(difference, TOLERANCES["fp32"])
+
+
+def diverged_trial_is_alone(device: torch.device, n_steps: int) -> Found:
+    """A trial that stops being finite is noticed, and leaves its neighbour as it was; a run in
+    which all do so ends.
+    """
+    cell = small_cell("gpt2-2-2", "bf16")
+    own = own_point(cell)
+
+    def run(points: list[Point]) -> TrainResult:
+        return train(
+            cell,
+            spec_of(cell),
+            points,
+            _batches(cell, n_steps),
+            n_steps=n_steps,
+            device=device,
+        )
+
+    mixed, healthy = run([own, DIVERGING]), run([own, own])
+    difference = float(np.abs(_curve(mixed, 0) / _curve(healthy, 0) - 1).max())
+    found = within(difference, TOLERANCES["bf16"])
+    found["diverged_at"] = mixed.diverged_at
+    found["ok"] &= mixed.diverged_at[0] is None and mixed.diverged_at[1] is not None
+    try:
+        run([DIVERGING, DIVERGING])
+        found["ok"] = False
+    except TrainingDiverged as diverged:
+        found["ended"] = str(diverged)
+    return found
+
+
+def gpu_tests(limit_s: float) -> Found:
+    """The tests that are marked `gpu`."""
+    if importlib.util.find_spec("pytest") is None:
+        return {"ok": True, "left_out": "pytest is missing"}
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    if importlib.util.find_spec("ray") is None:
+        command += ["--ignore", "tests/engine"]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=limit_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"ok": False, "said": f"not done after {limit_s:.0f} s"}
+    no_tests = 5
+    said = (done.stdout + done.stderr).splitlines()[-30:]
+    return {"ok": done.returncode in (0, no_tests), "exit_status": done.returncode, "said": said}
+
+
+def checks(*, device: torch.device, is_dry_run: bool) -> dict[str, Callable[[], Found]]:
+    """All checks by name, in order."""
+    n_steps = 6 if is_dry_run else 50
+    graphs = DRY_GRAPHS if is_dry_run else GRAPHS
+    found: dict[str, Callable[[], Found]] = {}
+    for model, precision in graphs:
+        found[f"graph = eager, {model} {precision}"] = lambda m=model, p=precision: graph_is_eager(
+            m, p, device, n_steps
+        )
+    fused = ("gpt2-2-2", "fp32"), ("gpt2-2-2-moe4", "bf16")
+    for model, precision in fused[: 1 if is_dry_run else None]:
+        found[f"fused = separate, {model} {precision}"] = lambda m=model, p=precision: (
+            fused_is_separate(m, p, device, n_steps)
+        )
+    found["resumed = whole"] = lambda: resumed_is_whole(device, n_steps)
+    found["diverged trial is alone"] = lambda: diverged_trial_is_alone(device, n_steps)
+    if not is_dry_run:
+        found["tests marked gpu"] = lambda: gpu_tests(limit_s=240)
+    return found
+
+
+def checked(name: str, check: Callable[[], Found]) -> Found:
+    """What a check finds, and how long it took; one that breaks off has failed."""
+    began = time.perf_counter()
+    try:
+        found = check()
+    except Exception as error:  # the other checks have something to say all the same
+        found = {"ok": False, "error": f"{type(error).__name__}: {error}"[:2000]}
+    if math.isnan(found.get("differs_by", 0.0)):
+        found["ok"] = False
+    seconds = time.perf_counter() - began
+    print(f"{'ok' if found['ok'] else 'FAILED':8} {name} ({seconds:.0f} s)", flush=True)
+    return {"check": name, **found, "seconds": seconds}
+
+
+def main() -> int:
+    """All checks; exit status 1 if one fails."""
+    parser = arguments(__file__, __doc__, has_dry_run=True)
+    parser.add_argument("--only", help="checks with this in their name")
+    chosen = parser.parse_args()
+    if not chosen.dry_run and not torch.cuda.is_available():
+        print("no GPU here, so nothing is checked; --dry-run shows that it works", flush=True)
+        return 0
+    if chosen.dry_run:
+        torch.set_num_threads(1)
+    device = torch.device("cpu" if chosen.dry_run else "cuda")
+    found = [
+        checked(name, check)
+        for name, check in checks(device=device, is_dry_run=chosen.dry_run).items()
+        if chosen.only is None or chosen.only in name
+    ]
+    write(
+        __file__,
+        found,
+        chosen.json,
+        on_gpu=device.type == "cuda",
+        is_dry_run=chosen.dry_run,
+    )
+    return 0 if all(one["ok"] for one in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

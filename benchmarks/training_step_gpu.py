@@ -1,0 +1,96 @@
+"""P4: a training step of GPT2-2-2 on one GPU, beside eager PyTorch and the Trainer of Hugging Face.
+
+One trial on batches of 12 windows of 512 tokens of bioS with 50,000 people, compact vocabulary,
+bf16 autocast. Ours replays the whole step as one CUDA graph. Peers train the class of Hugging Face
+(by its Trainer, and in a plain loop) and a module written out plainly, all with torch's fused
+AdamW. Same weights, batches and schedule; the losses of all are compared at every step. All take
+turns in one process; medians over rounds.
+
+Peer: Hugging Face Trainer, GPTNeoX (P4-trainer); eager PyTorch with torch's fused AdamW (P4-eager)
+Goal: at least 8 x Trainer, at least 5 x eager
+Needs: a GPU, accelerate
+
+    python benchmarks/training_step_gpu.py
+    python benchmarks/training_step_gpu.py --dry-run    # tiny, on a CPU
+"""
+
+from typing import Any
+
+import torch
+from cells import gpu_cell
+from record import arguments, claim, write
+from training_race import Race, has_accelerate, race
+
+from kcap_ray.budget import spec_of
+from kcap_ray.cell import Cell
+
+GOALS = {"Trainer": 8.0, "hugging face loop": 5.0, "plain loop": 5.0}
+TOLERANCE = 0.03
+"""Largest relative difference of losses at which the sides still did the same work: bf16 keeps 8
+bits, roundings add up over the steps of a race, and kernels differ in where they round.
+"""
+
+
+def claims_of(cell: Cell, found: Race) -> list[dict[str, Any]]:
+    """Ours against each of the others."""
+    train = cell.train
+    tokens = train.batch_windows * train.window_tokens
+    claims = []
+    for side in found.step_s:
+        if side == "ours":
+            continue
+        difference = found.largest_difference("ours", side)
+        assert difference < TOLERANCE, f"{side} did other work: losses differ by {difference:.1e}"
+        claims.append(
+            claim(
+                "P4-trainer" if side == "Trainer" else "P4-eager",
+                ours=1 / found.median_s("ours"),
+                peer=1 / found.median_s(side),
+                unit="steps/s",
+                goal=GOALS[side],
+                goal_for="ratio",
+                what=f"{cell.model.name}, {train.batch_windows} x {train.window_tokens} tokens, "
+                f"{train.precision}",
+                peer_is=f"Hugging Face {side}" if side == "Trainer" else f"{side}, eager",
+                cell=cell.cell_id,
+                vocab_size=spec_of(cell).vocab_size,
+                ours_tokens_per_s=tokens / found.median_s("ours"),
+                peer_tokens_per_s=tokens / found.median_s(side),
+                ours_step_s=found.step_s["ours"],
+                peer_step_s=found.step_s[side],
+                losses_differ_by=difference,
+                tolerance=TOLERANCE,
+            )
+        )
+    return claims
+
+
+def main() -> None:
+    """Race, print."""
+    parser = arguments(__file__, __doc__, has_dry_run=True)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=100, help="steps of a round")
+    chosen = parser.parse_args()
+    if chosen.dry_run:
+        chosen.rounds, chosen.steps = 1, 3
+    elif not torch.cuda.is_available():
+        print("no GPU here, so nothing is measured; --dry-run shows that it works", flush=True)
+        return
+    if not has_accelerate():
+        print("accelerate is missing, so the Trainer cannot run; plain loops only", flush=True)
+    # What the short public training loops set; float32 products run on tensor cores.
+    torch.set_float32_matmul_precision("high")
+    device = torch.device("cpu" if chosen.dry_run else "cuda")
+    cell = gpu_cell("gpt2-2-2", batch_windows=12, is_tiny=chosen.dry_run)
+    found = race(cell, device=device, n_rounds=chosen.rounds, steps=chosen.steps)
+    write(
+        __file__,
+        claims_of(cell, found),
+        chosen.json,
+        on_gpu=device.type == "cuda",
+        is_dry_run=chosen.dry_run,
+    )
+
+
+if __name__ == "__main__":
+    main()
