@@ -3,6 +3,7 @@ engine does with Ray around it.
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from kcap_ray.cell import Cell
 from kcap_ray.results import CellDirectory, ResultRow, RunDirectory, Status, best_trial
 from kcap_ray.text.corpus import facts_of
 from kcap_ray.training.point import Point
-from kcap_ray.tuning import CellStudy, Hint, fused_trials
+from kcap_ray.tuning import CellStudy, Hint, round_trials
 from kcap_ray.user_error import UserError
 
 if TYPE_CHECKING:
@@ -45,19 +46,21 @@ _TRAINED_BITS = 32.0  # of a weight as it is trained, kept and measured
 class CellProgress:
     """What is left to do of a cell, after what its ledger already holds.
 
-    Asks for the trials in programs of fixed size; the finished ones are told to the study again, so
-    that a restarted cell asks for the same points. Raises `UserError` if the ledger's trials were
+    Asks for the trials in rounds of fixed size; the finished ones are told to the study again, so
+    that a restarted cell asks for the same points. A round that is finished in part comes again, as
+    a whole. Raises `UserError` if the ledger's trials were
     at other points, which they are when a neighbour has another result now, or with other versions
     of the search.
     """
 
     def __init__(self, cell: Cell, directory: CellDirectory, hint: Hint | None) -> None:
         self.cell, self.directory = cell, directory
-        self._n_fused = fused_trials(cell, spec_of(cell))
+        self._n_at_once = round_trials(cell, spec_of(cell))
         self._study = CellStudy(cell, n_steps=length_of(cell).steps, hint=hint)
+        self._begun: tuple[int, list[Point]] | None = None
         recorded = directory.trials()
         while len(recorded) > self._study.n_asked:
-            first, points = self.next_program()
+            first, points = self.next_round()
             records = recorded[first : first + len(points)]
             if [(r["lr"], r["weight_decay"]) for r in records] != [
                 (point.lr, point.weight_decay) for point in points[: len(records)]
@@ -66,20 +69,26 @@ class CellProgress:
                     f"{directory.trials_file}: its trials were at other points than this cell "
                     "asks for now; delete the file to train the cell again"
                 )
-            self.tell(first, records)
+            if len(records) < len(points):
+                self._begun = first, points
+            else:
+                self.tell(first, records)
 
     @property
     def is_finished(self) -> bool:
-        """Whether every trial has been asked for."""
-        return self._study.is_exhausted
+        """Whether every trial has been asked for, and is done."""
+        return self._study.is_exhausted and self._begun is None
 
-    def next_program(self) -> tuple[int, list[Point]]:
-        """Number of the first trial, and the points, of the next program to run."""
+    def next_round(self) -> tuple[int, list[Point]]:
+        """Number of the first trial, and the points, of the next round to run."""
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
+            return begun
         first = self._study.n_asked
-        return first, self._study.ask(self._n_fused)
+        return first, self._study.ask(self._n_at_once)
 
     def tell(self, first_trial: int, records: list[dict[str, Any]]) -> None:
-        """Take the results of a program."""
+        """Take the results of a round."""
         self._study.tell(first_trial, [record["capacity_ratio"] for record in records])
 
 
@@ -119,21 +128,29 @@ def run_cell(
     on_progress: "Callable[[Progress], None] | None" = None,
 ) -> ResultRow:
     """Tune, train and measure one cell, or what is left of it; write its row and return it."""
-    from kcap_ray.trial import run_trials
+    from kcap_ray.rounds import run_round
 
     progress = CellProgress(cell, directory, hint)
     while not progress.is_finished:
-        first, points = progress.next_program()
-        records = run_trials(
+        first, points = progress.next_round()
+        records = run_round(
             cell,
             points,
             first_trial=first,
             directory=directory,
             device=device,
             on_progress=on_progress,
+            n_cpus=_own_cpus(),
         )
         progress.tell(first, records)
     return finish_cell(cell, directory, sweep=sweep)
+
+
+def _own_cpus() -> int:
+    """CPUs that this process may run on; not more than `OMP_NUM_THREADS`, if that is set."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wish = os.environ.get("OMP_NUM_THREADS", "")
+    return min(own, int(wish)) if wish.isdigit() and int(wish) else own
 
 
 def finish_cell(cell: Cell, directory: CellDirectory, *, sweep: str) -> ResultRow:
@@ -149,8 +166,12 @@ def finish_cell(cell: Cell, directory: CellDirectory, *, sweep: str) -> ResultRo
 
 
 def fail_cell(cell: Cell, directory: CellDirectory, *, sweep: str, reason: str) -> ResultRow:
-    """Write the row of a cell that could not be run."""
-    row = _row(cell, sweep, "failed", reason, [], {})
+    """Write the row of a cell that could not be run to its end."""
+    try:
+        trials = directory.trials()
+    except UserError:  # then the reason says that they cannot be read
+        trials = []
+    row = _row(cell, sweep, "failed", reason, trials, {})
     directory.finish(row)
     return row
 

@@ -20,6 +20,7 @@ from kcap_ray.environment import git_commit, versions
 from kcap_ray.measure.groups import Group, measured_columns
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.decoder import Decoder
+from kcap_ray.packing import Setting
 from kcap_ray.results import CellDirectory, best_trial, write_atomically
 from kcap_ray.text.batches import in_process_batches, stream_of
 from kcap_ray.text.corpus import Corpus, build_corpus
@@ -50,23 +51,21 @@ def run_trials(
     open_batches: OpenBatches | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     save_every_s: float = 300.0,
+    setting: Setting | None = None,
 ) -> list[dict[str, Any]]:
-    """Train the trials `first_trial`... of the cell at `points`, measure them, and add them to its
-    ledger.
+    """Train the trials `first_trial`... of the cell at `points` as one program, measure them, and
+    add them to its ledger.
 
     Returns one record per trial, as in trials.jsonl. Of these and earlier trials the best one's
     weights and loss curve stay in the directory. Inside a process group every worker calls this;
     only the first one measures and writes, the others return no records. `open_batches` replaces
-    the generation of the data in this process.
+    the generation of the data in this process. Without a `setting` they train as the cell says, on
+    a CPU on one thread.
     """
-    recorded = directory.trials()[first_trial : first_trial + len(points)]
-    if recorded:
-        # A machine was lost after it had written these down, and before it could say so.
-        return recorded
-    if device.type == "cpu":
-        # Small matrices run fastest on one thread, and results do not depend on the number of
-        # cores.
-        torch.set_num_threads(1)
+    setting = setting or Setting(device=device.type, n_fused=len(points))
+    n_threads = (setting.n_threads or 1) if device.type == "cpu" else None
+    if n_threads is not None:
+        torch.set_num_threads(n_threads)
     corpus = build_corpus(cell.data)
     _check_window(cell, corpus)
     n_steps = length_of(cell).steps
@@ -76,7 +75,7 @@ def run_trials(
     resume_file = directory.resume_file(first_trial)
     try:
         result = train(
-            cell,
+            setting.applied_to(cell),
             spec_of(cell),
             points,
             open_batches
@@ -95,7 +94,10 @@ def run_trials(
         n_told / source.n_people
         for n_told, source in zip(tellings, corpus.all_sources, strict=True)
     ]
-    records = _records(cell, points, first_trial, result, corpus, exposures, device)
+    records = [
+        {**record, "n_threads": n_threads}
+        for record in _records(cell, points, first_trial, result, corpus, exposures, device)
+    ]
     if isinstance(result, TrainResult):
         _keep_best(cell, directory, records, result, corpus, exposures[0])
     directory.add_trials(records)

@@ -13,7 +13,7 @@ from kcap_ray.budget import length_of, spec_of
 from kcap_ray.cell import Cell, Range, TuneConfig
 from kcap_ray.header import forget_failed
 from kcap_ray.results import CellDirectory, ResultRow, RunDirectory
-from kcap_ray.run_cell import CellProgress, hint_of, run_cell, run_cells
+from kcap_ray.run_cell import CellProgress, fail_cell, hint_of, run_cell, run_cells
 from kcap_ray.text.corpus import build_corpus
 from kcap_ray.training.loop import Progress
 from kcap_ray.training.point import Point
@@ -115,13 +115,13 @@ def test_a_cell_killed_again_and_again_has_the_row_of_one_run(
     assert curves[0].equals(curves[1])
 
 
-@pytest.mark.parametrize("n_programs", [0, 1, 2, 3])
-def test_progress_after_a_restart_asks_for_the_same_points(tmp_path: Path, n_programs: int) -> None:
+@pytest.mark.parametrize("n_rounds", [0, 1, 2, 3])
+def test_progress_after_a_restart_asks_for_the_same_points(tmp_path: Path, n_rounds: int) -> None:
     """From the records of the ledger alone the study is as it was, and so is what is left."""
     directory = CellDirectory(tmp_path)
     progress = CellProgress(TUNED, directory, HINT)
-    for number in range(n_programs):
-        first, points = progress.next_program()
+    for number in range(n_rounds):
+        first, points = progress.next_round()
         assert (first, len(points)) == (2 * number, min(2, 5 - 2 * number))
         records = [
             {
@@ -134,15 +134,41 @@ def test_progress_after_a_restart_asks_for_the_same_points(tmp_path: Path, n_pro
         directory.add_trials(records)
         progress.tell(first, records)
     restarted = CellProgress(TUNED, directory, HINT)
-    assert restarted.is_finished == progress.is_finished == (n_programs == 3)
+    assert restarted.is_finished == progress.is_finished == (n_rounds == 3)
     if not progress.is_finished:
-        assert restarted.next_program() == progress.next_program()
+        assert restarted.next_round() == progress.next_round()
+
+
+@pytest.mark.parametrize("n_recorded", [1, 3])
+def test_a_round_recorded_in_part_comes_again_as_a_whole(tmp_path: Path, n_recorded: int) -> None:
+    """Killed between two parts of a round, a cell asks for no other points and skips none; the
+    study is told once all of the round is there.
+    """
+    directory = CellDirectory(tmp_path)
+    progress = CellProgress(TUNED, directory, HINT)
+    rounds = []
+    while not progress.is_finished:
+        first, points = progress.next_round()
+        rounds.append((first, points))
+        records = [{**dataclasses.asdict(point), "capacity_ratio": point.lr} for point in points]
+        progress.tell(first, records)
+        directory.add_trials(records)
+    directory.trials_file.write_text(
+        "".join(f"{line}\n" for line in directory.trials_file.read_text().splitlines()[:n_recorded])
+    )
+    restarted = CellProgress(TUNED, directory, HINT)
+    assert not restarted.is_finished
+    begun = (n_recorded - 1) // 2
+    assert restarted.next_round() == rounds[begun]
+    first, points = rounds[begun]
+    restarted.tell(first, [{"capacity_ratio": point.lr} for point in points])
+    assert restarted.next_round() == rounds[begun + 1]
 
 
 def test_records_of_other_points_are_refused(tmp_path: Path) -> None:
     """What a study is told must be what it asked for: here the neighbour's result has changed."""
     directory = CellDirectory(tmp_path)
-    _, points = CellProgress(TUNED, directory, HINT).next_program()
+    _, points = CellProgress(TUNED, directory, HINT).next_round()
     directory.add_trials({**dataclasses.asdict(point), "capacity_ratio": 1.0} for point in points)
     other = dataclasses.replace(HINT, point=dataclasses.replace(HINT.point, lr=7e-3))
     with pytest.raises(UserError, match="at other points"):
@@ -166,6 +192,17 @@ def test_a_cell_that_cannot_run_is_a_failed_row_and_the_others_finish(run: RunDi
     broken.resume_file(0).unlink()
     run_all(cells, run)
     assert [row["status"] for row in run.rows(cells)] == ["ok", "ok", "ok"]
+
+
+def test_a_failed_row_counts_the_trials_that_had_finished(run: RunDirectory) -> None:
+    """What is in the ledger was run, whatever came after; what cannot be read counts as none."""
+    directory = run.cell(TUNED.cell_id)
+    with pytest.raises(Killed):
+        finish(TUNED, directory, on_progress=kill_after(length_of(TUNED).steps + 1))
+    row = fail_cell(TUNED, directory, sweep="tiny", reason="broke")
+    assert (row.n_trials, row.n_trials_ok, row.stored_bits) == (2, 2, None)
+    directory.trials_file.write_text("{")
+    assert fail_cell(TUNED, directory, sweep="tiny", reason="broke").n_trials == 0
 
 
 def run_all(

@@ -117,15 +117,6 @@ def test_a_cell_may_keep_no_weights(directory: CellDirectory) -> None:
     assert not directory.checkpoint.exists()
 
 
-def test_trials_in_the_ledger_are_not_trained_again(
-    directory: CellDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A program whose records are there returns them as they are."""
-    records = run(directory, POINTS)
-    monkeypatch.delattr(kcap_ray.trial, "train")
-    assert run(directory, POINTS) == records
-
-
 @pytest.mark.parametrize("killed_in", ["measure", "_write_history", "save_weights", "add_trials"])
 def test_a_program_killed_at_its_end_gives_the_same_when_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: str

@@ -5,7 +5,7 @@ from typing import Literal
 
 from kcap_ray.cell import Cell
 from kcap_ray.engine.queue import SweepQueue
-from kcap_ray.engine.room import n_side_by_side, room
+from kcap_ray.engine.room import n_side_by_side, room, share_of_device
 from kcap_ray.engine.session import ray_session
 from kcap_ray.header import forget_failed, only_driver, write_header
 from kcap_ray.results import RunDirectory
@@ -85,7 +85,7 @@ def _run(
             queue = SweepQueue(cells, sweep.neighbour, directory, sweep=sweep.name)
             if workers == 1:
                 run = partial(run_on_one_device, use_gpu=use_gpu, save_every_s=save_every_s)
-                resources = {"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0}
+                resources = partial(share_of_device, use_gpu=use_gpu)
                 run_queue(queue, directory, run, resources=resources, logs=logs)
             else:
                 run = partial(run_data_parallel, use_gpu=use_gpu, save_every_s=save_every_s)
@@ -93,7 +93,7 @@ def _run(
                     queue,
                     directory,
                     run,
-                    resources=LAUNCHER,
+                    resources=lambda _: LAUNCHER,
                     max_concurrent=rooms[workers],
                     logs=logs,
                 )

@@ -13,6 +13,7 @@ from kcap_ray.budget import length_of
 from kcap_ray.cell import Cell
 from kcap_ray.engine.failures import one_line
 from kcap_ray.engine.queue import Program
+from kcap_ray.engine.room import n_beside
 from kcap_ray.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
 from kcap_ray.user_error import UserError
@@ -33,10 +34,10 @@ def run_on_one_device(
     import torch
 
     from kcap_ray.engine.stream import ray_batches
-    from kcap_ray.trial import run_trials
+    from kcap_ray.rounds import run_round
 
     cell, cell_directory = program.cell, directory.cell(program.cell.cell_id)
-    run_trials(
+    run_round(
         cell,
         program.points,
         first_trial=program.first_trial,
@@ -44,6 +45,7 @@ def run_on_one_device(
         device=torch.device("cuda" if use_gpu else "cpu"),
         open_batches=ray_batches(cell, n_steps=length_of(cell).steps),
         save_every_s=save_every_s,
+        n_beside=n_beside(cell, use_gpu=use_gpu),
     )
 
 
@@ -127,8 +129,9 @@ def _cause(failures: Mapping[int, Exception], lost_node: Callable[[], bool]) -> 
     if isinstance(first, RayActorError):
         # Ray's last line says whether the process died or its machine.
         return WorkersFailedError(f"rank {ranks[0]}: {str(first).strip().splitlines()[-1]}")
-    lost = "; its node has died, or a peer's" if lost_node() else ""
-    return WorkersFailedError(f"rank {ranks[0]}: {one_line(first)}{lost}")
+    # First, because the rest may be long and is cut.
+    lost = "its node has died, or a peer's: " if lost_node() else ""
+    return WorkersFailedError(f"rank {ranks[0]}: {lost}{one_line(first)}")
 
 
 def _unwrapped(error: Exception) -> Exception:
@@ -144,12 +147,12 @@ def _worker(config: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     from kcap_ray.engine.stream import ray_batches
-    from kcap_ray.trial import run_trials
+    from kcap_ray.rounds import run_round
 
     cell = Cell.from_dict(config["cell"])
     directory = CellDirectory(Path(config["directory"]))
     context = ray.train.get_context()
-    run_trials(
+    run_round(
         cell,
         [Point(lr=lr, weight_decay=decay) for lr, decay in config["points"]],
         first_trial=config["first_trial"],
@@ -162,4 +165,5 @@ def _worker(config: dict[str, Any]) -> None:
             n_steps=length_of(cell).steps,
         ),
         save_every_s=config["save_every_s"],
+        n_beside=n_beside(cell, use_gpu=config["use_gpu"]),
     )

@@ -18,7 +18,9 @@ from kcap_ray.user_error import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """Trials of one cell to be trained together."""
+    """A round of one cell's trials, for one worker, which trains as many at a time as it has room
+    for.
+    """
 
     cell: Cell
     first_trial: int
@@ -62,7 +64,7 @@ class SweepQueue:
                 cell_id, progress = next(iter(self._idle.items()))
                 del self._idle[cell_id]
                 self._running[cell_id] = progress
-                first_trial, points = progress.next_program()
+                first_trial, points = progress.next_round()
                 return Program(cell=progress.cell, first_trial=first_trial, points=points)
             cell = next((c for c in self._waiting.values() if self._is_ready(c)), None)
             if cell is None:

@@ -1,9 +1,13 @@
 """What a cluster has, or could have once its autoscaler has started all nodes that it may."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from kcap_ray.budget import spec_of
+from kcap_ray.cell import Cell
+from kcap_ray.packing import programs_per_gpu
 from kcap_ray.user_error import UserError
 
 NODE_TIMEOUT_S = 120.0
@@ -53,6 +57,22 @@ def n_side_by_side(workers: int, found: Room, *, use_gpu: bool) -> int:
         f"train.workers: {workers} workers need {workers} {kind}s, and there are {n_devices}; "
         f"{fits} name a larger cluster by --address"
     )
+
+
+def share_of_device(cell: Cell, *, use_gpu: bool) -> dict[str, float]:
+    """What a program of the cell takes of a cluster, if it trains on one device: a CPU, and on a
+    GPU that or a part of it.
+    """
+    if not use_gpu:
+        return {"CPU": 1.0}
+    return {"CPU": 1.0, "GPU": 1.0 / programs_per_gpu(cell, spec_of(cell))}
+
+
+def n_beside(cell: Cell, *, use_gpu: bool) -> int:
+    """Programs that share the memory which this worker trains the cell in, its own among them."""
+    if use_gpu:
+        return programs_per_gpu(cell, spec_of(cell)) if cell.train.workers == 1 else 1
+    return os.cpu_count() or 1
 
 
 def on_every_node(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:

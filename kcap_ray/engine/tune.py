@@ -1,4 +1,4 @@
-"""Ray Tune runs the programs of a sweep: one Tune trial is one program of fused trials.
+"""Ray Tune runs the programs of a sweep: one Tune trial is one program, a round of a cell's trials.
 
 The searcher hands out what the queue says, so Optuna's studies, the ledger and Tune see the same
 trials. Workers are kept from one program to the next (`reuse_actors`), which makes a further
@@ -7,7 +7,7 @@ program cost a fraction of a second.
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,20 +146,22 @@ def run_queue(
     directory: RunDirectory,
     run: RunProgram,
     *,
-    resources: dict[str, float],
+    resources: Callable[[Cell], Mapping[str, float]],
     max_concurrent: int | None = None,
     logs: Path | None = None,
 ) -> None:
     """Run all programs of the queue, as many at a time as the cluster has room for.
 
-    `logs`: directory of the session's logs, if it is on this machine.
+    `resources`: what a program of the cell takes of it. A worker is kept for the programs that take
+    the same. `logs`: directory of the session's logs, if it is on this machine.
     """
     searcher = QueueSearcher(queue)
     storage = directory.path.resolve() / "ray"
     # What an earlier driver left is not read: the ledger is what a run goes on from.
     shutil.rmtree(storage, ignore_errors=True)
     trainable = tune.with_resources(
-        tune.with_parameters(ProgramTrainable, directory=directory, run=run), resources
+        tune.with_parameters(ProgramTrainable, directory=directory, run=run),
+        lambda config: tune.PlacementGroupFactory([dict(resources(_unpacked(config).cell))]),
     )
     tuner = tune.Tuner(
         trainable,

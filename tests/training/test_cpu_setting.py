@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kcap_ray.budget import spec_of
+from kcap_ray.cell import Cell
+from kcap_ray.training import cpu_setting
+from kcap_ray.training.cpu_setting import (
+    COMPILE_PAYS_S,
+    MEASUREMENTS_IN_A_RUN,
+    N_TIMED,
+    N_WARM_UP,
+    CpuSetting,
+    Measured,
+    candidates,
+    is_worth_measuring,
+    measure_settings,
+)
+from tests.tiny import tiny_cell
+
+CELL = tiny_cell()
+
+
+def measure(cell: Cell = CELL, *, n_fused: int = 4, n_steps: int = 1) -> Measured:
+    """A measurement with up to two threads."""
+    return measure_settings(
+        cell, spec_of(cell), n_fused=n_fused, n_cpus=2, n_trials=n_fused, n_steps=n_steps
+    )
+
+
+@given(n_fused=st.integers(1, 8), n_cpus=st.integers(1, 64))
+def test_candidates_are_all_together_halves_and_one_by_one(n_fused: int, n_cpus: int) -> None:
+    """Each once, with one thread and with all CPUs; the first is what is taken unmeasured."""
+    found = candidates(n_fused, n_cpus)
+    assert len(set(found)) == len(found)
+    assert found[0] == CpuSetting(n_fused=n_fused, n_threads=1)
+    assert {(n, t) for n in (1, n_fused) for t in (1, n_cpus)} <= {
+        (setting.n_fused, setting.n_threads) for setting in found
+    }
+    assert all(s.n_fused <= n_fused and s.n_threads <= n_cpus for s in found)
+
+
+@given(n_fused=st.integers(1, 8), n_cpus=st.integers(1, 8), n_steps=st.integers(1, 10**5))
+def test_a_measurement_is_a_small_part_of_the_run(n_fused: int, n_cpus: int, n_steps: int) -> None:
+    """The steps of all candidates, as shares of a step of all trials."""
+    steps = sum((N_WARM_UP + N_TIMED) * s.n_fused / n_fused for s in candidates(n_fused, n_cpus))
+    if is_worth_measuring(CELL, n_steps, n_fused=n_fused, n_cpus=n_cpus):
+        assert n_steps >= MEASUREMENTS_IN_A_RUN * steps
+    assert is_worth_measuring(CELL, 10**6, n_fused=n_fused, n_cpus=n_cpus)
+    compiled = tiny_cell(compile="on")
+    assert not is_worth_measuring(compiled, 10**6, n_fused=n_fused, n_cpus=n_cpus)
+
+
+def test_a_measurement_leaves_no_trace() -> None:
+    """Neither in the generators of torch and NumPy nor in the number of threads."""
+    torch.manual_seed(3)
+    legacy = np.random.get_state
+    before = (torch.get_rng_state(), legacy()[1].copy(), torch.get_num_threads())
+    found = measure()
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(legacy()[1], before[1])
+    assert torch.get_num_threads() == before[2]
+    assert set(found.seconds) == set(candidates(4, 2))
+    assert all(seconds > 0 for seconds in found.seconds.values())
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Times that steps pretend to take: by threads, more for bf16, less for compiled code."""
+    times = {"bf16": 1.0, "compiled": 1.0, "2 threads": 1.0, "per trial": 1.0, "launch": 1.0}
+    timed = cpu_setting._timed
+
+    def pretended(cell: Cell, spec: object, settings: list[CpuSetting]) -> object:
+        def seconds(work: object) -> float:
+            setting = next(waiting)
+            t = times["launch"] + times["per trial"] * setting.n_fused
+            t *= times["2 threads"] if torch.get_num_threads() == 2 else 1.0
+            t *= times["compiled"] if setting.is_compiled else 1.0
+            return t * (times["bf16"] if cell.train.precision == "bf16" else 1.0)
+
+        waiting = iter(settings)
+        monkeypatch.setattr(cpu_setting, "_fastest_call", seconds)
+        return timed(cell, spec, settings)
+
+    monkeypatch.setattr(cpu_setting, "TrainStep", lambda *_, **__: None)
+    monkeypatch.setattr(cpu_setting, "_timed", pretended)
+    return times
+
+
+@pytest.mark.parametrize(
+    ("launch", "two_threads", "fastest"),
+    [
+        (1.0, 1.5, CpuSetting(n_fused=4, n_threads=1)),
+        (1.0, 0.6, CpuSetting(n_fused=4, n_threads=2)),
+        (-0.5, 1.5, CpuSetting(n_fused=1, n_threads=1)),
+        (-0.5, 0.6, CpuSetting(n_fused=1, n_threads=2)),
+    ],
+)
+def test_the_least_time_per_trial_wins(
+    clock: dict[str, float], launch: float, two_threads: float, fastest: CpuSetting
+) -> None:
+    """Where launches cost, all at once; where fusing makes steps slower (a negative cost of
+    launches), one by one; threads where they help. All that was measured is in the line.
+    """
+    clock |= {"launch": launch, "2 threads": two_threads}
+    found = measure()
+    assert found.fastest == fastest
+    assert all(str(setting) in str(found) for setting in candidates(4, 2))
+
+
+def test_compiled_code_is_tried_where_it_can_pay(clock: dict[str, float]) -> None:
+    """Only in a run that is long enough, and only where the cell leaves it open."""
+    clock["compiled"] = 0.5
+    n_steps = int(COMPILE_PAYS_S)
+    assert measure(n_steps=n_steps).fastest.is_compiled
+    assert not measure(n_steps=n_steps // 10).fastest.is_compiled
+    assert not measure(tiny_cell(compile="off"), n_steps=n_steps).fastest.is_compiled
+    clock["compiled"] = 1.1
+    assert not measure(n_steps=n_steps).fastest.is_compiled
+
+
+def test_without_a_compiler_the_run_goes_on(
+    clock: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What torch raises then is a RuntimeError; the candidate is left out."""
+    pretended = cpu_setting._timed
+
+    def timed(cell: Cell, spec: object, settings: list[CpuSetting]) -> object:
+        if settings[0].is_compiled:
+            raise RuntimeError("no C++ compiler")
+        return pretended(cell, spec, settings)
+
+    monkeypatch.setattr(cpu_setting, "_timed", timed)
+    assert not measure(n_steps=int(COMPILE_PAYS_S)).fastest.is_compiled
+
+
+@pytest.mark.parametrize("slower", [0.5, 2.0])
+def test_a_low_precision_that_is_slower_is_named(clock: dict[str, float], slower: float) -> None:
+    """The line says what float32 would take and what to write; the setting has no precision."""
+    clock["bf16"] = slower
+    found = measure(tiny_cell(precision="bf16"))
+    assert found.plain_s == pytest.approx(found.seconds[found.fastest] / slower)
+    assert ("write train.precision: fp32" in str(found)) == (slower > 1)
+    assert measure().plain_s is None
