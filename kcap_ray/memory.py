@@ -11,17 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kcap_ray.cell import Cell
-from kcap_ray.models.counts import MLPS
+from kcap_ray.models.counts import LOGITS_AT_ONCE, MLPS
 from kcap_ray.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch
 
 GIB = 2**30
-
-LOGITS_AT_ONCE = 2**29
-"""Most logits that training holds at a time: the constant of models/decoder.py, which needs torch.
-"""
 
 _FLOAT = 4  # bytes of a float32
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-import kcap_ray.models.decoder
 from kcap_ray import memory
 from kcap_ray.cell import Cell, Precision
 from kcap_ray.memory import bytes_at_hand, program_bytes
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import ModelSpec, parse_model
 from tests.tiny import MODELS, random_tokens, tiny_cell
+
+ROOT = Path(__file__).parents[1]
 
 VOCAB, WINDOWS, TOKENS = 101, 2, 64
 
@@ -76,8 +77,7 @@ def test_more_of_anything_needs_more() -> None:
 
 
 def test_logits_of_the_whole_vocabulary_are_counted_as_they_are_made() -> None:
-    """Part by part, with the constant of the decoder."""
-    assert memory.LOGITS_AT_ONCE == kcap_ray.models.decoder.LOGITS_AT_ONCE
+    """Part by part, as many as the decoder makes at once."""
     cell = tiny_cell(window_tokens=512)
     spec = parse_model("gpt2-1-1", head_dim=16, vocab_size=50_257)
     needs = [program_bytes(cell, spec, n_trials=1, n_windows=n) for n in (20, 21, 42, 63)]
@@ -144,7 +144,7 @@ def test_estimates_are_near_the_peaks_of_real_programs() -> None:
     its own: programs of 150 MiB and more can be compared.
     """
     done = subprocess.run(
-        [sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True, cwd=Path.cwd()
+        [sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True, cwd=ROOT
     )
     peaks = [line.split() for line in done.stdout.splitlines()]
     assert len(peaks) == 5

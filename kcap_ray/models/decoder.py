@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from kcap_ray.models.attention import Attention, rotary_tables
 from kcap_ray.models.canon import canon_at
-from kcap_ray.models.counts import CANON_KERNEL
+from kcap_ray.models.counts import CANON_KERNEL, LOGITS_AT_ONCE
 from kcap_ray.models.mlp import Mlp
 from kcap_ray.models.moe import MixtureOfExperts
 from kcap_ray.models.spec import ModelSpec
@@ -32,11 +32,6 @@ MIXERS: dict[str, type[nn.Module]] = {"attention": Attention, "ssd": Ssd}
 MLPS: dict[str, type[nn.Module]] = {"standard": Mlp, "gated": Mlp}
 """What works on each token by itself, made by `mlp(stack, spec)` and called as
 `mlp(x_EMD, n_tokens)`; `stack` is the trials, or the trials and experts."""
-
-LOGITS_AT_ONCE = 2**29
-"""Most logits that training holds at a time: with their gradient, 3 to 5 GB. All 50,257 tokens
-reach this at 20 windows of 512; the compact vocabulary hardly ever does.
-"""
 
 
 class Block(nn.Module):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+import kcap_ray.models.decoder
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import parse_model
 from tests.tiny import MODELS, random_decoder, random_tokens
@@ -118,3 +119,21 @@ def test_initial_weights_have_gpt2s_spread() -> None:
         assert weights[name].std().item() == pytest.approx(deviation, rel=0.05)
     assert not weights["blocks.0.attention.qkv.bias"].any()
     assert (weights["final_norm.weight"] == 1).all()
+
+
+@pytest.mark.parametrize("n_trials", [None, 3])
+def test_loss_in_parts_is_the_loss(n_trials: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where not all logits fit, loss and gradient come out the same, whether the parts are equal or
+    not.
+    """
+    model = random_decoder("gpt2-2-2", n_trials=n_trials)
+    windows_BT1 = torch.randint(0, 101, (5, 25), generator=torch.Generator().manual_seed(0))
+    found = []
+    for n_rows in (1000, 40, 37):
+        monkeypatch.setattr(
+            kcap_ray.models.decoder, "LOGITS_AT_ONCE", n_rows * 101 * (n_trials or 1)
+        )
+        loss_E = model.loss(windows_BT1)
+        found.append((loss_E, *torch.autograd.grad(loss_E.sum(), list(model.parameters()))))
+    for in_parts in found[1:]:
+        torch.testing.assert_close(in_parts, found[0])
