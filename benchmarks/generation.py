@@ -6,6 +6,10 @@ the same biographies, given rendered, so that rendering and packing cost it noth
 turn in one run; medians. Before that, the peer's tokens are held against ours: the windows must say
 the same text in the same tokens.
 
+Peer: the GPT-2 fast tokenizer on the rendered text
+Goal: at least 40M tokens/s on one core
+Needs: nothing else
+
     python benchmarks/generation.py
 """
 

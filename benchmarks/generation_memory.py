@@ -6,6 +6,10 @@ beforehand (two bytes each). Many people: a process draws the table of 20 millio
 exposure and makes windows from its beginning and its middle; ours is its peak memory, the peer the
 tokens of that single exposure made beforehand. Each is measured in a process of its own.
 
+Peer: the same tokens made beforehand, two bytes each
+Goal: at most 4 GiB for 20 million people
+Needs: 4 GiB of memory
+
     python benchmarks/generation_memory.py
 """
 
@@ -120,6 +124,7 @@ def main() -> None:
             peer=exposure_tokens * BYTES_PER_TOKEN / MIB,
             unit="MiB",
             goal=4 * 1024,
+            goal_is="at most",
             peer_is="the tokens of one exposure made beforehand, two bytes each",
             n_people=chosen.people,
             measured=people_part,

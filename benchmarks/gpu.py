@@ -141,6 +141,13 @@ def add_commit(result: Path, commit: str) -> None:
     result.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
 
+def has_gpu() -> bool:
+    """Whether torch sees one; a dry run does without asking, since loading torch takes seconds."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def arguments() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(
@@ -157,16 +164,14 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """The stages in the order asked for; exit status 1 if one of them fails."""
+    """The stages in the order asked for; exit status 1 if one of them fails or is left out."""
     chosen = arguments()
     lacking = missing(NEEDED)
     if lacking:
         print(f"install {', '.join(lacking)}: nothing goes without", file=sys.stderr)
         return 2
     sys.path.insert(0, str(ROOT))
-    import torch
-
-    if not chosen.dry_run and not torch.cuda.is_available():
+    if not chosen.dry_run and not has_gpu():
         print("no GPU here; --dry-run shows that everything works", file=sys.stderr)
         return 2
     chosen.out.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,10 @@ is trained while Ray Data feeds it; ours is the share of the time after the firs
 spent asking for the next one, the peer the same with the generator in its own process. Starts Ray
 on this machine, and ends it.
 
+Peer: the same generator in the trainer's process
+Goal: at least 8M tokens/s; the trainer waits at most 2% of its time
+Needs: Ray
+
     python benchmarks/streaming.py
 """
 
@@ -116,6 +120,7 @@ def waiting_claim(n_steps: int) -> dict[str, Any]:
         peer=peer["waiting_share"],
         unit="share of training time spent waiting for data",
         goal=0.02,
+        goal_is="at most",
         peer_is="the same generator in the trainer's process",
         cell=cell.cell_id,
         steps=n_steps,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from kcap_ray.cli_bench import bench
 from kcap_ray.cli_models import export, measure
 from kcap_ray.cli_options import CellGlob, Out, PlanDevice, Prices, Set, SweepFile, overrides
 from kcap_ray.cli_output import conclude, print_table, report_of
@@ -51,6 +52,7 @@ app = typer.Typer(
     help="Measures how many bits of knowledge a language model stores per parameter.",
 )
 
+app.command()(bench)
 app.command()(export)
 app.command()(measure)
 app.command()(quantize)

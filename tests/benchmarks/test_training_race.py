@@ -1,0 +1,57 @@
+"""Peers do the same work: what they are measured for is nothing but their speed."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import random_decoder, random_tokens
+
+
+def test_plain_module_is_the_decoder(load):
+    """Same weights, same loss."""
+    model = random_decoder("gpt2-2-2")
+    windows_BT1 = random_tokens(3, 25)
+    plain = load("plain_gpt").plain_gpt(model)
+    theirs = plain(windows_BT1[:, :-1], windows_BT1[:, 1:])
+    torch.testing.assert_close(theirs, model.loss(windows_BT1), rtol=1e-6, atol=1e-6)
+
+
+def test_sides_of_a_race_take_the_same_steps(load):
+    """Losses of all sides agree at every step, those of the Trainer too, and the round in which
+    they warm up is not timed.
+    """
+    pytest.importorskip("accelerate")
+    cell = load("cells").cpu_cell("gpt2-1-1", batch_windows=2)
+    found = load("training_race").race(cell, device=torch.device("cpu"), n_rounds=2, steps=3)
+    assert set(found.step_s) == {"ours", "hugging face loop", "plain loop", "Trainer"}
+    for side, seconds in found.step_s.items():
+        assert len(seconds) == 2
+        assert found.loss_curve(side).shape == (9,)
+        assert found.largest_difference("ours", side) < 1e-5
+    # The steps changed something, so that equal losses say something.
+    assert np.ptp(found.loss_curve("ours")) > 1e-3
+
+
+def test_fused_trials_have_the_losses_of_separate_ones(load):
+    """Which is what the benchmark checks before it measures; trials differ from each other."""
+    fused_trials, cells = load("fused_trials"), load("cells")
+    cell = cells.cpu_cell("gpt2-1-1", batch_windows=2)
+    batches = load("training_race").first_batches(cell, fused_trials.N_CHECKED_STEPS)
+    points, cpu = fused_trials.points(cell, 3), torch.device("cpu")
+    assert fused_trials.largest_difference(cell, points, batches, cpu, n_alone=3) < 1e-5
+    losses = fused_trials.losses_of(cell, points, batches, cpu)
+    assert np.ptp(losses[-1]) > 1e-4
+
+
+def test_column_is_the_ten_smallest_models(load):
+    """Of the published figure at 50,000 people, with six trials at points of their own."""
+    column = load("column")
+    cells = column.column(is_tiny=False)
+    assert [cell.model.name for cell in cells] == [
+        f"gpt2-{size}"
+        for size in ("2-2", "3-2", "4-2", "5-2", "2-3", "6-2", "7-2", "8-2", "4-3", "2-4")
+    ]
+    for cell in cells:
+        points = column.fixed_points(cell)
+        assert len(set(points)) == cell.tune.trials == 6
+        assert points[0].lr == cell.train.lr
