@@ -1,5 +1,7 @@
 """What verbs of `kcap` print when they are done."""
 
+import atexit
+import gc
 import shutil
 import sys
 from pathlib import Path
@@ -15,6 +17,9 @@ def conclude(cells: list[Cell], directory: Any) -> None:
     """Print the table, write the report; exit status 1 if a cell has no result."""
     from kcap_ray.results_table import results_table
 
+    # This is the end of a command. Python would look for garbage among a million objects that Ray
+    # and the report have loaded, for most of a second.
+    atexit.register(gc.freeze)
     rows = directory.rows(cells)
     is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < 100
     print_table(results_table(rows, is_narrow=is_narrow))

@@ -86,7 +86,17 @@ def _run(
             if workers == 1:
                 run = partial(run_on_one_device, use_gpu=use_gpu, save_every_s=save_every_s)
                 resources = partial(share_of_device, use_gpu=use_gpu)
-                run_queue(queue, directory, run, resources=resources, logs=logs)
+                least = min(resources(cell).get("GPU", 1.0) for cell in cells)
+                run_queue(
+                    queue,
+                    directory,
+                    run,
+                    resources=resources,
+                    # A program that is asked for later knows of more results. Others may join a
+                    # cluster meanwhile.
+                    max_concurrent=None if address else round(rooms[workers] / least),
+                    logs=logs,
+                )
             else:
                 run = partial(run_data_parallel, use_gpu=use_gpu, save_every_s=save_every_s)
                 run_queue(

@@ -28,6 +28,9 @@ _ENVIRONMENT = {
     # The ledger is what a run resumes from; Tune's own snapshots are only a cost.
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # Workers start at the same time and not one after the other, and an autoscaler learns of more
+    # than one machine to start.
+    "TUNE_MAX_PENDING_TRIALS_PG": "64",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_METRICS_ENABLED": "0",
@@ -44,10 +47,6 @@ _LOCAL_ENVIRONMENT = {
     # No machine is taken away from a run on one machine; watching for that costs processes.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",
-}
-_CLUSTER_ENVIRONMENT = {
-    # Programs that ask for machines at the same time, so that an autoscaler starts more than one.
-    "TUNE_MAX_PENDING_TRIALS_PG": "64",
 }
 
 OBJECT_STORE_BYTES = 400 * 2**20
@@ -68,7 +67,7 @@ def ray_session(address: str | None, *, with_dashboard: bool = False) -> Iterato
     `with_dashboard`: Ray Train needs it to clean up after trials that were stopped. Raises
     `UserError` if there is no cluster at `address`.
     """
-    special = _CLUSTER_ENVIRONMENT if address else _LOCAL_ENVIRONMENT
+    special = {} if address else _LOCAL_ENVIRONMENT
     for name, value in (_ENVIRONMENT | special).items():
         os.environ.setdefault(name, value)
     if address is not None:
@@ -92,9 +91,22 @@ def ray_session(address: str | None, *, with_dashboard: bool = False) -> Iterato
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
+            _end_autoscaler()
             yield Path(directory) / "session_latest" / "logs"
         finally:
             ray.shutdown()
+
+
+def _end_autoscaler() -> None:
+    """End the process that watches whether nodes must be started, of which this session has one.
+
+    Ray has no switch for it. It takes a CPU for its first second, when the workers start, and the
+    session a second for its last, since it does not heed the signal to end.
+    """
+    from ray._private.worker import global_worker
+
+    if global_worker.node is not None:
+        global_worker.node.kill_monitor(check_alive=False)
 
 
 def _probe(address: str) -> None:
