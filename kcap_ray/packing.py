@@ -24,17 +24,12 @@ USABLE = 0.8
 fifth more than estimated, the others up to a tenth.
 """
 
-PLANNED_GPU_BYTES = 40 * GIB
-"""Memory of a GPU that is not up yet: that of the smallest A100."""
+PLANNED_GPU, PLANNED_GPU_BYTES = "a100", 40 * GIB
+"""What is known of a GPU that is not up yet: here the smallest A100."""
 
 PROCESS_BYTES = 1 * GIB
 """What a process takes of a GPU before it trains: CUDA's context and the libraries' kernels, some
 hundreds of MB each.
-"""
-
-IDLE_S = 20.0
-"""Time in which a program does not use its GPU: compiling, 11 to 20 s for a shape, making the
-first windows, writing files.
 """
 
 GPU_SHARES = (1, 2, 4)
@@ -142,18 +137,21 @@ def fitting(
 def programs_per_gpu(cell: Cell, spec: ModelSpec) -> int:
     """How many programs like the cell's should share a GPU: 1, 2 or 4.
 
-    As many as have room, and as keep it busy: a program that leaves a GPU idle for half of its time
-    leaves half of it to another one. Processes take turns on a GPU, so nothing is gained beyond
-    that.
+    As many as have room, and as keep it busy: a program that lets a GPU wait for half of its time,
+    compiling and making the first windows, leaves half of it to another one. Steps are no such
+    time, small as they may be: a recorded graph has no gaps, and processes take turns on a GPU.
     """
     train, n_trials = cell.train, round_trials(cell, spec)
+    gpu = device_of(PLANNED_GPU)
     need = program_bytes(cell, spec, n_trials=n_trials, n_windows=train.batch_windows)
-    step_s, idle_s = (
-        device_of("a100").step_s(spec, tokens=tokens, window_tokens=train.window_tokens)
-        for tokens in (n_trials * train.batch_windows * train.window_tokens, 0)
+    steps_s = length_of(cell).steps * gpu.step_s(
+        spec,
+        tokens=train.batch_windows * train.window_tokens,
+        window_tokens=train.window_tokens,
+        n_trials=n_trials,
+        optimizer=train.optimizer,
     )
-    n_steps = length_of(cell).steps
-    busy = n_steps * (step_s - idle_s) / (n_steps * step_s + IDLE_S)
+    busy = steps_s / (steps_s + gpu.start_s)
     return max(
         k
         for k in GPU_SHARES

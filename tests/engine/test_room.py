@@ -4,8 +4,11 @@ import os
 
 import pytest
 
-from kcap_ray.engine.room import Room, n_side_by_side, on_every_node
+from kcap_ray.budget import spec_of
+from kcap_ray.engine.room import Room, n_beside, n_side_by_side, on_every_node, share_of_device
+from kcap_ray.packing import GPU_SHARES, programs_per_gpu
 from kcap_ray.user_error import UserError
+from tests.tiny import tiny_cell
 
 LAPTOP = Room(cpus=2, gpus=0)
 STATION = Room(cpus=16, gpus=4)
@@ -34,6 +37,25 @@ def test_cell_that_can_never_start_is_refused(found, workers, use_gpu, remedy):
     with pytest.raises(UserError) as caught:
         n_side_by_side(workers, found, use_gpu=use_gpu)
     assert remedy in str(caught.value)
+
+
+@pytest.mark.parametrize("batch_windows", [1, 1_000_000])
+def test_programs_that_share_a_gpu_share_its_memory(batch_windows):
+    """What one takes of a GPU is what it may fill of its memory; without a GPU a program has a CPU
+    and its part of the machine's memory.
+    """
+    cell = tiny_cell(batch_windows=batch_windows)
+    n_programs = n_beside(cell, use_gpu=True)
+    assert n_programs == programs_per_gpu(cell, spec_of(cell))
+    assert n_programs == (max(GPU_SHARES) if batch_windows == 1 else 1)
+    assert share_of_device(cell, use_gpu=True) == {"CPU": 1.0, "GPU": 1 / n_programs}
+    assert share_of_device(cell, use_gpu=False) == {"CPU": 1.0}
+    assert n_beside(cell, use_gpu=False) == os.cpu_count()
+
+
+def test_a_data_parallel_worker_has_its_gpu_for_itself():
+    """Small as the cell may be."""
+    assert n_beside(tiny_cell(batch_windows=2, workers=2), use_gpu=True) == 1
 
 
 @pytest.mark.slow
