@@ -17,9 +17,11 @@ Needs: a GPU
 
 import argparse
 import importlib.util
+import json
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +33,25 @@ from kcap_ray.budget import length_of, spec_of
 from kcap_ray.cell import Cell
 from kcap_ray.cost import flops_per_token
 from kcap_ray.results import RunDirectory
+from kcap_ray.rounds import run_round
 from kcap_ray.run_cell import finish_cell, run_cells
 from kcap_ray.sweep import load_sweep
 from kcap_ray.training.point import Point
 
 N_MODELS = 10
+TIME_FILE = "wall.json"
+SHOWN = (
+    "model",
+    "status",
+    "n_params",
+    "capacity_ratio",
+    "max_capacity_ratio",
+    "lr",
+    "weight_decay",
+    "n_trials_fused",
+    "train_time_s",
+    "tokens_per_s",
+)
 # What the paper's largest run implies of one A100: 8% of its arithmetic.
 PAPER_TOKENS_PER_S = 16_700.0
 
@@ -80,53 +96,88 @@ def fixed_points(cell: Cell) -> list[Point]:
     ]
 
 
-def run_one(cell: Cell, run: RunDirectory, device: torch.device) -> None:
-    """A cell from start to finished row: with the search, or at fixed points where there is no
-    Optuna.
-    """
-    if importlib.util.find_spec("optuna") is not None:
-        run_cells([cell], {}, run, sweep="column", device=device)
-        return
-    from kcap_ray.rounds import run_round
+def has_optuna() -> bool:
+    """Whether the search can run; its first points are scipy's."""
+    return all(importlib.util.find_spec(name) is not None for name in ("optuna", "scipy"))
 
-    # Nothing is learnt from one trial for another, so all of them are one round.
+
+def run_one(cell: Cell, run: RunDirectory, device: torch.device) -> dict[str, Any]:
+    """A cell from start to its row: with the search, or at fixed points if there is no Optuna."""
     directory = run.cell(cell.cell_id)
-    run_round(cell, fixed_points(cell), first_trial=0, directory=directory, device=device)
-    finish_cell(cell, directory, sweep="column")
+    if has_optuna():
+        run_cells([cell], {}, run, sweep="column", device=device)
+    else:
+        # Nothing is learnt from one trial for another, so all of them are one round.
+        run_round(cell, fixed_points(cell), first_trial=0, directory=directory, device=device)
+        finish_cell(cell, directory, sweep="column")
+    row = directory.result()
+    assert row is not None, "a cell that has run has a row"
+    return row
 
 
-def work_of(cell: Cell) -> float:
-    """Floating-point operations of all trials of a cell."""
-    per_token = flops_per_token(spec_of(cell), cell.train.window_tokens)
-    return cell.tune.trials * length_of(cell).tokens * per_token
+def work_of(cells: Sequence[Cell]) -> float:
+    """Floating-point operations of all trials of these cells."""
+    return sum(
+        cell.tune.trials
+        * length_of(cell).tokens
+        * flops_per_token(spec_of(cell), cell.train.window_tokens)
+        for cell in cells
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A cell that is done."""
+
+    cell: Cell
+    row: dict[str, Any]
+    wall_s: float
+    """From its start to its row: data, compilation, training, measurement."""
+    was_interrupted: bool
+    """Whether an earlier try was lost, whose time nobody knows."""
+
+
+def finished(cells: Sequence[Cell], run: RunDirectory) -> list[Finished]:
+    """The cells that are done."""
+    found = []
+    for cell in cells:
+        directory = run.cell(cell.cell_id)
+        row = directory.result()
+        if row is not None:
+            time_taken = json.loads((directory.path / TIME_FILE).read_text(encoding="utf-8"))
+            found.append(Finished(cell=cell, row=row, **time_taken))
+    return found
 
 
 def run_in_time(
     cells: Sequence[Cell], run: RunDirectory, device: torch.device, budget_s: float | None
 ) -> None:
-    """Run what is left of the cells; notes each one's wall time beside its result."""
+    """Run what is left of the cells, as far as it can be done in the time."""
     began = time.monotonic()
-    rate: float | None = None
     for cell in cells:
-        if run.cell(cell.cell_id).result() is not None:
+        directory = run.cell(cell.cell_id)
+        if directory.result() is not None:
             continue
+        done = finished(cells, run)
         spent = time.monotonic() - began
         # Until a cell is done nothing is known of its time, so the first one is always started.
-        expected = 0.0 if rate is None else work_of(cell) / rate
+        expected = work_of([cell]) * seconds_per_work(done) if done else 0.0
         if budget_s is not None and spent + expected > budget_s:
             print(
-                f"{cell.model.name} is not started: {spent:.0f} s of the budget are spent, and "
-                f"it would take about {expected:.0f} s",
+                f"{cell.model.name} would take about {expected:.0f} s, and {spent:.0f} s of "
+                f"{budget_s:.0f} s are spent, so it is not started",
                 flush=True,
             )
             break
+        begun = directory.path / "begun"
+        was_interrupted = begun.exists()
+        directory.path.mkdir(parents=True, exist_ok=True)
+        begun.touch()
         started = time.monotonic()
-        run_one(cell, run, device)
+        row = run_one(cell, run, device)
         seconds = time.monotonic() - started
-        rate = work_of(cell) / seconds
-        (run.cell(cell.cell_id).path / "wall_s").write_text(f"{seconds}\n", encoding="utf-8")
-        row = run.cell(cell.cell_id).result()
-        assert row is not None, "a cell that has run has a row"
+        note = json.dumps({"wall_s": seconds, "was_interrupted": was_interrupted})
+        (directory.path / TIME_FILE).write_text(note + "\n", encoding="utf-8")
         print(
             f"{cell.model.name}: {row['status']}, R {row['capacity_ratio']}, {seconds:.1f} s",
             flush=True,
@@ -134,20 +185,18 @@ def run_in_time(
     run.collect(cells)
 
 
-def claim_of(cells: Sequence[Cell], run: RunDirectory) -> dict[str, Any] | None:
-    """The column's time, of all cells or projected from those that are done; None of none."""
-    done = []
-    for cell in cells:
-        row, file = run.cell(cell.cell_id).result(), run.cell(cell.cell_id).path / "wall_s"
-        if row is not None and file.exists():
-            done.append((cell, row, float(file.read_text(encoding="utf-8"))))
-    if not done:
-        return None
-    seconds = sum(wall_s for _, _, wall_s in done)
-    work = sum(work_of(cell) for cell, _, _ in done)
-    projected = seconds * sum(map(work_of, cells)) / work
-    is_whole = len(done) == len(cells)
+def seconds_per_work(done: Sequence[Finished]) -> float:
+    """Of all cells that are done together."""
+    return sum(one.wall_s for one in done) / work_of([one.cell for one in done])
+
+
+def claim_of(cells: Sequence[Cell], done: Sequence[Finished]) -> dict[str, Any]:
+    """The column's time: of all cells, or projected from those that are done."""
+    seconds = sum(one.wall_s for one in done)
+    projected = work_of(cells) * seconds_per_work(done)
+    is_whole = len(done) == len(cells) and not any(one.was_interrupted for one in done)
     tokens = sum(cell.tune.trials * length_of(cell).tokens for cell in cells)
+    data, train, tune = cells[0].data, cells[0].train, cells[0].tune
     return claim(
         "P11" if is_whole else "P11-part",
         ours=seconds if is_whole else projected,
@@ -155,31 +204,19 @@ def claim_of(cells: Sequence[Cell], run: RunDirectory) -> dict[str, Any] | None:
         unit="s of one device for the whole column",
         goal=1_800.0,
         goal_is="at most",
-        what=f"{cells[0].data.label}, {cells[0].data.n_people:,} people, "
-        f"{cells[0].train.exposures} exposures, {len(done)} of {len(cells)} models, "
-        f"{cells[0].tune.trials} trials each" + ("" if is_whole else "; projected to all"),
+        what=f"{data.label}, {data.n_people:,} people, {train.exposures} exposures, {len(done)} of "
+        f"{len(cells)} models, {tune.trials} trials each{'' if is_whole else '; projected to all'}",
         peer_is="the same tokens at the rate that the paper's largest run implies of an A100",
-        points="Optuna" if importlib.util.find_spec("optuna") else "fixed list",
+        points="Optuna" if has_optuna() else "fixed list",
         measured_s=seconds,
         projected_s=projected,
         n_done=len(done),
         n_cells=len(cells),
         tokens=tokens,
         cells=[
-            {
-                "model": cell.model.name,
-                "status": row["status"],
-                "n_params": row["n_params"],
-                "capacity_ratio": row["capacity_ratio"],
-                "max_capacity_ratio": row["max_capacity_ratio"],
-                "lr": row["lr"],
-                "weight_decay": row["weight_decay"],
-                "n_trials_fused": row["n_trials_fused"],
-                "train_time_s": row["train_time_s"],
-                "wall_s": wall_s,
-                "tokens_per_s": row["tokens_per_s"],
-            }
-            for cell, row, wall_s in done
+            {name: one.row[name] for name in SHOWN}
+            | {"wall_s": one.wall_s, "was_interrupted": one.was_interrupted}
+            for one in done
         ],
     )
 
@@ -191,17 +228,9 @@ def run_column(chosen: argparse.Namespace, out: Path) -> None:
     run = RunDirectory(out)
     run.prepare()
     run_in_time(cells, run, device, chosen.budget)
-    found = claim_of(cells, run)
-    if found is None:
-        print("no cell is done, so there is nothing to say", flush=True)
-        return
-    write(
-        __file__,
-        [found],
-        chosen.json,
-        on_gpu=device.type == "cuda",
-        is_dry_run=chosen.dry_run,
-    )
+    found = [claim_of(cells, finished(cells, run))]
+    on_gpu = device.type == "cuda"
+    write(__file__, found, chosen.json, on_gpu=on_gpu, is_dry_run=chosen.dry_run)
 
 
 def main() -> None:
@@ -214,7 +243,6 @@ def main() -> None:
         print("no GPU here, so nothing is measured; --dry-run shows that it works", flush=True)
         return
     if not chosen.dry_run:
-        torch.set_float32_matmul_precision("high")
         return run_column(chosen, chosen.out)
     with tempfile.TemporaryDirectory() as directory:
         run_column(chosen, Path(directory))

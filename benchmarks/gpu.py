@@ -4,9 +4,9 @@ Needs torch, transformers, tokenizers, numpy and PyYAML; no Ray and no network. 
 leaves out what needs it, and that is said: accelerate the Trainer's side, Optuna the search of the
 column (fixed points take its place), pytest the project's own tests. Each stage is a benchmark in a
 process of its own, which writes its JSON into the directory; `gpu-<stages>.json` says how each of
-them ended. Stages: `check` (correctness first), `steps` (P4), `fused` (P6), `large` (P5),
-`throughput` (the cost model's table), `column` (P11, as much of it as there is time for; the same
-command goes on).
+them ended. Stages: `check` (correctness first), `tests` (the project's own), `steps` (P4),
+`fused` (P6), `large` (P5), `throughput` (the cost model's table), `column` (P11, as much of it as
+there is time for; the same command goes on).
 
     python benchmarks/gpu.py --stage check steps fused --out DIR
     python benchmarks/gpu.py --stage large throughput --out DIR
@@ -37,8 +37,8 @@ LEFT_OUT = {
     "scipy": "the search of P11; a fixed list of points takes its place",
     "pyarrow": "stage column",
     "safetensors": "stage column",
-    "pytest": "the project's own tests in stage check",
-    "pytest_timeout": "the project's own tests in stage check",
+    "pytest": "stage tests",
+    "pytest_timeout": "stage tests",
 }
 """What goes without a package."""
 
@@ -60,6 +60,7 @@ class Stage:
 
 STAGES: dict[str, tuple[Stage, ...]] = {
     "check": (Stage(script="gpu_check.py"),),
+    "tests": (Stage(script="gpu_tests.py", needs=("pytest", "pytest_timeout")),),
     "steps": (Stage(script="training_step_gpu.py"),),
     "fused": (
         Stage(
@@ -72,8 +73,8 @@ STAGES: dict[str, tuple[Stage, ...]] = {
     "throughput": (
         Stage(
             script="throughput.py",
-            arguments=("--device-file", "OUT/device.json"),
-            dry_run=("--quick", "--device-file", "OUT/device.json"),
+            arguments=("--device-file", "OUT/device.yaml"),
+            dry_run=("--dry-run", "--device-file", "OUT/device.yaml"),
         ),
     ),
     "column": (
@@ -109,6 +110,8 @@ def run_stage(stage: Stage, chosen: argparse.Namespace, left_s: float) -> dict[s
     command = [sys.executable, str(BENCHMARKS / stage.script), "--json", str(result), *filled]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    if chosen.dry_run:
+        environment["OMP_NUM_THREADS"] = "1"
     began = time.monotonic()
     try:
         status = subprocess.run(command, cwd=ROOT, env=environment, timeout=left_s).returncode

@@ -3,15 +3,14 @@
 The step that is compiled and replayed as a CUDA graph against the model as it is written with
 torch's AdamW, over 50 steps, for every kind of architecture and in every precision; fused trials
 against separate ones; a run that was interrupted against one that was not; a trial that diverges
-beside one that does not. Then the project's own tests for GPUs, where pytest is installed.
+beside one that does not.
 
     python benchmarks/gpu_check.py
     python benchmarks/gpu_check.py --dry-run            # a few of them, on a CPU
 """
 
-import importlib.util
+import contextlib
 import math
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,10 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fused_trials
 import numpy as np
 import torch
 from cells import gpu_cell
-from fused_trials import largest_difference
 from record import arguments, write
 from torch import Tensor
 from training_race import first_batches, our_side, own_point, torch_adamw, torch_schedule
@@ -35,8 +34,6 @@ from kcap_ray.training.loop import OpenBatches, Saving, TrainingDiverged, TrainR
 from kcap_ray.training.point import Point
 from kcap_ray.training.precision import autocast
 from kcap_ray.training.step import TrainStep
-
-ROOT = Path(__file__).parents[1]
 
 # Largest relative difference of losses: sums in another order, carried on over 50 steps.
 TOLERANCES = {"fp32": 1e-3, "bf16": 0.03, "fp16": 0.01}
@@ -101,14 +98,14 @@ def graph_is_eager(model: str, precision: str, device: torch.device, n_steps: in
     return within(difference, TOLERANCES[precision])
 
 
-def fused_is_separate(model: str, precision: str, device: torch.device, n_steps: int) -> Found:
+def fused_is_separate(model: str, precision: str, device: torch.device) -> Found:
     """Trials of one program have the losses of the same trials alone."""
     cell = small_cell(model, precision)
-    own = own_point(cell)
-    points = [replace(own, lr=own.lr * factor) for factor in (0.5, 1.0, 2.0)]
-    difference = largest_difference(
-        cell, points, first_batches(cell, max(n_steps, 20)), device, n_alone=2
-    )
+    batches = first_batches(cell, fused_trials.N_WARM_UP)
+    points = fused_trials.points(cell, 3)
+    fused = fused_trials.program(cell, points, batches, device).first_losses
+    alone = fused_trials.program(cell, points[2:], batches, device).first_losses
+    difference = float(np.abs(fused[:, 2] / alone[:, 0] - 1).max())
     return within(difference, TOLERANCES[precision])
 
 
@@ -132,29 +129,24 @@ def _curve(result: TrainResult, trial: int) -> np.ndarray:
     return np.array([progress.losses[trial] for progress in result.history])
 
 
+def _run(cell: Cell, points: list[Point], device: torch.device, **settings: Any) -> TrainResult:
+    """Train on `open_batches`; the other settings are those of `train`."""
+    open_batches = settings.pop("open_batches")
+    return train(cell, spec_of(cell), points, open_batches, device=device, **settings)
+
+
 def resumed_is_whole(device: torch.device, n_steps: int) -> Found:
     """A run that was lost in the middle and goes on has the losses of one that was not."""
     cell = small_cell("gpt2-2-2", "fp32")
     points = [own_point(cell)] * 2
-
-    def run(open_batches: OpenBatches, saving: Saving | None) -> TrainResult:
-        return train(
-            cell,
-            spec_of(cell),
-            points,
-            open_batches,
-            n_steps=n_steps,
-            device=device,
-            saving=saving,
-        )
-
-    whole = run(_batches(cell, n_steps), None)
+    whole = _run(cell, points, device, n_steps=n_steps, open_batches=_batches(cell, n_steps))
+    lost = _batches(cell, n_steps, lost_at=n_steps // 2)
     with tempfile.TemporaryDirectory() as directory:
         saving = Saving(path=Path(directory) / "resume.pt", every_s=0.0)
-        try:
-            run(_batches(cell, n_steps, lost_at=n_steps // 2), saving)
-        except _Interrupted:
-            resumed = run(_batches(cell, n_steps), saving)
+        with contextlib.suppress(_Interrupted):
+            _run(cell, points, device, n_steps=n_steps, open_batches=lost, saving=saving)
+        rest = _batches(cell, n_steps)
+        resumed = _run(cell, points, device, n_steps=n_steps, open_batches=rest, saving=saving)
     difference = float(np.abs(_curve(resumed, 1) / _curve(whole, 1) - 1).max())
     return within(difference, TOLERANCES["fp32"])
 
@@ -164,47 +156,21 @@ def diverged_trial_is_alone(device: torch.device, n_steps: int) -> Found:
     which all do so ends.
     """
     cell = small_cell("gpt2-2-2", "bf16")
-    own = own_point(cell)
-
-    def run(points: list[Point]) -> TrainResult:
-        return train(
-            cell,
-            spec_of(cell),
-            points,
-            _batches(cell, n_steps),
-            n_steps=n_steps,
-            device=device,
-        )
-
-    mixed, healthy = run([own, DIVERGING]), run([own, own])
+    own, batches = own_point(cell), _batches(cell, n_steps)
+    mixed = _run(cell, [own, DIVERGING], device, n_steps=n_steps, open_batches=batches)
+    # The others as they are written, which saves two compilations.
+    cell = replace(cell, train=replace(cell.train, compile="off"))
+    healthy = _run(cell, [own, own], device, n_steps=n_steps, open_batches=batches)
     difference = float(np.abs(_curve(mixed, 0) / _curve(healthy, 0) - 1).max())
     found = within(difference, TOLERANCES["bf16"])
     found["diverged_at"] = mixed.diverged_at
     found["ok"] &= mixed.diverged_at[0] is None and mixed.diverged_at[1] is not None
     try:
-        run([DIVERGING, DIVERGING])
+        _run(cell, [DIVERGING, DIVERGING], device, n_steps=n_steps, open_batches=batches)
         found["ok"] = False
     except TrainingDiverged as diverged:
         found["ended"] = str(diverged)
     return found
-
-
-def gpu_tests(limit_s: float) -> Found:
-    """The tests that are marked `gpu`."""
-    if importlib.util.find_spec("pytest") is None:
-        return {"ok": True, "left_out": "pytest is missing"}
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
-    if importlib.util.find_spec("ray") is None:
-        command += ["--ignore", "tests/engine"]
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=limit_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"ok": False, "said": f"not done after {limit_s:.0f} s"}
-    no_tests = 5
-    said = (done.stdout + done.stderr).splitlines()[-30:]
-    return {"ok": done.returncode in (0, no_tests), "exit_status": done.returncode, "said": said}
 
 
 def checks(*, device: torch.device, is_dry_run: bool) -> dict[str, Callable[[], Found]]:
@@ -219,12 +185,10 @@ def checks(*, device: torch.device, is_dry_run: bool) -> dict[str, Callable[[], 
     fused = ("gpt2-2-2", "fp32"), ("gpt2-2-2-moe4", "bf16")
     for model, precision in fused[: 1 if is_dry_run else None]:
         found[f"fused = separate, {model} {precision}"] = lambda m=model, p=precision: (
-            fused_is_separate(m, p, device, n_steps)
+            fused_is_separate(m, p, device)
         )
     found["resumed = whole"] = lambda: resumed_is_whole(device, n_steps)
     found["diverged trial is alone"] = lambda: diverged_trial_is_alone(device, n_steps)
-    if not is_dry_run:
-        found["tests marked gpu"] = lambda: gpu_tests(limit_s=240)
     return found
 
 

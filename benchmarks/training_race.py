@@ -6,6 +6,7 @@ a time, so that what slows the machine down slows all of them.
 """
 
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -27,6 +28,9 @@ from kcap_ray.training.point import Point
 from kcap_ray.training.precision import autocast
 from kcap_ray.training.schedule import lr_ratio
 from kcap_ray.training.step import TrainStep
+
+N_COMPARED = 50
+"""Steps over which losses have to agree."""
 
 LossOf = Callable[[Tensor, Tensor], Tensor]
 """Mean loss of inputs and targets, both [B, T]."""
@@ -142,6 +146,14 @@ def torch_side(loop: TorchLoop, batches: Tensor) -> Side:
     return lambda number: loop(batches[number])
 
 
+def exit_status(claims: Iterable[dict[str, Any]]) -> int:
+    """1, and a word about it, if a peer did other work; the numbers are written all the same."""
+    others = [one["peer_is"] for one in claims if not one["losses_agree"]]
+    if others:
+        print(f"not the same losses: {', '.join(others)}", file=sys.stderr)
+    return 1 if others else 0
+
+
 def as_tensors(batches: np.ndarray, device: torch.device) -> Tensor:
     """Batches as plain loops want them: 64-bit integers, in pinned memory where there is a GPU."""
     tensors = torch.from_numpy(batches.astype(np.int64))
@@ -165,11 +177,25 @@ class Race:
         """Losses [n_steps] of a side."""
         return torch.stack(self.losses[side]).reshape(-1).float().cpu().numpy()
 
-    def largest_difference(self, side: str, other: str) -> float:
-        """Largest relative difference of two sides' losses at the same step."""
+    def differences(self, side: str, other: str) -> np.ndarray:
+        """Relative differences [n_steps] of two sides' losses at the same step."""
         ours, theirs = self.loss_curve(side), self.loss_curve(other)
         assert ours.shape == theirs.shape, "the sides have not taken the same number of steps"
-        return float(np.abs(ours / theirs - 1).max())
+        return np.abs(ours / theirs - 1)
+
+    def comparison(self, side: str, other: str, tolerance: float) -> dict[str, Any]:
+        """Whether the sides did the same work, for the record: over the first steps, since later
+        ones carry every rounding on.
+        """
+        differences = self.differences(side, other)
+        first = float(differences[:N_COMPARED].max())
+        return {
+            "losses_agree": first < tolerance,
+            "losses_differ_by": first,
+            "tolerance": tolerance,
+            "steps_compared": min(N_COMPARED, len(differences)),
+            "losses_differ_by_in_all": float(differences.max()),
+        }
 
 
 class Turns:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("check", "steps", "fused", "large", "throughput", "column")
+STAGES = ("check", "tests", "steps", "fused", "large", "throughput", "column")
 
 
 @pytest.mark.slow

@@ -27,19 +27,31 @@ def test_sides_of_a_race_take_the_same_steps(load):
     for side, seconds in found.step_s.items():
         assert len(seconds) == 2
         assert found.loss_curve(side).shape == (9,)
-        assert found.largest_difference("ours", side) < 1e-5
+        assert found.comparison("ours", side, 1e-5)["losses_agree"]
     # The steps changed something, so that equal losses say something.
     assert np.ptp(found.loss_curve("ours")) > 1e-3
 
 
+def test_another_loss_is_found_out(load):
+    """A side that does other work is said to; the numbers are written all the same."""
+    race = load("training_race").Race()
+    race.losses = {"ours": [torch.tensor(2.0)] * 3, "other": [torch.tensor(2.1)] * 3}
+    found = race.comparison("ours", "other", 0.01)
+    assert found["losses_differ_by"] == pytest.approx(1 - 2.0 / 2.1, rel=1e-5)
+    assert not found["losses_agree"]
+    assert load("training_race").exit_status([{"peer_is": "other", **found}]) == 1
+
+
 def test_fused_trials_have_the_losses_of_separate_ones(load):
-    """Which is what the benchmark checks before it measures; trials differ from each other."""
+    """Which the benchmark looks at as well; trials differ from each other."""
     fused_trials, cells = load("fused_trials"), load("cells")
-    cell = cells.cpu_cell("gpt2-1-1", batch_windows=2)
-    batches = load("training_race").first_batches(cell, fused_trials.N_CHECKED_STEPS)
-    points, cpu = fused_trials.points(cell, 3), torch.device("cpu")
-    assert fused_trials.largest_difference(cell, points, batches, cpu, n_alone=3) < 1e-5
-    losses = fused_trials.losses_of(cell, points, batches, cpu)
+    cell, cpu = cells.cpu_cell("gpt2-1-1", batch_windows=2), torch.device("cpu")
+    batches = load("training_race").first_batches(cell, fused_trials.N_WARM_UP + 4)
+    found, difference = fused_trials.race_of(cell, 3, batches, cpu, rounds=1, steps=2)
+    assert difference < 1e-5
+    assert {len(seconds) for seconds in found.step_s.values()} == {1}
+    points = fused_trials.points(cell, 3)
+    losses = fused_trials.program(cell, points, batches, cpu).first_losses
     assert np.ptp(losses[-1]) > 1e-4
 
 
