@@ -152,7 +152,9 @@ class TuneConfig:
     weight_decay: Range | None = None
     """Weight decays searched; None keeps `train.weight_decay`."""
     fused: int | None = None
-    """Trials trained together as one program; None lets the size of the cell decide."""
+    """Trials asked for at once, and trained as one program where the device has room for all and is
+    not faster with fewer at a time; None lets the size of the cell decide.
+    """
     warm_start: bool = True
     """Try the best point of the neighbouring cell (one step back on the first axis) as the second.
     """

@@ -76,9 +76,9 @@ def run_round(
                 save_every_s=save_every_s,
                 setting=setting,
             )
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
             # Workers do not run out of memory all at once, so they cannot agree on less.
-            if dist.is_initialized():
+            if dist.is_initialized() or not _is_out_of_memory(error):
                 raise
             has_room = False
         if has_room:
@@ -88,6 +88,15 @@ def run_round(
             setting = device_setting.smaller(setting, first_trial + n_done, len(part))
     is_first = not dist.is_initialized() or dist.get_rank() == 0
     return directory.trials()[first_trial:][: len(points)] if is_first else []
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether that was the error, or what came before it: a graph that is being recorded ends with
+    an error of its own.
+    """
+    while error is not None and not isinstance(error, torch.OutOfMemoryError):
+        error = error.__context__
+    return error is not None
 
 
 def _of_first_worker(make: Callable[[], Agreed]) -> Agreed:

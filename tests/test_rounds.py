@@ -233,7 +233,11 @@ def break_above(
         size = (len(points), setting.micro_windows or cell.train.batch_windows)
         tried.append(size)
         if size > (n_trials, n_windows):
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            try:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            finally:
+                if len(points) == 3:
+                    raise RuntimeError("operation failed due to a previous error during capture")
         return whole(cell, points, setting=setting, **options)
 
     monkeypatch.setattr(kcap_ray.rounds, "run_trials", run_trials)
@@ -268,6 +272,22 @@ def test_a_program_that_runs_out_of_memory_is_halved(
     kept = kept_setting(directory, "cpu")
     assert kept is not None
     assert (kept.n_fused, kept.micro_windows or 4) == (n_trials, n_windows)
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory(
+    directory: CellDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes up as it is, and nothing is halved."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(kcap_ray.rounds, "run_trials", fail)
+    with pytest.raises(RuntimeError, match="broken"):
+        run(directory)
+    kept = kept_setting(directory, "cpu")
+    assert kept is not None
+    assert kept.n_fused == 5
 
 
 def test_a_window_too_large_for_the_gpu_is_told(
