@@ -142,9 +142,9 @@ class _DeviceSetting:
             at_hand=at_hand,
         )
         self._say_if_split(setting, n_trials, at_hand)
-        if kept is not None:
+        if kept is not None and kept.n_fused != setting.n_fused:
             self._forget_checkpoints()
-        elif not self.directory.resume_file(first_trial).exists():
+        elif kept is None and not self.directory.resume_file(first_trial).exists():
             # A program of an older version goes on as it began.
             setting = self._measured(setting, n_trials)
         keep_setting(self.directory, setting)

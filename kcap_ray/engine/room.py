@@ -1,6 +1,7 @@
 """What a cluster has, or could have once its autoscaler has started all nodes that it may."""
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -43,20 +44,23 @@ def _at_most() -> dict[str, int]:
 
 
 def n_side_by_side(workers: int, found: Room, *, use_gpu: bool) -> int:
-    """Cells of that many workers that fit at the same time.
+    """Cells of that many workers that fit at the same time; where there are fewer devices than
+    workers, one cell on those that there are.
 
-    Raises `UserError` where not even one fits: Ray would wait for room for ever.
+    Raises `UserError` where there is no device at all: Ray would wait for room for ever.
     """
     kind, n_devices = ("GPU", found.gpus) if use_gpu else ("CPU", found.cpus)
-    if n_devices >= workers:
-        return n_devices // workers
-    if workers == 1:
-        raise UserError(f"no {kind} to run on: this cluster has none; write --device cpu, or auto")
-    fits = f"write train.workers: {n_devices}, or" if n_devices else "write --device cpu, or"
-    raise UserError(
-        f"train.workers: {workers} workers need {workers} {kind}s, and there are {n_devices}; "
-        f"{fits} name a larger cluster by --address"
-    )
+    if n_devices == 0:
+        remedy = "write --device cpu, or auto"
+        raise UserError(f"no {kind} to run on: this cluster has none; {remedy}")
+    if n_devices < workers:
+        print(
+            f"kcap: train.workers: {workers} workers for {n_devices} {kind}s; it goes on with "
+            f"{n_devices}, on the same batches",
+            file=sys.stderr,
+            flush=True,
+        )
+    return max(1, n_devices // workers)
 
 
 def share_of_device(cell: Cell, *, use_gpu: bool) -> dict[str, float]:
