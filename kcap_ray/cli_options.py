@@ -20,7 +20,13 @@ CellGlob = Annotated[
     str | None, typer.Option("--cell", metavar="ID", help="Only cells whose id matches (globs).")
 ]
 PlanDevice = Annotated[
-    str, typer.Option("--device", help="Device that hours are estimated for: a100, h200, cpu.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME|F",
+        help="Device that hours are predicted for: a100, h200, cpu (hours of a core), or a file "
+        "that `kcap bench throughput` made.",
+    ),
 ]
 Prices = Annotated[
     Path | None,

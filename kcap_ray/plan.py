@@ -1,9 +1,16 @@
 """What a sweep will do and cost, before anything runs: one row per cell, with neither torch nor
 Ray.
+
+Device-hours are the time of training: that of `train_time_s` in the results, of all trials, one
+program after another, times devices. Neither the measurement after it is in them, which passes each
+person once forward through the model where training passes it `exposures` times forward and back,
+nor what Ray takes to start; and of data-parallel workers not the time that exchanging gradients
+takes beyond what it overlaps.
 """
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +18,16 @@ from typing import Any
 
 from kcap_ray.budget import model_of, run_length
 from kcap_ray.cell import Cell
-from kcap_ray.cost import device_of, flops_per_token, read_prices
+from kcap_ray.cost import Device, device_of, flops_per_token, read_prices
+from kcap_ray.models.spec import ModelSpec
 from kcap_ray.sweep import Sweep
 from kcap_ray.text.corpus import facts_of
+from kcap_ray.tuning import round_trials
+
+COMPILE_PAYS_S = 600.0
+"""Time that a round of trials needs on a CPU from which it is compiled: the constant of
+training/cpu_setting.py, which needs torch.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,35 +70,72 @@ class PlanRow:
     flops: float
     """Floating-point operations of all trials."""
     device: str
-    """Device that the estimate is for."""
+    """Name of the device that the hours are for."""
     device_hours: float
-    """Estimated hours of all trials, one after another, times devices (for `cpu`: cores)."""
+    """Predicted hours of training of all trials, times devices (for `cpu`: cores)."""
     price: float | None
     """Dollars for those hours; None where the device's price is not known."""
 
 
 def plan_cells(sweep: Sweep, *, device: str = "a100", prices: Path | None = None) -> list[PlanRow]:
-    """One row per cell, in the order of the sweep; hours for `device`, money from file `prices`.
+    """One row per cell, in the order of the sweep; hours for `device`, which is a name or a file,
+    money from file `prices`.
 
-    Raises `UserError` for an unknown device or a wrong file of prices.
+    Raises `UserError` for an unknown device or a wrong file.
     """
-    price_per_hour = read_prices(prices).get(device_of(device).name)
+    found = device_of(device)
+    price_per_hour = read_prices(prices, device=found.name).get(found.name)
     return [
-        _row(sweep.name, cell, device=device, price_per_hour=price_per_hour) for cell in sweep.cells
+        _row(sweep.name, cell, device=found, price_per_hour=price_per_hour) for cell in sweep.cells
     ]
 
 
-def _row(sweep: str, cell: Cell, *, device: str, price_per_hour: float | None) -> PlanRow:
+def training_s(cell: Cell, spec: ModelSpec, device: Device, n_steps: int) -> float:
+    """Seconds that all trials of the cell train, on `train.workers` devices at a time."""
+    n_trials, n_at_once = cell.tune.trials, round_trials(cell, spec)
+    n_full, n_last = divmod(n_trials, n_at_once)
+    seconds = n_full * _round_s(cell, spec, device, n_steps, n_at_once)
+    return seconds + (_round_s(cell, spec, device, n_steps, n_last) if n_last else 0.0)
+
+
+def _round_s(cell: Cell, spec: ModelSpec, device: Device, n_steps: int, n_trials: int) -> float:
+    """Seconds of trials that the study asks for at once: as one program, or on a core in the parts
+    that are fastest there, which the run finds out by measuring.
+    """
+    sizes = {n_trials, math.ceil(n_trials / 2), 1} if device.unit == "core" else {n_trials}
+    steps_s = min(_steps_s(cell, spec, device, n_trials, most=most) for most in sizes) * n_steps
+    train = cell.train
+    is_compiled = train.compile == "on" or (train.compile == "auto" and steps_s > COMPILE_PAYS_S)
+    if device.unit == "core" and device.compiled_ratio is not None and is_compiled:
+        steps_s *= device.compiled_ratio
+    return device.start_s + steps_s
+
+
+def _steps_s(cell: Cell, spec: ModelSpec, device: Device, n_trials: int, *, most: int) -> float:
+    """Seconds for one step of each trial, at most `most` of them in one program."""
+    train = cell.train
+    windows = math.ceil(train.batch_windows / train.workers)
+
+    def step_s(n_fused: int) -> float:
+        return device.step_s(
+            spec,
+            tokens=windows * train.window_tokens,
+            window_tokens=train.window_tokens,
+            n_trials=n_fused,
+            optimizer=train.optimizer,
+            n_parts=math.ceil(windows / (train.micro_windows or windows)),
+        )
+
+    n_full, n_last = divmod(n_trials, most)
+    return n_full * step_s(most) + (step_s(n_last) if n_last else 0.0)
+
+
+def _row(sweep: str, cell: Cell, *, device: Device, price_per_hour: float | None) -> PlanRow:
     facts = facts_of(cell.data)
     spec = model_of(cell.model, facts.vocab_size)
     length = run_length(cell, facts)
     train, n_trials = cell.train, cell.tune.trials
-    step_s = device_of(device).step_s(
-        spec,
-        tokens=train.batch_windows * train.window_tokens / train.workers,
-        window_tokens=train.window_tokens,
-    )
-    device_hours = n_trials * length.steps * step_s * train.workers / 3600
+    device_hours = training_s(cell, spec, device, length.steps) * train.workers / 3600
     return PlanRow(
         sweep=sweep,
         cell_id=cell.cell_id,
@@ -113,7 +164,7 @@ def _row(sweep: str, cell: Cell, *, device: str, price_per_hour: float | None) -
         demand_is_estimate=facts.demand_is_estimate,
         max_capacity_ratio=facts.demand_bits / spec.n_params,
         flops=n_trials * length.tokens * flops_per_token(spec, train.window_tokens),
-        device=device,
+        device=device.name,
         device_hours=device_hours,
         price=None if price_per_hour is None else device_hours * price_per_hour,
     )
@@ -143,6 +194,10 @@ _COLUMNS = {
 }
 
 
+_BITS = {"fp32": 32, "bf16": 16, "fp16": 16}
+"""Bits of the values that matrix products read, which their time depends on."""
+
+
 def _hours(hours: float) -> str:
     return f"{hours:,.1f}" if hours >= 10 else f"{hours:.2g}"
 
@@ -151,8 +206,10 @@ def _dollars(price: float | None) -> str:
     return "-" if price is None else f"${price:,.2f}"
 
 
-def render_plan(rows: Sequence[PlanRow], *, n_left_out: int = 0) -> str:
-    """The rows as aligned text, then totals, and how far to trust them."""
+def render_plan(rows: Sequence[PlanRow], *, device: str, n_left_out: int = 0) -> str:
+    """The rows as aligned text, then totals, and how far to trust them; `device` as it was given to
+    `plan_cells`.
+    """
     if not rows:
         return "no cells"
     columns = dict(_COLUMNS)
@@ -167,24 +224,41 @@ def render_plan(rows: Sequence[PlanRow], *, n_left_out: int = 0) -> str:
         )
         for line in table
     ]
-    return "\n".join([*lines, "", *_totals(rows, n_left_out=n_left_out)])
+    return "\n".join([*lines, "", *_totals(rows, device_of(device), n_left_out=n_left_out)])
 
 
-def _totals(rows: Sequence[PlanRow], *, n_left_out: int) -> list[str]:
+def _totals(rows: Sequence[PlanRow], device: Device, *, n_left_out: int) -> list[str]:
     total = summary(rows)
-    device = rows[0].device
     left_out = f" ({n_left_out:,} points of the grid left out by `where`)" if n_left_out else ""
     price = total["price"]
-    money = f"no price known for {device}" if price is None else _dollars(price)
-    unit = "core-hours" if device == "cpu" else "device-hours"
+    money = f"no price known for {device.name}" if price is None else _dollars(price)
     return [
         f"{len(rows):,} cells{left_out}, {total['n_trials']:,} trials, "
         f"{total['tokens']:.3g} tokens, {total['flops']:.2e} FLOP",
-        f"about {_hours(total['device_hours'])} {unit} on {device}, {money}",
-        "Hours are an estimate, good to a factor of about two, not a measurement: "
-        f"{device_of(device).source}.",
+        f"about {_hours(total['device_hours'])} {device.unit}-hours on {device.name}, {money}",
+        *_trust(rows, device),
         *_estimates(rows),
     ]
+
+
+def _trust(rows: Sequence[PlanRow], device: Device) -> list[str]:
+    """Where the hours come from, and how good they are."""
+    if device.error is None:
+        return [
+            "Hours are an estimate, good to a factor of about two, not a measurement: "
+            f"{device.source}."
+        ]
+    lines = [
+        f"Hours follow from measured step times, good to about {device.error:.0%} for a cell: "
+        f"{device.source}."
+    ]
+    n_others = sum(_BITS[row.precision] != _BITS[device.precision] for row in rows)
+    if n_others:
+        lines.append(
+            f"They were measured at {device.precision}; {n_others:,} cells train at another "
+            "precision, and theirs are good to a factor of about two."
+        )
+    return lines
 
 
 def _estimates(rows: Sequence[PlanRow]) -> list[str]:

@@ -6,13 +6,14 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from kcap_ray.budget import run_length
-from kcap_ray.cost import DEVICES, flops_per_token
-from kcap_ray.models.spec import parse_model
-from kcap_ray.plan import plan_cells, render_plan, rows_as_json, summary
+from kcap_ray.cost import BUILT_IN
+from kcap_ray.plan import COMPILE_PAYS_S, plan_cells, render_plan, rows_as_json, summary
 from kcap_ray.sweep import load_sweep
 from kcap_ray.text.corpus import facts_of
+from kcap_ray.training import cpu_setting
 from kcap_ray.user_error import UserError
 
 TEXT = """\
@@ -34,6 +35,20 @@ def load(tmp_path):
     return lambda **overrides: load_sweep(
         path, {key.replace("__", "."): value for key, value in overrides.items()}
     )
+
+
+@pytest.fixture
+def device_file(tmp_path):
+    """Writes the file of a core with these fields, and names it."""
+
+    def write(**fields):
+        path = tmp_path / f"{len(list(tmp_path.glob('device*')))}.device.yaml"
+        path = path.with_name("device" + path.name)
+        given = {"name": "mine", "unit": "core", "precision": "fp32", "source": "a test"}
+        path.write_text(yaml.safe_dump({**given, **fields}))
+        return str(path)
+
+    return write
 
 
 def test_run_is_as_long_as_its_exposures(load):
@@ -86,10 +101,10 @@ def test_experts_that_a_token_does_not_use_cost_parameters_but_no_work(load):
 
 def test_active_parameters_are_shown_where_they_are_not_all(load):
     """The column is there for a mixture of experts, and not for dense models alone."""
-    assert "active" not in render_plan(plan_cells(load())).split("\n")[0]
+    assert "active" not in render_plan(plan_cells(load()), device="a100").split("\n")[0]
     rows = plan_cells(load(model="[gpt2-1-1, gpt2-2-2-moe8]"))
-    assert "active" in render_plan(rows).split("\n")[0]
-    assert f"{rows[-1].n_params_active:,}" in render_plan(rows)
+    assert "active" in render_plan(rows, device="a100").split("\n")[0]
+    assert f"{rows[-1].n_params_active:,}" in render_plan(rows, device="a100")
 
 
 def test_rows_follow_the_cells(load):
@@ -103,9 +118,11 @@ def test_rows_follow_the_cells(load):
 
 
 def test_cost_is_proportional_to_trials_and_price(load, tmp_path):
-    """Twice the trials cost twice the hours; the price is hours times the price per hour."""
-    ranges = {"tune__lr": "{low: 1e-4, high: 1e-2}"}
-    one, two = (plan_cells(load(tune__trials=n, **ranges)) for n in ("1", "2"))
+    """Twice the trials, one after the other, cost twice the hours; the price is hours times the
+    price per hour.
+    """
+    settings = {"tune__lr": "{low: 1e-4, high: 1e-2}", "tune__fused": "1"}
+    one, two = (plan_cells(load(tune__trials=n, **settings)) for n in ("1", "2"))
     assert summary(two)["device_hours"] == pytest.approx(2 * summary(one)["device_hours"])
     assert summary(two)["flops"] == pytest.approx(2 * summary(one)["flops"])
     prices = tmp_path / "prices.yaml"
@@ -114,38 +131,120 @@ def test_cost_is_proportional_to_trials_and_price(load, tmp_path):
         assert row.price == pytest.approx(3 * row.device_hours)
 
 
+def test_fused_trials_share_what_does_not_grow_with_them(load):
+    """Trials that train together cost more than one of them, and less than one after another."""
+    ranges = {"tune__lr": "{low: 1e-4, high: 1e-2}"}
+    for device in BUILT_IN:
+        one, fused, apart = (
+            summary(plan_cells(load(tune__trials=n, tune__fused=k, **ranges), device=device))
+            for n, k in (("1", "1"), ("4", "4"), ("4", "1"))
+        )
+        assert one["device_hours"] < fused["device_hours"] < apart["device_hours"]
+
+
+@pytest.mark.parametrize("device", BUILT_IN)
+@pytest.mark.parametrize(
+    "key, less, more",
+    [
+        ("data__n_people", "100", "1000"),
+        ("train__exposures", "20", "90"),
+        ("model__head_dim", "16", "24"),
+        ("model", "gpt2-1-1", "gpt2-1-2"),
+        ("model", "gpt2-1-1", "gpt2-2-1"),
+        ("model", "gpt2-1-1", "gpt2-1-1-gated"),
+        ("model", "gpt2-1-1", "gpt2-1-1-canon"),
+        ("tune__trials", "1", "3"),
+    ],
+)
+def test_more_of_anything_is_never_cheaper(load, device, key, less, more):
+    """More people, exposures, width, layers, parts or trials: more hours."""
+    settings = {"data__n_people": "100", "model": "gpt2-1-1", "tune__lr": "{low: 1e-4, high: 1e-2}"}
+    hours = [
+        summary(plan_cells(load(**{**settings, key: value}), device=device))["device_hours"]
+        for value in (less, more)
+    ]
+    assert hours[0] < hours[1]
+
+
+def test_a_long_run_on_a_core_is_planned_compiled(load, device_file):
+    """Beyond the time from which a run compiles, its steps take `compiled_ratio` of the time; on a
+    core alone, and not where the cell forbids it.
+    """
+    settings = {"model": "gpt2-1-1", "data__n_people": "1000", "train__exposures": "50"}
+    plain = device_file(seconds={"step": 1.0})
+    compiled = device_file(seconds={"step": 1.0}, compiled_ratio=0.5)
+    (before,) = plan_cells(load(**settings), device=plain)
+    assert before.device_hours > COMPILE_PAYS_S / 3600
+    (after,) = plan_cells(load(**settings), device=compiled)
+    assert after.device_hours == pytest.approx(before.device_hours / 2)
+    (off,) = plan_cells(load(**settings, train__compile="off"), device=compiled)
+    assert off.device_hours == before.device_hours
+    (short,) = plan_cells(load(model="gpt2-1-1", data__n_people="10"), device=compiled)
+    assert short.device_hours == pytest.approx(short.steps / 3600)
+
+
+def test_runs_compile_from_the_time_that_plans_take():
+    """The plan's constant is that of the code that runs, which needs torch."""
+    assert cpu_setting.COMPILE_PAYS_S == COMPILE_PAYS_S
+
+
+def test_hours_follow_the_file_of_a_device(load, device_file):
+    """With only a time per step, hours are steps times that time, and the start of each program."""
+    device = device_file(seconds={"step": 2.0}, start_s=5.0)
+    for row in plan_cells(load(), device=device):
+        assert row.device == "mine"
+        assert row.device_hours == pytest.approx((5 + 2 * row.steps) / 3600)
+
+
+def test_trials_on_a_core_are_planned_in_the_parts_that_are_fastest(load, device_file):
+    """Where fusing gains nothing, four trials take as long as four single ones; where the steps
+    alone cost, as long as one.
+    """
+    settings = {"model": "gpt2-1-1", "tune__trials": "4", "tune__lr": "{low: 1e-4, high: 1e-2}"}
+    for seconds, times in (({"weights": 1e-3}, 4), ({"step": 1.0}, 1)):
+        device = device_file(seconds=seconds)
+        one = summary(plan_cells(load(model="gpt2-1-1"), device=device))["device_hours"]
+        four = summary(plan_cells(load(**settings), device=device))["device_hours"]
+        assert four == pytest.approx(times * one)
+
+
+def test_parts_of_a_batch_call_every_operator_again(load, device_file):
+    """A batch of 8 windows, 2 at a time, calls operators four times as often."""
+    device = device_file(seconds={"operators": 1e-3})
+    whole, parts = (
+        summary(plan_cells(load(**more), device=device))["device_hours"]
+        for more in ({}, {"train__micro_windows": "2"})
+    )
+    assert parts == pytest.approx(4 * whole)
+
+
+def test_price_of_an_own_device_can_be_given(load, device_file, tmp_path):
+    """A file of prices may name the device that is planned for."""
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("mine: 0.5\n")
+    for row in plan_cells(load(), device=device_file(seconds={"step": 1.0}), prices=prices):
+        assert row.price == pytest.approx(0.5 * row.device_hours)
+
+
+def test_plan_says_what_its_hours_rest_on(load, device_file):
+    """Measured hours come with their error, others are called an estimate; and a precision that
+    was not measured is named.
+    """
+    measured = device_file(seconds={"step": 1.0}, error=0.081)
+    text = render_plan(plan_cells(load(), device=measured), device=measured)
+    assert "measured step times" in text and "8%" in text and "estimate" not in text
+    assert "bf16" not in text
+    own = load(train__precision="bf16")
+    text = render_plan(plan_cells(own, device=measured), device=measured)
+    assert "measured at fp32; 4 cells" in text
+    assert "estimate" in render_plan(plan_cells(load(), device="a100"), device="a100")
+
+
 def test_price_of_an_unpriced_device_is_not_made_up(load):
     """Without a price per hour the price is None, and the table says so."""
     rows = plan_cells(load(), device="cpu")
     assert {row.price for row in rows} == {None} and summary(rows)["price"] is None
-    assert "no price known for cpu" in render_plan(rows)
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_step_takes_longer_with_more_tokens_and_more_layers(device):
-    """Time of a step grows with work, and never falls below the cost of launching it."""
-    small, deep = (parse_model(f"gpt2-{n}-2", head_dim=64, vocab_size=3275) for n in (2, 20))
-    times = [
-        DEVICES[device].step_s(spec, tokens=tokens, window_tokens=512)
-        for spec, tokens in ((small, 512), (small, 6144), (deep, 6144))
-    ]
-    assert times == sorted(set(times))
-
-
-def test_measured_cpu_steps_are_reproduced():
-    """The model of a core gives back the steps it was taken from: 1.8 ms and 8.3 ms, to 20%."""
-    spec = parse_model("gpt2-2-1", head_dim=16, vocab_size=450)
-    assert spec.n_params == pytest.approx(14_000, rel=0.05)
-    for n_windows, measured_s in ((1, 1.8e-3), (8, 8.3e-3)):
-        step_s = DEVICES["cpu"].step_s(spec, tokens=n_windows * 128, window_tokens=128)
-        assert step_s == pytest.approx(measured_s, rel=0.2)
-
-
-def test_operations_match_the_closed_formula_of_gpt2():
-    """6 (12 L d^2 + V d) + 12 L d T per token, biases and norms aside."""
-    spec = parse_model("gpt2-12-12", head_dim=64, vocab_size=3275)
-    closed = 6 * (12 * 12 * 768**2 + 3275 * 768) + 12 * 12 * 768 * 512
-    assert flops_per_token(spec, 512) == pytest.approx(closed, rel=0.01)
+    assert "no price known for cpu" in render_plan(rows, device="cpu")
 
 
 def test_json_holds_every_row(load):
@@ -157,7 +256,7 @@ def test_json_holds_every_row(load):
 def test_table_shows_every_cell_and_the_totals(load):
     """The text has a line per cell, the total, and says that hours are an estimate."""
     rows = plan_cells(load())
-    text = render_plan(rows, n_left_out=2)
+    text = render_plan(rows, device="a100", n_left_out=2)
     assert all(row.cell_id in text for row in rows)
     assert "4 cells (2 points of the grid left out" in text and "estimate" in text
 
