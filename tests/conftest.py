@@ -1,5 +1,6 @@
 """What every test runs under: one thread, quiet Ray, GPU tests only where there is a GPU."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -36,6 +37,18 @@ for name, value in QUIET.items():
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
+
+
+# Importing the tests makes millions of objects and hardly any garbage.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there now out of every later search for garbage: it stays, and looking through
+    it would take longer than most tests.
+    """
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
