@@ -32,16 +32,8 @@ import numpy as np
 import torch
 from cells import cpu_cell, gpu_cell
 from record import arguments, claim, write
-from training_race import (
-    Race,
-    Side,
-    Turns,
-    exit_status,
-    first_batches,
-    our_side,
-    own_point,
-    wait,
-)
+from training_race import first_batches, our_side, own_point
+from turns import Race, Side, Turns, exit_status, later, turn_of, wait
 
 from kcap_ray.budget import spec_of
 from kcap_ray.cell import Cell
@@ -103,18 +95,16 @@ def race_of(
     theirs = np.concatenate([one.first_losses for one in separate], axis=1)
     difference = float(np.abs(fused.first_losses[:, alone] / theirs - 1).max())
 
-    def one_after_another(number: int) -> torch.Tensor:
-        return torch.cat([one.side(number + N_WARM_UP) for one in separate])
-
-    sides: dict[str, Side] = {
-        "fused": lambda number: fused.side(number + N_WARM_UP),
-        "separate": one_after_another,
+    programs = {"fused": fused} | {
+        f"trial {i}": one for i, one in zip(alone, separate, strict=True)
     }
-    turns = Turns(sides, steps=steps, device=device)
+    sides = {name: turn_of(later(one.side, N_WARM_UP), device) for name, one in programs.items()}
+    turns = Turns(sides, steps=steps)
     for _ in range(rounds + 1):
         turns()
     step_s = turns.race.step_s
-    step_s["separate"] = [seconds * n_trials / len(alone) for seconds in step_s["separate"]]
+    by_round = zip(*(step_s[f"trial {i}"] for i in alone), strict=True)
+    step_s["separate"] = [sum(times) * n_trials / len(alone) for times in by_round]
     return turns.race, difference
 
 

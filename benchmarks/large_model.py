@@ -31,20 +31,8 @@ import torch
 from cells import gpu_cell
 from plain_gpt import plain_gpt
 from record import arguments, claim, write
-from torch import Tensor
-from training_race import (
-    Race,
-    Side,
-    TorchLoop,
-    Turns,
-    as_tensors,
-    exit_status,
-    first_batches,
-    our_side,
-    own_point,
-    torch_side,
-    wait,
-)
+from training_race import TorchLoop, as_tensors, first_batches, our_side, own_point, torch_side
+from turns import Race, Side, Turns, exit_status, later, turn_of, wait
 
 from kcap_ray.budget import spec_of
 from kcap_ray.cell import Cell
@@ -148,21 +136,12 @@ def run(chosen: argparse.Namespace, cell: Cell, device: torch.device) -> tuple[R
     sides, fits = {}, {}
     for name, build in (("ours", ours), ("compiled loop", peer)):
         side, micro_windows, memory_gib = fitting(cell, build, device)
-        sides[name] = later(side, N_WARM_UP)
+        sides[name] = turn_of(later(side, N_WARM_UP), device)
         fits[name] = {"micro_windows": micro_windows, "peak_memory_gib": memory_gib}
-    turns = Turns(sides, steps=chosen.steps, device=device)
+    turns = Turns(sides, steps=chosen.steps)
     for _ in range(chosen.rounds + 1):
         turns()
     return turns.race, fits
-
-
-def later(side: Side, n_steps: int) -> Side:
-    """The side with its steps counted from `n_steps` on."""
-
-    def take(step: int) -> Tensor:
-        return side(step + n_steps)
-
-    return take
 
 
 def shares(spec: ModelSpec, tokens_per_s: float, window_tokens: int, ceiling: float) -> dict:

@@ -5,15 +5,17 @@ sides take theirs. Settings are the fastest fair ones: no logging, saving or eva
 looked up about the loss, no clipping, whole batches that are tensors already.
 """
 
+import tempfile
 import time
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
-from training_race import Turns, own_point, torch_adamw, torch_schedule, wait
+from training_race import own_point, torch_adamw, torch_schedule
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
+from turns import Turns, wait
 
 from kcap_ray.cell import Cell
 
@@ -57,8 +59,8 @@ class _Recorder(Trainer):
 
 
 class _EndsOfRounds(TrainerCallback):
-    def __init__(self, turns: Turns) -> None:
-        self.turns = turns
+    def __init__(self, turns: Turns, device: torch.device) -> None:
+        self.turns, self.device = turns, device
         self.trainer: _Recorder | None = None
         self.began = 0.0
 
@@ -68,7 +70,7 @@ class _EndsOfRounds(TrainerCallback):
     def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
         if state.global_step % self.turns.steps:
             return
-        wait(self.turns.device)
+        wait(self.device)
         seconds = time.perf_counter() - self.began
         assert self.trainer is not None
         self.turns.add("Trainer", seconds, self.trainer.seen)
@@ -78,6 +80,14 @@ class _EndsOfRounds(TrainerCallback):
 
 
 def run_trainer(
+    model: PreTrainedModel, batches: Tensor, cell: Cell, turns: Turns, *, n_steps: int
+) -> None:
+    """Train `model` for `n_steps`; `turns` gets times and losses, and the others their turns."""
+    with tempfile.TemporaryDirectory() as directory:
+        _trainer(model, batches, cell, turns, n_steps=n_steps, directory=directory).train()
+
+
+def _trainer(
     model: PreTrainedModel,
     batches: Tensor,
     cell: Cell,
@@ -85,14 +95,13 @@ def run_trainer(
     *,
     n_steps: int,
     directory: str,
-) -> None:
-    """Train `model` for `n_steps`; `turns` gets times and losses, and the others their turns."""
+) -> Trainer:
     optimizer = torch_adamw(model, own_point(cell), cell.train)
     settings = TrainingArguments(
         output_dir=directory,
         max_steps=n_steps,
         per_device_train_batch_size=cell.train.batch_windows,
-        use_cpu=turns.device.type == "cpu",
+        use_cpu=model.device.type == "cpu",
         bf16=cell.train.precision == "bf16",
         max_grad_norm=0.0,
         logging_strategy="no",
@@ -104,9 +113,9 @@ def run_trainer(
         remove_unused_columns=False,
         dataloader_num_workers=0,
         dataloader_pin_memory=False,
-        accelerator_config={"non_blocking": turns.device.type == "cuda"},
+        accelerator_config={"non_blocking": model.device.type == "cuda"},
     )
-    rounds = _EndsOfRounds(turns)
+    rounds = _EndsOfRounds(turns, model.device)
     rounds.trainer = _Recorder(
         model=model,
         args=settings,
@@ -115,5 +124,4 @@ def run_trainer(
         optimizers=(optimizer, torch_schedule(optimizer, n_steps, cell.train)),
         callbacks=[rounds],
     )
-    rounds.trainer.train()
-    assert torch.is_grad_enabled(), "the Trainer has left gradients as it found them"
+    return rounds.trainer

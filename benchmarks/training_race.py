@@ -1,23 +1,22 @@
 """A race of training steps: `TrainStep`, plain PyTorch loops, and the Trainer of Hugging Face.
 
 All start from the same weights and see the same batches, with the same AdamW, schedule and
-precision, and their losses are held against each other. They take turns in one process, a round at
-a time, so that what slows the machine down slows all of them.
+precision, and their losses are held against each other. They take turns, a round at a time. Ours
+has a process of its own, as it would for a user: what it tells the process about memory must not
+help the others.
 """
 
-import statistics
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import contextlib
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
 from plain_gpt import plain_gpt
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from turns import Race, Side, Turn, Turns, turn_of
 
 from kcap_ray.budget import spec_of
 from kcap_ray.cell import Cell, TrainConfig
@@ -29,17 +28,8 @@ from kcap_ray.training.precision import autocast
 from kcap_ray.training.schedule import lr_ratio
 from kcap_ray.training.step import TrainStep
 
-N_COMPARED = 50
-"""Steps over which losses have to agree."""
-
 LossOf = Callable[[Tensor, Tensor], Tensor]
 """Mean loss of inputs and targets, both [B, T]."""
-
-
-def wait(device: torch.device) -> None:
-    """Until the device has done all that it was asked to."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def first_batches(cell: Cell, n_steps: int) -> np.ndarray:
@@ -124,12 +114,6 @@ class TorchLoop:
         return total
 
 
-class Side(Protocol):
-    """One that races: takes a step on the batch of that number, and returns its loss."""
-
-    def __call__(self, step: int) -> Tensor: ...
-
-
 def our_side(step: TrainStep, batches: np.ndarray) -> Side:
     """`TrainStep` with the batches as the stream delivers them."""
 
@@ -146,83 +130,10 @@ def torch_side(loop: TorchLoop, batches: Tensor) -> Side:
     return lambda number: loop(batches[number])
 
 
-def exit_status(claims: Iterable[dict[str, Any]]) -> int:
-    """1, and a word about it, if a peer did other work; the numbers are written all the same."""
-    others = [one["peer_is"] for one in claims if not one["losses_agree"]]
-    if others:
-        print(f"not the same losses: {', '.join(others)}", file=sys.stderr)
-    return 1 if others else 0
-
-
 def as_tensors(batches: np.ndarray, device: torch.device) -> Tensor:
     """Batches as plain loops want them: 64-bit integers, in pinned memory where there is a GPU."""
     tensors = torch.from_numpy(batches.astype(np.int64))
     return tensors.pin_memory() if device.type == "cuda" else tensors
-
-
-@dataclass(kw_only=True)
-class Race:
-    """What a race measured; the first round, in which everybody warms up, is left out of times."""
-
-    step_s: dict[str, list[float]] = field(default_factory=dict)
-    """Seconds per step of each side, round by round."""
-    losses: dict[str, list[Tensor]] = field(default_factory=dict)
-    """Loss of each side at every step."""
-
-    def median_s(self, side: str) -> float:
-        """Seconds per step of a side, the median over rounds."""
-        return statistics.median(self.step_s[side])
-
-    def loss_curve(self, side: str) -> np.ndarray:
-        """Losses [n_steps] of a side."""
-        return torch.stack(self.losses[side]).reshape(-1).float().cpu().numpy()
-
-    def differences(self, side: str, other: str) -> np.ndarray:
-        """Relative differences [n_steps] of two sides' losses at the same step."""
-        ours, theirs = self.loss_curve(side), self.loss_curve(other)
-        assert ours.shape == theirs.shape, "the sides have not taken the same number of steps"
-        return np.abs(ours / theirs - 1)
-
-    def comparison(self, side: str, other: str, tolerance: float) -> dict[str, Any]:
-        """Whether the sides did the same work, for the record: over the first steps, since later
-        ones carry every rounding on.
-        """
-        differences = self.differences(side, other)
-        first = float(differences[:N_COMPARED].max())
-        return {
-            "losses_agree": first < tolerance,
-            "losses_differ_by": first,
-            "tolerance": tolerance,
-            "steps_compared": min(N_COMPARED, len(differences)),
-            "losses_differ_by_in_all": float(differences.max()),
-        }
-
-
-class Turns:
-    """Lets every side take its turns, and keeps times and losses."""
-
-    def __init__(self, sides: dict[str, Side], *, steps: int, device: torch.device) -> None:
-        self.sides, self.steps, self.device = sides, steps, device
-        self.race = Race()
-        self._n_rounds = 0
-
-    def __call__(self) -> None:
-        """One round of all sides."""
-        first = self._n_rounds * self.steps
-        for name, side in self.sides.items():
-            wait(self.device)
-            began = time.perf_counter()
-            losses = [side(first + step) for step in range(self.steps)]
-            wait(self.device)
-            self.add(name, time.perf_counter() - began, losses)
-        self._n_rounds += 1
-
-    def add(self, name: str, seconds: float, losses: Iterable[Tensor]) -> None:
-        """A side has taken its turn."""
-        self.race.losses.setdefault(name, []).extend(losses)
-        times = self.race.step_s.setdefault(name, [])
-        if self._n_rounds > 0:
-            times.append(seconds / self.steps)
 
 
 def has_accelerate() -> bool:
@@ -237,26 +148,69 @@ def race(cell: Cell, *, device: torch.device, n_rounds: int, steps: int) -> Race
     can run, `Trainer`.
     """
     n_steps = (n_rounds + 1) * steps
-    batches = first_batches(cell, n_steps)
-    tensors = as_tensors(batches, device)
-    ours = TrainStep(cell, spec_of(cell), [own_point(cell)], n_steps=n_steps, device=device)
-    theirs, plain = hugging_face(ours.model), plain_gpt(ours.model)
-    for_trainer = hugging_face(ours.model)
-    common: dict[str, Any] = {"n_steps": n_steps, "device": device}
-    sides = {
-        "ours": our_side(ours, batches),
-        "hugging face loop": torch_side(
-            TorchLoop(theirs, loss_of_hugging_face(theirs), cell, **common), tensors
-        ),
-        "plain loop": torch_side(TorchLoop(plain, plain, cell, **common), tensors),
-    }
-    turns = Turns(sides, steps=steps, device=device)
-    if has_accelerate():
-        from trainer_side import run_trainer
+    tensors = as_tensors(first_batches(cell, n_steps), device)
+    model = Decoder(spec_of(cell), n_tokens=cell.train.window_tokens)
+    model.init_weights(seed=cell.seed, std=cell.train.init_std)
+    model.to(device)
+    theirs, plain, for_trainer = hugging_face(model), plain_gpt(model), hugging_face(model)
 
-        with tempfile.TemporaryDirectory() as directory:
-            run_trainer(for_trainer, tensors, cell, turns, n_steps=n_steps, directory=directory)
-    else:
-        for _ in range(n_rounds + 1):
-            turns()
+    def turn(trained: nn.Module, loss_of: LossOf) -> Turn:
+        loop = TorchLoop(trained, loss_of, cell, n_steps=n_steps, device=device)
+        return turn_of(torch_side(loop, tensors), device)
+
+    with own_process(cell, n_steps, device) as ours:
+        sides = {
+            "ours": ours,
+            "hugging face loop": turn(theirs, loss_of_hugging_face(theirs)),
+            "plain loop": turn(plain, plain),
+        }
+        turns = Turns(sides, steps=steps)
+        if has_accelerate():
+            from trainer_side import run_trainer
+
+            run_trainer(for_trainer, tensors, cell, turns, n_steps=n_steps)
+        else:
+            for _ in range(n_rounds + 1):
+                turns()
     return turns.race
+
+
+@contextlib.contextmanager
+def own_process(cell: Cell, n_steps: int, device: torch.device) -> Iterator[Turn]:
+    """Our side in a process of its own, which starts from the cell's initial weights.
+
+    Raises `EOFError` if the process ends before its time.
+    """
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(
+        target=_take_turns, args=(theirs, cell, n_steps, device.type), daemon=True
+    )
+    process.start()
+    # Only its own end keeps the pipe open, so that its death is noticed.
+    theirs.close()
+
+    def take(first: int, n_turn: int) -> tuple[float, list[Tensor]]:
+        ours.send((first, n_turn))
+        seconds, losses = ours.recv()
+        return seconds, list(torch.from_numpy(losses))
+
+    try:
+        yield take
+    finally:
+        ours.close()
+        process.join(timeout=30)
+        process.kill()
+
+
+def _take_turns(pipe: Connection, cell: Cell, n_steps: int, device_type: str) -> None:
+    """The process: turns as they are asked for, until nobody asks any more."""
+    device = torch.device(device_type)
+    if device_type == "cpu":
+        torch.set_num_threads(1)
+    step = TrainStep(cell, spec_of(cell), [own_point(cell)], n_steps=n_steps, device=device)
+    take = turn_of(our_side(step, first_batches(cell, n_steps)), device)
+    with contextlib.suppress(EOFError):
+        while True:
+            seconds, losses = take(*pipe.recv())
+            pipe.send((seconds, torch.stack(list(losses)).float().cpu().numpy()))

@@ -3,8 +3,8 @@
 One trial of gpt2 with 2 layers, 32, 64 and 128 wide, on batches of 4 and 8 windows of 128 tokens of
 the laptop sweep's data, compact vocabulary, float32, one thread. Also beside a plain PyTorch loop
 over the class of Hugging Face that the Trainer trains, and over a module written out plainly. Same
-weights, batches, AdamW and schedule; the losses of all are compared at every step. All take turns
-in one process; medians over rounds.
+weights, batches, AdamW and schedule; the losses of all are compared at every step. All take turns,
+ours in a process of its own; medians over rounds.
 
 Peer: Hugging Face Trainer, GPTNeoX (P3); plain PyTorch loops with torch's fused AdamW (P3-eager)
 Goal: at least 2 x Trainer
@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from cells import cpu_cell
 from record import arguments, claim, write
-from training_race import Race, exit_status, has_accelerate, race
+from training_race import has_accelerate, race
+from turns import Race, exit_status
 
 from kcap_ray.budget import spec_of
 from kcap_ray.cell import Cell

@@ -4,7 +4,7 @@ One trial on batches of 12 windows of 512 tokens of bioS with 50,000 people, com
 bf16 autocast. Ours replays the whole step as one CUDA graph. Peers train the class of Hugging Face
 (by its Trainer, and in a plain loop) and a module written out plainly, all with torch's fused
 AdamW. Same weights, batches and schedule; the losses of all are compared at every step. All take
-turns in one process; medians over rounds.
+turns; medians over rounds.
 
 Peer: Hugging Face Trainer, GPTNeoX (P4-trainer); eager PyTorch with torch's fused AdamW (P4-eager)
 Goal: at least 8 x Trainer, at least 5 x eager
@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from cells import gpu_cell
 from record import arguments, claim, write
-from training_race import Race, exit_status, has_accelerate, race
+from training_race import has_accelerate, race
+from turns import Race, exit_status
 
 from kcap_ray.budget import spec_of
 from kcap_ray.cell import Cell

@@ -34,12 +34,12 @@ def test_sides_of_a_race_take_the_same_steps(load):
 
 def test_another_loss_is_found_out(load):
     """A side that does other work is said to; the numbers are written all the same."""
-    race = load("training_race").Race()
+    race = load("turns").Race()
     race.losses = {"ours": [torch.tensor(2.0)] * 3, "other": [torch.tensor(2.1)] * 3}
     found = race.comparison("ours", "other", 0.01)
     assert found["losses_differ_by"] == pytest.approx(1 - 2.0 / 2.1, rel=1e-5)
     assert not found["losses_agree"]
-    assert load("training_race").exit_status([{"peer_is": "other", **found}]) == 1
+    assert load("turns").exit_status([{"peer_is": "other", **found}]) == 1
 
 
 def test_fused_trials_have_the_losses_of_separate_ones(load):
