@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,14 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 
+
+SHARED_MEMORY = Path("/dev/shm")
+ROOM_BYTES = 2 * 2**30
+"""Room there, of which the tests of a run take a small part, and Ray's object store more."""
+
+# The tests' files lie in memory: kcap waits until what it has written is on the disk.
+if SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > ROOM_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(SHARED_MEMORY))
 
 # Importing the tests makes millions of objects and hardly any garbage.
 gc.disable()

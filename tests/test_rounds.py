@@ -197,6 +197,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return asked
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_how_the_cell_trains(
     tmp_path: Path, measured: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:

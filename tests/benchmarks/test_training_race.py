@@ -16,6 +16,7 @@ def test_plain_module_is_the_decoder(load):
     torch.testing.assert_close(theirs, model.loss(windows_BT1), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_sides_of_a_race_take_the_same_steps(load):
     """Losses of all sides agree at every step, those of the Trainer too, and the round in which
     they warm up is not timed.

@@ -53,6 +53,7 @@ def test_a_measurement_is_a_small_part_of_the_run(n_fused: int, n_cpus: int, n_s
     assert not is_worth_measuring(compiled, 10**6, n_fused=n_fused, n_cpus=n_cpus)
 
 
+@pytest.mark.slow
 def test_a_measurement_leaves_no_trace() -> None:
     """Neither in the generators of torch and NumPy nor in the number of threads."""
     torch.manual_seed(3)

@@ -22,6 +22,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="what glibc does with freed memory")
 def test_memory_freed_in_one_step_is_there_for_the_next() -> None:
     """Two tensors of 64 MiB, taken and freed five times after some practice: at most twice are

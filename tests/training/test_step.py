@@ -47,7 +47,14 @@ def losses(step: TrainStep, n_steps: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize(
+    "precision",
+    [
+        "bf16",
+        pytest.param("fp32", marks=pytest.mark.slow),
+        pytest.param("fp16", marks=pytest.mark.slow),
+    ],
+)
 def test_a_step_waits_for_no_value_on_the_device(
     name: str, precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
