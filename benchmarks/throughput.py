@@ -48,10 +48,15 @@ COMPILED = (1, 3, 7, 12, 14)
 
 
 def measured_on_cpu(*, seconds: float, rounds: int, is_dry_run: bool) -> list[Record]:
-    """All shapes, `rounds` times over, then some of them compiled; each on all cores at once."""
+    """All shapes, `rounds` times over, in the last of them some compiled too; each on all cores at
+    once.
+    """
     shapes = cpu_shapes()
-    compiled = [dataclasses.replace(shapes[index], compile="on") for index in COMPILED]
-    every = shapes[::3] if is_dry_run else [*shapes * rounds, *compiled]
+    last: list[Shape] = []
+    for index, shape in enumerate(shapes):
+        # One right after the other: a machine's pace changes over minutes.
+        last += [shape, dataclasses.replace(shape, compile="on")] if index in COMPILED else [shape]
+    every = shapes[::3] if is_dry_run else [*shapes * (rounds - 1), *last]
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return run_waves([[shape] * (n_cores or 1) for shape in every], "cpu", seconds)
 
@@ -66,13 +71,15 @@ def measured_on_gpu(*, seconds: float) -> list[Record]:
 
 
 def compiled_ratio(records: Sequence[Record]) -> float | None:
-    """Median of compiled over uncompiled time, of the shapes that were timed in both ways."""
+    """Median of compiled over uncompiled time, of the shapes that were timed in both ways; 1 where
+    compiling loses, since a run then does without.
+    """
     names = [field.name for field in dataclasses.fields(Shape) if field.name != "compile"]
     times: dict[tuple[Any, ...], dict[str, float]] = {}
     for record in records:
         key = tuple(record[name] for name in names)
         times.setdefault(key, {})[record["compile"]] = record["step_s"]
-    ratios = [both["on"] / both["auto"] for both in times.values() if len(both) == 2]
+    ratios = [min(1.0, both["on"] / both["auto"]) for both in times.values() if len(both) == 2]
     return statistics.median(ratios) if ratios else None
 
 
