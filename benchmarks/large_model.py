@@ -22,13 +22,13 @@ Needs: a GPU
 import argparse
 import gc
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from cells import gpu_cell
+from matrix_rate import matrix_flop_per_s
 from plain_gpt import plain_gpt
 from record import arguments, claim, write
 from training_race import TorchLoop, as_tensors, first_batches, our_side, own_point, torch_side
@@ -47,27 +47,10 @@ N_WARM_UP = 5
 """Steps of a side before the race: it compiles, records its graph, and shows that it fits."""
 
 
-def matmul_flop_per_s(device: torch.device, *, width: int, n_products: int) -> float:
-    """Rate of bf16 products of square matrices of random numbers."""
-    generator = torch.Generator(device).manual_seed(0)
-    a, b = (
-        torch.randn(width, width, device=device, dtype=torch.bfloat16, generator=generator)
-        for _ in range(2)
-    )
-    for _ in range(3):
-        a @ b
-    wait(device)
-    began = time.perf_counter()
-    for _ in range(n_products):
-        a @ b
-    wait(device)
-    return n_products * 2 * width**3 / (time.perf_counter() - began)
-
-
 def ceiling_flop_per_s(device: torch.device, *, is_dry_run: bool) -> float:
-    """The best rate of a few large sizes."""
+    """The rate of bf16 matrix products."""
     widths = (64,) if is_dry_run else (4096, 8192, 12288)
-    return max(matmul_flop_per_s(device, width=width, n_products=20) for width in widths)
+    return matrix_flop_per_s(device, torch.bfloat16, widths=widths, n_products=20)
 
 
 def fitting(

@@ -8,6 +8,7 @@ help the others.
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
@@ -143,9 +144,20 @@ def has_accelerate() -> bool:
     return is_accelerate_available()
 
 
-def race(cell: Cell, *, device: torch.device, n_rounds: int, steps: int) -> Race:
+def race(
+    cell: Cell,
+    *,
+    device: torch.device,
+    n_rounds: int,
+    steps: int,
+    backend: str | None = None,
+    with_ours_compiled: bool = False,
+) -> Race:
     """Rounds of `steps` steps each; sides `ours`, `hugging face loop`, `plain loop` and, where it
     can run, `Trainer`.
+
+    A `backend` of torch.compile adds `plain loop, compiled`; `with_ours_compiled` adds `ours,
+    compiled`, which on a GPU ours is anyway.
     """
     n_steps = (n_rounds + 1) * steps
     tensors = as_tensors(first_batches(cell, n_steps), device)
@@ -158,12 +170,22 @@ def race(cell: Cell, *, device: torch.device, n_rounds: int, steps: int) -> Race
         loop = TorchLoop(trained, loss_of, cell, n_steps=n_steps, device=device)
         return turn_of(torch_side(loop, tensors), device)
 
-    with own_process(cell, n_steps, device) as ours:
+    with contextlib.ExitStack() as processes:
         sides = {
-            "ours": ours,
+            "ours": processes.enter_context(own_process(cell, n_steps, device)),
             "hugging face loop": turn(theirs, loss_of_hugging_face(theirs)),
             "plain loop": turn(plain, plain),
         }
+        if with_ours_compiled:
+            compiled = replace(cell, train=replace(cell.train, compile="on"))
+            sides["ours, compiled"] = processes.enter_context(
+                own_process(compiled, n_steps, device)
+            )
+        if backend is not None:
+            other = plain_gpt(model)
+            sides["plain loop, compiled"] = turn(
+                other, torch.compile(other, dynamic=False, backend=backend)
+            )
         turns = Turns(sides, steps=steps)
         if has_accelerate():
             from trainer_side import run_trainer

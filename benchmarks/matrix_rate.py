@@ -1,0 +1,28 @@
+"""The ceiling that shares of arithmetic are told of: large matrix products on the same device."""
+
+import time
+
+import torch
+from turns import wait
+
+
+def matrix_flop_per_s(
+    device: torch.device, dtype: torch.dtype, *, widths: tuple[int, ...], n_products: int
+) -> float:
+    """The best rate of products of square matrices of random numbers, of these widths."""
+    return max(_rate(device, dtype, width, n_products) for width in widths)
+
+
+def _rate(device: torch.device, dtype: torch.dtype, width: int, n_products: int) -> float:
+    generator = torch.Generator(device).manual_seed(0)
+    a, b = (
+        torch.randn(width, width, device=device, generator=generator).to(dtype) for _ in range(2)
+    )
+    for _ in range(3):
+        a @ b
+    wait(device)
+    began = time.perf_counter()
+    for _ in range(n_products):
+        a @ b
+    wait(device)
+    return n_products * 2 * width**3 / (time.perf_counter() - began)
