@@ -5,6 +5,7 @@ side by side, and then take turns.
 
 import multiprocessing
 import os
+import queue
 import statistics
 import time
 from collections.abc import Sequence
@@ -113,11 +114,12 @@ def _work(
     waves: Sequence[Sequence[Shape | None]],
     device_type: str,
     seconds: float,
+    takes_turns: bool,
     barrier: Any,
     results: Any,
 ) -> None:
-    """A process: prepares its shape of each wave, and times it at the same time as the others, or
-    on a GPU in its turn.
+    """A process: prepares its shape of each wave, and times it at the same time as the others or in
+    its turn.
     """
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     import torch
@@ -129,12 +131,12 @@ def _work(
         if shape is not None:
             try:
                 one_step = prepared(shape, device_type)
-            except (RuntimeError, torch.OutOfMemoryError) as error:
+            except RuntimeError as error:  # mostly for want of memory
                 problem = " ".join(str(error).split())[:200]
         prepared_s = time.perf_counter() - began
         barrier.wait(WAIT_S)
-        for turn in range(len(wave) if device_type == "cuda" else 1):
-            if one_step is not None and (device_type != "cuda" or turn == rank):
+        for turn in range(len(wave) if takes_turns else 1):
+            if one_step is not None and (turn == rank or not takes_turns):
                 found = timed(one_step, seconds, device_type)
             barrier.wait(WAIT_S)
         del one_step
@@ -144,17 +146,25 @@ def _work(
 
 
 def run_waves(
-    waves: Sequence[Sequence[Shape | None]], device_type: str, seconds: float
+    waves: Sequence[Sequence[Shape | None]],
+    device_type: str,
+    seconds: float,
+    *,
+    takes_turns: bool,
 ) -> list[dict[str, Any]]:
     """Each shape's measurement: median seconds of a step, over all processes that timed it, and
-    the seconds that preparing it took; or `problem`.
+    the seconds that preparing it took; or `problem`. A wave has a place for each process.
+
+    Raises RuntimeError if a process dies.
     """
     context = multiprocessing.get_context("spawn")
     n_processes = len(waves[0])
     barrier, results = context.Barrier(n_processes), context.Queue()
     processes = [
         context.Process(
-            target=_work, args=(rank, waves, device_type, seconds, barrier, results), daemon=True
+            target=_work,
+            args=(rank, waves, device_type, seconds, takes_turns, barrier, results),
+            daemon=True,
         )
         for rank in range(n_processes)
     ]
@@ -162,13 +172,23 @@ def run_waves(
         process.start()
     by_shape: dict[Shape, list[tuple[list[float], float, str | None]]] = {}
     for _ in range(len(waves) * n_processes):
-        number, rank, found, prepared_s, problem = results.get(timeout=2 * WAIT_S)
+        number, rank, found, prepared_s, problem = _next(results, processes)
         shape = waves[number][rank]
         if shape is not None:
             by_shape.setdefault(shape, []).append((found, prepared_s, problem))
     for process in processes:
         process.join()
     return [_record(shape, parts) for shape, parts in by_shape.items()]
+
+
+def _next(results: Any, processes: Sequence[Any]) -> Any:
+    """What the next process to be ready has found."""
+    while True:
+        try:
+            return results.get(timeout=1.0)
+        except queue.Empty:
+            if any(process.exitcode for process in processes):
+                raise RuntimeError("a process that measures has died; it says why above") from None
 
 
 def _record(shape: Shape, parts: list[tuple[list[float], float, str | None]]) -> dict[str, Any]:

@@ -58,7 +58,8 @@ def measured_on_cpu(*, seconds: float, rounds: int, is_dry_run: bool) -> list[Re
         last += [shape, dataclasses.replace(shape, compile="on")] if index in COMPILED else [shape]
     every = shapes[::3] if is_dry_run else [*shapes * (rounds - 1), *last]
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return run_waves([[shape] * (n_cores or 1) for shape in every], "cpu", seconds)
+    waves = [[shape] * (n_cores or 1) for shape in every]
+    return run_waves(waves, "cpu", seconds, takes_turns=False)
 
 
 def measured_on_gpu(*, seconds: float) -> list[Record]:
@@ -67,7 +68,7 @@ def measured_on_gpu(*, seconds: float) -> list[Record]:
     shapes = gpu_shapes()
     padded = [*shapes, *[None] * (-len(shapes) % n)]
     waves = [padded[first : first + n] for first in range(0, len(padded), n)]
-    return run_waves(waves, "cuda", seconds)
+    return run_waves(waves, "cuda", seconds, takes_turns=True)
 
 
 def compiled_ratio(records: Sequence[Record]) -> float | None:
