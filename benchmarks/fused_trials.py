@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 import torch
 from cells import cpu_cell, gpu_cell
+from our_side import first_batches, our_side, own_point
 from record import arguments, claim, write
-from training_race import first_batches, our_side, own_point
 from turns import Race, Side, Turns, exit_status, later, turn_of, wait
 
 from kcap_ray.budget import spec_of

@@ -23,9 +23,10 @@ import fused_trials
 import numpy as np
 import torch
 from cells import gpu_cell
+from our_side import first_batches, our_side, own_point
 from record import arguments, write
 from torch import Tensor
-from training_race import first_batches, our_side, own_point, torch_adamw, torch_schedule
+from training_race import torch_adamw, torch_schedule
 
 from kcap_ray.budget import spec_of
 from kcap_ray.cell import Cell, ModelConfig

@@ -29,9 +29,10 @@ from typing import Any
 import torch
 from cells import gpu_cell
 from matrix_rate import matrix_flop_per_s
+from our_side import first_batches, our_side, own_point
 from plain_gpt import plain_gpt
 from record import arguments, claim, write
-from training_race import TorchLoop, as_tensors, first_batches, our_side, own_point, torch_side
+from training_race import TorchLoop, as_tensors, torch_side
 from turns import Race, Side, Turns, exit_status, later, turn_of, wait
 
 from kcap_ray.budget import spec_of

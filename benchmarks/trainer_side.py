@@ -10,9 +10,10 @@ import time
 from typing import Any
 
 import torch
+from our_side import own_point
 from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
-from training_race import own_point, torch_adamw, torch_schedule
+from training_race import torch_adamw, torch_schedule
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from turns import Turns, wait

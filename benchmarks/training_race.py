@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
+from our_side import first_batches, our_side, own_point
 from plain_gpt import plain_gpt
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -23,7 +24,6 @@ from kcap_ray.budget import spec_of
 from kcap_ray.cell import Cell, TrainConfig
 from kcap_ray.models.convert import to_hugging_face
 from kcap_ray.models.decoder import Decoder
-from kcap_ray.text.batches import stream_of
 from kcap_ray.training.point import Point
 from kcap_ray.training.precision import autocast
 from kcap_ray.training.schedule import lr_ratio
@@ -31,18 +31,6 @@ from kcap_ray.training.step import TrainStep
 
 LossOf = Callable[[Tensor, Tensor], Tensor]
 """Mean loss of inputs and targets, both [B, T]."""
-
-
-def first_batches(cell: Cell, n_steps: int) -> np.ndarray:
-    """The first batches of a cell's stream, uint16 [n_steps, B, T+1]."""
-    n_windows = cell.train.batch_windows
-    windows = stream_of(cell).windows(0, n_steps * n_windows)
-    return windows.reshape(n_steps, n_windows, -1)
-
-
-def own_point(cell: Cell) -> Point:
-    """The cell's own learning rate and weight decay."""
-    return Point(lr=cell.train.lr, weight_decay=cell.train.weight_decay)
 
 
 def torch_adamw(
@@ -113,17 +101,6 @@ class TorchLoop:
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
         return total
-
-
-def our_side(step: TrainStep, batches: np.ndarray) -> Side:
-    """`TrainStep` with the batches as the stream delivers them."""
-
-    def take(number: int) -> Tensor:
-        step(batches[number])
-        # On a GPU every step leaves its loss in the same place.
-        return step.loss_E.clone()
-
-    return take
 
 
 def torch_side(loop: TorchLoop, batches: Tensor) -> Side:
