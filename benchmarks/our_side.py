@@ -1,4 +1,4 @@
-"""`TrainStep` as a side, and what it trains on. Apart from the peers, which take seconds to import."""
+"""`TrainStep` as a side, and what it trains on; apart from the peers, whose imports take seconds."""
 
 import numpy as np
 from torch import Tensor
