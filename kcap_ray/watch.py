@@ -100,6 +100,7 @@ class Watch:
 
     def __init__(self, cells: Sequence[Cell], directory: RunDirectory) -> None:
         self._cells, self._directory = cells, directory
+        self._ended: dict[str, CellState] = {}
         self._stop = threading.Event()
         is_terminal = sys.stdout.isatty()
         self._thread = threading.Thread(
@@ -107,6 +108,7 @@ class Watch:
         )
 
     def __enter__(self) -> "Watch":
+        self._states()
         self._thread.start()
         return self
 
@@ -114,27 +116,35 @@ class Watch:
         self._stop.set()
         self._thread.join()
 
+    def _states(self) -> list[CellState]:
+        """How each cell stands now. What has ended is not read again: a sweep may have a thousand
+        cells, and its directory may be far away.
+        """
+        states = [self._ended.get(cell.cell_id) or self._read(cell) for cell in self._cells]
+        self._ended = {
+            state.cell.cell_id: state
+            for state in states
+            if state.state not in ("running", "waiting")
+        }
+        return states
+
+    def _read(self, cell: Cell) -> CellState:
+        return _state(cell, self._directory.cell(cell.cell_id))
+
     def _show_live(self) -> None:
         with Live(console=Console(), refresh_per_second=2, transient=True) as live:
             while not self._stop.wait(REFRESH_EVERY_S):
-                states = cell_states(self._cells, self._directory)
-                live.update(states_table(states, max_lines=MAX_LINES))
+                live.update(states_table(self._states(), max_lines=MAX_LINES))
 
     def _print_lines(self) -> None:
-        finished = {
-            cell.cell_id
-            for cell in self._cells
-            if self._directory.cell(cell.cell_id).result() is not None
-        }
+        printed = set(self._ended)
         last = False
         while not last:
             last = self._stop.wait(REFRESH_EVERY_S)
-            for cell in self._cells:
-                if cell.cell_id in finished:
+            self._states()
+            for cell_id, state in self._ended.items():
+                if cell_id in printed:
                     continue
-                state = _state(cell, self._directory.cell(cell.cell_id))
-                if state.state in ("running", "waiting"):
-                    continue
-                finished.add(cell.cell_id)
-                count = f"[{len(finished)}/{len(self._cells)}]"
-                print(f"{count} {cell.cell_id}  {state.state}  {state.detail}", flush=True)
+                printed.add(cell_id)
+                count = f"[{len(printed)}/{len(self._cells)}]"
+                print(f"{count} {cell_id}  {state.state}  {state.detail}", flush=True)
