@@ -1,4 +1,4 @@
-"""`TrainStep` as a side, and what it trains on; apart from the peers, whose imports take seconds."""
+"""`TrainStep` as a side, and what it trains on; apart from the peers, slow to import."""
 
 import numpy as np
 from torch import Tensor
