@@ -62,6 +62,8 @@ def pytest_collection_finish() -> None:
     it would take longer than most tests.
     """
     gc.freeze()
+    # Training ends with it.
+    gc.unfreeze = lambda: None
     gc.enable()
 
 

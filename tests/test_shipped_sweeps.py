@@ -1,5 +1,6 @@
 """The sweeps that come with kcap: each resolves, and asks what it says it asks."""
 
+import functools
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from kcap_ray.recipes.junk import JUNK
 from kcap_ray.recipes.published import published_recipe
-from kcap_ray.sweep import load_sweep
+from kcap_ray.sweep import Sweep, load_sweep
 from kcap_ray.text.biod import biod_wording
 from kcap_ray.text.corpus import facts_of
 
@@ -16,10 +17,16 @@ SWEEPS_DIR = Path(__file__).parents[1] / "sweeps"
 SWEEPS = sorted(SWEEPS_DIR.glob("*.yaml"))
 
 
+@functools.cache
+def shipped(path: Path) -> Sweep:
+    """A sweep that comes with kcap, read once."""
+    return load_sweep(path)
+
+
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_every_sweep_file_resolves(path):
     """Every file in sweeps/ gives cells with unique ids, asks a question and says its command."""
-    sweep = load_sweep(path)
+    sweep = shipped(path)
     assert len({cell.cell_id for cell in sweep.cells}) == len(sweep.cells) > 0
     assert sweep.question.endswith("?")
     assert f"# Run: kcap sweep sweeps/{path.name}" in path.read_text()
@@ -29,7 +36,7 @@ def test_every_sweep_file_resolves(path):
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_every_file_that_a_sweep_names_is_beside_it_or_made_by_a_command(path):
     """Files of facts come with the sweep; rewritten biographies are made first, and it says how."""
-    for cell in load_sweep(path).cells:
+    for cell in shipped(path).cells:
         if cell.data.kind == "bioR":
             assert "kcap rewrite" in path.read_text()
         elif cell.data.file is not None:
@@ -40,7 +47,7 @@ def test_every_file_that_a_sweep_names_is_beside_it_or_made_by_a_command(path):
 def test_sweeps_of_junk_run_every_setting_that_is_printed():
     """All cases, exposures and numbers of people of Param 10 are cells, with its values first."""
     names = ("junk100", "junk300", "junk600", "junk1000")
-    cells = [cell for name in names for cell in load_sweep(SWEEPS_DIR / f"{name}.yaml").cells]
+    cells = [cell for name in names for cell in shipped(SWEEPS_DIR / f"{name}.yaml").cells]
     found = set()
     for cell in cells:
         data, train = cell.data, cell.train
@@ -53,7 +60,7 @@ def test_sweeps_of_junk_run_every_setting_that_is_printed():
 
 def test_every_paragraph_of_biod_fits_into_the_window():
     """In every form of biod.yaml all values are in sight of the name, of the longest one too."""
-    for data in {cell.data for cell in load_sweep(SWEEPS_DIR / "biod.yaml").cells}:
+    for data in {cell.data for cell in shipped(SWEEPS_DIR / "biod.yaml").cells}:
         wording = biod_wording(replace(data, n_people=1))
         bounds = itertools.pairwise((*wording.name_offsets, wording.opening_offset))
         longest_name = sum(wording.pieces.lengths[start:stop].max() for start, stop in bounds)
@@ -62,7 +69,5 @@ def test_every_paragraph_of_biod_fits_into_the_window():
 
 def test_forms_of_biod_need_models_within_a_factor_of_twenty():
     """Remark A.4: the models of 2 bits per parameter differ by at most 20 in size."""
-    demands = {
-        facts_of(cell.data).demand_bits for cell in load_sweep(SWEEPS_DIR / "biod.yaml").cells
-    }
+    demands = {facts_of(cell.data).demand_bits for cell in shipped(SWEEPS_DIR / "biod.yaml").cells}
     assert max(demands) <= 20 * min(demands)

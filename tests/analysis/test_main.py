@@ -111,6 +111,7 @@ def test_fit_of_a_run_without_results_is_refused(make_rows, write_run, tmp_path)
     assert result.exit_code == 2
 
 
+@pytest.mark.slow
 def test_analysis_loads_neither_torch_nor_ray_nor_the_engine():
     """Reading results works on a machine that cannot train."""
     code = (

@@ -63,6 +63,7 @@ def test_report_shows_every_row_and_needs_nothing_from_elsewhere(folder):
     assert "http" not in re.sub(r"data:[^\"]*", "", source)
 
 
+@pytest.mark.slow
 def test_figures_are_written_in_every_format(folder):
     """PDF for papers, SVG for pages, PNG for slides."""
     for name in ("capacity", "ratio", "exposures", "tuning", "training"):

@@ -33,6 +33,7 @@ def test_stage_runs_dry(tmp_path, stage):
             assert record["git_commit"]
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_measures_nothing(tmp_path):
     """It says so, and how to try it."""
     command = [sys.executable, "benchmarks/gpu.py", "--out", str(tmp_path / "out")]

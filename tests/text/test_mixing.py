@@ -68,7 +68,9 @@ def test_any_windows_are_a_slice_of_one_long_run(data):
     assert (np.concatenate(blocks) == long_run).all()
 
 
-@pytest.mark.parametrize("n_workers", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    "n_workers", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 5))]
+)
 def test_workers_share_the_same_global_batches(data, n_workers):
     """Whatever the number of workers, the windows of a step are the same, after a restart too."""
     train = TrainConfig(
