@@ -2,8 +2,6 @@
 
 It trains the same cell at the same points with the same loop on the same windows, made in the
 trial's process, on one CPU and one thread each. It measures nothing and keeps nothing.
-
-    python benchmarks/plain_tune.py JOB.json RESULT.json
 """
 
 import json
@@ -46,7 +44,9 @@ def trial(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the trials of the job, `{"cell": {...}, "lrs": [...], "at_once": n}`."""
+    """Run the trials of the job file that is the first argument, `{"cell": {...}, "lrs": [...],
+    "at_once": n}`, and write what they report to the second.
+    """
     from ray import tune
 
     job_file, result_file = map(Path, sys.argv[1:])
@@ -62,7 +62,3 @@ def main() -> None:
     keys = ("loss", "steps", "seconds", "train_time_s", "ended")
     found = [{key: (result.metrics or {})[key] for key in keys} for result in results]
     result_file.write_text(json.dumps(found), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
