@@ -61,6 +61,11 @@ def test_every_number_of_a_cell_is_part_of_its_identity(cell: Cell) -> None:
     assert len({cell.cell_id, *ids}) == len(ids) + 1
 
 
+def test_what_follows_from_the_memory_at_hand_is_not_part_of_the_identity() -> None:
+    """A cell stays the same one where a smaller device takes its batch in parts."""
+    assert tiny_cell(micro_windows=1).cell_id == tiny_cell().cell_id
+
+
 def test_the_id_is_readable_and_can_name_a_directory() -> None:
     """It says what the cell is, and has no slash, even where the model's name has one."""
     cell = tiny_cell(model="gpt2-2-2-mlp1/4", seed=7)
@@ -88,7 +93,8 @@ def test_a_cell_cannot_be_changed() -> None:
         (TrainConfig, {"grad_clip": 0.0}, r"train\.grad_clip: got 0\.0; a positive number"),
         (TrainConfig, {"precision": "fp8"}, r"train\.precision: got 'fp8'; allowed are fp32"),
         (TrainConfig, {"exposures": 0}, r"train\.exposures: got 0; at least 1"),
-        (TrainConfig, {"batch_windows": 6, "workers": 4}, r"write a multiple of 4"),
+        (TrainConfig, {"batch_windows": 3, "workers": 4}, r"4 workers cannot share a batch of 3"),
+        (TrainConfig, {"micro_windows": 0}, r"train\.micro_windows: got 0; at least 1"),
         (TuneConfig, {"trials": 0}, r"tune\.trials: got 0; at least 1"),
         (TuneConfig, {"trials": 2}, r"neither tune\.lr nor tune\.weight_decay has a range"),
         (TuneConfig, {"fused": 0}, r"tune\.fused: got 0; at least 1"),

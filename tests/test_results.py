@@ -119,7 +119,7 @@ def test_finishing_a_cell_removes_what_only_a_running_one_needs(run: RunDirector
     """A finished cell keeps its trials and no state to resume from; a failed one can go on."""
     for cell, is_done in ((CELLS[0], True), (CELLS[1], False)):
         directory = run.cell(cell.cell_id)
-        directory.add_trials([{"trial": 0}])
+        directory.add_trials([{"trial": 0, "status": "ok"}])
         write_atomically(directory.progress_file, "{}")
         write_atomically(directory.resume_file(1), "state")
         if is_done:
@@ -128,7 +128,7 @@ def test_finishing_a_cell_removes_what_only_a_running_one_needs(run: RunDirector
             fail_cell(cell, directory, sweep="s", reason="none")
         assert directory.resume_file(1).exists() == (not is_done)
         assert not directory.progress_file.exists()
-        assert directory.trials() == [{"trial": 0}]
+        assert directory.trials() == [{"trial": 0, "status": "ok"}]
 
 
 def _no_room(*_: object, **__: object) -> None:
