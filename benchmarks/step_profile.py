@@ -1,0 +1,96 @@
+"""Where the time of a step on one CPU core goes: what P3 and P6 cannot go below.
+
+For one trial and for eight fused ones, the self time of every operator of PyTorch in a step, as a
+share of all of it, and the time of the step without the profiler. What is left between the two
+sides of P6 is the time of operators that cost the same for eight trials as eight times for one.
+
+    python benchmarks/step_profile.py
+"""
+
+import os
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from cells import cpu_cell
+from record import arguments, write
+from torch.profiler import ProfilerActivity, profile
+from training_race import first_batches, own_point
+
+from kcap_ray.budget import spec_of
+from kcap_ray.cell import Cell
+from kcap_ray.training.step import TrainStep
+
+N_WARM_UP, N_TIMED = 20, 40
+
+KINDS = {
+    "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"),
+    "attention": (
+        "aten::_scaled_dot_product_flash_attention_for_cpu",
+        "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
+    ),
+    "softmax of the loss": ("aten::_log_softmax", "aten::_log_softmax_backward_data"),
+    "activation": ("aten::gelu", "aten::gelu_backward"),
+    "norms": ("aten::native_layer_norm", "aten::native_layer_norm_backward"),
+}
+
+
+def profiled(cell: Cell, n_trials: int) -> dict[str, Any]:
+    """Milliseconds of a step, and shares of its operators' self time."""
+    step = TrainStep(
+        cell,
+        spec_of(cell),
+        [own_point(cell)] * n_trials,
+        n_steps=N_WARM_UP + 2 * N_TIMED,
+        device=torch.device("cpu"),
+    )
+    batches = iter(first_batches(cell, N_WARM_UP + 2 * N_TIMED))
+    for _ in range(N_WARM_UP):
+        step(next(batches))
+    step_s = [_seconds(lambda: step(next(batches))) for _ in range(N_TIMED)]
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as seen:
+        for _ in range(N_TIMED):
+            step(next(batches))
+    own_us = Counter({event.key: event.self_cpu_time_total for event in seen.key_averages()})
+    total_us = sum(own_us.values())
+    shares = {kind: sum(own_us[name] for name in names) for kind, names in KINDS.items()}
+    operators_ms = {
+        name: us / N_TIMED / 1e3 for name, us in own_us.most_common(12) if us > 0.01 * total_us
+    }
+    return {
+        "step_ms": 1e3 * statistics.median(step_s),
+        "shares": {kind: us / total_us for kind, us in shares.items()},
+        "share_of_everything_else": 1 - sum(shares.values()) / total_us,
+        "operators_ms": operators_ms,
+    }
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Profile every shape, print."""
+    parser = arguments(__file__, __doc__)
+    chosen = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    torch.set_num_threads(1)
+    found = []
+    shapes = [("gpt2-2-1", 2, 1), ("gpt2-2-1", 2, 8), ("gpt2-2-1", 8, 1), ("gpt2-2-1", 8, 8)]
+    shapes += [("gpt2-2-2", 4, 1), ("gpt2-2-4", 4, 1), ("gpt2-2-8", 4, 1)]
+    for model, n_windows, n_trials in shapes:
+        cell = cpu_cell(model, batch_windows=n_windows)
+        trials = "1 trial" if n_trials == 1 else f"{n_trials} trials"
+        what = f"{trials}, {model}, d={spec_of(cell).d_model}, {n_windows} x 128 tokens"
+        found.append({"what": what, **profiled(cell, n_trials)})
+    write(__file__, found, chosen.json)
+
+
+if __name__ == "__main__":
+    main()
