@@ -173,10 +173,27 @@ def rounded(value: float) -> str:
 
 
 def results_table(records: Sequence[Record]) -> str:
-    """The records as a table in Markdown, a line each."""
-    titles = ("claim", "what", "ours", "peer", "ratio", "goal", "", "machine", "date", "versions")
-    lines = [titles, ("---",) * len(titles), *map(_row, records)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """The records as tables in Markdown, one for each machine, day and set of versions."""
+    titles = ("claim", "what", "ours", "peer", "ratio", "goal", "")
+    by_place: dict[str, list[Record]] = {}
+    for record in records:
+        by_place.setdefault(_place(record), []).append(record)
+    return "\n\n".join(
+        "\n".join(
+            [f"{place}:", ""]
+            + [f"| {' | '.join(line)} |" for line in (titles, _RULE, *map(_row, own))]
+        )
+        for place, own in by_place.items()
+    )
+
+
+_RULE = ("---",) * 7
+
+
+def _place(record: Record) -> str:
+    versions = record["versions"]
+    shown = [f"{name} {versions[name]}" for name in _SHOWN_VERSIONS if name in versions]
+    return f"**{machine_of(record)}**, {record['date'][:10]}, {', '.join(shown)}"
 
 
 def _row(record: Record) -> tuple[str, ...]:
@@ -184,16 +201,13 @@ def _row(record: Record) -> tuple[str, ...]:
     goal = "" if record.get("goal") is None else f"{sign} {rounded(record['goal'])}"
     if goal and record.get("goal_for") == "ratio":
         goal += " x"
-    versions = record["versions"]
+    peer_is = record.get("peer_is")
     return (
         record["claim"],
         record.get("what") or record.get("data") or record.get("cell") or "",
         f"{rounded(record['ours'])} {record['unit']}",
-        f"{rounded(record['peer'])} ({record.get('peer_is', '')})",
+        rounded(record["peer"]) + (f" ({peer_is})" if peer_is else ""),
         rounded(record["ratio"]),
         goal,
         {True: "met", False: "missed", None: ""}[is_met(record)],
-        machine_of(record),
-        record["date"][:10],
-        ", ".join(f"{name} {versions[name]}" for name in _SHOWN_VERSIONS if name in versions),
     )

@@ -5,6 +5,7 @@ Letters: E trials, P weights of a trial, D model width, T tokens of a window, V 
 counts of values are per token of one trial unless said otherwise.
 """
 
+import gc
 import math
 import os
 from pathlib import Path
@@ -101,6 +102,8 @@ def bytes_at_hand(device: "torch.device", *, n_beside: int) -> int:
         return _free_host_bytes() // n_beside
     import torch
 
+    # A program that has ended hangs together with its compiled code; only this lets go of both.
+    gc.collect()
     free, total = torch.cuda.mem_get_info(device)
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return min(free + unused, total // n_beside)

@@ -128,13 +128,28 @@ def test_goal_is_a_bound_on_ours_or_on_the_ratio(goal, met):
     """From below or from above; without a goal there is nothing to meet."""
     assert is_met(RECORD | goal) is met
     verdict = {True: "met", False: "missed", None: ""}[met]
-    assert results_table([RECORD | goal]).splitlines()[-1].split(" | ")[6] == verdict
+    assert results_table([RECORD | goal]).splitlines()[-1].split(" | ")[6] == f"{verdict} |"
 
 
-def test_table_has_as_many_columns_in_every_line(directory):
+def test_table_has_as_many_columns_in_every_line():
     """So that it is one in Markdown."""
-    lines = results_table([RECORD, RECORD | {"goal": 2.0, "what": "small"}]).splitlines()
+    table = results_table([RECORD, RECORD | {"goal": 2.0, "what": "small"}])
+    lines = [line for line in table.splitlines() if "|" in line]
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_results_of_another_day_stand_in_a_table_of_their_own():
+    """Each under a line that says machine, day and versions."""
+    later = RECORD | {"date": "2026-11-29T10:00:00+00:00"}
+    first, second = results_table([RECORD, later]).split("\n\n**")
+    assert "2026-11-22" in first.splitlines()[0]
+    assert "2026-11-29" in second.splitlines()[0]
+
+
+def test_tables_in_the_docs_are_those_of_the_committed_results():
+    """Numbers come from files: `kcap bench --table` writes them."""
+    page = (BENCHMARKS.parent / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert results_table(read_results(BENCHMARKS)) in page
 
 
 @pytest.mark.parametrize(
