@@ -17,6 +17,8 @@ def gpu_cell(model: str, *, batch_windows: int, precision: str = "bf16", is_tiny
         "model": model,
         "train.batch_windows": str(batch_windows),
         "train.precision": precision,
+        # Alone it trains without an axis of trials.
+        "tune.trials": "1",
         "where": "null",
     }
     if is_tiny:
@@ -43,6 +45,8 @@ def cpu_cell(model: str, *, batch_windows: int) -> Cell:
         "model": model,
         "train": f"{{exposures: 100, batch_windows: {batch_windows}}}",
         "train.lr": "1.0e-3",
+        # Alone it trains without an axis of trials.
+        "tune.trials": "1",
         "where": "null",
     }
     return load_sweep(SWEEPS / "laptop.yaml", settings).cells[0]

@@ -75,13 +75,15 @@ class _LossesAsSeen(nn.Module):
 
 
 def _model(cell: Cell, spec: ModelSpec, n_trials: int, start: Start | None) -> Decoder:
-    model = Decoder(
-        spec, n_tokens=cell.train.window_tokens, n_trials=None if n_trials == 1 else n_trials
-    )
-    if start is None:
-        model.init_weights(seed=cell.seed, std=cell.train.init_std)
-    else:
+    if start is not None:
+        model = Decoder(spec, n_tokens=cell.train.window_tokens)
         model.load_state_dict(start.weights)
+        return model
+    # The only trial of a cell needs no axis of trials. One of several has it when it is alone too:
+    # on a CPU its numbers are then the same, bit for bit, however many train beside it.
+    is_only = cell.tune.trials == 1 and n_trials == 1
+    model = Decoder(spec, n_tokens=cell.train.window_tokens, n_trials=None if is_only else n_trials)
+    model.init_weights(seed=cell.seed, std=cell.train.init_std)
     return model
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kcap_ray.cell import Cell
+from kcap_ray.cell import Cell, Range, TuneConfig
 from kcap_ray.models.spec import parse_model
 from kcap_ray.training.loop import TrainResult, train
 from kcap_ray.training.point import Point
@@ -40,10 +40,10 @@ def batches(step: int) -> Iterator[np.ndarray]:
         step += 1
 
 
-def run(cell: Cell, points: tuple[Point, ...]) -> TrainResult:
-    """200 steps on the CPU."""
+def run(cell: Cell, points: tuple[Point, ...], n_steps: int = STEPS) -> TrainResult:
+    """A run on the CPU, of 200 steps if nothing else is said."""
     spec = parse_model(cell.model.name, head_dim=8, vocab_size=VOCABULARY)
-    return train(cell, spec, points, batches, n_steps=STEPS, device=torch.device("cpu"))
+    return train(cell, spec, points, batches, n_steps=n_steps, device=torch.device("cpu"))
 
 
 @pytest.fixture
@@ -79,3 +79,31 @@ def test_fused_trials_of_any_model_are_the_separate_runs(name: str, optimizer: s
         for our_weights, their_weights in pairs:
             largest = their_weights.abs().max().item()
             torch.testing.assert_close(our_weights, their_weights, rtol=0, atol=1e-6 * largest)
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [("gpt2-2-2", "adamw"), ("mistral-1-4-moe2-canon", "muon"), ("llama-1-2-ssd", "adamw")],
+)
+def test_how_many_train_together_changes_no_bit(name: str, optimizer: str) -> None:
+    """On a CPU, in float32, a trial of several ends with the same weights in a program of three, of
+    two and of one, and on one thread and two: so whoever chooses among these by a measurement does
+    not choose the result.
+    """
+    ranges = TuneConfig(trials=3, lr=Range(low=1e-3, high=1e-2))
+    cell = tiny_cell(
+        model=name, window_tokens=WINDOW, optimizer=optimizer, grad_clip=1.0, tune=ranges
+    )
+    points = (*POINTS, Point(lr=5e-3, weight_decay=0.5))
+    together = run(cell, points, n_steps=25)
+    parts = {(0, 1): run(cell, points[:2], n_steps=25), (2,): run(cell, points[2:], n_steps=25)}
+    torch.set_num_threads(2)
+    try:
+        parts[0, 1, 2] = run(cell, points, n_steps=25)
+    finally:
+        torch.set_num_threads(1)
+    for trials, part in parts.items():
+        for index, trial in enumerate(trials):
+            ours = together.model.trial(trial).state_dict()
+            theirs = part.model.trial(index).state_dict()
+            assert all(torch.equal(ours[key], theirs[key]) for key in ours)
