@@ -1,7 +1,8 @@
 """How the trials of a round are trained on the device at hand: all of them as one program, or a few
 at a time; and how many programs share a GPU.
 
-None of it changes what is asked of a study, nor results by more than rounding.
+None of it changes what is asked of a study. On a CPU it changes no bit of any trial's result either,
+and on a GPU, or where a batch has to be taken in parts, nothing but roundings.
 """
 
 import dataclasses
@@ -50,16 +51,12 @@ class Setting:
     """Windows that pass through the model at a time; None is all of a batch."""
     n_threads: int | None = None
     """Threads on a CPU; None on a GPU."""
-    is_compiled: bool = False
-    """Whether a measurement has found torch.compile to pay where the cell leaves it open."""
 
     def applied_to(self, cell: Cell) -> Cell:
         """The cell as the training loop is to see it; its identity in the ledger stays its own."""
-        train = cell.train
-        if self.micro_windows is not None:
-            train = dataclasses.replace(train, micro_windows=self.micro_windows)
-        if self.is_compiled:
-            train = dataclasses.replace(train, compile="on")
+        if self.micro_windows is None:
+            return cell
+        train = dataclasses.replace(cell.train, micro_windows=self.micro_windows)
         return dataclasses.replace(cell, train=train)
 
     def halved(self, n_trials: int, n_windows: int) -> "Setting | None":

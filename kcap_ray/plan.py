@@ -24,11 +24,6 @@ from kcap_ray.sweep import Sweep
 from kcap_ray.text.corpus import facts_of
 from kcap_ray.tuning import round_trials
 
-COMPILE_PAYS_S = 600.0
-"""Time that a round of trials needs on a CPU from which it is compiled: the constant of
-training/cpu_setting.py, which needs torch.
-"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRow:
@@ -104,9 +99,7 @@ def _round_s(cell: Cell, spec: ModelSpec, device: Device, n_steps: int, n_trials
     """
     sizes = {n_trials, math.ceil(n_trials / 2), 1} if device.unit == "core" else {n_trials}
     steps_s = min(_steps_s(cell, spec, device, n_trials, most=most) for most in sizes) * n_steps
-    train = cell.train
-    is_compiled = train.compile == "on" or (train.compile == "auto" and steps_s > COMPILE_PAYS_S)
-    if device.unit == "core" and device.compiled_ratio is not None and is_compiled:
+    if device.unit == "core" and device.compiled_ratio is not None and cell.train.compile == "on":
         steps_s *= device.compiled_ratio
     return device.start_s + steps_s
 

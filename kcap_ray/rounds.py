@@ -146,7 +146,7 @@ class _DeviceSetting:
             self._forget_checkpoints()
         elif kept is None and not self.directory.resume_file(first_trial).exists():
             # A program of an older version goes on as it began.
-            setting = self._measured(setting, n_trials)
+            setting = self._measured(setting)
         keep_setting(self.directory, setting)
         return setting
 
@@ -187,7 +187,7 @@ class _DeviceSetting:
             f"{_counted(setting.n_fused, setting, self.n_windows)}"
         )
 
-    def _measured(self, setting: Setting, n_trials: int) -> Setting:
+    def _measured(self, setting: Setting) -> Setting:
         """The setting, on a CPU with what is fastest there where the run is long enough to tell."""
         if self.device.type != "cpu":
             return setting
@@ -198,12 +198,7 @@ class _DeviceSetting:
         ):
             return setting
         measured = measure_settings(
-            setting.applied_to(self.cell),
-            self.spec,
-            n_fused=n_fused,
-            n_cpus=self.n_cpus,
-            n_trials=n_trials,
-            n_steps=n_steps,
+            setting.applied_to(self.cell), self.spec, n_fused=n_fused, n_cpus=self.n_cpus
         )
         self._say(str(measured))
         return dataclasses.replace(setting, **dataclasses.asdict(measured.fastest))

@@ -77,10 +77,10 @@ def test_halving_ends_at_one_window_of_one_trial() -> None:
 
 
 def test_a_setting_changes_what_is_trained_and_not_who_it_is() -> None:
-    """Microbatches and compiling go to the training loop; nothing else of the cell does."""
-    setting = Setting(device="cpu", n_fused=2, micro_windows=3, is_compiled=True)
-    train = setting.applied_to(CELL).train
-    assert (train.micro_windows, train.compile) == (3, "on")
+    """Parts of a batch go to the training loop; nothing else does, and it is still the cell."""
+    applied = Setting(device="cpu", n_fused=2, micro_windows=3).applied_to(CELL)
+    assert applied.train.micro_windows == 3
+    assert applied.cell_id == CELL.cell_id
     assert Setting(device="cpu", n_fused=2, n_threads=4).applied_to(CELL) == CELL
 
 
@@ -88,7 +88,7 @@ def test_a_kept_setting_is_for_its_kind_of_device(tmp_path) -> None:
     """It comes back as it was; not on another device, and not if the file was cut off."""
     directory = CellDirectory(tmp_path)
     assert kept_setting(directory, "cpu") is None
-    setting = Setting(device="cpu", n_fused=2, n_threads=3, is_compiled=True)
+    setting = Setting(device="cpu", n_fused=2, n_threads=3)
     keep_setting(directory, setting)
     assert kept_setting(directory, "cpu") == setting
     assert kept_setting(directory, "cuda") is None

@@ -10,10 +10,9 @@ import yaml
 
 from kcap_ray.budget import run_length
 from kcap_ray.cost import BUILT_IN
-from kcap_ray.plan import COMPILE_PAYS_S, plan_cells, render_plan, rows_as_json, summary
+from kcap_ray.plan import plan_cells, render_plan, rows_as_json, summary
 from kcap_ray.sweep import load_sweep
 from kcap_ray.text.corpus import facts_of
-from kcap_ray.training import cpu_setting
 from kcap_ray.user_error import UserError
 
 TEXT = """\
@@ -166,26 +165,13 @@ def test_more_of_anything_is_never_cheaper(load, device, key, less, more):
     assert hours[0] < hours[1]
 
 
-def test_a_long_run_on_a_core_is_planned_compiled(load, device_file):
-    """Beyond the time from which a run compiles, its steps take `compiled_ratio` of the time; on a
-    core alone, and not where the cell forbids it.
-    """
-    settings = {"model": "gpt2-1-1", "data__n_people": "1000", "train__exposures": "50"}
-    plain = device_file(seconds={"step": 1.0})
-    compiled = device_file(seconds={"step": 1.0}, compiled_ratio=0.5)
-    (before,) = plan_cells(load(**settings), device=plain)
-    assert before.device_hours > COMPILE_PAYS_S / 3600
-    (after,) = plan_cells(load(**settings), device=compiled)
-    assert after.device_hours == pytest.approx(before.device_hours / 2)
-    (off,) = plan_cells(load(**settings, train__compile="off"), device=compiled)
-    assert off.device_hours == before.device_hours
-    (short,) = plan_cells(load(model="gpt2-1-1", data__n_people="10"), device=compiled)
-    assert short.device_hours == pytest.approx(short.steps / 3600)
-
-
-def test_runs_compile_from_the_time_that_plans_take():
-    """The plan's constant is that of the code that runs, which needs torch."""
-    assert cpu_setting.COMPILE_PAYS_S == COMPILE_PAYS_S
+def test_a_compiled_run_on_a_core_takes_its_share_of_the_time(load, device_file):
+    """Where the cell asks for it, and the device file knows the share."""
+    settings = {"model": "gpt2-1-1", "data__n_people": "1000"}
+    device = device_file(seconds={"step": 1.0}, compiled_ratio=0.5)
+    (written,) = plan_cells(load(**settings), device=device)
+    (compiled,) = plan_cells(load(**settings, train__compile="on"), device=device)
+    assert compiled.device_hours == pytest.approx(written.device_hours / 2)
 
 
 def test_hours_follow_the_file_of_a_device(load, device_file):

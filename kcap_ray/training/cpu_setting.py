@@ -31,11 +31,6 @@ MEASUREMENTS_IN_A_RUN = 20
 """Length of a run, in measurements, from which it is measured: at most 5% of the time go into it.
 """
 
-COMPILE_PAYS_S = 600.0
-"""Time that a run still needs from which compiling is tried. On a CPU it takes 11 to 20 s for each
-shape and gained 1.3 to 1.6x, so here it gains 140 s or more.
-"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class CpuSetting:
@@ -44,12 +39,11 @@ class CpuSetting:
     n_fused: int
     """Trials in one program."""
     n_threads: int
-    is_compiled: bool = False
 
     def __str__(self) -> str:
         trials = f"{self.n_fused} trial{'s' if self.n_fused > 1 else ''}"
         threads = f"{self.n_threads} thread{'s' if self.n_threads > 1 else ''}"
-        return f"{trials} on {threads}{' compiled' if self.is_compiled else ''}"
+        return f"{trials} on {threads}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,31 +87,20 @@ def is_worth_measuring(cell: Cell, n_steps: int, *, n_fused: int, n_cpus: int) -
     return n_steps >= MEASUREMENTS_IN_A_RUN * (N_WARM_UP + N_TIMED) * parts
 
 
-def measure_settings(
-    cell: Cell, spec: ModelSpec, *, n_fused: int, n_cpus: int, n_trials: int, n_steps: int
-) -> Measured:
-    """Time the candidates, and compiled code where it may pay for `n_trials` runs of `n_steps`."""
+def measure_settings(cell: Cell, spec: ModelSpec, *, n_fused: int, n_cpus: int) -> Measured:
+    """Time the candidates. Whichever is chosen, the trials' numbers are the same, bit for bit;
+    compiled code is no candidate, since it rounds in other places.
+    """
     n_threads_before = torch.get_num_threads()
     found: dict[CpuSetting, float] = {}
     for _, alike in groupby(candidates(n_fused, n_cpus), key=lambda setting: setting.n_fused):
         found |= _timed(cell, spec, list(alike))
     fastest = min(found, key=found.__getitem__)
-    if cell.train.compile == "auto" and found[fastest] * n_trials * n_steps > COMPILE_PAYS_S:
-        found |= _timed_compiled(cell, spec, fastest)
-        fastest = min(found, key=found.__getitem__)
     plain_s = None
     if cell.train.precision != "fp32":
         (plain_s,) = _timed(_with(cell, precision="fp32"), spec, [fastest]).values()
     torch.set_num_threads(n_threads_before)
     return Measured(fastest=fastest, seconds=found, precision=cell.train.precision, plain_s=plain_s)
-
-
-def _timed_compiled(cell: Cell, spec: ModelSpec, setting: CpuSetting) -> dict[CpuSetting, float]:
-    """The time of the setting with compiled code; none where there is no compiler."""
-    try:
-        return _timed(cell, spec, [dataclasses.replace(setting, is_compiled=True)])
-    except RuntimeError:
-        return {}
 
 
 def _with(cell: Cell, **train: Any) -> Cell:
@@ -127,8 +110,6 @@ def _with(cell: Cell, **train: Any) -> Cell:
 def _timed(cell: Cell, spec: ModelSpec, settings: list[CpuSetting]) -> dict[CpuSetting, float]:
     """Seconds per step and trial of settings that differ in their threads alone."""
     first = settings[0]
-    if first.is_compiled:
-        cell = _with(cell, compile="on")
     step = TrainStep(
         cell,
         spec,

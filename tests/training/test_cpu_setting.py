@@ -8,7 +8,6 @@ from kcap_ray.budget import spec_of
 from kcap_ray.cell import Cell
 from kcap_ray.training import cpu_setting
 from kcap_ray.training.cpu_setting import (
-    COMPILE_PAYS_S,
     MEASUREMENTS_IN_A_RUN,
     N_TIMED,
     N_WARM_UP,
@@ -23,11 +22,9 @@ from tests.tiny import tiny_cell
 CELL = tiny_cell()
 
 
-def measure(cell: Cell = CELL, *, n_fused: int = 4, n_steps: int = 1) -> Measured:
+def measure(cell: Cell = CELL, *, n_fused: int = 4) -> Measured:
     """A measurement with up to two threads."""
-    return measure_settings(
-        cell, spec_of(cell), n_fused=n_fused, n_cpus=2, n_trials=n_fused, n_steps=n_steps
-    )
+    return measure_settings(cell, spec_of(cell), n_fused=n_fused, n_cpus=2)
 
 
 @given(n_fused=st.integers(1, 8), n_cpus=st.integers(1, 64))
@@ -69,8 +66,8 @@ def test_a_measurement_leaves_no_trace() -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """Times that steps pretend to take: by threads, more for bf16, less for compiled code."""
-    times = {"bf16": 1.0, "compiled": 1.0, "2 threads": 1.0, "per trial": 1.0, "launch": 1.0}
+    """Times that steps pretend to take: by threads, and more for bf16."""
+    times = {"bf16": 1.0, "2 threads": 1.0, "per trial": 1.0, "launch": 1.0}
     timed = cpu_setting._timed
 
     def pretended(cell: Cell, spec: object, settings: list[CpuSetting]) -> object:
@@ -78,7 +75,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
             setting = next(waiting)
             t = times["launch"] + times["per trial"] * setting.n_fused
             t *= times["2 threads"] if torch.get_num_threads() == 2 else 1.0
-            t *= times["compiled"] if setting.is_compiled else 1.0
             return t * (times["bf16"] if cell.train.precision == "bf16" else 1.0)
 
         waiting = iter(settings)
@@ -109,32 +105,6 @@ def test_the_least_time_per_trial_wins(
     found = measure()
     assert found.fastest == fastest
     assert all(str(setting) in str(found) for setting in candidates(4, 2))
-
-
-def test_compiled_code_is_tried_where_it_can_pay(clock: dict[str, float]) -> None:
-    """Only in a run that is long enough, and only where the cell leaves it open."""
-    clock["compiled"] = 0.5
-    n_steps = int(COMPILE_PAYS_S)
-    assert measure(n_steps=n_steps).fastest.is_compiled
-    assert not measure(n_steps=n_steps // 10).fastest.is_compiled
-    assert not measure(tiny_cell(compile="off"), n_steps=n_steps).fastest.is_compiled
-    clock["compiled"] = 1.1
-    assert not measure(n_steps=n_steps).fastest.is_compiled
-
-
-def test_without_a_compiler_the_run_goes_on(
-    clock: dict[str, float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What torch raises then is a RuntimeError; the candidate is left out."""
-    pretended = cpu_setting._timed
-
-    def timed(cell: Cell, spec: object, settings: list[CpuSetting]) -> object:
-        if settings[0].is_compiled:
-            raise RuntimeError("no C++ compiler")
-        return pretended(cell, spec, settings)
-
-    monkeypatch.setattr(cpu_setting, "_timed", timed)
-    assert not measure(n_steps=int(COMPILE_PAYS_S)).fastest.is_compiled
 
 
 @pytest.mark.parametrize("slower", [0.5, 2.0])
