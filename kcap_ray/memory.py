@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kcap_ray.cell import Cell
 from kcap_ray.models.counts import LOGITS_AT_ONCE, MLPS
 from kcap_ray.models.spec import ModelSpec
+from kcap_ray.training.freed_memory import give_back_freed_memory
 
 if TYPE_CHECKING:
     import torch
@@ -99,6 +100,7 @@ def bytes_at_hand(device: "torch.device", *, n_beside: int) -> int:
     share of the whole; on a CPU its share of the memory that is free.
     """
     if device.type == "cpu":
+        give_back_freed_memory()
         return _free_host_bytes() // n_beside
     import torch
 

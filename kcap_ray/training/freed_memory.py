@@ -7,6 +7,7 @@ third of its time.
 
 import ctypes
 import sys
+from collections.abc import Callable
 from functools import cache
 
 # Names and values from glibc's malloc.h.
@@ -17,9 +18,18 @@ _NEVER = 2**31 - 1
 @cache
 def keep_freed_memory() -> None:
     """From now on; does nothing where the C library is not glibc."""
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _glibc("mallopt")
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, _NEVER)
         mallopt(_M_MMAP_MAX, 0)
+
+
+def give_back_freed_memory() -> None:
+    """Once, all of it, so that the system knows how much memory is free."""
+    malloc_trim = _glibc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None
