@@ -1,8 +1,8 @@
 """How the trials of a round are trained on the device at hand: all of them as one program, or a few
 at a time; and how many programs share a GPU.
 
-None of it changes what is asked of a study. On a CPU it changes no bit of a trial's result either, and
-on a GPU, or where a batch has to be taken in parts, nothing but roundings.
+None of it changes what is asked of a study. On a CPU it changes no bit of a trial's result either,
+and on a GPU, or where a batch has to be taken in parts, nothing but roundings.
 """
 
 import dataclasses
