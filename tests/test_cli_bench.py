@@ -39,10 +39,12 @@ def test_list_names_every_benchmark():
 
 
 def test_table_of_results_is_markdown():
-    """A line per committed record."""
+    """Tables, each under a line that says what machine it is of."""
     done = run("--table")
     assert done.exit_code == 0, done.output
-    assert all(line.startswith("| ") and line.endswith(" |") for line in done.stdout.splitlines())
+    lines = [line for line in done.stdout.splitlines() if line]
+    assert {line[:2] for line in lines} == {"**", "| "}
+    assert all(line.endswith((":", " |")) for line in lines)
 
 
 @pytest.mark.parametrize("name", ["echo", "p3"])

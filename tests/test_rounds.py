@@ -188,8 +188,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     asked: list[int] = []
     fastest = CpuSetting(n_fused=1, n_threads=2)
 
-    def measure(*_: object, n_trials: int, **__: object) -> Measured:
-        asked.append(n_trials)
+    def measure(*_: object, n_fused: int, **__: object) -> Measured:
+        asked.append(n_fused)
         return Measured(fastest=fastest, seconds={fastest: 1.0}, precision="fp32", plain_s=None)
 
     monkeypatch.setattr(kcap_ray.rounds, "is_worth_measuring", lambda *_, **__: True)
