@@ -27,6 +27,9 @@ N_WARM_UP = 2
 N_TIMED = 8
 """Timed steps; the fastest counts, since other programs on the machine only ever slow one down."""
 
+NOISE = 0.03
+"""Share by which two measured times differ that are the same."""
+
 MEASUREMENTS_IN_A_RUN = 20
 """Length of a run, in measurements, from which it is measured: at most 5% of the time go into it.
 """
@@ -95,7 +98,8 @@ def measure_settings(cell: Cell, spec: ModelSpec, *, n_fused: int, n_cpus: int) 
     found: dict[CpuSetting, float] = {}
     for _, alike in groupby(candidates(n_fused, n_cpus), key=lambda setting: setting.n_fused):
         found |= _timed(cell, spec, list(alike))
-    fastest = min(found, key=found.__getitem__)
+    # The first that is as good as the best: more trials at a time, and fewer threads.
+    fastest = next(s for s in found if found[s] * (1 - NOISE) <= min(found.values()))
     plain_s = None
     if cell.train.precision != "fp32":
         (plain_s,) = _timed(_with(cell, precision="fp32"), spec, [fastest]).values()

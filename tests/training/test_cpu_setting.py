@@ -107,6 +107,15 @@ def test_the_least_time_per_trial_wins(
     assert all(str(setting) in str(found) for setting in candidates(4, 2))
 
 
+@pytest.mark.parametrize(("two_threads", "n_threads"), [(0.99, 1), (0.9, 2)])
+def test_what_gains_next_to_nothing_is_not_chosen(
+    clock: dict[str, float], two_threads: float, n_threads: int
+) -> None:
+    """A hundredth is noise, a tenth is not."""
+    clock |= {"2 threads": two_threads}
+    assert measure().fastest == CpuSetting(n_fused=4, n_threads=n_threads)
+
+
 @pytest.mark.parametrize("slower", [0.5, 2.0])
 def test_a_low_precision_that_is_slower_is_named(clock: dict[str, float], slower: float) -> None:
     """The line says what float32 would take and what to write; the setting has no precision."""
