@@ -212,18 +212,22 @@ class TrainStep:
         self._is_unchecked = False
         part = windows_BT1[: self.train.micro_windows]
         with autocast(self.train.precision, self.device):
-            loss_E = self._losses(part)[0]
+            loss_E = self._losses(part)[0].view(-1)
         loss_E.sum().backward()
         with torch.no_grad(), autocast(self.train.precision, self.device):
-            written_E = self._plain(part)[0]
-        is_finite = bool(torch.isfinite(self.optimizer.gradient()).all())
-        if is_finite and torch.allclose(loss_E, written_E, rtol=COMPILED_TOLERANCE, atol=0):
+            written_E = self._plain(part)[0].view(-1)
+        is_finite_E = torch.isfinite(self.optimizer.gradient()).all(dim=1)
+        is_close_E = torch.isclose(loss_E, written_E, rtol=COMPILED_TOLERANCE, atol=0)
+        # Of a trial that has diverged, in a run that goes on, nothing is finite in either way.
+        is_wrong_E = torch.isfinite(written_E) & ~(is_finite_E & is_close_E)
+        if not bool(is_wrong_E.any()):
             return
         self._losses = self._plain
+        trial = int(is_wrong_E.int().argmax())
         print(
-            f"kcap: compiled, the first loss is {loss_E.view(-1)[0].item():.4g} and its gradient "
-            f"{'finite' if is_finite else 'not finite'}; uncompiled it is "
-            f"{written_E.view(-1)[0].item():.4g}; this run goes on uncompiled",
+            f"kcap: compiled, the first loss is {loss_E[trial].item():.4g} and its gradient "
+            f"{'finite' if is_finite_E[trial] else 'not finite'}; uncompiled it is "
+            f"{written_E[trial].item():.4g}; this run goes on uncompiled",
             file=sys.stderr,
             flush=True,
         )

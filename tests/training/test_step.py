@@ -114,6 +114,18 @@ def test_a_compiled_model_that_computes_something_else_is_not_used(
     assert "goes on uncompiled" in line
 
 
+def test_a_trial_that_has_diverged_says_nothing_about_compiled_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that goes on with one trial of two stays compiled."""
+    monkeypatch.setattr(torch, "compile", lambda model, **_: model)
+    step = new_step(compile="on")
+    step.optimizer.weights_EP[1] = torch.nan
+    step(batch(0))
+    assert not capsys.readouterr().err
+    assert torch.isfinite(step.loss_E).tolist() == [True, False]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, as it is imported
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs a C++ compiler")
