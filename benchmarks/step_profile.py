@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from cells import cpu_cell
+from our_side import first_batches, own_point
 from record import arguments, write
 from torch.profiler import ProfilerActivity, profile
-from training_race import first_batches, own_point
 
 from kcap_ray.budget import spec_of
 from kcap_ray.cell import Cell
