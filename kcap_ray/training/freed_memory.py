@@ -1,8 +1,8 @@
 """Freed memory stays with the process, on Linux.
 
 glibc gives large blocks back to the system, which hands them out again filled with zeros, page by
-page. A step on a CPU frees and takes its activations anew every few milliseconds, and this takes up to a
-third of its time (benchmarks/step_choices.py).
+page. A step on a CPU frees and takes its activations anew every few milliseconds, and this takes up
+to a third of its time (benchmarks/step_choices.py).
 """
 
 import ctypes
