@@ -25,6 +25,7 @@ from kcap_ray.results import CellDirectory, best_trial, write_atomically
 from kcap_ray.text.batches import in_process_batches, stream_of
 from kcap_ray.text.corpus import Corpus, build_corpus
 from kcap_ray.text.evaluation import evaluation_documents
+from kcap_ray.text.stream import TrainingStream
 from kcap_ray.training.loop import (
     OpenBatches,
     Progress,
@@ -89,11 +90,7 @@ def run_trials(
         result = diverged
     if rank != 0:
         return []
-    tellings = stream.tellings_until(n_steps * cell.train.batch_windows)
-    exposures = [
-        n_told / source.n_people
-        for n_told, source in zip(tellings, corpus.all_sources, strict=True)
-    ]
+    exposures = _exposures(stream, corpus, n_windows=n_steps * cell.train.batch_windows)
     records = [
         {**record, "n_threads": n_threads}
         for record in _records(cell, points, first_trial, result, corpus, exposures, device)
@@ -103,6 +100,15 @@ def run_trials(
     directory.add_trials(records)
     resume_file.unlink(missing_ok=True)
     return records
+
+
+def _exposures(stream: TrainingStream, corpus: Corpus, *, n_windows: int) -> list[float]:
+    """How often a person of each table is told of, on average, in the first windows."""
+    tellings = stream.tellings_until(n_windows)
+    return [
+        n_told / source.n_people
+        for n_told, source in zip(tellings, corpus.all_sources, strict=True)
+    ]
 
 
 def _reporter(
