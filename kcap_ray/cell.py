@@ -92,17 +92,27 @@ class TrainConfig:
     """
     compile: Compile = "auto"
     """Whether torch.compile makes the step; `auto` does so on a GPU only."""
+    probe_exposures: int | None = None
+    """Exposures between two measurements of a sample of people while training, for curves of names
+    and values; None measures at the end alone. Changes no result, so not part of a cell's identity.
+    """
+    probe_people: int = 1_000
+    """People in that sample, the first of every table. Not part of a cell's identity."""
 
     def __post_init__(self) -> None:
         check_choice("train.precision", self.precision, Precision)
         check_choice("train.compile", self.compile, Compile)
         check_choice("train.optimizer", self.optimizer, Optimizer)
-        for name in ("exposures", "batch_windows", "window_tokens", "workers"):
+        for name in ("exposures", "batch_windows", "window_tokens", "workers", "probe_people"):
             value = getattr(self, name)
             check(value >= 1, f"train.{name}: got {value}; at least 1 is needed")
         check(
             self.micro_windows is None or self.micro_windows >= 1,
             f"train.micro_windows: got {self.micro_windows}; at least 1, or null for all at once",
+        )
+        check(
+            self.probe_exposures is None or self.probe_exposures >= 1,
+            f"train.probe_exposures: got {self.probe_exposures}; at least 1, or null for none",
         )
         check(self.lr > 0, f"train.lr: got {self.lr}; it must be positive")
         check(
@@ -176,6 +186,10 @@ class TuneConfig:
         )
 
 
+_CHANGES_NO_RESULT = ("micro_windows", "probe_exposures", "probe_people")
+"""Settings of training that are not part of a cell's identity."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One point of a sweep's grid; equal cells give equal results."""
@@ -198,7 +212,8 @@ class Cell:
         """
         data = self.data.with_paths(lambda _, path: Path(path).name)
         settings = dataclasses.asdict(replace(self, data=data))
-        del settings["train"]["micro_windows"]
+        for name in _CHANGES_NO_RESULT:
+            del settings["train"][name]
         canonical = json.dumps(settings, sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
         name = (

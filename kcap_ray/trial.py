@@ -17,7 +17,7 @@ import torch.distributed as dist
 from kcap_ray.budget import length_of, spec_of
 from kcap_ray.cell import Cell
 from kcap_ray.environment import git_commit, versions
-from kcap_ray.measure.groups import Group, measured_columns
+from kcap_ray.measure.groups import Group, measured_columns, probed_columns
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.packing import Setting
@@ -28,6 +28,7 @@ from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.stream import TrainingStream
 from kcap_ray.training.loop import (
     OpenBatches,
+    Probe,
     Progress,
     Saving,
     TrainingDiverged,
@@ -85,6 +86,7 @@ def run_trials(
             device=device,
             saving=Saving(path=resume_file, every_s=save_every_s),
             on_progress=_reporter(directory, n_steps, on_progress) if rank == 0 else None,
+            probe=_probe(cell, corpus, n_steps),
         )
     except TrainingDiverged as diverged:
         result = diverged
@@ -100,6 +102,24 @@ def run_trials(
     directory.add_trials(records)
     resume_file.unlink(missing_ok=True)
     return records
+
+
+def _probe(cell: Cell, corpus: Corpus, n_steps: int) -> Probe | None:
+    """Measures losses and bits per parameter on the first people of every table; None where the
+    cell asks for none.
+    """
+    train = cell.train
+    if train.probe_exposures is None:
+        return None
+
+    def measured(model: Decoder) -> list[dict[str, float]]:
+        was_training = model.training
+        trials = measure(model, corpus, seed=cell.seed, n_people=train.probe_people)
+        model.train(was_training)
+        return [probed_columns(groups, model.spec.n_params) for groups in trials]
+
+    every_steps = round(n_steps * train.probe_exposures / train.exposures)
+    return Probe(every_steps=max(1, every_steps), measure=measured)
 
 
 def _exposures(stream: TrainingStream, corpus: Corpus, *, n_windows: int) -> list[float]:
@@ -256,12 +276,16 @@ def _write_history(
             "lr": lr * point.lr_ratio,
             "seconds": point.seconds,
             **_expert_load(point, trial),
+            **({} if point.probed is None else point.probed[trial]),
         }
         for point in result.history
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    pq.write_table(pa.Table.from_pylist(rows), temporary)
+    # A table has the columns of its first row; only some of the points are probed.
+    names = dict.fromkeys(name for row in rows for name in row)
+    table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
+    pq.write_table(table, temporary)
     os.replace(temporary, path)
 
 

@@ -64,11 +64,14 @@ class Reader:
     """From biographies in the tokens of the corpus to the same in those of the model."""
 
 
-def measure(model: Decoder, corpus: Corpus, *, seed: int) -> list[list[Group]]:
+def measure(
+    model: Decoder, corpus: Corpus, *, seed: int, n_people: int | None = None
+) -> list[list[Group]]:
     """For each trial (for the one model, without a trials axis) the losses on every group of people
     of the corpus, table by table, in ascending bands of frequency.
 
-    `seed` picks the wording of the documents.
+    `seed` picks the wording of the documents; `n_people`: only the first so many of every table,
+    who stand for all of it.
     """
     model.eval()
     reader = Reader(
@@ -79,11 +82,13 @@ def measure(model: Decoder, corpus: Corpus, *, seed: int) -> list[list[Group]]:
         eos=corpus.vocab.eos,
         device=model.embedding.device,
     )
-    return measure_reader(reader, corpus.sources, seed=seed)
+    return measure_reader(reader, corpus.sources, seed=seed, n_people=n_people)
 
 
 @torch.no_grad()
-def measure_reader(reader: Reader, sources: Sequence[Source], *, seed: int) -> list[list[Group]]:
+def measure_reader(
+    reader: Reader, sources: Sequence[Source], *, seed: int, n_people: int | None = None
+) -> list[list[Group]]:
     """As `measure`, of whatever reads.
 
     The loss on a name is charged ln(N / (N - 1)) on top of what is measured: whoever stands before
@@ -93,7 +98,8 @@ def measure_reader(reader: Reader, sources: Sequence[Source], *, seed: int) -> l
     Sums are made in float64.
     """
     by_source = [
-        _measure_table(reader, index, source, seed) for index, source in enumerate(sources)
+        _measure_table(reader, index, source, seed, n_people)
+        for index, source in enumerate(sources)
     ]
     return [
         [group for groups in by_source for group in groups[trial]]
@@ -101,13 +107,16 @@ def measure_reader(reader: Reader, sources: Sequence[Source], *, seed: int) -> l
     ]
 
 
-def _measure_table(reader: Reader, index: int, source: Source, seed: int) -> list[list[Group]]:
-    """The groups of one table, for each trial."""
+def _measure_table(
+    reader: Reader, index: int, source: Source, seed: int, n_people: int | None
+) -> list[list[Group]]:
+    """The groups of one table, for each trial, by its first `n_people` (None: all)."""
+    n_people = min(n_people or source.n_people, source.n_people)
     n_trials, n_bands = reader.n_trials, int(source.bands_P.max()) + 1
     # Sums over people: names, values, first chunks.
     sums_3EG = np.zeros((3, n_trials, n_bands))
     start = 0
-    for documents in _documents(reader, source, seed):
+    for documents in _documents(reader, source, seed, n_people):
         stop = start + len(documents.tokens_PT)
         tokens_PT = torch.from_numpy(documents.tokens_PT.astype(np.int64))
         nats_EPT = reader.nats(tokens_PT.to(reader.device)).double().cpu().numpy()
@@ -118,10 +127,12 @@ def _measure_table(reader: Reader, index: int, source: Source, seed: int) -> lis
                 bands_P = source.bands_P[start:stop]
                 sums_EG[trial] += np.bincount(bands_P, nats_EP[trial], minlength=n_bands)
         start = stop
-    return [_groups(index, source, sums_3EG[:, trial]) for trial in range(n_trials)]
+    return [_groups(index, source, sums_3EG[:, trial], n_people) for trial in range(n_trials)]
 
 
-def _groups(index: int, source: Source, sums_3G: NDArray[np.float64]) -> list[Group]:
+def _groups(
+    index: int, source: Source, sums_3G: NDArray[np.float64], n_measured: int
+) -> list[Group]:
     entropy = source.entropy
     assert entropy is not None, "junk is not measured"
     n_people = entropy.n_people
@@ -129,7 +140,9 @@ def _groups(index: int, source: Source, sums_3G: NDArray[np.float64]) -> list[Gr
     groups = []
     for band, (name, value, first_chunk) in enumerate(sums_3G.T.tolist()):
         is_in_P = source.bands_P == band
-        n_in_band = int(is_in_P.sum())
+        n_in_band = int(is_in_P[:n_measured].sum())
+        if not n_in_band:
+            continue
         n_values = n_in_band * entropy.n_attributes
         loss = KnowledgeLoss(
             name_nats=name / n_in_band + ruled_out,
@@ -142,7 +155,7 @@ def _groups(index: int, source: Source, sums_3G: NDArray[np.float64]) -> list[Gr
                 table_index=index,
                 table=source.label,
                 band=band,
-                n_people=n_in_band,
+                n_people=int(is_in_P.sum()),
                 frequency=frequency,
                 loss=loss,
                 entropy=_entropy_of_band(source, is_in_P),
@@ -159,8 +172,9 @@ def _entropy_of_band(source: Source, is_in_P: NDArray[np.bool_]) -> Entropy:
     return replace(source.entropy, value_bits=float(source.value_bits_P[is_in_P].mean()))
 
 
-def _documents(reader: Reader, source: Source, seed: int) -> Iterator[EvaluationDocuments]:
-    n_people = source.n_people
+def _documents(
+    reader: Reader, source: Source, seed: int, n_people: int
+) -> Iterator[EvaluationDocuments]:
     # A document has two biographies, whose lengths vary by less than half.
     length = min(reader.n_tokens, math.ceil(3 * source.mean_tokens))
     bytes_per_person = 4 * reader.n_trials * length * reader.vocab_size

@@ -165,6 +165,11 @@ class TrainStep:
             self._step(windows_BT1.to(self.device, non_blocking=True))
         self.n_done += 1
 
+    def wait(self) -> None:
+        """Return when the device has done all steps so far."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def _step(self, windows_BT1: Tensor) -> None:
         if self._is_unchecked:
             self._check_compiled(windows_BT1)
