@@ -76,7 +76,7 @@ class Wanted:
 
 
 WANTED = (
-    Wanted(exposures=100, n_people=50_000, model="gpt2-2-2", lr_factors=(1.0, 2.0, 3.0, 0.5)),
+    Wanted(exposures=100, n_people=50_000, model="gpt2-2-2"),
     Wanted(exposures=1000, n_people=50_000, model="gpt2-2-2"),
     Wanted(exposures=100, n_people=50_000, model="gpt2-3-2", lr_factors=(1.0, 2.0)),
     Wanted(exposures=100, n_people=50_000, model="gpt2-5-2", lr_factors=(1.0, 2.0)),

@@ -29,15 +29,17 @@ def prefetched_batches(
     def batches_from(step: int) -> Iterator[np.ndarray]:
         # Not forked: the parent may hold a GPU and threads.
         pool = ProcessPoolExecutor(n_processes, mp_context=get_context("spawn"))
-        firsts = iter(range(step, n_steps, size))
+        firsts = range(step, n_steps, size)
+        n_ahead = n_processes * CHUNKS_AHEAD
         chunks = deque(
             pool.submit(_chunk, cell, first, min(first + size, n_steps))
-            for first, _ in zip(firsts, range(n_processes * CHUNKS_AHEAD), strict=False)
+            for first in firsts[:n_ahead]
         )
+        later = iter(firsts[n_ahead:])
         try:
             while chunks:
                 windows = chunks.popleft().result()
-                if (first := next(firsts, None)) is not None:
+                if (first := next(later, None)) is not None:
                     chunks.append(pool.submit(_chunk, cell, first, min(first + size, n_steps)))
                 yield from windows
         finally:
