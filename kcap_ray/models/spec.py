@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.models import counts
 from kcap_ray.models.variants import apply_variants
-from kcap_ray.user_error import UserError
 
 Activation = Literal["gelu", "silu", "relu2"]
 Norm = Literal["layernorm", "rmsnorm"]

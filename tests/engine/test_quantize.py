@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from kcap_ray.header import write_header
+from kcap_ray.execution.cell import run_cells
+from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.quantize.cell import jobs_of, run_job
 from kcap_ray.quantize.config import QuantizeConfig
-from kcap_ray.quantize_cell import jobs_of, run_job
-from kcap_ray.results import RunDirectory
-from kcap_ray.run_cell import run_cells
-from kcap_ray.sweep import load_sweep
+from kcap_ray.runs.manifest import write_header
+from kcap_ray.runs.results import RunDirectory
 
 # A busy machine takes several times as long as an idle one.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -1,0 +1,59 @@
+"""How long a cell trains: the one formula that planning and training share."""
+
+from dataclasses import dataclass
+from functools import cache
+
+from kcap_ray.config.cell import Cell, ModelConfig
+from kcap_ray.models.spec import ModelSpec, parse_model
+from kcap_ray.text.stream.corpus import CorpusFacts, facts_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLength:
+    """Length of one training run, all workers together."""
+
+    steps: int
+    """Optimizer steps."""
+    tokens: int
+    """Tokens trained on: steps * batch_windows * window_tokens."""
+
+
+def run_length(cell: Cell, facts: CorpusFacts) -> RunLength:
+    """Steps until every person has been seen `exposures` times.
+
+    steps = n_people * exposures * tokens_per_biography * stream_ratio / (batch_windows *
+    window_tokens), rounded, at least 1: other tables and junk come on top of the people's own
+    tokens.
+
+    A biography has its expected length here, end-of-text token included, so the exposures that a
+    run really sees differ from those asked for by less than one step and the sampling error of the
+    mean length.
+    """
+    tokens_per_step = cell.train.batch_windows * cell.train.window_tokens
+    own_tokens = cell.data.n_people * cell.train.exposures * facts.tokens_per_biography
+    wanted_tokens = own_tokens * facts.stream_ratio
+    steps = max(1, round(wanted_tokens / tokens_per_step))
+    return RunLength(steps=steps, tokens=steps * tokens_per_step)
+
+
+@cache
+def model_of(model: ModelConfig, vocab_size: int) -> ModelSpec:
+    """The model that a cell asks for; `UserError` where there is none such."""
+    return parse_model(
+        model.name,
+        head_dim=model.head_dim,
+        vocab_size=vocab_size,
+        experts_per_token=model.experts_per_token,
+        capacity_factor=model.capacity_factor,
+        test_capacity_factor=model.test_capacity_factor,
+    )
+
+
+def spec_of(cell: Cell) -> ModelSpec:
+    """The cell's model at the vocabulary of its data."""
+    return model_of(cell.model, facts_of(cell.data).vocab_size)
+
+
+def length_of(cell: Cell) -> RunLength:
+    """Steps and tokens of one trial of the cell."""
+    return run_length(cell, facts_of(cell.data))
