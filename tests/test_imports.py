@@ -43,8 +43,6 @@ EXCEPTIONS = {
     # Fine-tuning is as long as a share of the cell's own training.
     ("kcap_ray.quantize.finetune", "kcap_ray.planning.run_length"),
     # To be moved to the lower side.
-    ("kcap_ray.planning.memory", "kcap_ray.training.freed_memory"),
-    ("kcap_ray.planning.plan", "kcap_ray.execution.search"),
     ("kcap_ray.quantize.cell", "kcap_ray.execution.trial"),
     ("kcap_ray.runs.manifest", "kcap_ray.planning.sweep"),
 }

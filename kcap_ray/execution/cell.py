@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
-from kcap_ray.execution.search import CellStudy, Hint, round_trials
-from kcap_ray.planning.run_length import length_of, spec_of
+from kcap_ray.execution.search import CellStudy, Hint
+from kcap_ray.planning.run_length import length_of, round_trials, spec_of
 from kcap_ray.runs.results import CellDirectory, ResultRow, RunDirectory, Status, best_trial
 from kcap_ray.text.stream.corpus import facts_of
 from kcap_ray.training.point import Point

@@ -6,19 +6,25 @@ and on a GPU, or where a batch has to be taken in parts, nothing but roundings.
 """
 
 import dataclasses
+import gc
 import itertools
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.execution.search import round_trials
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.planning.cost import device_of
 from kcap_ray.planning.memory import GIB, program_bytes
-from kcap_ray.planning.run_length import length_of
+from kcap_ray.planning.run_length import length_of, round_trials
 from kcap_ray.runs.results import CellDirectory, write_atomically
+from kcap_ray.training.freed_memory import give_back_freed_memory
+
+if TYPE_CHECKING:
+    import torch
 
 USABLE = 0.8
 """Share of the memory at hand that is planned to be filled: of real programs, bf16 on a CPU took a
@@ -154,3 +160,38 @@ def programs_per_gpu(cell: Cell, spec: ModelSpec) -> int:
         for k in GPU_SHARES
         if k == 1 or (k * busy <= 1 and k * (PROCESS_BYTES + need) <= USABLE * PLANNED_GPU_BYTES)
     )
+
+
+def bytes_at_hand(device: "torch.device", *, n_beside: int) -> int:
+    """Bytes that one of `n_beside` programs on this device may use.
+
+    On a GPU what is free now, with what this process holds without need, but not more than its
+    share of the whole; on a CPU its share of the memory that is free.
+    """
+    if device.type == "cpu":
+        give_back_freed_memory()
+        return _free_host_bytes() // n_beside
+    import torch
+
+    # A program that has ended hangs together with its compiled code; only this lets go of both.
+    gc.collect()
+    free, total = torch.cuda.mem_get_info(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return min(free + unused, total // n_beside)
+
+
+def _free_host_bytes() -> int:
+    """Memory that new programs can have without swapping, or half of all where Linux does not say;
+    never more than a container's limit leaves.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
+    except (OSError, StopIteration):
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
+        return min(free, int(limit) - int(used))
+    except (OSError, ValueError):  # no such file, or a limit called "max"
+        return free

@@ -18,13 +18,14 @@ from kcap_ray.config.errors import UserError
 from kcap_ray.execution.placement import (
     USABLE,
     Setting,
+    bytes_at_hand,
     fitting,
     keep_setting,
     kept_setting,
     need_bytes,
 )
 from kcap_ray.execution.trial import run_trials
-from kcap_ray.planning.memory import GIB, bytes_at_hand
+from kcap_ray.planning.memory import GIB
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.results import CellDirectory
 from kcap_ray.training.cpu_setting import is_worth_measuring, measure_settings

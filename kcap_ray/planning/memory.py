@@ -1,23 +1,15 @@
-"""How much memory it takes to train fused trials, and how much there is.
+"""How much memory it takes to train fused trials.
 
 The estimate counts what eager PyTorch holds when a step needs most: compiled code needs less.
 Letters: E trials, P weights of a trial, D model width, T tokens of a window, V vocabulary; all
 counts of values are per token of one trial unless said otherwise.
 """
 
-import gc
 import math
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.models.counts import LOGITS_AT_ONCE, MLPS
 from kcap_ray.models.spec import ModelSpec
-from kcap_ray.training.freed_memory import give_back_freed_memory
-
-if TYPE_CHECKING:
-    import torch
 
 GIB = 2**30
 
@@ -91,38 +83,3 @@ def _mlp_bytes(spec: ModelSpec, low: int) -> int:
     return math.ceil(
         n_rows * (hidden + 2 * low * spec.d_model) + low * spec.experts_per_token * spec.d_model
     )
-
-
-def bytes_at_hand(device: "torch.device", *, n_beside: int) -> int:
-    """Bytes that one of `n_beside` programs on this device may use.
-
-    On a GPU what is free now, with what this process holds without need, but not more than its
-    share of the whole; on a CPU its share of the memory that is free.
-    """
-    if device.type == "cpu":
-        give_back_freed_memory()
-        return _free_host_bytes() // n_beside
-    import torch
-
-    # A program that has ended hangs together with its compiled code; only this lets go of both.
-    gc.collect()
-    free, total = torch.cuda.mem_get_info(device)
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(free + unused, total // n_beside)
-
-
-def _free_host_bytes() -> int:
-    """Memory that new programs can have without swapping, or half of all where Linux does not say;
-    never more than a container's limit leaves.
-    """
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
-    except (OSError, StopIteration):
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
-        return min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # no such file, or a limit called "max"
-        return free

@@ -1,7 +1,9 @@
 import dataclasses
 import math
+import os
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,16 +13,16 @@ from kcap_ray.execution.placement import (
     PLANNED_GPU_BYTES,
     USABLE,
     Setting,
+    bytes_at_hand,
     fitting,
     keep_setting,
     kept_setting,
     need_bytes,
     programs_per_gpu,
 )
-from kcap_ray.execution.search import round_trials
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.planning.memory import program_bytes
-from kcap_ray.planning.run_length import spec_of
+from kcap_ray.planning.run_length import round_trials, spec_of
 from kcap_ray.runs.results import CellDirectory
 from tests.tiny import BIOS, tiny_cell
 
@@ -126,3 +128,10 @@ def test_programs_that_leave_a_gpu_idle_share_it() -> None:
     )
     assert programs_per_gpu(short, spec_of(short)) == max(GPU_SHARES)
     assert programs_per_gpu(long, spec_of(long)) == 1
+
+
+def test_programs_beside_each_other_share_what_is_at_hand() -> None:
+    """There is some memory, less than this machine has, and two programs get half each."""
+    alone, shared = (bytes_at_hand(torch.device("cpu"), n_beside=n) for n in (1, 2))
+    assert 0 < alone <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert shared == pytest.approx(alone / 2, rel=0.2)

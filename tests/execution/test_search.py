@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kcap_ray.config.cell import Cell, Range, TuneConfig
-from kcap_ray.execution.search import MAX_FUSED, ROUND_FLOPS, CellStudy, Hint, round_trials
-from kcap_ray.planning.run_length import spec_of
+from kcap_ray.execution.search import CellStudy, Hint
 from kcap_ray.training.point import Point
 from tests.tiny import tiny_cell
 
@@ -120,28 +119,3 @@ def test_a_single_trial_is_the_cells_own_point() -> None:
     cell = tiny_cell(tune=TuneConfig(lr=Range(low=1.0, high=2.0)), lr=1e-3, weight_decay=0.1)
     hint = Hint(point=Point(lr=2e-3, weight_decay=0.2), n_steps=100)
     assert run_study(cell, hint=hint, at_once=8) == [OWN]
-
-
-def test_a_round_has_as_many_trials_as_the_cell_wishes() -> None:
-    """`tune.fused` is obeyed, but there are never more than the cell has trials."""
-    for fused, trials, expected in ((1, 6, 1), (3, 6, 3), (20, 6, 6)):
-        cell = tiny_cell(tune=TuneConfig(trials=trials, lr=LR, fused=fused))
-        assert round_trials(cell, spec_of(cell)) == expected
-
-
-def test_rounds_of_small_models_are_larger() -> None:
-    """As many as keep a step below `ROUND_FLOPS`, at most `MAX_FUSED`, at least one."""
-    tune = TuneConfig(trials=100, lr=LR)
-    small = tiny_cell(tune=tune)
-    assert round_trials(small, spec_of(small)) == MAX_FUSED
-    seen = set()
-    for batch_windows in (16, 64, 128, 256, 1_024, 16_384):
-        cell = tiny_cell(tune=tune, model="gpt2-8-16", batch_windows=batch_windows)
-        spec = spec_of(cell)
-        n_fused = round_trials(cell, spec)
-        flops = 6 * batch_windows * cell.train.window_tokens * spec.n_params
-        assert n_fused == 1 or n_fused * flops <= ROUND_FLOPS
-        assert n_fused == MAX_FUSED or (n_fused + 1) * flops > ROUND_FLOPS
-        seen.add(n_fused)
-    assert len(seen) > 2
-    assert round_trials(tiny_cell(), spec_of(tiny_cell())) == 1

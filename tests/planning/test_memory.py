@@ -1,6 +1,5 @@
 import contextlib
 import dataclasses
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from kcap_ray.config.cell import Cell, Precision
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import ModelSpec, parse_model
 from kcap_ray.planning import memory
-from kcap_ray.planning.memory import bytes_at_hand, program_bytes
+from kcap_ray.planning.memory import program_bytes
 from tests.tiny import MODELS, random_tokens, tiny_cell
 
 ROOT = Path(__file__).parents[2]
@@ -83,13 +82,6 @@ def test_logits_of_the_whole_vocabulary_are_counted_as_they_are_made() -> None:
     needs = [program_bytes(cell, spec, n_trials=1, n_windows=n) for n in (20, 21, 42, 63)]
     assert needs[0] < needs[1] - 16 * 512 * 50_257 / 2
     assert needs[3] - needs[2] == needs[2] - needs[1]
-
-
-def test_programs_beside_each_other_share_what_is_at_hand() -> None:
-    """There is some memory, less than this machine has, and two programs get half each."""
-    alone, shared = (bytes_at_hand(torch.device("cpu"), n_beside=n) for n in (1, 2))
-    assert 0 < alone <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert shared == pytest.approx(alone / 2, rel=0.2)
 
 
 PEAKS = """
