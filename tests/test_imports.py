@@ -44,7 +44,6 @@ EXCEPTIONS = {
     ("kcap_ray.quantize.finetune", "kcap_ray.planning.run_length"),
     # To be moved to the lower side.
     ("kcap_ray.quantize.cell", "kcap_ray.execution.trial"),
-    ("kcap_ray.runs.manifest", "kcap_ray.planning.sweep"),
 }
 
 WITHOUT_TORCH_OR_RAY = [

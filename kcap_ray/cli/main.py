@@ -138,7 +138,13 @@ def run_cell_command(
     directory = RunDirectory(out or Path("runs") / loaded.name)
     directory.prepare()
     with only_driver(directory.path):
-        write_header(loaded, directory)
+        write_header(
+            directory,
+            name=loaded.name,
+            question=loaded.question,
+            sweep_file=loaded.path,
+            cells=loaded.cells,
+        )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with Watch(cells, directory):
             run_cells(cells, loaded.neighbour, directory, sweep=loaded.name, device=device)

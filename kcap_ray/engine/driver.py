@@ -45,7 +45,13 @@ def run_sweep(
     directory = RunDirectory(directory.path.resolve())
     directory.prepare()
     with only_driver(directory.path):
-        write_header(sweep, directory)
+        write_header(
+            directory,
+            name=sweep.name,
+            question=sweep.question,
+            sweep_file=sweep.path,
+            cells=sweep.cells,
+        )
         if retry_failed:
             forget_failed(sweep.cells, directory)
         todo = [cell for cell in sweep.cells if not directory.cell(cell.cell_id).result()]

@@ -12,26 +12,27 @@ from typing import Any
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
-from kcap_ray.planning.sweep import Sweep
 from kcap_ray.runs.environment import describe
 from kcap_ray.runs.results import RunDirectory, write_atomically
 
 
-def write_header(sweep: Sweep, directory: RunDirectory) -> None:
-    """Write what the run is of: the sweep file as given, its cells, the files that these read, and
-    the environment.
+def write_header(
+    directory: RunDirectory, *, name: str, question: str, sweep_file: Path, cells: Sequence[Cell]
+) -> None:
+    """Write what the run is of: name, question and file of its sweep as given, its cells, the files
+    that these read, and the environment.
 
     Raises `UserError` if the directory holds the run of a sweep of another name, or of files with
     other contents.
     """
-    files = {path: _digest(path) for path in _files_read(sweep.cells)}
+    files = {path: _digest(path) for path in _files_read(cells)}
     if (directory.path / "cells.json").exists():
         with _reading(directory.path) as header:
             before, files_before = header["sweep"], header.get("files", {})
-        if before != sweep.name:
+        if before != name:
             raise UserError(
                 f"--out {directory.path}: holds a run of the sweep {before!r}, and this is "
-                f"{sweep.name!r}; name another directory"
+                f"{name!r}; name another directory"
             )
         for path, digest in files.items():
             if files_before.get(path, digest) != digest:
@@ -40,9 +41,13 @@ def write_header(sweep: Sweep, directory: RunDirectory) -> None:
                     "name another directory with --out"
                 )
         files = files_before | files
-    write_atomically(directory.path / "sweep.yaml", sweep.path.read_text(encoding="utf-8"))
-    cells = [cell.to_dict() for cell in sweep.cells]
-    header = {"sweep": sweep.name, "question": sweep.question, "cells": cells, "files": files}
+    write_atomically(directory.path / "sweep.yaml", sweep_file.read_text(encoding="utf-8"))
+    header = {
+        "sweep": name,
+        "question": question,
+        "cells": [cell.to_dict() for cell in cells],
+        "files": files,
+    }
     write_atomically(directory.path / "cells.json", json.dumps(header) + "\n")
     write_atomically(directory.path / "environment.json", json.dumps(describe(), indent=1) + "\n")
 

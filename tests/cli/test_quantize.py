@@ -44,7 +44,13 @@ def finished(sweep: Sweep, tmp_path_factory: pytest.TempPathFactory) -> RunDirec
     """Its run, which no test changes."""
     directory = RunDirectory(tmp_path_factory.mktemp("finished") / "run")
     directory.prepare()
-    write_header(sweep, directory)
+    write_header(
+        directory,
+        name=sweep.name,
+        question=sweep.question,
+        sweep_file=sweep.path,
+        cells=sweep.cells,
+    )
     device = torch.device("cpu")
     run_cells(sweep.cells, sweep.neighbour, directory, sweep="small", device=device)
     directory.collect(sweep.cells)
@@ -167,5 +173,11 @@ def test_a_directory_that_is_no_run_is_named(tmp_path: Path, sweep: Sweep) -> No
     assert "not a run directory" in refused(tmp_path)
     directory = RunDirectory(tmp_path / "run")
     directory.prepare()
-    write_header(sweep, directory)
+    write_header(
+        directory,
+        name=sweep.name,
+        question=sweep.question,
+        sweep_file=sweep.path,
+        cells=sweep.cells,
+    )
     assert "none of 2 cells has a result" in refused(directory.path)

@@ -26,7 +26,9 @@ def test_ray_gives_the_rows_of_one_process(session, small_sweep, tmp_path: Path,
     sweep = load_sweep(small_sweep, {"data.n_people": "[20, 24, 28, 32]", "tune.trials": "1"})
     run, alone = RunDirectory(tmp_path / "ray"), RunDirectory(tmp_path / "alone")
     run.prepare()
-    write_header(sweep, run)
+    write_header(
+        run, name=sweep.name, question=sweep.question, sweep_file=sweep.path, cells=sweep.cells
+    )
     run_cells(sweep.cells, sweep.neighbour, run, sweep="small", device=CPU)
     shutil.copytree(run.path, alone.path)
     broken, defect = (run.cell(cell.cell_id) for cell in sweep.cells[:2])

@@ -29,9 +29,16 @@ def run(tmp_path: Path) -> RunDirectory:
     return directory
 
 
+def write(sweep: Sweep, run: RunDirectory) -> None:
+    """The header of a run of that sweep."""
+    write_header(
+        run, name=sweep.name, question=sweep.question, sweep_file=sweep.path, cells=sweep.cells
+    )
+
+
 def test_cells_are_read_back_as_they_were(sweep: Sweep, run: RunDirectory) -> None:
     """The run directory alone says which cells the run has, in order."""
-    write_header(sweep, run)
+    write(sweep, run)
     assert read_cells(run.path) == sweep.cells
 
 
@@ -43,10 +50,10 @@ def test_a_run_of_an_older_version_can_be_read() -> None:
 
 def test_directory_of_another_sweep_is_refused(sweep: Sweep, run: RunDirectory) -> None:
     """Two sweeps never mix in one directory, and the header of the first stays as it was."""
-    write_header(sweep, run)
+    write(sweep, run)
     before = (run.path / "cells.json").read_bytes()
     with pytest.raises(UserError, match="holds a run of the sweep 'quickstart'"):
-        write_header(replace(sweep, name="other"), run)
+        write(replace(sweep, name="other"), run)
     assert (run.path / "cells.json").read_bytes() == before
 
 
@@ -60,11 +67,11 @@ def test_a_file_of_facts_that_changed_is_refused(run: RunDirectory, tmp_path: Pa
         "grid:\n  model: [gpt2-1-1]\n"
     )
     sweep = load_sweep(tmp_path / "facts.yaml")
-    write_header(sweep, run)
-    write_header(sweep, run)
+    write(sweep, run)
+    write(sweep, run)
     (tmp_path / "facts.csv").write_text("name,attribute,value\nIron,symbol,Ir\n")
     with pytest.raises(UserError, match=r"facts\.csv: has changed since the run"):
-        write_header(sweep, run)
+        write(sweep, run)
 
 
 def test_second_driver_is_told_that_another_is_at_work(run: RunDirectory) -> None:
