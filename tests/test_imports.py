@@ -42,8 +42,6 @@ EXCEPTIONS = {
     ("kcap_ray.quantize.store", "kcap_ray.planning.run_length"),
     # Fine-tuning is as long as a share of the cell's own training.
     ("kcap_ray.quantize.finetune", "kcap_ray.planning.run_length"),
-    # To be moved to the lower side.
-    ("kcap_ray.quantize.cell", "kcap_ray.execution.trial"),
 }
 
 WITHOUT_TORCH_OR_RAY = [

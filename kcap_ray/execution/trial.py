@@ -6,7 +6,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from kcap_ray.measure.groups import Group, measured_columns, probed_columns
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.planning.run_length import length_of, spec_of
-from kcap_ray.runs.environment import git_commit, versions
+from kcap_ray.runs.environment import made_by
 from kcap_ray.runs.results import CellDirectory, best_trial, write_atomically
 from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
@@ -296,16 +295,4 @@ def _expert_load(point: Progress, trial: int) -> dict[str, float]:
     return {
         "expert_load_max": point.expert_load_max[trial],
         "expert_load_min": point.expert_load_min[trial],
-    }
-
-
-@cache
-def made_by(device: torch.device) -> dict[str, str]:
-    """Device and versions, for every record: a row says what made it."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {
-        "device": name,
-        "git_commit": git_commit(),
-        "kcap_version": versions().get("kcap", ""),
-        "torch_version": torch.__version__,
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.quantize.config import QuantizeConfig
+from kcap_ray.runs.environment import made_by
 from kcap_ray.runs.results import (
     COLUMNS,
     CellDirectory,
@@ -109,7 +110,6 @@ def fail_job(job: QuantizeJob, run: RunDirectory, *, reason: str) -> ResultRow:
 def _quantized_row(job: QuantizeJob, run: RunDirectory, device: "torch.device") -> ResultRow:
     import torch
 
-    from kcap_ray.execution.trial import made_by
     from kcap_ray.models.checkpoint import load_cell_model
     from kcap_ray.quantize.store import save_quantized
     from kcap_ray.training.loop import TrainingDiverged

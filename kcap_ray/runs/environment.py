@@ -8,7 +8,10 @@ import sys
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 _PACKAGES = (
     "kcap",
@@ -56,6 +59,20 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def made_by(device: "torch.device") -> dict[str, str]:
+    """Device and versions, for every record: a row says what made it."""
+    import torch
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "device": name,
+        "git_commit": git_commit(),
+        "kcap_version": versions().get("kcap", ""),
+        "torch_version": torch.__version__,
+    }
 
 
 def describe() -> dict[str, Any]:

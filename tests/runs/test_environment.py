@@ -6,8 +6,7 @@ import pytest
 import torch
 
 import kcap_ray.runs.environment
-from kcap_ray.execution.trial import made_by
-from kcap_ray.runs.environment import describe, git_commit, versions
+from kcap_ray.runs.environment import describe, git_commit, made_by, versions
 
 
 @pytest.fixture
