@@ -37,9 +37,6 @@ ONLY = {
 }
 
 EXCEPTIONS = {
-    # The models are built from a cell's own vocabulary, whose size the data's facts give.
-    ("kcap_ray.models.checkpoint", "kcap_ray.planning.run_length"),
-    ("kcap_ray.quantize.store", "kcap_ray.planning.run_length"),
     # Fine-tuning is as long as a share of the cell's own training.
     ("kcap_ray.quantize.finetune", "kcap_ray.planning.run_length"),
 }

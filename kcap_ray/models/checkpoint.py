@@ -1,17 +1,18 @@
 """The model that a finished cell has kept, read back."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.models.decoder import Decoder
-from kcap_ray.planning.run_length import spec_of
+from kcap_ray.models.spec import model_of
 
 
 def load_cell_model(cell_directory: Path) -> tuple[Decoder, Cell]:
@@ -22,9 +23,15 @@ def load_cell_model(cell_directory: Path) -> tuple[Decoder, Cell]:
     with reading_checkpoint(cell_directory) as checkpoint:
         cell = Cell.from_dict(json.loads((checkpoint / "cell.json").read_text(encoding="utf-8")))
         tensors = load_file(checkpoint / "model.safetensors")
-    model = Decoder(spec_of(cell), n_tokens=cell.train.window_tokens)
+        return model_with(tensors, cell), cell
+
+
+def model_with(tensors: Mapping[str, torch.Tensor], cell: Cell) -> Decoder:
+    """The cell's model with these weights, which also say how many tokens its vocabulary has."""
+    spec = model_of(cell.model, len(tensors["embedding"]))
+    model = Decoder(spec, n_tokens=cell.train.window_tokens)
     model.load_state_dict(tensors)
-    return model, cell
+    return model
 
 
 @contextmanager

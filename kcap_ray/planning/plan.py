@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.models.spec import ModelSpec
+from kcap_ray.models.spec import ModelSpec, model_of
 from kcap_ray.planning.cost import Device, device_of, flops_per_token, read_prices
-from kcap_ray.planning.run_length import model_of, round_trials, run_length
+from kcap_ray.planning.run_length import round_trials, run_length
 from kcap_ray.planning.sweep import Sweep
 from kcap_ray.text.stream.corpus import facts_of
 

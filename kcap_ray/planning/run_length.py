@@ -1,10 +1,9 @@
 """How long a cell trains, and how many trials at once: what planning and training share."""
 
 from dataclasses import dataclass
-from functools import cache
 
-from kcap_ray.config.cell import Cell, ModelConfig
-from kcap_ray.models.spec import ModelSpec, parse_model
+from kcap_ray.config.cell import Cell
+from kcap_ray.models.spec import ModelSpec, model_of
 from kcap_ray.text.stream.corpus import CorpusFacts, facts_of
 
 ROUND_FLOPS = 2e11
@@ -44,19 +43,6 @@ def run_length(cell: Cell, facts: CorpusFacts) -> RunLength:
     wanted_tokens = own_tokens * facts.stream_ratio
     steps = max(1, round(wanted_tokens / tokens_per_step))
     return RunLength(steps=steps, tokens=steps * tokens_per_step)
-
-
-@cache
-def model_of(model: ModelConfig, vocab_size: int) -> ModelSpec:
-    """The model that a cell asks for; `UserError` where there is none such."""
-    return parse_model(
-        model.name,
-        head_dim=model.head_dim,
-        vocab_size=vocab_size,
-        experts_per_token=model.experts_per_token,
-        capacity_factor=model.capacity_factor,
-        test_capacity_factor=model.test_capacity_factor,
-    )
 
 
 def spec_of(cell: Cell) -> ModelSpec:

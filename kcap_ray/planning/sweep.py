@@ -16,7 +16,7 @@ from kcap_ray.config.errors import UserError
 from kcap_ray.config.schema import build_cell
 from kcap_ray.config.sweep_file import SweepFile, Values, override, read_sections, read_where
 from kcap_ray.config.yaml import parse_yaml, read_yaml
-from kcap_ray.planning.run_length import model_of
+from kcap_ray.models.spec import model_of
 from kcap_ray.recipes.published import arch_of, published_recipe
 from kcap_ray.text.stream.corpus import facts_of
 

@@ -112,6 +112,7 @@ def _quantized_row(job: QuantizeJob, run: RunDirectory, device: "torch.device") 
 
     from kcap_ray.models.checkpoint import load_cell_model
     from kcap_ray.quantize.store import save_quantized
+    from kcap_ray.text.stream.corpus import facts_of
     from kcap_ray.training.loop import TrainingDiverged
 
     if device.type == "cpu":
@@ -119,6 +120,12 @@ def _quantized_row(job: QuantizeJob, run: RunDirectory, device: "torch.device") 
         torch.set_num_threads(1)
     source = run.cell(job.cell_id)
     model, cell = load_cell_model(source.path)
+    n_tokens = facts_of(cell.data).vocab_size
+    if n_tokens != model.spec.vocab_size:
+        raise UserError(
+            f"{source.path}: its model knows {model.spec.vocab_size} tokens, and its data have "
+            f"{n_tokens} now: their files have changed since; run the cell again"
+        )
     start = time.perf_counter()
     try:
         weights = quantized_weights(model.to(device), cell, job.config, source)

@@ -6,9 +6,8 @@ import shutil
 from pathlib import Path
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.models.checkpoint import reading_checkpoint
+from kcap_ray.models.checkpoint import model_with, reading_checkpoint
 from kcap_ray.models.decoder import Decoder
-from kcap_ray.planning.run_length import spec_of
 from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.quantize.weights import QuantizedWeights
 from kcap_ray.runs.results import write_atomically
@@ -38,6 +37,4 @@ def load_quantized(directory: Path) -> tuple[Decoder, Cell]:
     with reading_checkpoint(directory) as checkpoint:
         cell = Cell.from_dict(json.loads((checkpoint / "cell.json").read_text(encoding="utf-8")))
         tensors = QuantizedWeights.load(checkpoint / "model.safetensors").state_dict()
-    model = Decoder(spec_of(cell), n_tokens=cell.train.window_tokens)
-    model.load_state_dict(tensors)
-    return model, cell
+        return model_with(tensors, cell), cell

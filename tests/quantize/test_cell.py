@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import kcap_ray.quantize.cell
 from kcap_ray.config.cell import Cell
@@ -163,6 +164,16 @@ def test_jobs_with_a_row_are_done(run: RunDirectory) -> None:
     assert failed.stored_bits is None and failed.bits_per_weight is None
     assert to_do(jobs, run, retry_failed=False) == [jobs[1], jobs[3]]
     assert to_do(jobs, run, retry_failed=True) == [jobs[1], jobs[2], jobs[3]]
+
+
+def test_a_model_of_another_vocabulary_than_its_data_is_refused(run: RunDirectory) -> None:
+    """Pools or facts that have changed since the training: a row that says so, and no numbers."""
+    weights = run.cell(CELLS[0].cell_id).checkpoint / "model.safetensors"
+    tensors = load_file(weights)
+    save_file({**tensors, "embedding": tensors["embedding"][:-1].clone()}, weights)
+    row = quantize(run, CELLS[0], INT8)
+    assert row.status == "failed" and row.stored_bits is None
+    assert "their files have changed since" in row.reason
 
 
 def test_a_job_that_is_killed_leaves_no_row(
