@@ -17,11 +17,11 @@ from typing import get_args
 
 import torch
 
-from kcap_ray.cell import Cell
-from kcap_ray.header import only_driver, read_cells
+from kcap_ray.config.cell import Cell
+from kcap_ray.quantize.cell import QuantizeJob, jobs_of, run_job, to_do
 from kcap_ray.quantize.config import Calibration, QuantizeConfig
-from kcap_ray.quantize_cell import QuantizeJob, jobs_of, run_job, to_do
-from kcap_ray.results import RunDirectory
+from kcap_ray.runs.manifest import only_driver, read_cells
+from kcap_ray.runs.results import RunDirectory
 
 N_PEOPLE = (10, 100, 1_000, 10_000)
 

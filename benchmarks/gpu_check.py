@@ -31,9 +31,9 @@ from record import arguments, write
 from torch import Tensor
 from training_race import torch_adamw, torch_schedule
 
-from kcap_ray.budget import spec_of
-from kcap_ray.cell import Cell, ModelConfig
+from kcap_ray.config.cell import Cell, ModelConfig
 from kcap_ray.models.decoder import is_matrix
+from kcap_ray.planning.run_length import spec_of
 from kcap_ray.training.loop import OpenBatches, Saving, TrainingDiverged, TrainResult, train
 from kcap_ray.training.point import Point
 from kcap_ray.training.precision import autocast

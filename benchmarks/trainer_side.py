@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_callback import PrinterCallback
 from turns import Turns, wait
 
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 
 
 class _Windows(Dataset[dict[str, Tensor]]):

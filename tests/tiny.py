@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from kcap_ray.cell import Cell, ModelConfig, TrainConfig, TuneConfig
-from kcap_ray.data_config import DataConfig
+from kcap_ray.config.cell import Cell, ModelConfig, TrainConfig, TuneConfig
+from kcap_ray.config.data import DataConfig
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import parse_model
 

@@ -3,15 +3,15 @@
 from functools import partial
 from typing import Literal
 
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.room import n_side_by_side, room, share_of_device
 from kcap_ray.engine.session import ray_session
-from kcap_ray.header import forget_failed, only_driver, write_header
-from kcap_ray.results import RunDirectory
-from kcap_ray.sweep import Sweep
-from kcap_ray.text.corpus import facts_of
-from kcap_ray.watch import Watch
+from kcap_ray.planning.sweep import Sweep
+from kcap_ray.runs.manifest import forget_failed, only_driver, write_header
+from kcap_ray.runs.progress import Watch
+from kcap_ray.runs.results import RunDirectory
+from kcap_ray.text.stream.corpus import facts_of
 
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -45,7 +45,13 @@ def run_sweep(
     directory = RunDirectory(directory.path.resolve())
     directory.prepare()
     with only_driver(directory.path):
-        write_header(sweep, directory)
+        write_header(
+            directory,
+            name=sweep.name,
+            question=sweep.question,
+            sweep_file=sweep.path,
+            cells=sweep.cells,
+        )
         if retry_failed:
             forget_failed(sweep.cells, directory)
         todo = [cell for cell in sweep.cells if not directory.cell(cell.cell_id).result()]

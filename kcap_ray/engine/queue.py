@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kcap_ray.budget import length_of, spec_of
-from kcap_ray.cell import Cell
-from kcap_ray.results import RunDirectory
-from kcap_ray.run_cell import CellProgress, fail_cell, finish_cell, hint_of
+from kcap_ray.config.cell import Cell
+from kcap_ray.config.errors import UserError
+from kcap_ray.execution.cell import CellProgress, fail_cell, finish_cell, hint_of
+from kcap_ray.planning.run_length import length_of, spec_of
+from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.point import Point
-from kcap_ray.user_error import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from kcap_ray.user_error import UserError
+from kcap_ray.config.errors import UserError
 
 # Read by Ray when it is imported or started, so they are set before any import of ray in this
 # package.

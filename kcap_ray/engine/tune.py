@@ -14,12 +14,12 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
+from kcap_ray.config.errors import UserError
 from kcap_ray.engine.failures import MAX_LOST_MACHINES, FailureRecord, program_error
 from kcap_ray.engine.queue import Program, SweepQueue
-from kcap_ray.results import RunDirectory
+from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.point import Point
-from kcap_ray.user_error import UserError
 
 RunProgram = Callable[[Program, RunDirectory], None]
 """Trains and measures a program and adds its records to the ledger."""

@@ -6,9 +6,9 @@ Shape letters: K attributes, D strings of a set, L symbols of a string.
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.data_config import KnowledgeConfig
+from kcap_ray.config.data import KnowledgeConfig
+from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.randomness import Purpose, below, distinct_below, hash64, stream_key
-from kcap_ray.user_error import UserError
 
 
 def check_diversity(data: KnowledgeConfig) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import log2, prod
 
-from kcap_ray.data_config import KnowledgeConfig
+from kcap_ray.config.data import KnowledgeConfig
 from kcap_ray.knowledge.diversity import check_diversity
 from kcap_ray.knowledge.people import check_name_space, column_sizes
 from kcap_ray.knowledge.tuples import fact_bits

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from kcap_ray.data_config import BUILT_IN_POOLS
-from kcap_ray.user_error import UserError
+from kcap_ray.config.data import BUILT_IN_POOLS
+from kcap_ray.config.errors import UserError
 
 _HERE = Path(__file__).parent / "pools"
 # fmt: off

@@ -18,10 +18,10 @@ from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import KnowledgeLoss
 from kcap_ray.measure.groups import Group
 from kcap_ray.models.decoder import Decoder
-from kcap_ray.text.corpus import Corpus
 from kcap_ray.text.evaluation import EvaluationDocuments, evaluation_documents
-from kcap_ray.text.source import Source
-from kcap_ray.text.wording import Rendered
+from kcap_ray.text.kinds.wording import Rendered
+from kcap_ray.text.stream.corpus import Corpus
+from kcap_ray.text.stream.source import Source
 
 MAX_LOGIT_BYTES = 2**28
 """Largest block of logits made at a time; bounds the memory of a measurement."""

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedTokenizerBase
 
-from kcap_ray.text import bpe
-from kcap_ray.text.vocabulary import MARKER_TEXT, CompactVocabulary
-from kcap_ray.text.wording import Rendered
-from kcap_ray.user_error import UserError
+from kcap_ray.config.errors import UserError
+from kcap_ray.text.kinds.wording import Rendered
+from kcap_ray.text.tokenizer import bpe
+from kcap_ray.text.tokenizer.vocabulary import MARKER_TEXT, CompactVocabulary
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ section 2.3 and appendix B: `gpt2` (GPT-2 with rotary embedding), `llama`, `mist
 import difflib
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
+from kcap_ray.config.cell import ModelConfig
+from kcap_ray.config.errors import UserError
 from kcap_ray.models import counts
 from kcap_ray.models.variants import apply_variants
-from kcap_ray.user_error import UserError
 
 Activation = Literal["gelu", "silu", "relu2"]
 Norm = Literal["layernorm", "rmsnorm"]
@@ -189,3 +191,16 @@ def parse_model(
             f"experts; write at most {spec.n_expert}"
         )
     return spec
+
+
+@cache
+def model_of(model: ModelConfig, vocab_size: int) -> ModelSpec:
+    """The model that a cell asks for; `UserError` where there is none such."""
+    return parse_model(
+        model.name,
+        head_dim=model.head_dim,
+        vocab_size=vocab_size,
+        experts_per_token=model.experts_per_token,
+        capacity_factor=model.capacity_factor,
+        test_capacity_factor=model.test_capacity_factor,
+    )

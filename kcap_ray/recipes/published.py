@@ -3,7 +3,7 @@
 import math
 from functools import cache
 
-from kcap_ray.data_config import JunkConfig
+from kcap_ray.config.data import JunkConfig
 from kcap_ray.recipes.junk import JUNK, N_REPETITIVE, RATIO, JunkCase
 from kcap_ray.recipes.recipe import Recipe, Rows
 from kcap_ray.recipes.tables import BEYOND_100, LADDER_100, PUBLISHED

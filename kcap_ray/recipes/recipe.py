@@ -7,7 +7,7 @@ on numbers of devices leaves no other reading).
 
 from dataclasses import dataclass
 
-from kcap_ray.cell import Precision
+from kcap_ray.config.cell import Precision
 
 
 @dataclass(frozen=True, kw_only=True)

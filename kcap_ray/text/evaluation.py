@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.text.source import Source
-from kcap_ray.text.wording import FIRST_ATTRIBUTE_CODE, Rendered
-from kcap_ray.user_error import UserError
+from kcap_ray.config.errors import UserError
+from kcap_ray.text.kinds.wording import FIRST_ATTRIBUTE_CODE, Rendered
+from kcap_ray.text.stream.source import Source
 
 
 class EvaluationDocuments(NamedTuple):

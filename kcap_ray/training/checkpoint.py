@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from kcap_ray.user_error import UserError
+from kcap_ray.config.errors import UserError
 
 
 class CorruptCheckpointError(UserError):

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.training.checkpoint import load_checkpoint, save_checkpoint

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kcap_ray.cell import TrainConfig
+from kcap_ray.config.cell import TrainConfig
 from kcap_ray.models.decoder import Decoder, is_matrix
 from kcap_ray.training.adamw import AdamW
 from kcap_ray.training.flat_weights import FlatWeights

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.training.freed_memory import keep_freed_memory

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from analysis.junk import compare_junk, parse_junk
-from kcap_ray.data_config import DataConfig, FrequencyConfig, JunkConfig, MixturePart
+from kcap_ray.config.data import DataConfig, FrequencyConfig, JunkConfig, MixturePart
 
 PART = MixturePart(kind="bioD", n_people=10, K=1, C=1, D=2, L=1, T=4, weight=0.5)
 

@@ -10,8 +10,8 @@ import pytest
 
 from kcap_ray.engine.failures import is_lost_machine
 from kcap_ray.engine.programs import _cause
-from kcap_ray.results import RunDirectory
-from kcap_ray.sweep import load_sweep
+from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.checkpoint import CorruptCheckpointError
 from tests.engine.conftest import descendants
 

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from kcap_ray.cell import Range, TuneConfig
+from kcap_ray.config.cell import Range, TuneConfig
 from kcap_ray.engine.queue import SweepQueue
-from kcap_ray.results import RunDirectory
+from kcap_ray.runs.results import RunDirectory
 from tests.tiny import tiny_cell
 
 TUNE = TuneConfig(trials=3, fused=2, lr=Range(low=1e-4, high=1e-1))

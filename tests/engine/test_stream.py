@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kcap_ray.engine.stream import WindowsSource, ray_batches, rebatched
-from kcap_ray.text.batches import in_process_batches, stream_of
+from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from tests.tiny import tiny_cell
 
 N_STEPS = 700

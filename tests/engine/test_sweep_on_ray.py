@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kcap_ray.cell import Cell
-from kcap_ray.results import RunDirectory
-from kcap_ray.sweep import load_sweep
+from kcap_ray.config.cell import Cell
+from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.runs.results import RunDirectory
 from tests.engine.conftest import table
 
 # A busy machine takes several times as long as an idle one.

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcap_ray.data_config import DataConfig
+from kcap_ray.config.data import DataConfig
+from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.entropy import entropy_of
-from kcap_ray.user_error import UserError
 
 
 @pytest.mark.parametrize(

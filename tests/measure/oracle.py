@@ -10,10 +10,10 @@ from torch import Tensor
 
 from kcap_ray.knowledge.diversity import draw_diversity_sets
 from kcap_ray.knowledge.pools import load_value_pools
-from kcap_ray.text import bpe
-from kcap_ray.text.corpus import Corpus
 from kcap_ray.text.evaluation import evaluation_documents
-from kcap_ray.text.vocabulary import alphabet
+from kcap_ray.text.stream.corpus import Corpus
+from kcap_ray.text.tokenizer import bpe
+from kcap_ray.text.tokenizer.vocabulary import alphabet
 
 WINDOW = 192
 Prefix = tuple[int, ...]

@@ -19,14 +19,14 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from kcap_ray.cell import Cell
-from kcap_ray.data_config import DataConfig, FrequencyConfig
-from kcap_ray.export import export_cell
+from kcap_ray.config.cell import Cell
+from kcap_ray.config.data import DataConfig, FrequencyConfig
+from kcap_ray.config.errors import UserError
+from kcap_ray.execution.cell import run_cell
 from kcap_ray.measure.directory import measure_directory
-from kcap_ray.results import CellDirectory
-from kcap_ray.run_cell import run_cell
-from kcap_ray.text import bpe
-from kcap_ray.user_error import UserError
+from kcap_ray.models.export import export_cell
+from kcap_ray.runs.results import CellDirectory
+from kcap_ray.text.tokenizer import bpe
 from tests.tiny import BIOD, BIOS, tiny_cell
 
 CPU = torch.device("cpu")

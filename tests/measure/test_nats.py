@@ -7,14 +7,14 @@ import pytest
 import torch
 
 import kcap_ray.measure.nats
-from kcap_ray.data_config import DataConfig
+from kcap_ray.config.data import DataConfig
+from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.decoder import Decoder
-from kcap_ray.text.corpus import Corpus, build_corpus
 from kcap_ray.text.evaluation import evaluation_documents
-from kcap_ray.user_error import UserError
+from kcap_ray.text.stream.corpus import Corpus, build_corpus
 from tests.measure.oracle import WINDOW, Distributions, Oracle, knows_only_the_pools, perfect
 from tests.tiny import BIOD, BIOS, random_decoder
 

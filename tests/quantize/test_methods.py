@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.quantize.gptq import gptq, hessian_of
 from kcap_ray.quantize.grid import QuantizedMatrix, find_grid
 from kcap_ray.quantize.hqq import NORM, hqq
 from kcap_ray.quantize.rtn import rtn
-from kcap_ray.user_error import UserError
 
 METHODS = {"gptq": gptq, "rtn": rtn, "hqq": hqq}
 

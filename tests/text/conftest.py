@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kcap_ray.data_config import DataConfig
+from kcap_ray.config.data import DataConfig
 
 BIOD: dict[str, Any] = {"kind": "bioD", "K": 4, "C": 3, "D": 20, "L": 2, "T": 300, "pools": "mini"}
 

@@ -4,12 +4,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from kcap_ray.data_config import DataConfig
-from kcap_ray.text.bios import ATTRIBUTES
-from kcap_ray.text.corpus import Corpus, build_corpus
+from kcap_ray.config.data import DataConfig
+from kcap_ray.config.errors import UserError
 from kcap_ray.text.evaluation import EvaluationDocuments, evaluation_documents
-from kcap_ray.text.render import biography_records
-from kcap_ray.user_error import UserError
+from kcap_ray.text.kinds.bios import ATTRIBUTES
+from kcap_ray.text.kinds.render import biography_records
+from kcap_ray.text.stream.corpus import Corpus, build_corpus
 
 WINDOW = 512
 

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcap_ray.budget import spec_of
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
+from kcap_ray.planning.run_length import spec_of
 from kcap_ray.training import cpu_setting
 from kcap_ray.training.cpu_setting import (
     MEASUREMENTS_IN_A_RUN,

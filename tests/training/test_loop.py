@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kcap_ray.training.loop
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 from kcap_ray.models.spec import parse_model
 from kcap_ray.training.checkpoint import CorruptCheckpointError
 from kcap_ray.training.loop import OpenBatches, Progress, Saving, TrainingDiverged, TrainResult

@@ -1,0 +1,228 @@
+"""A sweep file becomes a list of cells: its grid, with the paper's recipe for what is left out."""
+
+import fnmatch
+import itertools
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kcap_ray.config.cell import Cell, ModelConfig, TrainConfig
+from kcap_ray.config.data import DataConfig, JunkConfig
+from kcap_ray.config.errors import UserError
+from kcap_ray.config.schema import build_cell
+from kcap_ray.config.sweep_file import SweepFile, Values, override, read_sections, read_where
+from kcap_ray.config.yaml import parse_yaml, read_yaml
+from kcap_ray.models.spec import model_of
+from kcap_ray.recipes.published import arch_of, published_recipe
+from kcap_ray.text.stream.corpus import facts_of
+
+_FROM_RECIPE = ("train.lr", "train.weight_decay", "train.batch_windows", "train.precision")
+
+"""Keys of `data`, and of its parts, that name files."""
+
+_Index = tuple[int, ...]
+"""Position in the grid, one number per axis."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """The cells of one question, in the order of the grid."""
+
+    name: str
+    """Name of the sweep, as in the results."""
+    question: str
+    """What the sweep asks: the first comment `# Question: ...` of the file; empty without one."""
+    path: Path
+    """The sweep file."""
+    axes: dict[str, list[Any]]
+    """Values of each axis of the grid, slowest first, by key as users write it."""
+    cells: list[Cell]
+    """The cells, first axis slowest, without those that `where` leaves out."""
+    neighbour: dict[str, str | None]
+    """cell_id -> that of the cell one step back on the first axis where there is one, or None."""
+    n_left_out: int
+    """Points of the grid that `where` leaves out."""
+
+    def matching(self, pattern: str | None) -> list[Cell]:
+        """The cells whose id matches the glob; all without one. `UserError` if none does."""
+        if pattern is None:
+            return self.cells
+        found = [cell for cell in self.cells if fnmatch.fnmatchcase(cell.cell_id, pattern)]
+        if not found:
+            first = self.cells[0].cell_id
+            raise UserError(
+                f"--cell {pattern}: no such cell; the first of {len(self.cells)} is {first}"
+            )
+        return found
+
+
+def load_sweep(path: str | Path, overrides: Mapping[str, str] | None = None) -> Sweep:
+    """The sweep that the file at `path` describes, after `overrides` (dotted key -> YAML text).
+
+    An override of a key of the grid replaces that axis; a list makes an axis; anything else
+    replaces the base value.
+
+    Raises `UserError` of one or two lines that names the file, the key, what was given and what is
+    allowed.
+    """
+    path = Path(path)
+    text, content = read_yaml(path)
+    origin = str(path)
+    try:
+        draft = read_sections(content, default_name=path.stem)
+        for key, value in (overrides or {}).items():
+            origin = f"--set {key}={value}"
+            override(draft, key, parse_yaml(value, origin=origin))
+        origin = str(path)
+        return _resolve(draft, path=path, text=text)
+    except UserError as error:
+        message = str(error)
+        named = message if message.startswith(origin) else f"{origin}: {message}"
+        raise UserError(named) from None
+
+
+def _resolve(draft: SweepFile, *, path: Path, text: str) -> Sweep:
+    if not isinstance(draft.name, str) or not re.fullmatch(r"[\w.-]+", draft.name):
+        raise UserError(f"name: got {draft.name!r}; write letters, digits, `-`, `_` and `.`")
+    where = read_where(draft.where)
+    kept: dict[_Index, Cell] = {}
+    n_left_out = 0
+    for index in itertools.product(*(range(len(axis)) for axis in draft.grid.values())):
+        values = dict(draft.base)
+        for axis, position in zip(draft.grid.values(), index, strict=True):
+            values |= axis[position]
+        cell = _cell(values, folder=path.parent)
+        if where is None or where.low <= _max_capacity_ratio(cell) <= where.high:
+            kept[index] = cell
+        else:
+            n_left_out += 1
+    if not kept:
+        raise UserError(
+            f"where: leaves out all {n_left_out} cells of the grid; widen max_capacity_ratio"
+        )
+    axes = {key: [_shown(value) for value in axis] for key, axis in draft.grid.items()}
+    ids = {index: cell.cell_id for index, cell in kept.items()}
+    _refuse_equal_cells(ids, axes)
+    return Sweep(
+        name=draft.name,
+        question=_question(text),
+        path=path,
+        axes=axes,
+        cells=list(kept.values()),
+        neighbour={ids[index]: _neighbour(index, ids) for index in ids},
+        n_left_out=n_left_out,
+    )
+
+
+def _shown(values: Values) -> Any:
+    """The value of an axis as users write it; that of a group is its fields by key."""
+    return next(iter(values.values())) if len(values) == 1 else values
+
+
+def _question(text: str) -> str:
+    match = re.search(r"^#[ \t]*Question:[ \t]*(.*?)[ \t]*$", text, re.MULTILINE)
+    return match[1] if match else ""
+
+
+def _neighbour(index: _Index, ids: Mapping[_Index, str]) -> str | None:
+    """The kept cell nearest below on the first axis; all other coordinates equal.
+
+    Cells wait for their neighbours, so only the first axis has any: what is one step of it apart
+    can run side by side. Worked example, a full 2 x 3 grid: (1, 2) -> (0, 2); (0, 2) -> None.
+    """
+    for step in range(index[0] - 1, -1, -1) if index else ():
+        back = (step, *index[1:])
+        if back in ids:
+            return ids[back]
+    return None
+
+
+def _refuse_equal_cells(ids: Mapping[_Index, str], axes: Mapping[str, list[Any]]) -> None:
+    first: dict[str, _Index] = {}
+    for index, cell_id in ids.items():
+        if cell_id in first:
+            points = [
+                ", ".join(f"{key}={axes[key][i]}" for key, i in zip(axes, point, strict=True))
+                for point in (first[cell_id], index)
+            ]
+            raise UserError(
+                f"grid: two points are the same cell: {points[0]} and {points[1]}; leave one out"
+            )
+        first[cell_id] = index
+
+
+def _max_capacity_ratio(cell: Cell) -> float:
+    """R_max: demand bits per parameter (arXiv 2404.05405, definitions 4.1 and 4.3)."""
+    facts = facts_of(cell.data)
+    return facts.demand_bits / model_of(cell.model, facts.vocab_size).n_params
+
+
+def _cell(values: Values, *, folder: Path) -> Cell:
+    _fill_from_recipe(values)
+    cell = build_cell(values)
+    cell = replace(cell, data=cell.data.with_paths(partial(_found, folder=folder)))
+    # The name is checked here, so that a wrong one stops the sweep before any cell runs.
+    model_of(cell.model, 1)
+    return cell
+
+
+def _found(key: str, path: str, folder: Path) -> str:
+    """Where a file or directory is, sought first beside the sweep file: relative to the working
+    directory if it is inside, so that a run says the same on every machine, else absolute.
+
+    A file that is not there yet is left to whoever reads it: a sweep may be written before its
+    data. `UserError` for pools that are neither there nor `full` or `mini`.
+    """
+    for found in (folder / path, Path(path)):
+        if found.is_dir() if key == "pools" else found.exists():
+            return _from_here(found)
+    if key != "pools":
+        return _from_here(Path(path))
+    raise UserError(
+        f"data.pools: got {path!r}; allowed are full, mini, or a directory, "
+        f"and {folder.resolve()} and the working directory have none of that name"
+    )
+
+
+def _from_here(path: Path) -> str:
+    whole, here = Path(os.path.abspath(path)), Path.cwd()
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else whole)
+
+
+def _fill_from_recipe(values: Values) -> None:
+    """Writes the published lr, weight decay, batch and precision where `values` lacks them.
+
+    Raises `UserError` with the keys to write where some are lacking and the paper has no setting.
+    """
+    lacking = [key for key in _FROM_RECIPE if key not in values]
+    needed = ("model.name", "data.n_people", "train.exposures")
+    if not lacking or any(key not in values for key in needed):
+        return
+    model, n_people, exposures = (values[key] for key in needed)
+    model_of(ModelConfig(name=model), 1)
+    kind = values.get("data.kind", DataConfig.kind)
+    junk = _junk(values)
+    recipe = published_recipe(arch_of(model), kind, n_people, exposures, junk)
+    window_tokens = values.get("train.window_tokens", TrainConfig.window_tokens)
+    # A batch counted in windows of another length would be another batch.
+    has_batch = "train.batch_windows" in values
+    if recipe is not None and (has_batch or window_tokens == recipe.window_tokens):
+        for key in lacking:
+            values[key] = getattr(recipe, key.removeprefix("train."))
+        return
+    keys, data = ", ".join(lacking), kind if junk is None else f"{kind} among {junk.label}"
+    raise UserError(
+        f"no value for {keys}, and the paper prints none for {model} on {data} with {n_people} "
+        f"people, {exposures} exposures, {window_tokens} tokens a window; write them under `base:`"
+    )
+
+
+def _junk(values: Values) -> JunkConfig | None:
+    prefix = "data.junk."
+    fields = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+    # Without people the cell is refused, and the message is about them.
+    return JunkConfig(**fields) if "n_people" in fields else None

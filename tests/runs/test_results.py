@@ -1,0 +1,182 @@
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from kcap_ray.config.errors import UserError
+from kcap_ray.execution.cell import fail_cell
+from kcap_ray.runs.results import (
+    COLUMNS,
+    CellDirectory,
+    ResultRow,
+    RunDirectory,
+    arrow_schema,
+    write_atomically,
+)
+from tests.tiny import tiny_cell
+
+CELLS = [tiny_cell(seed=seed) for seed in range(4)]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """An empty run directory."""
+    directory = RunDirectory(tmp_path / "run")
+    directory.prepare()
+    return directory
+
+
+def table_of(run: RunDirectory) -> pa.Table:
+    """results.parquet."""
+    return pq.read_table(run.results_file)
+
+
+def row_of(**values: Any) -> ResultRow:
+    """A finished row with numbers in all of its columns."""
+    sample = {pa.int64(): 3, pa.float64(): 0.5, pa.string(): "x", pa.bool_(): True}
+    given = {field.name: sample[field.type] for field in arrow_schema()}
+    return ResultRow(**{**given, "status": "ok", "reason": "", **values})
+
+
+def test_collect_keeps_the_order_of_the_cells_and_skips_what_is_not_done(
+    run: RunDirectory,
+) -> None:
+    """Rows come in the order of the sweep, whatever the order in which cells finished."""
+    for index in (3, 0, 2):
+        cell = CELLS[index]
+        fail_cell(cell, run.cell(cell.cell_id), sweep="s", reason=f"reason {index}")
+    assert run.collect(CELLS) == 3
+    assert table_of(run)["seed"].to_pylist() == [0, 2, 3]
+    assert table_of(run)["reason"].to_pylist() == ["reason 0", "reason 2", "reason 3"]
+
+
+def test_the_table_has_the_columns_of_a_row_whatever_is_in_it(run: RunDirectory) -> None:
+    """No rows, a failed row without numbers or a full one: names, order and types are the same."""
+    run.collect([])
+    empty = table_of(run).schema
+    fail_cell(CELLS[0], run.cell(CELLS[0].cell_id), sweep="s", reason="none")
+    run.collect(CELLS)
+    failed = table_of(run)
+    run.cell(CELLS[1].cell_id).finish(row_of(cell_id=CELLS[1].cell_id, lr=1))
+    run.collect(CELLS)
+    both = table_of(run)
+    assert tuple(empty.names) == COLUMNS
+    assert empty.equals(failed.schema)
+    assert empty.equals(both.schema)
+    assert both["lr"].to_pylist() == [None, 1.0]
+    assert failed["stored_bits"].null_count == 1
+    assert set(arrow_schema().types) == {pa.bool_(), pa.int64(), pa.float64(), pa.string()}
+
+
+def test_a_row_comes_back_as_it_was_written(run: RunDirectory) -> None:
+    """The ledger holds each number exactly, and so does the table."""
+    row = row_of(cell_id=CELLS[0].cell_id, stored_bits=0.1 + 0.2, tokens=2**53 + 1)
+    directory = run.cell(CELLS[0].cell_id)
+    directory.finish(row)
+    assert directory.result() == dataclasses.asdict(row)
+    run.collect(CELLS)
+    assert table_of(run).to_pylist() == [dataclasses.asdict(row)]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"status": "ok", "r', b"\xff\xfe\x00", b"\0" * 64])
+def test_a_result_that_cannot_be_read_is_no_result(run: RunDirectory, content: bytes) -> None:
+    """A cell with such a file is not done: it runs again and is not in the table."""
+    directory = run.cell(CELLS[0].cell_id)
+    directory.path.mkdir(parents=True)
+    directory.result_file.write_bytes(content)
+    assert directory.result() is None
+    assert run.collect(CELLS) == 0
+
+
+def test_trials_are_added_in_order(tmp_path: Path) -> None:
+    """`trials` is the inverse of `add_trials`; without a file there are none."""
+    directory = CellDirectory(tmp_path / "cell")
+    assert directory.trials() == []
+    directory.add_trials([{"trial": 0, "bits": 1.5}, {"trial": 1, "bits": None}])
+    directory.add_trials([{"trial": 2}])
+    assert directory.trials() == [
+        {"trial": 0, "bits": 1.5},
+        {"trial": 1, "bits": None},
+        {"trial": 2},
+    ]
+
+
+@pytest.mark.parametrize("content", [b'{"trial": 0}\n{"tri', b"\xff\xfe\n"])
+def test_trials_that_cannot_be_read_name_their_file(tmp_path: Path, content: bytes) -> None:
+    """The trials are the cell's state, so a broken file is an error and not an empty list."""
+    directory = CellDirectory(tmp_path)
+    directory.trials_file.write_bytes(content)
+    with pytest.raises(UserError, match=r"trials\.jsonl cannot be read .*; delete it"):
+        directory.trials()
+
+
+def test_finishing_a_cell_removes_what_only_a_running_one_needs(run: RunDirectory) -> None:
+    """A finished cell keeps its trials and no state to resume from; a failed one can go on."""
+    for cell, is_done in ((CELLS[0], True), (CELLS[1], False)):
+        directory = run.cell(cell.cell_id)
+        directory.add_trials([{"trial": 0, "status": "ok"}])
+        write_atomically(directory.progress_file, "{}")
+        write_atomically(directory.resume_file(1), "state")
+        if is_done:
+            directory.finish(row_of(cell_id=cell.cell_id))
+        else:
+            fail_cell(cell, directory, sweep="s", reason="none")
+        assert directory.resume_file(1).exists() == (not is_done)
+        assert not directory.progress_file.exists()
+        assert directory.trials() == [{"trial": 0, "status": "ok"}]
+
+
+def _no_room(*_: object, **__: object) -> None:
+    raise OSError("No space left on device")
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Nobody ever reads half a file, at whatever moment the disk or the process ends."""
+    path = tmp_path / "result.json"
+    write_atomically(path, "old")
+    monkeypatch.setattr(os, step, _no_room)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_a_table_that_cannot_be_written_leaves_the_old_one(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """results.parquet is replaced whole."""
+    fail_cell(CELLS[0], run.cell(CELLS[0].cell_id), sweep="s", reason="none")
+    run.collect(CELLS)
+    fail_cell(CELLS[1], run.cell(CELLS[1].cell_id), sweep="s", reason="none")
+
+    def half(table: pa.Table, path: Path) -> None:
+        Path(path).write_bytes(b"PAR1")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", half)
+    with pytest.raises(OSError, match="No space"):
+        run.collect(CELLS)
+    assert table_of(run).num_rows == 1
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    """The message names the option and says what to do."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--out .*file: cannot write there .*another directory"):
+        RunDirectory(tmp_path / "file").prepare()
+
+
+def test_preparing_twice_changes_nothing(run: RunDirectory) -> None:
+    """A run goes on in the directory of the run before, and no probe is left in it."""
+    fail_cell(CELLS[0], run.cell(CELLS[0].cell_id), sweep="s", reason="none")
+    before = sorted(run.path.rglob("*"))
+    run.prepare()
+    assert sorted(run.path.rglob("*")) == before
+    assert json.loads(run.cell(CELLS[0].cell_id).result_file.read_text())["reason"] == "none"
