@@ -29,14 +29,14 @@ from cells import SWEEPS
 from record import arguments, write
 from torch import Tensor
 
-from kcap_ray.budget import length_of, spec_of
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 from kcap_ray.measure.groups import probed_columns
 from kcap_ray.measure.nats import measure
-from kcap_ray.sweep import load_sweep
-from kcap_ray.text.batches import in_process_batches, stream_of
-from kcap_ray.text.bios import BioSWording
-from kcap_ray.text.corpus import build_corpus
+from kcap_ray.planning.run_length import length_of, spec_of
+from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.text.kinds.bios import BioSWording
+from kcap_ray.text.stream.batches import in_process_batches, stream_of
+from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.training.loop import Probe, train
 from kcap_ray.training.point import Point
 
