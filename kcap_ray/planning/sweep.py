@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from kcap_ray.config.cell import Cell, ModelConfig, TrainConfig
+from kcap_ray.config.contents import with_contents
 from kcap_ray.config.data import DataConfig, JunkConfig
 from kcap_ray.config.errors import UserError
+from kcap_ray.config.identity import NOT_SCIENCE
 from kcap_ray.config.schema import build_cell
 from kcap_ray.config.sweep_file import SweepFile, Values, override, read_sections, read_where
 from kcap_ray.config.yaml import parse_yaml, read_yaml
@@ -149,8 +151,11 @@ def _refuse_equal_cells(ids: Mapping[_Index, str], axes: Mapping[str, list[Any]]
                 ", ".join(f"{key}={axes[key][i]}" for key, i in zip(axes, point, strict=True))
                 for point in (first[cell_id], index)
             ]
+            idle = [key for key in axes if key in NOT_SCIENCE]
+            why = f" ({', '.join(idle)} makes no other cell)" if idle else ""
             raise UserError(
-                f"grid: two points are the same cell: {points[0]} and {points[1]}; leave one out"
+                f"grid: two points are the same cell{why}: {points[0]} and {points[1]}; "
+                "leave one out"
             )
         first[cell_id] = index
 
@@ -164,7 +169,8 @@ def _max_capacity_ratio(cell: Cell) -> float:
 def _cell(values: Values, *, folder: Path) -> Cell:
     _fill_from_recipe(values)
     cell = build_cell(values)
-    cell = replace(cell, data=cell.data.with_paths(partial(_found, folder=folder)))
+    data = cell.data.with_paths(partial(_found, folder=folder))
+    cell = replace(cell, data=with_contents(data))
     # The name is checked here, so that a wrong one stops the sweep before any cell runs.
     model_of(cell.model, 1)
     return cell

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.earlier import name_of
 
 Status = Literal["ok", "diverged", "failed", "stopped"]
 
@@ -182,9 +183,10 @@ class CellDirectory:
         none.
         """
         try:
-            return json.loads(self.result_file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):  # neither UTF-8 nor JSON, if it was cut off
+            row = json.loads(self.result_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # neither UTF-8 nor JSON, if it was cut off
             return None
+        return row if isinstance(row, dict) and row.get("status") in get_args(Status) else None
 
     def trials(self) -> list[dict[str, Any]]:
         """The finished trials."""
@@ -220,8 +222,8 @@ class RunDirectory:
     path: Path
 
     def cell(self, cell_id: str) -> CellDirectory:
-        """The directory of one cell."""
-        return CellDirectory(self.path / "cells" / cell_id)
+        """The directory of one cell, in runs of earlier versions under the name that it had."""
+        return CellDirectory(self.path / "cells" / name_of(self.path, cell_id))
 
     @property
     def results_file(self) -> Path:
@@ -263,7 +265,16 @@ class RunDirectory:
         """The row of a cell and those of its quantized models; none while it is not done."""
         directory = self.cell(cell.cell_id)
         row = directory.result()
-        return [] if row is None else [row, *directory.quantized_rows()]
+        if row is None:
+            return []
+        return [row, *(one for one in directory.quantized_rows() if is_of_model(one, row))]
+
+
+def is_of_model(quantized: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Whether the quantized model is made of the model that the cell's row is of, and not of one
+    that was the best before there were more trials.
+    """
+    return all(quantized[name] == row[name] for name in ("lr", "weight_decay"))
 
 
 def arrow_schema() -> Any:

@@ -57,8 +57,26 @@ def test_directory_of_another_sweep_is_refused(sweep: Sweep, run: RunDirectory) 
     assert (run.path / "cells.json").read_bytes() == before
 
 
-def test_a_file_of_facts_that_changed_is_refused(run: RunDirectory, tmp_path: Path) -> None:
-    """Cells that are done knew other facts; the same command with the same file goes on."""
+def test_another_question_is_refused(sweep: Sweep, run: RunDirectory) -> None:
+    """In one line that says both; a run without a question of its own takes any."""
+    write(replace(sweep, question=""), run)
+    write(sweep, run)
+    with pytest.raises(UserError, match=r"of the question '.*', and this is 'why\?'"):
+        write(replace(sweep, question="why?"), run)
+
+
+def test_a_run_only_grows(sweep: Sweep, run: RunDirectory) -> None:
+    """Cells of other settings join those that are there; those that are asked for again stay."""
+    write(replace(sweep, cells=sweep.cells[:3]), run)
+    write(replace(sweep, cells=sweep.cells[2:]), run)
+    write(replace(sweep, cells=[replace(sweep.cells[0], keep_checkpoint=False)]), run)
+    assert [cell.cell_id for cell in read_cells(run.path)] == [c.cell_id for c in sweep.cells]
+
+
+def test_facts_that_changed_make_other_cells(run: RunDirectory, tmp_path: Path) -> None:
+    """Cells that are done knew other facts: they stay, and those of the file as it is join them;
+    the same command with the same file goes on.
+    """
     (tmp_path / "facts.csv").write_text("name,attribute,value\nIron,symbol,Fe\n")
     (tmp_path / "facts.yaml").write_text(
         "# Question: what is known of iron?\n# Run: kcap sweep facts.yaml\n"
@@ -66,12 +84,15 @@ def test_a_file_of_facts_that_changed_is_refused(run: RunDirectory, tmp_path: Pa
         "  train: {exposures: 1, lr: 0.01, weight_decay: 0.1, batch_windows: 1, precision: fp32}\n"
         "grid:\n  model: [gpt2-1-1]\n"
     )
-    sweep = load_sweep(tmp_path / "facts.yaml")
-    write(sweep, run)
-    write(sweep, run)
+    before = load_sweep(tmp_path / "facts.yaml")
+    write(before, run)
+    write(load_sweep(tmp_path / "facts.yaml"), run)
+    assert read_cells(run.path) == before.cells
     (tmp_path / "facts.csv").write_text("name,attribute,value\nIron,symbol,Ir\n")
-    with pytest.raises(UserError, match=r"facts\.csv: has changed since the run"):
-        write(sweep, run)
+    after = load_sweep(tmp_path / "facts.yaml")
+    write(after, run)
+    assert read_cells(run.path) == before.cells + after.cells
+    assert before.cells[0].cell_id != after.cells[0].cell_id
 
 
 def test_second_driver_is_told_that_another_is_at_work(run: RunDirectory) -> None:
