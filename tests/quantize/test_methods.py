@@ -15,6 +15,7 @@ from kcap_ray.quantize.gptq import gptq, hessian_of
 from kcap_ray.quantize.grid import QuantizedMatrix, find_grid
 from kcap_ray.quantize.hqq import NORM, hqq
 from kcap_ray.quantize.rtn import rtn
+from tests.quantize.brain_surgeon import brain_surgeon, in_order, inputs_all_alike
 
 METHODS = {"gptq": gptq, "rtn": rtn, "hqq": hqq}
 
@@ -46,41 +47,6 @@ def error_of(matrix: QuantizedMatrix, weight_OI: Tensor) -> float:
     return float((x_nI @ (matrix.dequantized().double() - weight_OI).T).square().mean())
 
 
-def in_order(hessian_II: Tensor, config: QuantizeConfig) -> list[int]:
-    """Columns in the order in which they are quantized."""
-    diagonal_I = hessian_II.diagonal()
-    return (
-        diagonal_I.argsort(descending=True).tolist()
-        if config.act_order
-        else list(range(len(diagonal_I)))
-    )
-
-
-def brain_surgeon(weight_OI: Tensor, hessian_II: Tensor, config: QuantizeConfig) -> Tensor:
-    """GPTQ as its derivation has it, plain and slow; codes [O, I].
-
-    Columns in order; after each one the optimal change of all columns still to come, from the
-    inverse of the Hessian of what is left, made anew every time (arXiv 2210.17323, equation 2).
-    """
-    d_in = weight_OI.shape[1]
-    damping = config.damping * hessian_II.diagonal().mean()
-    hessian_II = hessian_II + damping * torch.eye(d_in).double()
-    order = in_order(hessian_II, config)
-    left_OI, codes_OI = weight_OI.clone(), torch.empty_like(weight_OI)
-    width = min(config.group_size or d_in, d_in)
-    for place, i in enumerate(order):
-        if place % width == 0:
-            group = left_OI[:, order[place : place + width]]
-            scale_O1, zero_O1 = find_grid(group, config.bits, symmetric=config.symmetric)
-        coming = order[place:]
-        inverse = torch.linalg.inv(hessian_II[coming][:, coming])
-        code_O = (left_OI[:, i] / scale_O1[:, 0]).round() + zero_O1[:, 0]
-        codes_OI[:, i] = code_O.clamp(0, 2**config.bits - 1)
-        error_O = left_OI[:, i] - scale_O1[:, 0] * (codes_OI[:, i] - zero_O1[:, 0])
-        left_OI[:, coming] -= error_O[:, None] / inverse[0, 0] * inverse[0]
-    return codes_OI
-
-
 def assert_same_as_brain_surgeon(d_out: int, d_in: int, config: QuantizeConfig) -> None:
     """Our solver's codes are those of the plain one."""
     weight_OI, inputs = random_weight(d_out, d_in), correlated_inputs(300, d_in)
@@ -91,7 +57,8 @@ def assert_same_as_brain_surgeon(d_out: int, d_in: int, config: QuantizeConfig) 
     first = in_order(hessian_II, config)[:: config.group_size or d_in]
     weight_OI[:, first] *= 0.1
     expected = brain_surgeon(weight_OI, hessian_II, config)
-    assert torch.equal(gptq(weight_OI, inputs, config).codes_OI.double(), expected)
+    assert bool(expected.is_certain_O(config.bits, torch.float64).all())
+    assert torch.equal(gptq(weight_OI, inputs, config).codes_OI.double(), expected.codes_OI)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
@@ -151,10 +118,9 @@ def test_the_hessian_is_that_of_all_inputs_however_they_are_cut() -> None:
 
 def test_damping_that_is_too_small_is_the_users_mistake() -> None:
     """Equal inputs leave a Hessian that has no inverse; the message names a larger damping."""
-    same = [torch.ones(50, 64)]
     config = QuantizeConfig(damping=1e-12)
     with pytest.raises(UserError, match=r"--damping 1e-12 is too small.*write 1e-11"):
-        gptq(random_weight(2, 64).float(), same, config)
+        gptq(random_weight(2, 64).float(), inputs_all_alike(64), config)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from tests.tiny import tiny_cell
 
 from kcap_ray.text.stream import prefetch
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.text.stream.prefetch import prefetched_batches
+from tests.tiny import tiny_cell
 
 
 @pytest.mark.slow
