@@ -164,8 +164,13 @@ def with_encoder_and_decoder(path: Path) -> None:
 
 
 def that_sees_the_future(path: Path) -> None:
-    settings = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = BertConfig(**settings, intermediate_size=8, vocab_size=bpe.VOCAB_SIZE)
+    config = BertConfig(
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        vocab_size=bpe.VOCAB_SIZE,
+    )
     BertLMHeadModel(config).save_pretrained(path)
 
 

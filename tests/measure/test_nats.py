@@ -83,9 +83,10 @@ def test_a_model_that_knows_only_the_pools_stores_no_value(corpus: Corpus) -> No
     loss = loss_of(knows_only_the_pools(corpus, SEED), corpus, rules_out=True)
     stored = stored_bits(entropy_of(corpus), loss)
     assert stored.value_bits == pytest.approx(0.0, abs=1e-8)
-    name_bits = entropy_of(corpus).n_people * (
-        entropy_of(corpus).log2_name_space - math.log2(corpus.main.n_people)
-    )
+    log2_name_space = entropy_of(corpus).log2_name_space
+    assert log2_name_space is not None
+    n_people = entropy_of(corpus).n_people
+    name_bits = n_people * (log2_name_space - math.log2(corpus.main.n_people))
     assert stored.name_bits == pytest.approx(name_bits, rel=1e-10)
     if loss.value1_nats is not None:
         assert corpus.data.D
