@@ -98,12 +98,17 @@ def table(
 def claims(directories: Directories, json_file: JsonFile = None) -> None:
     """Say for each claim of the paper whether it holds here, with the numbers."""
     with _user_errors():
+        from analysis.claims.claim import Verdict
         from analysis.claims.paper import judge_claims
 
         findings = judge_claims(load_results(directories).used)
         for finding in findings:
             typer.echo(f"[{finding.claim}] {finding.verdict}: {finding.statement}")
             typer.echo(f"    {finding.reason}")
+            if finding.verdict is Verdict.UNDECIDED:
+                typer.echo(f"    would be decided by {finding.outcome.decided_by}")
+            if finding.contradiction:
+                typer.echo(f"    beside it: {finding.contradiction}")
         _write_json([finding.to_json() for finding in findings], json_file)
 
 

@@ -36,7 +36,7 @@ def test_the_paper_passes_its_own_peaks_and_saturation_but_not_its_ceiling():
     assert found["1c"].verdict is Verdict.FAILS
     assert "2.72" in found["1c"].reason
     assert found["bound"].verdict is Verdict.HOLDS
-    assert found["4"].verdict is Verdict.NOT_TESTED
+    assert found["4"].verdict is Verdict.NOT_MEASURED
 
 
 def test_the_paper_passes_its_claim_at_100_exposures():
@@ -49,7 +49,7 @@ def test_miniature_pools_do_not_test_claims_about_full_ones(make_rows):
     rows = make_rows(mini=True, n_people=(1000,), exposures=(1000,), sizes=((1, 1), (1, 2)))
     found = verdicts(rows)
     for claim in ("1a", "1b", "1c", "4"):
-        assert found[claim].verdict is Verdict.NOT_TESTED
+        assert found[claim].verdict is Verdict.NOT_MEASURED
         assert "bioS-mini" in found[claim].reason
     assert found["bound"].verdict is Verdict.HOLDS
 
@@ -57,7 +57,7 @@ def test_miniature_pools_do_not_test_claims_about_full_ones(make_rows):
 def test_other_exposures_are_named_where_a_claim_cannot_be_tested(make_rows):
     """A reader sees what was run instead of what the claim needs."""
     finding = verdicts(make_rows(exposures=(30, 300)))["1a"]
-    assert finding.verdict is Verdict.NOT_TESTED
+    assert finding.verdict is Verdict.NOT_MEASURED
     assert "30, 300" in finding.reason
 
 
@@ -80,7 +80,7 @@ def test_a_data_set_too_small_for_its_models_is_left_out_of_the_peaks(make_rows)
     assert finding.verdict is Verdict.HOLDS
     assert "not testable" in finding.reason
     only_small = rows[rows["n_people"] == 10_000]
-    assert verdicts(only_small)["1a"].verdict is Verdict.NOT_TESTED
+    assert verdicts(only_small)["1a"].verdict is Verdict.NOT_MEASURED
 
 
 def test_storing_more_than_there_is_fails_the_bound(make_rows):
@@ -95,7 +95,7 @@ def test_storing_more_than_there_is_fails_the_bound(make_rows):
 def test_quantized_rows_do_not_speak_for_full_precision(make_rows):
     """Claims 1 to 4 are about trained weights as they are."""
     rows = make_rows(exposures=(1000,)).assign(quantization="gptq-int4-g128")
-    assert verdicts(rows)["1a"].verdict is Verdict.NOT_TESTED
+    assert verdicts(rows)["1a"].verdict is Verdict.NOT_MEASURED
 
 
 @pytest.mark.parametrize("exposures", [30, 1000])
@@ -108,7 +108,7 @@ def test_findings_are_valid_json(make_rows, exposures):
 def test_no_usable_rows_means_nothing_is_tested(make_rows):
     """An empty table has a verdict on nothing, not an error."""
     empty = make_rows(exposures=(1000,)).iloc[:0]
-    assert {f.verdict for f in judge_claims(empty)} == {Verdict.NOT_TESTED}
+    assert {f.verdict for f in judge_claims(empty)} == {Verdict.NOT_MEASURED}
     assert isinstance(empty, pd.DataFrame)
     assert np.isnan(empty["capacity_ratio"].mean())
 
@@ -118,7 +118,7 @@ def test_one_kind_of_biod_does_not_show_a_claim_about_all_kinds():
     rows = published(1000).query("n_people == 200_000")
     one = rows.assign(dataset="bioD-K6-C1-D50-L1-T2000")
     other = rows.assign(dataset="bioD-K2-C1-D50-L1-T2000", cell_id=rows["cell_id"] + "-other")
-    assert verdicts(one)["3"].verdict is Verdict.NOT_TESTED
+    assert verdicts(one)["3"].verdict is Verdict.NOT_MEASURED
     assert "one data set says little" in verdicts(one)["3"].reason
     assert verdicts(pd.concat([one, other]))["3"].verdict is Verdict.HOLDS
     low = one.assign(capacity_ratio=one["capacity_ratio"] / 2, stored_bits=one["stored_bits"] / 2)

@@ -83,7 +83,7 @@ def test_the_papers_own_ratios_hold_in_the_papers_setting(claim, make_cells):
     """Full pools, its exposures, people and sizes; the reason shows the band."""
     finding = judged(papers_rows(claim, make_cells), claim)
     assert finding.verdict is Verdict.HOLDS, finding.reason
-    assert "inside" in finding.reason
+    assert "needed: " in finding.reason
     assert finding.numbers
 
 
@@ -110,7 +110,7 @@ def test_in_miniature_nothing_is_tested_but_the_ratio_is_shown(claim, make_cells
     rows = papers_rows(claim, make_cells)
     rows = rows.assign(demand_bits=rows["demand_bits"] * 0.7)
     finding = judged(rows, claim)
-    assert finding.verdict is Verdict.NOT_TESTED
+    assert finding.verdict is Verdict.NOT_MEASURED
     assert "full pools" in finding.reason
     assert "in miniature: " in finding.reason
     assert "x of " in finding.reason
@@ -130,8 +130,8 @@ def test_a_claim_about_several_architectures_needs_them_all(make_cells):
     """What is there is shown to agree; what lacks is named."""
     rows = make_cells({name: FAMILIES_100[name] for name in ("gpt2", "llama")}, **FULL)
     finding = judged(rows, "6")
-    assert finding.verdict is Verdict.NOT_TESTED
-    assert "llama 0.7" in finding.reason and "inside" in finding.reason
+    assert finding.verdict is Verdict.NOT_MEASURED
+    assert "llama 0.7" in finding.reason and "needed: " in finding.reason
     assert "mistral" in finding.reason and "gpt2-mlp0" in finding.reason
 
 
@@ -139,7 +139,7 @@ def test_one_size_or_few_people_are_not_the_papers_setting(make_cells):
     """Peaks need several sizes, and the paper's figure begins at 50,000 people."""
     for change in ({"sizes": ((8, 8),)}, {"n_people": (40_000,), "sizes": ((1, 2), (2, 2))}):
         finding = judged(make_cells(FAMILIES_100, **{**FULL, **change}), "6")
-        assert finding.verdict is Verdict.NOT_TESTED
+        assert finding.verdict is Verdict.NOT_MEASURED
         assert "in other settings: " in finding.reason
 
 
@@ -147,7 +147,7 @@ def test_an_architecture_by_muon_is_not_the_papers(make_cells):
     """Its claims are about AdamW."""
     rows = make_cells({f"{name} (muon)": c for name, c in FAMILIES_100.items()}, **FULL)
     finding = judged(rows, "6")
-    assert finding.verdict is Verdict.NOT_TESTED
+    assert finding.verdict is Verdict.NOT_MEASURED
     assert finding.numbers == {}
 
 
@@ -156,5 +156,5 @@ def test_junk_and_uneven_frequencies_are_not_bioD_of_other_numbers(make_cells):
     rows = make_cells({"gpt2": 0.3}, exposures=(1000,))
     names = ("bioD-K1-C1-D9-L1-T20-junk7x1K", "bioD-K1-C1-D9-L1-T20-zipf1", "bioS+1xbioDn5")
     for name in names:
-        assert judged(rows.assign(dataset=name), "3").verdict is Verdict.NOT_TESTED
+        assert judged(rows.assign(dataset=name), "3").verdict is Verdict.NOT_MEASURED
         assert "no finished rows" in judged(rows.assign(dataset=name), "3").reason
