@@ -28,6 +28,7 @@ class Basis(StrEnum):
     PEAKS = "peak R over the sizes"
     SAME_SIZE = "R at the same layers and heads"
     SAME_WEIGHTS = "R of the same weights"
+    SAME_CELL = "R of the same cell in two runs"
     NONE = "nothing"
 
 
@@ -78,10 +79,15 @@ class Comparison:
     @property
     def is_demand_limited(self) -> bool:
         """Whether the data, not the parameters, limit a side: the ratio is not one of capacity."""
-        is_about_models = self.basis is not Basis.SAME_WEIGHTS
+        is_about_models = self.basis in (Basis.PEAKS, Basis.SAME_SIZE)
         return is_about_models and (
             self.subject.is_demand_limited or self.baseline.is_demand_limited
         )
+
+    @property
+    def has_place_on_log_axis(self) -> bool:
+        """Whether there is a ratio above zero."""
+        return self.ratio is not None and self.ratio.value > 0
 
     def to_record(self) -> dict[str, object]:
         """One flat line of a table."""
@@ -156,11 +162,19 @@ def compare(names: tuple[str, str], subject: Sequence[Run], baseline: Sequence[R
     )
 
 
-def compare_weights(sides: tuple[Side, Side], pairs: Sequence[tuple[float, float]]) -> Comparison:
-    """R after over R before of one model, from the pairs of each seed."""
-    has_ratio = bool(pairs) and all(before > 0 for _, before in pairs)
-    peaks = peaks_of_values([after / before for after, before in pairs]) if has_ratio else None
-    return _comparison(sides, pairs, basis=Basis.SAME_WEIGHTS, peaks=peaks)
+def compare_cells(
+    sides: tuple[Side, Side], pairs: Sequence[tuple[float, float]], *, basis: Basis
+) -> Comparison:
+    """R of one model in two states, from the pairs (subject, baseline) of each seed.
+
+    The same weights before and after have no scatter that a logarithm would even out, and may store
+    less than nothing afterwards: their ratios are averaged as they are.
+    """
+    peaks = None
+    if pairs and all(b > 0 for _, b in pairs):
+        is_log = basis is not Basis.SAME_WEIGHTS and all(a > 0 for a, _ in pairs)
+        peaks = peaks_of_values([a / b for a, b in pairs], is_log=is_log)
+    return _comparison(sides, pairs, basis=basis, peaks=peaks)
 
 
 def _comparison(
@@ -230,6 +244,6 @@ def _notes(
     if n_left_out:
         notes.append(f"{n_left_out} seed(s) left out: not every size finished on both sides")
     limited = [side.name for side in sides if side.is_demand_limited]
-    if limited and basis is not Basis.SAME_WEIGHTS:
+    if limited and basis in (Basis.PEAKS, Basis.SAME_SIZE):
         notes.append(f"{' and '.join(limited)} stored nearly all there was and may hold more")
     return notes

@@ -131,14 +131,15 @@ def measure_peaks(subject: Sequence[Run], baseline: Sequence[Run] | None = None)
     )
 
 
-def peaks_of_values(values: Sequence[float]) -> Peaks:
-    """One model: its value in each seed, without logarithms."""
+def peaks_of_values(values: Sequence[float], *, is_log: bool = False) -> Peaks:
+    """One model, by its value in each seed; by the logarithms of the values if `is_log`."""
     values_1S = np.asarray([values], dtype=float)
+    values_1S = np.log(values_1S) if is_log else values_1S
     return Peaks(
         means_IJ=values_1S.mean(axis=1)[:, None],
         spread=_spread(values_1S, np.zeros_like(values_1S)),
         n_seeds=len(values),
-        is_log=False,
+        is_log=is_log,
     )
 
 

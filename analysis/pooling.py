@@ -61,6 +61,14 @@ def pool(comparisons: Sequence[Comparison]) -> list[Pooled]:
     ]
 
 
+def pooled_records(comparisons: Sequence[Comparison]) -> list[dict[str, object]]:
+    """The lines of a table of comparisons, with what its rows tell of each other."""
+    return [
+        {**one.to_record(), **pooled.to_record()}
+        for one, pooled in zip(comparisons, pool(comparisons), strict=True)
+    ]
+
+
 def moderate_peaks(peaks: Sequence[Peaks | None], keys: Sequence[object]) -> list[Peaks | None]:
     """The same with variances moderated among those of equal key and scale."""
     found = list(peaks)

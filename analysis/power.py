@@ -35,7 +35,7 @@ class SeedsNeeded:
     n_models: int
     """Models with two seeds or more."""
     n_left_out: int
-    """Cells left out because R is zero or negative, or has no second seed."""
+    """Rows left out because R is zero or negative, has no second seed, or repeats a seed."""
     n_seeds: int
     """Seeds needed."""
     n_seeds_low: int
@@ -84,7 +84,8 @@ def seeds_to_resolve(gap: float, sd: float, *, power: float = POWER) -> int:
 
 def _seeds_of(runs: Sequence[Run], difference: float, power: float) -> SeedsNeeded | None:
     models = group_by(runs, lambda run: (*setting_of(run), run.family, run.size))
-    logs = [np.log([run.ratio for run in own if run.ratio > 0]) for own in models.values()]
+    by_seed = [{run.replicate: run.ratio for run in own} for own in models.values()]
+    logs = [np.log([ratio for ratio in own.values() if ratio > 0]) for own in by_seed]
     logs = [own for own in logs if len(own) > 1]
     if not logs:
         return None

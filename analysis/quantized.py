@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.comparison import Comparison, compare_weights, side_of
+from analysis.comparison import Basis, Comparison, compare_cells, side_of
 from analysis.runs import Run, group_by, runs_of, setting_of
 
 FULL_SHARE = 0.8
@@ -55,7 +55,8 @@ def _compare(name: str, quantized: Sequence[Run], before: dict[tuple[str, str], 
     own = sorted(quantized, key=lambda run: run.replicate)
     trained = [before[run.cell] for run in own]
     family = trained[0].family
-    return compare_weights(
+    return compare_cells(
         (side_of(f"{family} {name}", own, own), side_of(family, trained, trained)),
         [(run.ratio, before[run.cell].ratio) for run in own],
+        basis=Basis.SAME_WEIGHTS,
     )
