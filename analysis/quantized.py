@@ -19,15 +19,20 @@ def compare_quantized(rows: pd.DataFrame) -> list[Comparison]:
     Sorted by setting, family, quantization and size. Every model is compared, not the one at the
     peak alone: the others may lose several times as much.
     """
+    return compare_quantized_runs(runs_of(rows))
+
+
+def compare_quantized_runs(runs: Sequence[Run]) -> list[Comparison]:
+    """The same from runs."""
     found = []
-    groups = group_by(runs_of(rows), lambda run: (*setting_of(run), run.family))
-    for _, runs in sorted(groups.items()):
-        methods = group_by(runs, lambda run: run.quantization)
+    groups = group_by(runs, lambda run: (*setting_of(run), run.family))
+    for _, cells in sorted(groups.items()):
+        methods = group_by(cells, lambda run: run.quantization)
         before = {run.cell: run for run in methods.pop("none", [])}
         for name, quantized in sorted(methods.items()):
             own = [run for run in quantized if run.cell in before]
             sizes = sorted(group_by(own, lambda run: run.size).items())
-            found += [_compare(name, runs, before) for _, runs in sizes]
+            found += [_compare(name, of_size, before) for _, of_size in sizes]
     return found
 
 

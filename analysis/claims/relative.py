@@ -4,8 +4,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import pandas as pd
-
 from analysis.architectures import compare_families
 from analysis.claims.judge import Region
 from analysis.claims.regions import (
@@ -20,11 +18,11 @@ from analysis.claims.regions import (
 from analysis.claims.scope import MIN_PARAMS
 from analysis.claims.stated import StatedRatio
 from analysis.comparison import Comparison
-from analysis.junk import compare_junk
-from analysis.quantized import compare_quantized, find_full
-from analysis.runs import unquantized
+from analysis.junk import compare_junk_runs
+from analysis.quantized import compare_quantized_runs, find_full
+from analysis.runs import Run
 
-Find = Callable[[pd.DataFrame], Sequence[Comparison]]
+Find = Callable[[Sequence[Run]], Sequence[Comparison]]
 
 # Models below 10M parameters count as tiny in the paper: there LLaMA's second embedding costs more
 # than its MLP does, and Results 5 to 7 speak of them apart.
@@ -35,9 +33,14 @@ _LAST = f"{_STANDARD}-tied-gelu-layernorm-bias"
 _STEP_BEFORE = f"{_STANDARD}-tied-gelu-layernorm"
 
 
+def _as_trained(runs: Sequence[Run]) -> list[Run]:
+    """Those that were not quantized."""
+    return [run for run in runs if run.quantization == "none"]
+
+
 def _family(subject: str, baseline: str = "gpt2") -> Find:
-    def find(rows: pd.DataFrame) -> list[Comparison]:
-        runs = unquantized(rows)
+    def find(runs: Sequence[Run]) -> list[Comparison]:
+        runs = _as_trained(runs)
         if all(run.family != "gpt2" for run in runs):
             runs = [replace(r, family="gpt2") if r.family == _LAST else r for r in runs]
         own = [run for run in runs if run.family in (subject, baseline)]
@@ -93,10 +96,10 @@ EXPERTS = (
 
 
 def _quantized(bits: int, *, full_only: bool) -> Find:
-    def find(rows: pd.DataFrame) -> list[Comparison]:
+    def find(runs: Sequence[Run]) -> list[Comparison]:
         # Settings that a label names are others than the paper's tool has by default.
         wanted = re.compile(rf"\bgptq-int{bits}-(g\d+|row)(-auto-gptq|-gptqmodel)?$")
-        found = [c for c in compare_quantized(rows) if wanted.search(c.subject.name)]
+        found = [c for c in compare_quantized_runs(runs) if wanted.search(c.subject.name)]
         return find_full(found) if full_only else found
 
     return find
@@ -121,10 +124,10 @@ QUANTIZED = (
 
 
 def _junk(*, token: bool, repeated: bool) -> Find:
-    def find(rows: pd.DataFrame) -> list[Comparison]:
+    def find(runs: Sequence[Run]) -> list[Comparison]:
         return [
             point.comparison
-            for point in compare_junk(rows, reference=100)
+            for point in compare_junk_runs(_as_trained(runs), reference=100)
             if point.case is not None
             and point.case.token == token
             and point.case.is_repeated(point.comparison.subject.n_people) == repeated

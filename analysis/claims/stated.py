@@ -11,6 +11,7 @@ from analysis.claims.scope import MIN_PARAMS
 from analysis.comparison import Basis, Comparison
 from analysis.groups import is_full_pool_demand
 from analysis.peaks import Peaks
+from analysis.runs import Run, runs_of
 
 MAX_SHARE_OF_DEMAND = 0.8
 """Peak over the largest R_max tried up to which a ratio of peaks is one of capacities. Beyond, the
@@ -24,8 +25,8 @@ class StatedRatio:
 
     name: str
     """What is compared, for sentences: `llama`."""
-    find: Callable[[pd.DataFrame], Sequence[Comparison]]
-    """Every comparison of this kind among usable rows, in whatever setting."""
+    find: Callable[[Sequence[Run]], Sequence[Comparison]]
+    """Every comparison of this kind among runs, in whatever setting."""
     region: Region
     """Where the ratio must lie."""
     exposures: float
@@ -70,7 +71,8 @@ def check_ratios(*stated: StatedRatio) -> Check:
     """
 
     def check(rows: pd.DataFrame) -> Outcome:
-        evidence = [_gather(one, rows) for one in stated]
+        runs = runs_of(rows)
+        evidence = [_gather(one, runs) for one in stated]
         missing = [one for one in evidence if not one.own]
         elsewhere = _elsewhere(missing)
         return judge(
@@ -119,8 +121,8 @@ class _Evidence:
         return self.stated.name if comparison.basis is Basis.SAME_WEIGHTS else ""
 
 
-def _gather(stated: StatedRatio, rows: pd.DataFrame) -> _Evidence:
-    found = [c for c in stated.find(rows) if c.peaks is not None]
+def _gather(stated: StatedRatio, runs: Sequence[Run]) -> _Evidence:
+    found = [c for c in stated.find(runs) if c.peaks is not None]
     own = [(c, c.peaks) for c in found if c.peaks is not None and stated.is_papers(c)]
     own.sort(key=lambda pair: (pair[0].subject.n_people, pair[0].subject.sizes))
     return _Evidence(stated=stated, found=found, own=own)

@@ -149,6 +149,14 @@ def _levels() -> list[Case]:
             worlds=(at_100(0.95, n_alike=6),),
             n_seeds=FEW_SEEDS,
         ),
+        Case(
+            claim="4",
+            name="peaks of 0.95 from three seeds that each move all models by 10%",
+            truth="false",
+            worlds=(at_100(0.95),),
+            n_seeds=FEW_SEEDS,
+            noise=Noise(common_log_sd=0.1),
+        ),
         _case("4", "peaks of 1.0", "undecidable", at_100(1.003)),
     ]
 
