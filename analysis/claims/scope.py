@@ -25,30 +25,36 @@ class Scope:
 
     datasets: tuple[str, ...]
     """Data sets; `bioD` stands for bioD of any numbers."""
-    exposures: int | None = None
-    """Exposures; None for any."""
+    exposures: int
     min_people: int = MIN_PEOPLE
     """Fewest people in the paper."""
 
     def select(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         """Usable rows of unquantized GPT-2 in scope; where none, also the reason."""
         chosen = rows[rows["quantization"] == "none"]
-        steps = [
-            (self._in_datasets(chosen), self._why_no_rows(chosen)),
-            (families_of(rows) == "gpt2", "no gpt2 rows among them"),
+        exposures = _exposures_of(chosen)
+        steps: list[tuple[Callable[[pd.DataFrame], pd.Series], str]] = [
+            (self._in_datasets, self._why_no_rows(chosen)),
+            (lambda rows: families_of(rows) == "gpt2", "no gpt2 rows among them"),
+            (
+                lambda rows: rows["exposures"] == self.exposures,
+                f"no rows at {self.exposures} exposures{exposures}",
+            ),
+            (
+                lambda rows: rows["n_params"] >= MIN_PARAMS,
+                f"miniatures: the paper's models have {MIN_PARAMS:,} parameters or more",
+            ),
+            (
+                lambda rows: _is_biod(rows) | has_full_pools(rows),
+                "the pools are not the paper's (miniature or own): the claim is about full ones",
+            ),
+            (
+                lambda rows: _is_biod(rows) | (rows["n_people"] >= self.min_people),
+                f"fewer than {self.min_people:,} people, the fewest of the paper",
+            ),
         ]
-        if self.exposures is not None:
-            at = rows["exposures"] == self.exposures
-            steps.append((at, f"no rows at {self.exposures} exposures{_exposures_of(chosen)}"))
-        is_biod = rows["dataset"].str.startswith("bioD")
-        reason = "the pools are not the paper's (miniature or own): the claim is about full ones"
-        steps.append((is_biod | has_full_pools(rows), reason))
-        reason = f"miniatures: the paper's models have {MIN_PARAMS:,} parameters or more"
-        steps.append((rows["n_params"] >= MIN_PARAMS, reason))
-        reason = f"fewer than {self.min_people:,} people, the fewest of the paper"
-        steps.append(((rows["n_people"] >= self.min_people) | is_biod, reason))
-        for mask, reason in steps:
-            chosen = chosen[mask.reindex(chosen.index)]
+        for is_wanted, reason in steps:
+            chosen = chosen[is_wanted(chosen)]
             if chosen.empty:
                 return chosen, reason
         return chosen, ""
@@ -82,6 +88,11 @@ def within(
         return check(chosen)
 
     return checked
+
+
+def _is_biod(rows: pd.DataFrame) -> pd.Series:
+    """Told by its name, which says all of its numbers; the pools of others are told by demand."""
+    return rows["dataset"].str.startswith("bioD")
 
 
 def _exposures_of(rows: pd.DataFrame) -> str:

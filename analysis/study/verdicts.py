@@ -19,7 +19,7 @@ import typer
 from analysis.claims.claim import Verdict
 from analysis.claims.paper import CLAIMS
 from analysis.study.cases import Case, all_cases
-from analysis.study.worlds import draw, true_rows
+from analysis.study.worlds import Table, true_rows
 
 N_DRAWS = 200
 MAX_WRONG = 0.05
@@ -78,11 +78,11 @@ class Score:
 def score(case: Case, n_draws: int, seed: int = 0) -> Score:
     """Verdicts on `n_draws` noisy tables of a case."""
     claim = next(one for one in CLAIMS if one.name == case.claim)
-    truth = true_rows(case.worlds)
+    table = Table(true_rows(case.worlds), case.n_seeds, case.noise)
     name = [ord(letter) for letter in case.name]
     rng = np.random.default_rng([seed, *name])
-    tables = (draw(truth, case.n_seeds, case.noise, rng) for _ in range(n_draws))
-    return Score(case=case, counts=Counter(claim.judge(table).verdict for table in tables))
+    verdicts = (claim.judge(table.draw(rng)).verdict for _ in range(n_draws))
+    return Score(case=case, counts=Counter(verdicts))
 
 
 def to_markdown(scores: list[Score]) -> str:

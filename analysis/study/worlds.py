@@ -13,6 +13,12 @@ from analysis.law import CapacityLaw
 SHARPNESS = 5.0
 """Of the corner between R_max and capacity, as fitted to the published figure."""
 
+COLUMNS = [
+    *("run_dir", "cell_id", "dataset", "n_people", "exposures", "arch", "model", "optimizer"),
+    *("n_params", "demand_bits", "quantization", "max_capacity_ratio", "data_seed", "d_model"),
+]
+"""What claims read, beside seeds and what is stored."""
+
 # (layers, heads) for each number of people, so that R_max is 2 to 5.
 SIZES: dict[int, tuple[tuple[int, int], ...]] = {
     200_000: ((4, 3), (5, 3), (4, 4), (6, 4)),
@@ -58,30 +64,43 @@ def true_rows(worlds: Sequence[World]) -> pd.DataFrame:
     return with_optional_columns(pd.DataFrame(rows))
 
 
-def draw(truth: pd.DataFrame, n_seeds: int, noise: Noise, rng: np.random.Generator) -> pd.DataFrame:
-    """The same models in several seeds, with log-normal noise; R stays within R_max.
+class Table:
+    """The same models in several seeds, of which noisy tables are drawn."""
 
-    Quantized rows carry the noise of their own weights and 1% of what R was before.
-    """
-    n = len(truth)
-    ratio_SN = np.tile(truth["capacity_ratio"].to_numpy(), (n_seeds, 1))
-    before_N, _ = pd.factorize(truth["cell_id"])
-    block_N, _ = pd.factorize(pd.MultiIndex.from_frame(truth[["dataset", "n_people", "exposures"]]))
-    family_N, _ = pd.factorize(families_of(truth))
-    sd_N = noise.log_sd * noise.uneven ** np.where(family_N % 2 == 0, -0.5, 0.5)
-    common_SN = rng.normal(0, noise.common_log_sd, (n_seeds, block_N.max() + 1))[:, block_N]
-    own_SN = (rng.normal(size=(n_seeds, before_N.max() + 1))[:, before_N]) * sd_N
-    noisy_SN = ratio_SN * np.exp(common_SN + own_SN)
-    is_quantized_N = (truth["quantization"] != "none").to_numpy()
-    trained_N = truth["trained_ratio"].to_numpy()
-    noisy_SN += is_quantized_N * 0.01 * trained_N * rng.normal(size=(n_seeds, n))
-    noisy_SN = np.minimum(noisy_SN, truth["max_capacity_ratio"].to_numpy())
-    seeds = [truth.assign(seed=seed, capacity_ratio=noisy_SN[seed]) for seed in range(n_seeds)]
-    rows = pd.concat(seeds, ignore_index=True)
-    return rows.assign(
-        cell_id=rows["cell_id"] + "-s" + rows["seed"].astype(str),
-        stored_bits=rows["capacity_ratio"] * rows["n_params"],
-    )
+    def __init__(self, truth: pd.DataFrame, n_seeds: int, noise: Noise) -> None:
+        self._noise, self._n_seeds = noise, n_seeds
+        self._true_N = truth["capacity_ratio"].to_numpy()
+        self._max_N = truth["max_capacity_ratio"].to_numpy()
+        self._quantized_N = np.where(truth["quantization"] == "none", 0.0, truth["trained_ratio"])
+        self._weights_N, _ = pd.factorize(truth["cell_id"])
+        setting = pd.MultiIndex.from_frame(truth[["dataset", "n_people", "exposures"]])
+        self._block_N, _ = pd.factorize(setting)
+        family_N, _ = pd.factorize(families_of(truth))
+        uneven_N = noise.uneven ** np.where(family_N % 2 == 0, -0.5, 0.5)
+        self._log_sd_N = noise.log_sd * uneven_N
+        seeds = [truth[COLUMNS].assign(seed=seed) for seed in range(n_seeds)]
+        rows = pd.concat(seeds, ignore_index=True)
+        self._rows = rows.assign(cell_id=rows["cell_id"] + "-s" + rows["seed"].astype(str))
+
+    def draw(self, rng: np.random.Generator) -> pd.DataFrame:
+        """Rows with log-normal noise; R stays within R_max.
+
+        Quantized rows carry the noise of their own weights and 1% of what R was before.
+        """
+        n, n_models, n_blocks = (
+            len(self._true_N),
+            self._weights_N.max() + 1,
+            self._block_N.max() + 1,
+        )
+        common = rng.normal(0, self._noise.common_log_sd, (self._n_seeds, n_blocks))
+        own = rng.normal(size=(self._n_seeds, n_models))
+        log_SN = common[:, self._block_N] + own[:, self._weights_N] * self._log_sd_N
+        ratio_SN = self._true_N * np.exp(log_SN)
+        ratio_SN = ratio_SN + 0.01 * self._quantized_N * rng.normal(size=(self._n_seeds, n))
+        ratio = np.minimum(ratio_SN, self._max_N).ravel()
+        return self._rows.assign(
+            capacity_ratio=ratio, stored_bits=ratio * self._rows["n_params"].to_numpy()
+        )
 
 
 def _rows(world: World) -> list[dict[str, object]]:

@@ -8,7 +8,7 @@ from analysis.claims.claim import Verdict
 from analysis.claims.paper import CLAIMS
 from analysis.study.cases import AMPLE_SEEDS, all_cases
 from analysis.study.verdicts import MAX_UNDECIDED, MAX_WRONG, score, to_markdown
-from analysis.study.worlds import Noise, draw, true_rows
+from analysis.study.worlds import Noise, Table, true_rows
 
 CASES = all_cases()
 STILL = Noise(log_sd=1e-4, common_log_sd=1e-4)
@@ -28,7 +28,7 @@ def test_without_noise_the_verdict_is_the_truth(case):
     """So what a case is called true or false for is what the rows hold."""
     rng = np.random.default_rng(0)
     claim = next(one for one in CLAIMS if one.name == case.claim)
-    finding = claim.judge(draw(true_rows(case.worlds), case.n_seeds, STILL, rng))
+    finding = claim.judge(Table(true_rows(case.worlds), case.n_seeds, STILL).draw(rng))
     assert finding.verdict is {"true": Verdict.HOLDS, "false": Verdict.FAILS}[case.truth], finding
 
 
