@@ -53,11 +53,8 @@ class Side:
     """R in bits per parameter, geometric mean over replicates; None if some store no bits."""
     share_of_demand: float
     """Mean R at the peak over the largest R_max tried: near 1, the data limit it."""
-
-    @property
-    def is_demand_limited(self) -> bool:
-        """Whether every model held nearly all there was: it may hold more."""
-        return self.share_of_demand >= DEMAND_LIMITED_SHARE
+    is_demand_limited: bool
+    """Whether every model held nearly all there was, in some seed: it may hold more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +122,7 @@ def side_of(name: str, runs: Sequence[Run], best: Sequence[Run]) -> Side:
     """A side from all of its runs, and from those at the peak among them."""
     shown = best or runs
     ratios = [run.ratio for run in best]
-    mean = sum(run.ratio for run in shown) / len(shown)
+    shares = [run.ratio / max(run.max_ratio for run in runs) for run in shown]
     return Side(
         name=name,
         family=shown[0].family,
@@ -136,7 +133,8 @@ def side_of(name: str, runs: Sequence[Run], best: Sequence[Run]) -> Side:
         sizes=tuple(sorted(sizes_of(runs))),
         n_params=(min(run.n_params for run in shown), max(run.n_params for run in shown)),
         capacity=geometric_mean(ratios) if ratios and min(ratios) > 0 else None,
-        share_of_demand=mean / max(run.max_ratio for run in runs),
+        share_of_demand=sum(shares) / len(shares),
+        is_demand_limited=max(shares) >= DEMAND_LIMITED_SHARE,
     )
 
 
