@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test test-fast lint docs figures clean
+.PHONY: help venv quickstart test test-fast lint docs figures verdicts clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -39,6 +39,9 @@ venv: .venv/installed-dev  ## make .venv with everything, development tools too
 quickstart: .venv/installed  ## the whole of kcap in miniature: train, measure, fit, draw
 	$(BIN)/kcap sweep sweeps/quickstart.yaml --out runs/quickstart
 	@echo "Report: $(CURDIR)/runs/quickstart/report.html"
+
+verdicts: .venv/installed  ## how often verdicts on the paper's claims are wrong, where the truth is known
+	$(BIN)/python -m analysis.study.verdicts --out docs/results
 
 test: .venv/installed-dev  ## all tests; those that need a GPU skip themselves
 	$(BIN)/python -m pytest -q
