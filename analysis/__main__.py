@@ -98,13 +98,77 @@ def table(
 def claims(directories: Directories, json_file: JsonFile = None) -> None:
     """Say for each claim of the paper whether it holds here, with the numbers."""
     with _user_errors():
+        from analysis.claims.claim import Verdict
         from analysis.claims.paper import judge_claims
 
         findings = judge_claims(load_results(directories).used)
         for finding in findings:
             typer.echo(f"[{finding.claim}] {finding.verdict}: {finding.statement}")
             typer.echo(f"    {finding.reason}")
+            if finding.verdict is Verdict.UNDECIDED:
+                typer.echo(f"    would be decided by {finding.outcome.decided_by}")
+            if finding.contradiction:
+                typer.echo(f"    beside it: {finding.contradiction}")
         _write_json([finding.to_json() for finding in findings], json_file)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="DIR_A", help="Run to compare with.")],
+    second: Annotated[Path, typer.Argument(metavar="DIR_B", help="Run that is compared.")],
+    json_file: JsonFile = None,
+) -> None:
+    """R of DIR_B over R of DIR_A, cell by cell, paired by seed."""
+    with _user_errors():
+        from analysis.compare_runs import compare_runs
+
+        found = compare_runs(load_results([first]), load_results([second]))
+        for pair in found.pairs:
+            c, p = pair.comparison, pair.pooled
+            where = f"{c.subject.dataset}, N={c.subject.n_people:,}, {c.subject.exposures:g} exp."
+            holm = "" if p.p_holm is None else f"; pooled {p.interval}, p {p.p_holm:.2g} (Holm)"
+            note = f"  ({c.note})" if c.note else ""
+            typer.echo(f"{pair.model}, {where}: {c.ratio}, {c.n_replicates} seeds{holm}{note}")
+        for exposures, mean in found.overall.items():
+            typer.echo(f"all cells at {exposures:g} exposures: {mean}, by the scatter of the cells")
+        if any(found.n_unpaired):
+            typer.echo("without a partner: {} and {} rows".format(*found.n_unpaired))
+        _write_json([found.to_json()], json_file)
+
+
+@app.command()
+def power(
+    directories: Directories,
+    difference: Annotated[
+        float, typer.Option(help="Relative difference of two models to see, for instance 0.05.")
+    ] = 0.05,
+    probability: Annotated[float, typer.Option(help="Probability with which to see it.")] = 0.8,
+    json_file: JsonFile = None,
+) -> None:
+    """Seeds needed to see a difference, from how much seeds scatter in finished runs."""
+    with _user_errors():
+        from analysis.power import LEVEL, seeds_needed
+
+        if difference <= 0 or not 0 < probability < 1:
+            raise ResultsError(
+                f"difference {difference:g}, probability {probability:g}: above 0, and between 0 "
+                "and 1"
+            )
+        found = seeds_needed(load_results(directories).used, difference, probability)
+        if not found:
+            raise ResultsError("no model has two seeds that store anything: scatter is not known")
+        typer.echo(
+            f"Seeds of each of two models to see {difference:.0%} at {LEVEL:.0%} with probability "
+            f"{probability:g}; in brackets: at the ends of the interval of the scatter"
+        )
+        for one in found:
+            left_out = f"; {one.n_left_out} rows left out" if one.n_left_out else ""
+            typer.echo(
+                f"{one.dataset}, {one.exposures:g} exposures: {one.n_seeds} [{one.n_seeds_low}, "
+                f"{one.n_seeds_high}] seeds, relative sd of a seed {one.log_sd:.1%} "
+                f"[{one.log_sd_low:.1%}, {one.log_sd_high:.1%}], {one.n_models} models{left_out}"
+            )
+        _write_json([one.to_json() for one in found], json_file)
 
 
 @app.command()
@@ -114,6 +178,18 @@ def report(directory: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
         from analysis.report import write_report
 
         typer.echo(write_report(directory))
+
+
+@app.command()
+def compact(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Run directory.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Directory to write.")],
+) -> None:
+    """Write the run as three tables, the form that is committed: results, trials, curves."""
+    with _user_errors():
+        from analysis.compact import write_compact
+
+        typer.echo(write_compact(directory, out))
 
 
 if __name__ == "__main__":
