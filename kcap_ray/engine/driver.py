@@ -53,8 +53,7 @@ def run_sweep(
             sweep_file=sweep.path,
             cells=sweep.cells,
         )
-        if retry_failed:
-            forget_failed(sweep.cells, directory)
+        forget_failed(sweep.cells, directory, mistakes=retry_failed)
         todo = to_do(sweep.cells, sweep.neighbour, directory)
         if todo:
             _run(

@@ -164,11 +164,7 @@ def finish_cell(cell: Cell, directory: CellDirectory, *, sweep: str) -> ResultRo
 
 def fail_cell(cell: Cell, directory: CellDirectory, *, sweep: str, reason: str) -> ResultRow:
     """Write the row of a cell that could not be run to its end."""
-    try:
-        trials = directory.trials()
-    except UserError:  # then the reason says that they cannot be read
-        trials = []
-    row = _row(cell, sweep, "failed", reason, trials, {})
+    row = _row(cell, sweep, "failed", reason, directory.trials(), {})
     directory.finish(row)
     return row
 

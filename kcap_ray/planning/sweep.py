@@ -2,6 +2,7 @@
 
 import fnmatch
 import itertools
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -24,7 +25,10 @@ from kcap_ray.text.stream.corpus import facts_of
 
 _FROM_RECIPE = ("train.lr", "train.weight_decay", "train.batch_windows", "train.precision")
 
-"""Keys of `data`, and of its parts, that name files."""
+MAX_POINTS = 100_000
+"""Points of a grid, which are all looked at, at up to a thousand a second."""
+
+_LONGEST = 200  # characters of a setting that a message repeats
 
 _Index = tuple[int, ...]
 """Position in the grid, one number per axis."""
@@ -77,7 +81,7 @@ def load_sweep(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
     try:
         draft = read_sections(content, default_name=path.stem)
         for key, value in (overrides or {}).items():
-            origin = f"--set {key}={value}"
+            origin = f"--set {key}={value if len(value) <= _LONGEST else value[:_LONGEST] + '...'}"
             override(draft, key, parse_yaml(value, origin=origin))
         origin = str(path)
         return _resolve(draft, path=path, text=text)
@@ -91,6 +95,11 @@ def _resolve(draft: SweepFile, *, path: Path, text: str) -> Sweep:
     if not isinstance(draft.name, str) or not re.fullmatch(r"[\w.-]+", draft.name):
         raise UserError(f"name: got {draft.name!r}; write letters, digits, `-`, `_` and `.`")
     where = read_where(draft.where)
+    n_points = math.prod(map(len, draft.grid.values()))
+    if n_points > MAX_POINTS:
+        raise UserError(
+            f"grid: {n_points:,} points; at most {MAX_POINTS:,} are planned, so write shorter axes"
+        )
     kept: dict[_Index, Cell] = {}
     n_left_out = 0
     for index in itertools.product(*(range(len(axis)) for axis in draft.grid.values())):

@@ -20,6 +20,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.contents import combined
 from kcap_ray.config.data import BUILT_IN_POOLS, PATHS
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.checked import checked, with_checksum
 
 MANIFEST = "cells.json"
 TABLE = "results.parquet"
@@ -150,7 +151,7 @@ def table_rows(path: Path) -> list[tuple[Cell, dict[str, Any]]]:
 
 def rows_of_table(path: Path) -> dict[str, dict[str, Any]]:
     """Rows by the cell's id of a run that is kept as a table alone; none of any other."""
-    if (path / "cells").exists() or not (path / TABLE).exists():
+    if (path / MANIFEST).exists() or not (path / TABLE).exists():
         return {}
     return {cell.cell_id: row for cell, row in table_rows(path)}
 
@@ -187,7 +188,7 @@ def orphans(path: Path, manifest: Manifest | None) -> list[StoredCell]:
         if place.name in known:
             continue
         try:
-            row = json.loads((place / "result.json").read_text(encoding="utf-8"))
+            row = checked((place / "result.json").read_text(encoding="utf-8")) or {}
             settings = json.loads(row["config"])
             cell = _cell(settings, {})
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
@@ -207,11 +208,13 @@ def adopt(path: Path, stored: StoredCell) -> None:
         return
     for file in (place / "result.json", *place.glob("quantized/*/result.json")):
         try:
-            row = json.loads(file.read_text(encoding="utf-8"))
-            row["cell_id"] = cell_id
-        except (OSError, ValueError, TypeError):  # then it is none
+            row = checked(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            row = None
+        if row is None:  # then it counts as none under any name
             continue
         temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(with_checksum(row | {"cell_id": cell_id}), indent=1) + "\n"
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, file)
     place.rename(folder / cell_id)

@@ -4,13 +4,23 @@ work in it.
 
 import fcntl
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
-from kcap_ray.runs.earlier import MANIFEST, VERSION, StoredCell, adopt, orphans, read_manifest
+from kcap_ray.runs.earlier import (
+    MANIFEST,
+    TABLE,
+    VERSION,
+    Manifest,
+    StoredCell,
+    adopt,
+    orphans,
+    read_manifest,
+)
 from kcap_ray.runs.environment import describe
 from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
 
@@ -25,13 +35,18 @@ def write_header(
     else.
     """
     path = directory.path
-    before = read_manifest(path) if (path / MANIFEST).exists() else None
+    before = _before(path)
     if before is not None:
         _check_same("sweep", before.sweep, name, path)
         if before.question and question:
             _check_same("question", before.question, question, path)
     stored = [] if before is None else before.cells
     stored = [*stored, *orphans(path, before)]
+    if before is None and not stored and (path / TABLE).exists():
+        raise UserError(
+            f"--out {path}: holds the table of a run and not its cells, so none can join it; name "
+            "another directory"
+        )
     earlier = [one for one in stored if one.name != one.cell.cell_id]
     for one in sorted(earlier, key=lambda one: -_n_trials(path, one)):
         adopt(path, one)
@@ -46,6 +61,20 @@ def write_header(
     }
     write_atomically(path / MANIFEST, json.dumps(manifest) + "\n")
     write_atomically(path / "environment.json", json.dumps(describe(), indent=1) + "\n")
+
+
+def _before(path: Path) -> Manifest | None:
+    """The manifest of the run so far; None without one that can be read, which is made anew from
+    the cells that are there.
+    """
+    if not (path / MANIFEST).exists():
+        return None
+    try:
+        return read_manifest(path)
+    except UserError:
+        text = f"kcap: {path / MANIFEST} cannot be read; it is made anew from the finished cells"
+        print(text, file=sys.stderr, flush=True)
+        return None
 
 
 def _check_same(what: str, before: str, now: str, path: Path) -> None:
@@ -64,12 +93,15 @@ def _n_trials(path: Path, one: StoredCell) -> int:
     return 0 if row is None else 1 + row["n_trials"]
 
 
-def forget_failed(cells: Sequence[Cell], directory: RunDirectory) -> None:
-    """Let cells that failed run again."""
+def forget_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bool = True) -> None:
+    """Let cells that failed run again; without `mistakes` only those that the machine made fail,
+    which are told by the error that was written down.
+    """
     for cell in cells:
         cell_directory = directory.cell(cell.cell_id)
         row = cell_directory.result()
-        if row is not None and row["status"] == "failed":
+        is_failed = row is not None and row["status"] == "failed"
+        if is_failed and (mistakes or cell_directory.error_file.exists()):
             cell_directory.result_file.unlink()
 
 

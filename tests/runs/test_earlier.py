@@ -74,7 +74,7 @@ def earlier_run(
         values |= {"capacity_ratio": 0.5, "lr": 0.1, "weight_decay": 0.1, "train_time_s": 1.0}
         place = run.cell(cell.cell_id)
         place.result_file.write_text(json.dumps(row.__dict__ | values))
-        (place.path / "trials.jsonl").write_text("{}\n")
+        place.trials_file.write_text(json.dumps(TRIAL) + "\n")
         place.path.rename(place.path.with_name(earlier_name(cell)))
     settings = [settings_619aa6c(cell) for cell in cells[:listed]]
     manifest = {"sweep": "tiny", "question": "", "cells": settings, "files": files or {}}
@@ -90,6 +90,7 @@ def go_on(run: RunDirectory, cells: list[Cell]) -> None:
     run.collect(read_cells(run.path))
 
 
+TRIAL = {"lr": 0.1, "weight_decay": 0.1, "status": "ok", "capacity_ratio": 0.5}
 CELLS = [tiny_cell(exposures=exposures) for exposures in (2, 3, 4)]
 
 
@@ -117,7 +118,7 @@ def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     assert [is_done(cell, run.cell(cell.cell_id).result()) for cell in CELLS] == [True, True, False]
     for cell in CELLS[:2]:
         assert run.cell(cell.cell_id).path.name == cell.cell_id
-        assert run.cell(cell.cell_id).trials() == [{}]
+        assert run.cell(cell.cell_id).trials() == [TRIAL]
     table = pq.read_table(run.results_file)
     assert table["cell_id"].to_pylist() == [cell.cell_id for cell in CELLS[:2]]
     assert [stored.name for stored in read_manifest(tmp_path).cells] == [  # pyright: ignore[reportOptionalMemberAccess]

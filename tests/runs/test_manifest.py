@@ -131,11 +131,38 @@ def test_directory_without_a_run_is_named(tmp_path: Path, content: bytes | None)
 
 
 def test_only_failed_cells_are_forgotten(sweep: Sweep, run: RunDirectory) -> None:
-    """A retry leaves results alone, those of diverged cells among them."""
-    failed, diverged = sweep.cells[:2]
-    for cell in (failed, diverged):
+    """A retry leaves results alone, those of diverged cells among them; and the same command those
+    that a mistake made fail, which are told by that no error was written down.
+    """
+    mistaken, broken, diverged = sweep.cells[:3]
+    for cell in (mistaken, broken, diverged):
         fail_cell(cell, run.cell(cell.cell_id), sweep=sweep.name, reason="none")
-    run.cell(diverged.cell_id).result_file.write_text(json.dumps({"status": "diverged"}))
+    row = {"status": "diverged", "n_trials": 1}
+    run.cell(diverged.cell_id).result_file.write_text(json.dumps(row))
+    run.cell(broken.cell_id).error_file.write_text("No space left on device")
+    forget_failed(sweep.cells, run, mistakes=False)
+    assert run.cell(broken.cell_id).result() is None
+    assert run.cell(mistaken.cell_id).result() is not None
     forget_failed(sweep.cells, run)
-    assert run.cell(failed.cell_id).result() is None
-    assert run.cell(diverged.cell_id).result() == {"status": "diverged"}
+    assert run.cell(mistaken.cell_id).result() is None
+    assert run.cell(diverged.cell_id).result() == row
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "1", "{"])
+def test_a_list_of_cells_that_is_broken_is_made_anew(
+    sweep: Sweep, run: RunDirectory, content: str
+) -> None:
+    """From the rows of the finished cells, which hold their cells whole, and from what is asked."""
+    write(sweep, run)
+    fail_cell(sweep.cells[0], run.cell(sweep.cells[0].cell_id), sweep=sweep.name, reason="none")
+    (run.path / "cells.json").write_text(content)
+    write(replace(sweep, cells=sweep.cells[1:2]), run)
+    assert read_cells(run.path) == sweep.cells[:2]
+
+
+def test_a_run_that_is_kept_as_a_table_is_not_written_to(sweep: Sweep, run: RunDirectory) -> None:
+    """Its rows would be gone: there are no cells that they could be made of again."""
+    run.results_file.write_bytes(b"table")
+    with pytest.raises(UserError, match="holds the table of a run and not its cells"):
+        write(sweep, run)
+    assert run.results_file.read_bytes() == b"table"
