@@ -150,7 +150,7 @@ def run_cell_command(
 
     from kcap_ray.execution.cell import run_cells
     from kcap_ray.planning.sweep import load_sweep
-    from kcap_ray.runs.manifest import only_driver, write_header
+    from kcap_ray.runs.manifest import only_driver, read_cells, write_header
     from kcap_ray.runs.progress import Watch
     from kcap_ray.runs.results import RunDirectory
 
@@ -169,7 +169,7 @@ def run_cell_command(
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with Watch(cells, directory):
             run_cells(cells, loaded.neighbour, directory, sweep=loaded.name, device=device)
-        directory.collect(loaded.cells)
+        directory.collect(read_cells(directory.path))
     conclude(cells, directory)
 
 
