@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test test-fast lint docs figures verdicts clean
+.PHONY: help venv quickstart test test-fast lint docs figures coverage verdicts clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -48,6 +48,9 @@ test: .venv/installed-dev  ## all tests; those that need a GPU skip themselves
 
 test-fast: .venv/installed-dev  ## the tests without real Ray and whole sweeps, on all cores
 	$(BIN)/python -m pytest -q -n auto -m 'not slow'
+
+coverage: .venv/installed  ## how often the intervals of c hold a planted truth: docs/results/coverage.md (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m analysis coverage
 
 lint: .venv/installed-dev  ## style, formatting, types
 	$(BIN)/ruff check .

@@ -4,11 +4,14 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from analysis.load import ResultsError, load_results
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -19,6 +22,14 @@ FIGURE_HELP = (
 )
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="F", help="Also write the result there as JSON.")
+]
+
+
+OptionalDirectories = Annotated[
+    list[Path] | None, typer.Argument(metavar="[DIR...]", help="Run directories.")
+]
+Published = Annotated[
+    bool, typer.Option("--published", help="Also the published points of arXiv 2404.05405.")
 ]
 
 
@@ -39,6 +50,19 @@ def _write_json(found: Sequence[object], path: Path | None) -> None:
         path.write_text(text + "\n", encoding="utf-8")
 
 
+def _rows(directories: Sequence[Path], published: bool, dataset: str) -> "pd.DataFrame":
+    """Usable rows of the runs and the published points, of one data set if it is named."""
+    import pandas as pd
+
+    from analysis.published import published_rows
+
+    tables = [published_rows()] if published else []
+    if directories or not published:
+        tables.append(load_results(directories).used)
+    rows = pd.concat(tables, ignore_index=True)
+    return rows[rows["dataset"] == dataset] if dataset else rows
+
+
 @app.command()
 def fit(directories: Directories, json_file: JsonFile = None) -> None:
     """Fit the capacity law to every group of cells, with intervals."""
@@ -52,13 +76,16 @@ def fit(directories: Directories, json_file: JsonFile = None) -> None:
             raise ResultsError("no usable row to fit: no cell has finished with a result")
         for found in fits:
             numbers = f"c = {found.capacity} bits/param, s = {found.sharpness}"
-            line = numbers if found.capacity else str(found.status)
+            bound = "" if found.at_least is None else f", c > {found.at_least:.3g} bits/param"
+            line = f"{found.status}: {numbers}" if found.capacity else f"{found.status}{bound}"
             note = f"  ({found.reason})" if found.reason else ""
             typer.echo(f"{found.group.label}: {line}, {found.n_points} cells{note}")
         for found in exposure_fits:
             numbers = f"limit = {found.limit} bits/param, half at {found.half_exposures} exposures"
-            line = numbers if found.limit else f"{found.status} ({found.reason})"
-            typer.echo(f"{found.group}, c against exposures: {line}")
+            form = f"{found.law.form.name}, " if found.law else ""
+            line = form + (numbers if found.limit else str(found.status))
+            note = f"  ({found.reason})" if found.reason else ""
+            typer.echo(f"{found.group}, c against exposures: {line}{note}")
         _write_json([found.to_json() for found in [*fits, *exposure_fits]], json_file)
 
 
@@ -169,6 +196,68 @@ def power(
                 f"[{one.log_sd_low:.1%}, {one.log_sd_high:.1%}], {one.n_models} models{left_out}"
             )
         _write_json([one.to_json() for one in found], json_file)
+
+
+@app.command()
+def predict(
+    params: Annotated[float, typer.Option(help="Parameters of the model.")],
+    people: Annotated[float, typer.Option(help="People in the data set.")],
+    exposures: Annotated[float, typer.Option(help="Times that each person is seen.")],
+    directories: OptionalDirectories = None,
+    family: Annotated[str, typer.Option(help="Architecture, for instance gpt2.")] = "gpt2",
+    dataset: Annotated[str, typer.Option(help="Data set, where the runs have several.")] = "",
+    published: Published = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Predict R of a model that was not run, from the joint law of finished runs."""
+    with _user_errors():
+        from analysis.predict import Question, fit_predictor
+
+        found = fit_predictor(_rows(directories or [], published, dataset))
+        asked = Question(n_params=params, n_people=people, exposures=exposures, family=family)
+        said = found.predict(asked)
+        typer.echo(f"R = {said.ratio} bits/param of R_max {said.max_ratio:.3g} ({found.law.name})")
+        if said.outside:
+            typer.echo(f"extrapolated: {'; '.join(said.outside)}")
+        if found.n_censored:
+            typer.echo(f"without {found.n_censored} cell(s) of zero or negative bits")
+        _write_json([said.to_json()], json_file)
+
+
+@app.command("held-out")
+def held_out_cells(
+    directories: OptionalDirectories = None,
+    by: Annotated[str, typer.Option(help="What is left out: people, shape, exposures.")] = "people",
+    dataset: Annotated[str, typer.Option(help="Data set, where the runs have several.")] = "",
+    published: Published = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Predict every cell from those of other people, shapes or exposures, and count the misses."""
+    with _user_errors():
+        from analysis.predict import held_out, summary
+
+        if by not in ("people", "shape", "exposures"):
+            raise ResultsError(f"--by {by}: must be people, shape or exposures")
+        checked = held_out(_rows(directories or [], published, dataset), by)
+        found = summary(checked)
+        for name, numbers in found.items():
+            typer.echo(f"{name}: {json.dumps(numbers)}")
+        _write_json([{"by": by, **found}, *checked.to_dict("records")], json_file)
+
+
+@app.command()
+def coverage(
+    out: Annotated[Path, typer.Option(help="Folder of coverage.json and coverage.md.")] = Path(
+        "docs/results"
+    ),
+    runs: Annotated[int, typer.Option(min=1, help="Simulated sets of cells per regime.")] = 2000,
+) -> None:
+    """Measure how often the intervals of c hold a planted truth, regime by regime."""
+    with _user_errors():
+        from analysis.coverage import write_study
+
+        command = f"python -m analysis coverage --runs {runs}"
+        typer.echo(write_study(out, n_runs=runs, command=command))
 
 
 @app.command()

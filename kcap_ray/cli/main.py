@@ -47,10 +47,31 @@ class _Group(TyperGroup):
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Measures how many bits of knowledge a language model stores per parameter.",
 )
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from kcap_ray.runs.environment import git_commit, versions
+
+        commit = f" (commit {git_commit()})" if git_commit() else ""
+        typer.echo(f"kcap {versions().get('kcap', 'not installed')}{commit}")
+        raise typer.Exit
+
+
+@app.callback()
+def _kcap(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
 
 app.command()(bench)
 app.command()(export)

@@ -20,6 +20,7 @@ from kcap_ray.config.schema import build_cell
 from kcap_ray.config.sweep_file import SweepFile, Values, override, read_sections, read_where
 from kcap_ray.config.yaml import parse_yaml, read_yaml
 from kcap_ray.models.spec import model_of
+from kcap_ray.planning.shipped import find_sweep
 from kcap_ray.recipes.published import arch_of, published_recipe
 from kcap_ray.text.stream.corpus import facts_of
 
@@ -67,7 +68,8 @@ class Sweep:
 
 
 def load_sweep(path: str | Path, overrides: Mapping[str, str] | None = None) -> Sweep:
-    """The sweep that the file at `path` describes, after `overrides` (dotted key -> YAML text).
+    """The sweep that the file at `path`, or the sweep of that name that comes with kcap,
+    describes, after `overrides` (dotted key -> YAML text).
 
     An override of a key of the grid replaces that axis; a list makes an axis; anything else
     replaces the base value.
@@ -75,7 +77,7 @@ def load_sweep(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
     Raises `UserError` of one or two lines that names the file, the key, what was given and what is
     allowed.
     """
-    path = Path(path)
+    path = find_sweep(Path(path))
     text, content = read_yaml(path)
     origin = str(path)
     try:
