@@ -39,6 +39,7 @@ class CellState:
 
     cell: Cell
     state: State
+    """`stopped`: begun, and nobody is at work on it."""
     detail: str
     """What there is to say: progress, result or reason."""
 
@@ -82,7 +83,7 @@ def _state(cell: Cell, directory: CellDirectory, *, is_alive: bool = True) -> Ce
     n_trials = len(directory.trials())
     parts = [f"{n_trials} of {cell.tune.trials} trials done"] if n_trials else []
     if note is not None:
-        parts.append(f"stopped at {note.text.strip()}")
+        parts.append(f"at {note.text.strip()}")
     state = "waiting" if note is None else "stopped"
     return CellState(cell=cell, state=state, detail=", ".join(parts))
 
