@@ -6,7 +6,6 @@ given again.
 """
 
 import dataclasses
-import itertools
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
-from kcap_ray.runs.checked import checked, with_checksum
+from kcap_ray.runs.checked import checked, checked_trials, with_checksum
 from kcap_ray.runs.earlier import name_of
 
 Status = Literal["ok", "diverged", "failed", "stopped"]
@@ -202,9 +201,7 @@ class CellDirectory:
             lines = self.trials_file.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             return []
-        needed = ("lr", "weight_decay", "status", "capacity_ratio")
-        trials = [checked(line, needed=needed) for line in lines]
-        return list(itertools.takewhile(lambda trial: trial is not None, trials))  # pyright: ignore[reportReturnType]
+        return checked_trials(lines)
 
     def add_trials(self, trials: Iterable[Mapping[str, Any]]) -> None:
         """Append finished trials, all of them or none."""
