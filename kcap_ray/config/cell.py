@@ -7,6 +7,7 @@ A run is a pure function of its `Cell`. The cell says what there is to know (`da
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -31,15 +32,13 @@ class ModelConfig:
     """Mixture of experts: experts that a token is sent to."""
     capacity_factor: float = 2.0
     """Mixture of experts: tokens that an expert takes in training, as a multiple of its even share;
-    those beyond are dropped.
+    those beyond are dropped. In measurement nothing is.
     """
-    test_capacity_factor: float = 8.0
-    """The same in measurement."""
 
     def __post_init__(self) -> None:
         even = self.head_dim >= 2 and self.head_dim % 2 == 0
         check(even, f"model.head_dim: got {self.head_dim}; rotary embedding needs an even number")
-        for name in ("experts_per_token", "capacity_factor", "test_capacity_factor"):
+        for name in ("experts_per_token", "capacity_factor"):
             value = getattr(self, name)
             check(value > 0, f"model.{name}: got {value}; it must be positive")
 
@@ -189,6 +188,9 @@ class TuneConfig:
 _CHANGES_NO_RESULT = ("micro_windows", "probe_exposures", "probe_people")
 """Settings of training that are not part of a cell's identity."""
 
+_ONCE_A_SETTING = {"test_capacity_factor": 8.0}
+"""Settings of models that there are no more, as their default stands in the identity of cells."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -214,6 +216,7 @@ class Cell:
         settings = dataclasses.asdict(replace(self, data=data))
         for name in _CHANGES_NO_RESULT:
             del settings["train"][name]
+        settings["model"] |= _ONCE_A_SETTING
         canonical = json.dumps(settings, sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
         name = (
@@ -244,12 +247,16 @@ class Cell:
         data["parts"] = tuple(_part(part) for part in data.get("parts", ()))
         return cls(
             data=DataConfig(**data),
-            model=ModelConfig(**values["model"]),
+            model=ModelConfig(**_without(values["model"], _ONCE_A_SETTING)),
             train=TrainConfig(**values["train"]),
             tune=TuneConfig(**tune),
             seed=values["seed"],
             keep_checkpoint=values["keep_checkpoint"],
         )
+
+
+def _without(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def _part(values: dict[str, Any]) -> MixturePart:

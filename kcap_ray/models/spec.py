@@ -54,8 +54,6 @@ class ModelSpec:
     """Experts that a token is sent to."""
     capacity_factor: float = 2.0
     """Tokens that an expert takes in training, as a multiple of its even share."""
-    test_capacity_factor: float = 8.0
-    """The same outside of training."""
     rope_base: float = 10_000.0
     """Base of the rotary frequencies (RoFormer, arXiv 2104.09864, section 3.3)."""
     norm_eps: float = 1e-5
@@ -165,9 +163,8 @@ def parse_model(
     vocab_size: int,
     experts_per_token: int = 1,
     capacity_factor: float = 2.0,
-    test_capacity_factor: float = 8.0,
 ) -> ModelSpec:
-    """The model that `name` stands for; the last three settings are those of a mixture of experts.
+    """The model that `name` stands for; the last two settings are those of a mixture of experts.
 
     Raises `UserError` if the name is none (what is allowed, and the closest name that exists), if
     it contradicts itself, or if a token is to be sent to more experts than there are.
@@ -179,7 +176,6 @@ def parse_model(
         ),
         experts_per_token=experts_per_token,
         capacity_factor=capacity_factor,
-        test_capacity_factor=test_capacity_factor,
     )
     try:
         spec = apply_variants(plain, words)
@@ -202,5 +198,4 @@ def model_of(model: ModelConfig, vocab_size: int) -> ModelSpec:
         vocab_size=vocab_size,
         experts_per_token=model.experts_per_token,
         capacity_factor=model.capacity_factor,
-        test_capacity_factor=model.test_capacity_factor,
     )
