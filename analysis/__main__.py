@@ -116,5 +116,17 @@ def report(directory: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
         typer.echo(write_report(directory))
 
 
+@app.command()
+def compact(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Run directory.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Directory to write.")],
+) -> None:
+    """Write the run as three tables, the form that is committed: results, trials, curves."""
+    with _user_errors():
+        from analysis.compact import write_compact
+
+        typer.echo(write_compact(directory, out))
+
+
 if __name__ == "__main__":
     app(prog_name="python -m analysis")

@@ -111,7 +111,9 @@ def _unpacked(config: dict[str, Any]) -> Program:
 class ProgramTrainable(tune.Trainable):
     """A worker that runs one program after another."""
 
-    def setup(self, config: dict[str, Any], directory: RunDirectory, run: RunProgram) -> None:
+    def setup(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, config: dict[str, Any], directory: RunDirectory, run: RunProgram
+    ) -> None:
         """Called once per worker; `directory` and `run` come from `tune.with_parameters`."""
         self._program, self._directory, self._run = _unpacked(config), directory, run
 

@@ -8,6 +8,7 @@ import math
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -57,12 +58,13 @@ def run_round(
     trial is too much for a GPU.
     """
     n_done = _of_first_worker(lambda: len(directory.trials()[first_trial:][: len(points)]))
-    if n_done < len(points):
-        device_setting = _DeviceSetting(cell, directory, device, n_cpus=n_cpus, n_beside=n_beside)
-        setting = _of_first_worker(
-            lambda: device_setting.choose(first_trial + n_done, len(points) - n_done)
-        )
+    device_setting = _DeviceSetting(cell, directory, device, n_cpus=n_cpus, n_beside=n_beside)
+    setting: Setting | None = None
     while n_done < len(points):
+        if setting is None:
+            setting = _of_first_worker(
+                partial(device_setting.choose, first_trial + n_done, len(points) - n_done)
+            )
         part = points[n_done : n_done + setting.n_fused]
         has_room = True
         try:

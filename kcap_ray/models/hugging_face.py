@@ -96,7 +96,9 @@ class KcapForCausalLM(PreTrainedModel, GenerationMixin):
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
         return CausalLMOutput(loss=loss, logits=logits)
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **others: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, *_: Any, **others: Any
+    ) -> dict[str, Any]:
         """The whole sequence at every step: the decoder keeps nothing from the step before."""
         return {"input_ids": input_ids, "attention_mask": others.get("attention_mask")}
 

@@ -69,7 +69,7 @@ def evaluation_documents(
 
     Before each biography stands that of the next person in the table, as another one nearly always
     does in training. It tells nothing (people are independent), but a model that never had to begin
-    a name with a lone end of text before it is not judged by how it does so; see docs/decisions.md.
+    a name with a lone end of text before it is not judged by how it does so (docs/decisions, 0001).
     Where the two are longer than `max_tokens`, the window of the model, the first loses its
     beginning.
 

@@ -38,6 +38,7 @@ def test_swapping_the_sides_inverts_the_ratio(make_cells):
     a, b = (unquantized(make_cells({name: 1.0}, rng_seed=i)) for i, name in enumerate("ab"))
     there, back = compare(("a", "b"), a, b).ratio, compare(("b", "a"), b, a).ratio
     assert there is not None and back is not None
+    assert there.low is not None and back.high is not None
     assert there.value * back.value == pytest.approx(1.0)
     assert there.low * back.high == pytest.approx(1.0)
 
@@ -61,6 +62,7 @@ def test_intervals_cover_the_true_ratio_at_the_stated_rate(make_cells, truth):
             {"gpt2": 1.0, "llama": truth}, sizes=ONE_SIZE, n_people=(12_800,), rng_seed=run
         )
         ratio = only(compare_architectures(rows)).ratio
+        assert ratio is not None and ratio.low is not None and ratio.high is not None
         covered += ratio.low <= truth <= ratio.high
     low, high = stats.binom.ppf([0.0005, 0.9995], n_runs, 0.95)
     assert low <= covered <= high
@@ -75,6 +77,7 @@ def test_what_seeds_share_does_not_widen_the_interval(make_cells):
         for sd in (0.0, 0.2)
     }
     calm, noisy = (only(compare_architectures(own)).ratio for own in rows.values())
+    assert calm is not None and noisy is not None
     assert (noisy.value, noisy.low, noisy.high) == pytest.approx((calm.value, calm.low, calm.high))
 
 
@@ -84,6 +87,7 @@ def test_several_sizes_are_compared_by_their_peaks(make_cells):
     found = only(compare_architectures(rows))
     peaks = rows.groupby("arch")["capacity_ratio"].max()
     assert found.basis is Basis.PEAKS
+    assert found.ratio is not None
     assert found.ratio.value == pytest.approx(peaks["llama"] / peaks["gpt2"])
 
 
@@ -113,7 +117,7 @@ def test_other_sizes_or_widths_cannot_be_compared(make_cells):
 def test_one_seed_gives_a_ratio_without_interval_and_says_so(make_cells):
     """Fewer than two seeds: no interval."""
     found = only(compare_architectures(make_cells({"gpt2": 1.0, "llama": 0.8}, seeds=(0,))))
-    assert found.ratio.low is None
+    assert found.ratio is not None and found.ratio.low is None
     assert "one seed: no interval" in found.note
 
 
@@ -151,7 +155,7 @@ def test_an_optimizer_is_compared_as_an_architecture_of_its_own(make_cells):
     """`gpt2 (muon)` stands beside gpt2; its rows do not mix with AdamW's."""
     found = only(compare_architectures(make_cells({"gpt2": 1.0, "gpt2 (muon)": 1.3}, log_sd=0.0)))
     assert found.subject.name == "gpt2 (muon)"
-    assert found.ratio.value > 1.2
+    assert found.ratio is not None and found.ratio.value > 1.2
 
 
 def test_without_gpt2_there_is_nothing_to_compare_with(make_cells):

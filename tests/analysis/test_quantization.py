@@ -58,7 +58,7 @@ def bits_per_weight(config: QuantizeConfig) -> float:
 def quantized(rows: pd.DataFrame, ways: Iterable[QuantizeConfig] = WAYS) -> pd.DataFrame:
     """The rows, and each of them quantized in all ways."""
     rng = np.random.default_rng(0)
-    found: list[dict[str, Any]] = []
+    found: list[dict[Any, Any]] = []
     for row in rows.assign(bits_per_weight=32.0, quantization_config=None).to_dict("records"):
         found.append(row)
         for config in ways:

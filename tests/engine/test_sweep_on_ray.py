@@ -90,11 +90,11 @@ def test_failed_cell_is_recorded_and_others_finish(
 
     command = kcap("sweep", small_sweep, "--out", out, "--address", session)
     assert command.finish() == 1
-    rows = pd.read_parquet(out / "results.parquet").set_index("cell_id")
-    assert rows.loc[bad.cell_id, "status"] == "failed"
-    assert str(broken) in rows.loc[bad.cell_id, "reason"]
-    assert pd.isna(rows.loc[bad.cell_id, "stored_bits"])
-    assert rows.loc[good.cell_id, "status"] == "ok"
+    rows = pd.read_parquet(out / "results.parquet").set_index("cell_id").to_dict("index")
+    assert rows[bad.cell_id]["status"] == "failed"
+    assert str(broken) in rows[bad.cell_id]["reason"]
+    assert pd.isna(rows[bad.cell_id]["stored_bits"])
+    assert rows[good.cell_id]["status"] == "ok"
     assert "1 of 2 cells" in command.stderr
 
     broken.unlink()

@@ -44,7 +44,7 @@ def test_cells_are_read_back_as_they_were(sweep: Sweep, run: RunDirectory) -> No
 
 def test_a_run_of_an_older_version_can_be_read() -> None:
     """Runs that were kept before cells had junk, parts or frequencies still say their cells."""
-    cells = read_cells(Path(__file__).parents[2] / "docs" / "results" / "quickstart")
+    cells = read_cells(Path(__file__).parents[1] / "old_runs" / "quickstart")
     assert {cell.data.n_people for cell in cells} == {200, 800}
 
 
