@@ -39,7 +39,8 @@ def variants(cell: Cell) -> list[Cell]:
             continue
         for field in dataclasses.fields(inside):
             value = changed(getattr(inside, field.name))
-            if value is not None and field.name != "trials":
+            if value is not None and field.name not in ("trials", "probe_people"):
+                value = 0.5 if field.name == "rotary_frac" else value
                 other = dataclasses.replace(inside, **{field.name: value})
                 found.append(dataclasses.replace(cell, **{group.name: other}))
     return found
@@ -115,3 +116,8 @@ def test_a_range_clips_to_its_ends() -> None:
     """The nearest value inside."""
     found = Range(low=0.1, high=1.0)
     assert [found.clip(value) for value in (0.01, 0.1, 0.5, 1.0, 7.0)] == [0.1, 0.1, 0.5, 1.0, 1.0]
+
+
+def test_settings_that_are_new_leave_the_identity_of_cells_alone() -> None:
+    """At their defaults; the id is that of the commit before they came."""
+    assert tiny_cell().cell_id == "bioD-n12-e10-gpt2-1-1-s0-df9c4314"
