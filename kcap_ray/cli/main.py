@@ -97,7 +97,7 @@ def plan(
     if as_json:
         typer.echo(rows_as_json(rows))
     else:
-        typer.echo(render_plan(rows, device=device, n_left_out=sweep.n_left_out))
+        typer.echo(render_plan(rows, device=device, n_left_out=sweep.n_left_out, notes=sweep.notes))
 
 
 @app.command()
