@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from kcap_ray.cli.analysis import add_verbs
 from kcap_ray.cli.bench import bench
 from kcap_ray.cli.models import export, measure
 from kcap_ray.cli.options import CellGlob, Out, PlanDevice, Prices, Set, SweepFile, overrides
@@ -73,6 +74,7 @@ def _kcap(
     pass
 
 
+add_verbs(app)
 app.command()(bench)
 app.command()(export)
 app.command()(measure)
