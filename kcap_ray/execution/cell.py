@@ -97,6 +97,7 @@ def run_cells(
     *,
     sweep: str,
     device: "torch.device",
+    save_every_s: float = 300.0,
 ) -> None:
     """Run the cells that are not done, in order; one that fails is a row, and the others go on.
 
@@ -110,7 +111,9 @@ def run_cells(
         if is_done(cell, directory.result()):
             continue
         try:
-            run_cell(cell, directory, sweep=sweep, device=device, hint=hint)
+            run_cell(
+                cell, directory, sweep=sweep, device=device, hint=hint, save_every_s=save_every_s
+            )
         except UserError as error:
             fail_cell(cell, directory, sweep=sweep, reason=str(error))
 
@@ -123,6 +126,7 @@ def run_cell(
     device: "torch.device",
     hint: Hint | None = None,
     on_progress: "Callable[[Progress], None] | None" = None,
+    save_every_s: float = 300.0,
 ) -> ResultRow:
     """Tune, train and measure one cell, or what is left of it; write its row and return it."""
     from kcap_ray.execution.round import run_round
@@ -137,6 +141,7 @@ def run_cell(
             directory=directory,
             device=device,
             on_progress=on_progress,
+            save_every_s=save_every_s,
             n_cpus=_own_cpus(),
         )
         progress.tell(first, records)

@@ -20,6 +20,7 @@ from kcap_ray.measure.nats import measure
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.environment import made_by
+from kcap_ray.runs.interrupt import request_file
 from kcap_ray.runs.results import CellDirectory, best_trial, write_atomically
 from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
@@ -84,7 +85,7 @@ def run_trials(
             or in_process_batches(stream, cell.train, rank=rank, workers=workers, n_steps=n_steps),
             n_steps=n_steps,
             device=device,
-            saving=Saving(path=resume_file, every_s=save_every_s),
+            saving=Saving(path=resume_file, every_s=save_every_s, request=request_file(directory)),
             on_progress=_reporter(directory, n_steps, on_progress) if rank == 0 else None,
             probe=_probe(cell, corpus, n_steps),
         )

@@ -117,11 +117,14 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def best_trial(records: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
@@ -261,8 +264,11 @@ class RunDirectory:
         rows = [row for cell in cells for row in self._rows_of(cell)]
         table = pa.Table.from_pylist(rows, schema=arrow_schema())
         temporary = self.results_file.with_name(f"{self.results_file.name}.{os.getpid()}.tmp")
-        pq.write_table(table, temporary)
-        os.replace(temporary, self.results_file)
+        try:
+            pq.write_table(table, temporary)
+            os.replace(temporary, self.results_file)
+        finally:
+            temporary.unlink(missing_ok=True)
         return len(rows)
 
     def _rows_of(self, cell: Cell) -> list[dict[str, Any]]:
