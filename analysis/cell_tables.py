@@ -92,6 +92,7 @@ def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
         except json.JSONDecodeError:
             record = None
         if isinstance(record, dict):
+            record.pop("checksum", None)
             records.append(record)
         else:
             n_broken += 1

@@ -106,6 +106,11 @@ def _exclusion_reasons(rows: pd.DataFrame) -> pd.Series:
     """Why each row is neither fitted nor drawn; empty where it is used."""
     reasons = pd.Series("", index=rows.index)
     superseded = rows.duplicated(["run_dir", "cell_id", "quantization"], keep="last")
+    # A cell is a pure function of its id, so equal bits are one measurement, wherever it lies.
+    one = ["cell_id", "quantization", "stored_bits"]
+    copied = rows[~superseded].duplicated(one).reindex(rows.index, fill_value=False)
+    first = rows[~superseded].groupby(one, dropna=False)["run_dir"].transform("first")
+    reasons[copied] = "a copy of the cell in " + first[copied[copied].index]
     reasons[superseded] = "replaced by a later row of the same cell"
     sizes = rows[["n_people", "exposures", "n_params", "demand_bits", "max_capacity_ratio"]]
     known = ((sizes > 0) & (sizes < math.inf)).all(axis=1)

@@ -47,10 +47,31 @@ class _Group(TyperGroup):
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Measures how many bits of knowledge a language model stores per parameter.",
 )
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from kcap_ray.runs.environment import git_commit, versions
+
+        commit = f" (commit {git_commit()})" if git_commit() else ""
+        typer.echo(f"kcap {versions().get('kcap', 'not installed')}{commit}")
+        raise typer.Exit
+
+
+@app.callback()
+def _kcap(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
 
 app.command()(bench)
 app.command()(export)
@@ -129,7 +150,7 @@ def run_cell_command(
 
     from kcap_ray.execution.cell import run_cells
     from kcap_ray.planning.sweep import load_sweep
-    from kcap_ray.runs.manifest import only_driver, write_header
+    from kcap_ray.runs.manifest import only_driver, read_cells, write_header
     from kcap_ray.runs.progress import Watch
     from kcap_ray.runs.results import RunDirectory
 
@@ -148,7 +169,7 @@ def run_cell_command(
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with Watch(cells, directory):
             run_cells(cells, loaded.neighbour, directory, sweep=loaded.name, device=device)
-        directory.collect(loaded.cells)
+        directory.collect(read_cells(directory.path))
     conclude(cells, directory)
 
 

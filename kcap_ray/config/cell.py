@@ -5,13 +5,13 @@ A run is a pure function of its `Cell`. The cell says what there is to know (`da
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from kcap_ray.config import identity
 from kcap_ray.config.data import DataConfig, FrequencyConfig, JunkConfig, MixturePart
 from kcap_ray.config.errors import check, check_choice
 
@@ -108,17 +108,17 @@ class TrainConfig:
     """
     micro_windows: int | None = None
     """Windows that pass through the model at a time on one device, where gradients of the batch
-    must be added up for want of memory; None for all. Not part of a cell's identity: it changes
-    results by rounding alone, or with experts, whose places are counted per pass.
+    must be added up for want of memory; None for all. It changes results by rounding alone,
+    or with experts, whose places are counted per pass.
     """
     compile: Compile = "auto"
     """Whether torch.compile makes the step; `auto` does so on a GPU only."""
     probe_exposures: int | None = None
     """Exposures between two measurements of a sample of people while training, for curves of names
-    and values; None measures at the end alone. Changes no result, so not part of a cell's identity.
+    and values; None measures at the end alone.
     """
     probe_people: int = 1_000
-    """People in that sample, the first of every table. Not part of a cell's identity."""
+    """People in that sample, the first of every table."""
 
     def __post_init__(self) -> None:
         check_choice("train.precision", self.precision, Precision)
@@ -189,14 +189,16 @@ class TuneConfig:
     """How learning rate and weight decay are chosen for a cell."""
 
     trials: int = 1
-    """Points tried; the first is the cell's own `train.lr` and `train.weight_decay`."""
+    """Points tried; the first is the cell's own `train.lr` and `train.weight_decay`. They are a
+    sequence: with a larger number the search goes on.
+    """
     lr: Range | None = None
     """Learning rates searched; None keeps `train.lr`."""
     weight_decay: Range | None = None
     """Weight decays searched; None keeps `train.weight_decay`."""
     fused: int | None = None
-    """Trials asked for at once, and trained as one program where the device has room for all and is
-    not faster with fewer at a time; None lets the size of the cell decide.
+    """Trials at most that are trained as one program, where the device has room for all and is not
+    faster with fewer at a time; None lets the size of the cell decide. Changes no point.
     """
     warm_start: bool = True
     """Try the best point of the neighbouring cell (one step back on the first axis) as the second.
@@ -219,27 +221,8 @@ class TuneConfig:
         )
 
 
-_CHANGES_NO_RESULT = ("micro_windows", "probe_exposures", "probe_people")
-"""Settings of training that are not part of a cell's identity."""
-
-_ONCE_A_SETTING = {"test_capacity_factor": 8.0}
-"""Settings of models that there are no more, as their default stands in the identity of cells."""
-
-
-_ADDED: dict[str, dict[str, Any]] = {
-    "train": {"length": "exposures", "tokens_per_exposure": None, "steps": None},
-    "model": {"rotary_frac": 1.0, "rope_base": 10_000.0},
-}
-"""Settings that there have not always been, and their defaults: at these a cell has the identity
-that it had before.
-"""
-
-
-def _drop_added_at_default(settings: dict[str, Any]) -> None:
-    for group, defaults in _ADDED.items():
-        for name, default in defaults.items():
-            if settings[group][name] == default:
-                del settings[group][name]
+_GONE = ("test_capacity_factor",)
+"""Settings of models that cells of earlier versions had."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,26 +238,17 @@ class Cell:
     keep_checkpoint: bool = True
     """Whether the weights of the best trial stay on disk."""
 
-    @property
+    @cached_property
     def cell_id(self) -> str:
-        """Readable name and hash of the whole configuration; unique, and safe as a file name.
-
-        Of files the name alone counts: where they lie differs from machine to machine, as does the
-        memory at hand.
+        """Readable name and hash of the cell's science, as `config/identity.py` has it; unique, and
+        safe as a file name.
         """
-        data = self.data.with_paths(lambda _, path: Path(path).name)
-        settings = dataclasses.asdict(replace(self, data=data))
-        for name in _CHANGES_NO_RESULT:
-            del settings["train"][name]
-        settings["model"] |= _ONCE_A_SETTING
-        _drop_added_at_default(settings)
-        canonical = json.dumps(settings, sort_keys=True)
-        digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
-        name = (
-            f"{self.data.kind}-n{self.data.n_people}-e{self.train.exposures}-{self.model.name}"
-            f"-s{self.seed}-{digest}"
-        )
-        return name.replace("/", "_")
+        return identity.cell_id(self.to_dict())
+
+    @property
+    def search_seed(self) -> int:
+        """Seed of the points that the cell tries."""
+        return identity.search_seed(self.to_dict())
 
     def with_absolute_paths(self) -> "Cell":
         """The same cell for a process that works in another directory."""
@@ -298,7 +272,7 @@ class Cell:
         data["parts"] = tuple(_part(part) for part in data.get("parts", ()))
         return cls(
             data=DataConfig(**data),
-            model=ModelConfig(**_without(values["model"], _ONCE_A_SETTING)),
+            model=ModelConfig(**_without(values["model"], _GONE)),
             train=TrainConfig(**values["train"]),
             tune=TuneConfig(**tune),
             seed=values["seed"],

@@ -87,6 +87,10 @@ class KnowledgeConfig:
     """tuples: number of possible names (N0); without it names count nothing."""
     frequency: FrequencyConfig | None = None
     """How often each person is spoken of; None: all equally often."""
+    contents: str | None = None
+    """SHA-256 of what its files hold, as `config/contents.py` finds it; None where it has none, or
+    they have not been read. No key of a sweep file.
+    """
 
     def __post_init__(self) -> None:
         check_choice("data.kind", self.kind, DataKind)

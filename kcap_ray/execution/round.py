@@ -29,6 +29,7 @@ from kcap_ray.execution.trial import run_trials
 from kcap_ray.planning.memory import GIB
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.results import CellDirectory
+from kcap_ray.training.checkpoint import remove_checkpoint
 from kcap_ray.training.cpu_setting import is_worth_measuring, measure_settings
 from kcap_ray.training.loop import OpenBatches, Progress
 from kcap_ray.training.point import Point
@@ -165,7 +166,7 @@ class _DeviceSetting:
             f"out of GPU memory with {_counted(n_trials, setting, self.n_windows)}; it goes on "
             f"with {_counted(smaller.n_fused, smaller, self.n_windows)}"
         )
-        self.directory.resume_file(first_trial).unlink(missing_ok=True)
+        remove_checkpoint(self.directory.resume_file(first_trial))
         keep_setting(self.directory, smaller)
         gc.collect()
         torch.cuda.empty_cache()

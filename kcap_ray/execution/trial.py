@@ -25,6 +25,7 @@ from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.text.stream.corpus import Corpus, build_corpus
 from kcap_ray.text.stream.stream import TrainingStream
+from kcap_ray.training.checkpoint import remove_checkpoint
 from kcap_ray.training.loop import (
     OpenBatches,
     Probe,
@@ -99,7 +100,7 @@ def run_trials(
     if isinstance(result, TrainResult):
         _keep_best(cell, directory, records, result, corpus, exposures[0])
     directory.add_trials(records)
-    resume_file.unlink(missing_ok=True)
+    remove_checkpoint(resume_file)
     return records
 
 

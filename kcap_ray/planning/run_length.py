@@ -66,16 +66,19 @@ def length_of(cell: Cell) -> RunLength:
 
 
 def round_trials(cell: Cell, spec: ModelSpec) -> int:
-    """Trials of the cell that its study is asked for at once: `tune.fused`, or by the size of a
+    """Trials of the cell that one program is asked to train at most."""
+    return min(cell.tune.fused or MAX_FUSED, round_size(cell, spec), cell.tune.trials)
+
+
+def round_size(cell: Cell, spec: ModelSpec) -> int:
+    """Trials in a row whose points are chosen without the results of one another, by the size of a
     step.
 
-    A function of the cell alone, since it decides which points are tried; how many of them train
-    together is for the device at hand.
+    A function of the model and its batch alone, since it decides which points are tried: not of how
+    many trials there are, nor of how many train together.
     """
-    if cell.tune.fused is not None:
-        return min(cell.tune.fused, cell.tune.trials)
     tokens = cell.train.batch_windows * cell.train.window_tokens
     # 6 FLOPs per weight and token, forward and backward; the embedding's rows count through the
     # head.
     flops = 6 * tokens * spec.n_params_active
-    return max(1, min(cell.tune.trials, MAX_FUSED, int(ROUND_FLOPS / flops)))
+    return max(1, min(MAX_FUSED, int(ROUND_FLOPS / flops)))

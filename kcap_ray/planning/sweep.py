@@ -2,6 +2,7 @@
 
 import fnmatch
 import itertools
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -11,19 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from kcap_ray.config.cell import Cell, ModelConfig, TrainConfig
+from kcap_ray.config.contents import with_contents
 from kcap_ray.config.data import DataConfig, JunkConfig
 from kcap_ray.config.errors import UserError
+from kcap_ray.config.identity import NOT_SCIENCE
 from kcap_ray.config.schema import build_cell
 from kcap_ray.config.sweep_file import SweepFile, Values, override, read_sections, read_where
 from kcap_ray.config.yaml import parse_yaml, read_yaml
 from kcap_ray.models.spec import model_of
+from kcap_ray.planning.shipped import find_sweep
 from kcap_ray.recipes.length import printed_length
 from kcap_ray.recipes.published import nearest_recipe
 from kcap_ray.text.stream.corpus import facts_of
 
 _FROM_RECIPE = ("train.lr", "train.weight_decay", "train.batch_windows", "train.precision")
 
-"""Keys of `data`, and of its parts, that name files."""
+MAX_POINTS = 100_000
+"""Points of a grid, which are all looked at, at up to a thousand a second."""
+
+_LONGEST = 200  # characters of a setting that a message repeats
 
 _Index = tuple[int, ...]
 """Position in the grid, one number per axis."""
@@ -64,7 +71,8 @@ class Sweep:
 
 
 def load_sweep(path: str | Path, overrides: Mapping[str, str] | None = None) -> Sweep:
-    """The sweep that the file at `path` describes, after `overrides` (dotted key -> YAML text).
+    """The sweep that the file at `path`, or the sweep of that name that comes with kcap,
+    describes, after `overrides` (dotted key -> YAML text).
 
     An override of a key of the grid replaces that axis; a list makes an axis; anything else
     replaces the base value.
@@ -72,13 +80,13 @@ def load_sweep(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
     Raises `UserError` of one or two lines that names the file, the key, what was given and what is
     allowed.
     """
-    path = Path(path)
+    path = find_sweep(Path(path))
     text, content = read_yaml(path)
     origin = str(path)
     try:
         draft = read_sections(content, default_name=path.stem)
         for key, value in (overrides or {}).items():
-            origin = f"--set {key}={value}"
+            origin = f"--set {key}={value if len(value) <= _LONGEST else value[:_LONGEST] + '...'}"
             override(draft, key, parse_yaml(value, origin=origin))
         origin = str(path)
         return _resolve(draft, path=path, text=text)
@@ -92,6 +100,11 @@ def _resolve(draft: SweepFile, *, path: Path, text: str) -> Sweep:
     if not isinstance(draft.name, str) or not re.fullmatch(r"[\w.-]+", draft.name):
         raise UserError(f"name: got {draft.name!r}; write letters, digits, `-`, `_` and `.`")
     where = read_where(draft.where)
+    n_points = math.prod(map(len, draft.grid.values()))
+    if n_points > MAX_POINTS:
+        raise UserError(
+            f"grid: {n_points:,} points; at most {MAX_POINTS:,} are planned, so write shorter axes"
+        )
     kept: dict[_Index, Cell] = {}
     n_left_out = 0
     notes: dict[str, int] = {}
@@ -160,8 +173,11 @@ def _refuse_equal_cells(ids: Mapping[_Index, str], axes: Mapping[str, list[Any]]
                 ", ".join(f"{key}={axes[key][i]}" for key, i in zip(axes, point, strict=True))
                 for point in (first[cell_id], index)
             ]
+            idle = [key for key in axes if key in NOT_SCIENCE]
+            why = f" ({', '.join(idle)} makes no other cell)" if idle else ""
             raise UserError(
-                f"grid: two points are the same cell: {points[0]} and {points[1]}; leave one out"
+                f"grid: two points are the same cell{why}: {points[0]} and {points[1]}; "
+                "leave one out"
             )
         first[cell_id] = index
 
@@ -174,7 +190,8 @@ def _max_capacity_ratio(cell: Cell) -> float:
 
 def _cell(values: Values, *, folder: Path) -> Cell:
     cell = build_cell(values)
-    cell = replace(cell, data=cell.data.with_paths(partial(_found, folder=folder)))
+    data = cell.data.with_paths(partial(_found, folder=folder))
+    cell = replace(cell, data=with_contents(data))
     # The name is checked here, so that a wrong one stops the sweep before any cell runs.
     model_of(cell.model, 1)
     return cell

@@ -20,6 +20,7 @@ from kcap_ray.runs.results import (
     ResultRow,
     RunDirectory,
     Status,
+    is_of_model,
 )
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def jobs_of(
     if not any(run.cell(cell_id).checkpoint.is_dir() for cell_id in finished):
         raise UserError(
             f"{run.path}: no cell has kept its weights; write keep_checkpoint: true in the sweep "
-            "file and run it again"
+            "file and run it with another --out"
         )
     return [QuantizeJob(cell_id=cell, config=config) for cell in finished for config in configs]
 
@@ -86,8 +87,13 @@ def to_do(
     jobs: Iterable[QuantizeJob], run: RunDirectory, *, retry_failed: bool
 ) -> list[QuantizeJob]:
     """The jobs that have no row yet, and on demand those that failed."""
-    rows = [(job, job.directory(run).result()) for job in jobs]
-    return [job for job, row in rows if row is None or (retry_failed and row["status"] == "failed")]
+    todo = []
+    for job in jobs:
+        row, before = job.directory(run).result(), run.cell(job.cell_id).result()
+        is_current = row is not None and before is not None and is_of_model(row, before)
+        if row is None or not is_current or (retry_failed and row["status"] == "failed"):
+            todo.append(job)
+    return todo
 
 
 def run_job(job: QuantizeJob, run: RunDirectory, *, device: "torch.device") -> ResultRow:

@@ -14,6 +14,8 @@ from rich.live import Live
 from rich.table import Table
 
 from kcap_ray.config.cell import Cell
+from kcap_ray.runs.done import is_done
+from kcap_ray.runs.earlier import rows_of_table
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 
 STALE_AFTER_S = 120.0
@@ -37,14 +39,24 @@ class CellState:
 
 
 def cell_states(cells: Sequence[Cell], directory: RunDirectory) -> list[CellState]:
-    """How each cell stands, from the ledger alone."""
-    return [_state(cell, directory.cell(cell.cell_id)) for cell in cells]
+    """How each cell stands, from the ledger alone, or from its table where a run is kept so."""
+    rows = rows_of_table(directory.path)
+    return [
+        _finished(cell, rows[cell.cell_id])
+        if cell.cell_id in rows
+        else _state(cell, directory.cell(cell.cell_id))
+        for cell in cells
+    ]
+
+
+def _finished(cell: Cell, row: dict[str, Any]) -> CellState:
+    return CellState(cell=cell, state=row["status"], detail=_result(row))
 
 
 def _state(cell: Cell, directory: CellDirectory) -> CellState:
     row = directory.result()
-    if row is not None:
-        return CellState(cell=cell, state=row["status"], detail=_result(row))
+    if row is not None and is_done(cell, row):
+        return _finished(cell, row)
     note = _progress(directory)
     if note is None:
         n_trials = len(directory.trials())

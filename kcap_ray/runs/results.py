@@ -6,6 +6,7 @@ given again.
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -16,6 +17,8 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.checked import checked, with_checksum
+from kcap_ray.runs.earlier import name_of
 
 Status = Literal["ok", "diverged", "failed", "stopped"]
 
@@ -178,34 +181,37 @@ class CellDirectory:
         return [result for result in results if result is not None]
 
     def result(self) -> dict[str, Any] | None:
-        """The row of a finished cell; None while it has none. A file that cannot be read counts as
-        none.
+        """The row of a finished cell; None while it has none. A file that cannot be read, or of
+        which a byte has changed, counts as none.
         """
         try:
-            return json.loads(self.result_file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):  # neither UTF-8 nor JSON, if it was cut off
+            text = self.result_file.read_text(encoding="utf-8")
+        except (OSError, ValueError):  # ValueError: not UTF-8
             return None
+        row = checked(text, needed=("status", "n_trials"))
+        return row if row is not None and row["status"] in get_args(Status) else None
 
     def trials(self) -> list[dict[str, Any]]:
-        """The finished trials."""
-        if not self.trials_file.exists():
-            return []
+        """The finished trials up to the first that cannot be read, or of which a byte has changed:
+        from there on they are trained again, which gives the same.
+        """
         try:
-            text = self.trials_file.read_text(encoding="utf-8")
-            return [json.loads(line) for line in text.splitlines()]
-        except ValueError as error:  # neither UTF-8 nor JSON
-            raise UserError(
-                f"{self.trials_file} cannot be read ({error}); delete it to train the cell again"
-            ) from error
+            lines = self.trials_file.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return []
+        needed = ("lr", "weight_decay", "status", "capacity_ratio")
+        trials = [checked(line, needed=needed) for line in lines]
+        return list(itertools.takewhile(lambda trial: trial is not None, trials))  # pyright: ignore[reportReturnType]
 
     def add_trials(self, trials: Iterable[Mapping[str, Any]]) -> None:
         """Append finished trials, all of them or none."""
-        lines = [json.dumps(trial) for trial in [*self.trials(), *trials]]
+        lines = [json.dumps(with_checksum(trial)) for trial in [*self.trials(), *trials]]
         write_atomically(self.trials_file, "\n".join(lines) + "\n")
 
     def finish(self, row: ResultRow) -> None:
         """Write the row; from now on the cell is done."""
-        write_atomically(self.result_file, json.dumps(dataclasses.asdict(row), indent=1) + "\n")
+        values = with_checksum(dataclasses.asdict(row))
+        write_atomically(self.result_file, json.dumps(values, indent=1) + "\n")
         self.progress_file.unlink(missing_ok=True)
         if row.status != "failed":
             # A failed cell that is run again goes on where it was.
@@ -220,8 +226,8 @@ class RunDirectory:
     path: Path
 
     def cell(self, cell_id: str) -> CellDirectory:
-        """The directory of one cell."""
-        return CellDirectory(self.path / "cells" / cell_id)
+        """The directory of one cell, in runs of earlier versions under the name that it had."""
+        return CellDirectory(self.path / "cells" / name_of(self.path, cell_id))
 
     @property
     def results_file(self) -> Path:
@@ -263,7 +269,16 @@ class RunDirectory:
         """The row of a cell and those of its quantized models; none while it is not done."""
         directory = self.cell(cell.cell_id)
         row = directory.result()
-        return [] if row is None else [row, *directory.quantized_rows()]
+        if row is None:
+            return []
+        return [row, *(one for one in directory.quantized_rows() if is_of_model(one, row))]
+
+
+def is_of_model(quantized: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Whether the quantized model is made of the model that the cell's row is of, and not of one
+    that was the best before there were more trials.
+    """
+    return all(quantized[name] == row[name] for name in ("lr", "weight_decay"))
 
 
 def arrow_schema() -> Any:

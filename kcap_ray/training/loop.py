@@ -21,7 +21,7 @@ from torch import Tensor
 from kcap_ray.config.cell import Cell
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import ModelSpec
-from kcap_ray.training.checkpoint import load_checkpoint, save_checkpoint
+from kcap_ray.training.checkpoint import resume_from, save_checkpoint
 from kcap_ray.training.point import Point
 from kcap_ray.training.schedule import lr_ratio
 from kcap_ray.training.step import Start, TrainStep
@@ -192,13 +192,13 @@ def train(
     With `saving` the run resumes from its checkpoint and leaves one every `every_s` seconds; on a
     CPU a resumed run equals an uninterrupted one bit for bit. `start` replaces the initial weights.
     `probe` adds points with what it measures to the curves, on the first worker.
-    Raises `TrainingDiverged` when every trial has diverged, `CorruptCheckpointError`.
+    Raises `TrainingDiverged` when every trial has diverged.
     """
     step = TrainStep(cell, spec, points, n_steps=n_steps, device=device, start=start)
     curves = _Curves(cell, len(points), n_steps)
     run_key = _run_key(cell, points, step)
     seconds_before = 0.0
-    state = load_checkpoint(saving.path, run_key=run_key) if saving else None
+    state = resume_from(saving.path, run_key=run_key) if saving else None
     if state is not None:
         step.load_state(state)
         curves.load_state(state)

@@ -139,8 +139,10 @@ def test_committed_runs_are_compact_and_their_figures_are_those_that_a_page_show
     if listed.returncode != 0:
         pytest.skip("not a git checkout")
     files = {ROOT / line for line in listed.stdout.splitlines()}
-    in_runs = [path.relative_to(ROOT / "docs" / "results").parts for path in files]
-    assert {parts[1] for parts in in_runs if len(parts) > 1} <= FILES - {"report.html"}
+    results = ROOT / "docs" / "results"
+    parts_of = [path.relative_to(results).parts for path in files]
+    runs = {parts[0] for parts in parts_of if parts[1:] == ("results.parquet",)}
+    assert {parts[1] for parts in parts_of if parts[0] in runs} <= FILES - {"report.html"}
     shown = {
         (page.parent / link).resolve()
         for page in PAGES

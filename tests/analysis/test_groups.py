@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.groups import family_of, find_peaks, full_pool_bits, has_full_pools, split_groups
+from analysis.groups import (
+    cluster_labels,
+    family_of,
+    find_peaks,
+    full_pool_bits,
+    has_full_pools,
+    split_groups,
+)
 from analysis.published import published_rows
 
 
@@ -61,6 +68,27 @@ def test_a_peak_that_the_data_set_limits_says_so(make_rows):
     """Where even the smallest model stored everything, a smaller one might have shown more."""
     rows = make_rows(n_people=(10_000, 500_000), exposures=(1000,), log_sd=0.0)
     assert [peak.is_demand_limited for peak in find_peaks(rows)] == [True, False]
+
+
+@pytest.mark.parametrize(("share", "is_limited"), [(0.85, False), (0.93, True), (0.97, True)])
+def test_nine_tenths_of_what_there_is_counts_as_limited_by_it(make_rows, share, is_limited):
+    """On a corner of the usual sharpness a model at 90% of R_max is at 84% of c."""
+    rows = make_rows(n_people=(50_000,), exposures=(1000,), sizes=((2, 2), (4, 2)))
+    rows["capacity_ratio"] = share * rows["max_capacity_ratio"].max()
+    (peak,) = find_peaks(rows)
+    assert peak.is_demand_limited is is_limited
+
+
+def test_seeds_share_a_cell_and_people_and_shapes_are_clusters(make_cells):
+    """Labels of 3 shapes x 2 N x 3 seeds: six cells, whichever seed."""
+    rows = make_cells({"gpt2": 1.0}, n_people=(400, 800))
+    labels = cluster_labels(rows)
+    assert {name: len(set(values)) for name, values in labels.items()} == {
+        "cell": 6,
+        "people": 2,
+        "shape": 3,
+    }
+    assert len(set(labels["cell"][rows["seed"] == 0])) == 6
 
 
 def test_published_peaks_are_those_of_the_fact_sheet():
