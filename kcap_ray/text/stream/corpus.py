@@ -172,7 +172,9 @@ def _wording(table: KnowledgeConfig) -> Wording:
     if table.kind == "bioR":
         return rewritten_wording(table)
     table = _without_people(table)
-    return biod_wording(table) if table.kind == "bioD" else bios_wording(table.pools)
+    if table.kind == "bioD":
+        return biod_wording(table)
+    return bios_wording(table.pools, table.templates)
 
 
 def _without_people(table: Any) -> Any:
