@@ -17,11 +17,11 @@ from typing import get_args
 
 import torch
 
-from kcap_ray.cell import Cell
-from kcap_ray.header import only_driver, read_cells
+from kcap_ray.config.cell import Cell
+from kcap_ray.quantize.cell import QuantizeJob, jobs_of, run_job, to_do
 from kcap_ray.quantize.config import Calibration, QuantizeConfig
-from kcap_ray.quantize_cell import QuantizeJob, jobs_of, run_job, to_do
-from kcap_ray.results import RunDirectory
+from kcap_ray.runs.manifest import only_driver, read_cells
+from kcap_ray.runs.results import RunDirectory
 
 N_PEOPLE = (10, 100, 1_000, 10_000)
 
@@ -31,7 +31,9 @@ def configs_of(cell: Cell, bits: Sequence[int]) -> list[QuantizeConfig]:
     # The default is always among them, so that its row of `kcap quantize` is not made twice.
     whole = 1_000 if cell.data.n_people <= 1_000 else 10_000
     counts = [n for n in N_PEOPLE if n < cell.data.n_people or n == whole]
-    kinds = [kind for kind in get_args(Calibration) if kind != "junk" or cell.data.file is None]
+    kinds: list[Calibration] = [
+        kind for kind in get_args(Calibration) if kind != "junk" or cell.data.file is None
+    ]
     return [
         QuantizeConfig(bits=width, calibration=kind, calibration_people=n_people)
         for width in bits

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from kcap_ray.cell import Cell
-from kcap_ray.sweep import load_sweep
+from kcap_ray.config.cell import Cell
+from kcap_ray.planning.sweep import load_sweep
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 

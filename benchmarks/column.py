@@ -29,13 +29,13 @@ import torch
 from cells import SWEEPS
 from record import arguments, claim, write
 
-from kcap_ray.budget import length_of, spec_of
-from kcap_ray.cell import Cell
-from kcap_ray.cost import flops_per_token
-from kcap_ray.results import RunDirectory
-from kcap_ray.rounds import run_round
-from kcap_ray.run_cell import finish_cell, run_cells
-from kcap_ray.sweep import load_sweep
+from kcap_ray.config.cell import Cell
+from kcap_ray.execution.cell import finish_cell, run_cells
+from kcap_ray.execution.round import run_round
+from kcap_ray.planning.cost import flops_per_token
+from kcap_ray.planning.run_length import length_of, spec_of
+from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.point import Point
 
 N_MODELS = 10

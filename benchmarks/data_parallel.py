@@ -25,7 +25,7 @@ import torch
 from cells import cpu_cell, gpu_cell
 from record import arguments, claim, write
 
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 from kcap_ray.engine.session import ray_session
 
 N_WORKERS = 2
@@ -53,9 +53,9 @@ def _train_all(config: dict[str, Any]) -> list[Run]:
     import torch
     from ray.train.torch import get_device
 
-    from kcap_ray.budget import spec_of
-    from kcap_ray.cell import Cell
+    from kcap_ray.config.cell import Cell
     from kcap_ray.engine.stream import ray_batches
+    from kcap_ray.planning.run_length import spec_of
     from kcap_ray.training.loop import train
     from kcap_ray.training.point import Point
 
@@ -95,6 +95,7 @@ def runs_of(todo: list[tuple[Cell, int]], workers: int, *, on_gpu: bool) -> list
             scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=on_gpu),
             run_config=ray.train.RunConfig(storage_path=storage),
         ).fit()
+    assert result.return_value is not None, "every worker returns its runs"
     return result.return_value
 
 

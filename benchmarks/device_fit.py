@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from kcap_ray.cost import Device
 from kcap_ray.models.spec import parse_model
-from kcap_ray.step_work import TERMS, Term, step_work
+from kcap_ray.planning.cost import Device
+from kcap_ray.planning.step_work import TERMS, Term, step_work
 
 Record = Mapping[str, Any]
 
@@ -101,7 +101,7 @@ def _short(value: float) -> float:
 
 
 def write_device(device: Device, path: Path) -> None:
-    """Write the file that `kcap_ray.cost.read_device` reads."""
+    """Write the file that `kcap_ray.planning.cost.read_device` reads."""
     content = {
         "name": device.name,
         "unit": device.unit,

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kcap_ray.budget import length_of, spec_of
-from kcap_ray.environment import describe
 from kcap_ray.measure.nats import token_nats
 from kcap_ray.models.decoder import Decoder
-from kcap_ray.sweep import load_sweep
-from kcap_ray.text.batches import in_process_batches
-from kcap_ray.text.corpus import Corpus, build_corpus
+from kcap_ray.planning.run_length import length_of, spec_of
+from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.runs.environment import describe
 from kcap_ray.text.evaluation import evaluation_documents
-from kcap_ray.text.mixing import training_stream
+from kcap_ray.text.stream.batches import in_process_batches
+from kcap_ray.text.stream.corpus import Corpus, build_corpus
+from kcap_ray.text.stream.mixing import training_stream
 from kcap_ray.training.loop import train
 from kcap_ray.training.point import Point
 

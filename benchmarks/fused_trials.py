@@ -35,8 +35,8 @@ from our_side import first_batches, our_side, own_point
 from record import arguments, claim, write
 from turns import Race, Side, Turns, exit_status, later, turn_of, wait
 
-from kcap_ray.budget import spec_of
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
+from kcap_ray.planning.run_length import spec_of
 from kcap_ray.training.point import Point
 from kcap_ray.training.step import TrainStep
 

@@ -24,12 +24,12 @@ import time
 import numpy as np
 from record import arguments, claim, write
 
-from kcap_ray.data_config import DataConfig
-from kcap_ray.text import bpe
-from kcap_ray.text.batches import MIN_CHUNK_WINDOWS
-from kcap_ray.text.corpus import Corpus, build_corpus
-from kcap_ray.text.mixing import training_stream
-from kcap_ray.text.stream import TrainingStream
+from kcap_ray.config.data import DataConfig
+from kcap_ray.text.stream.batches import MIN_CHUNK_WINDOWS
+from kcap_ray.text.stream.corpus import Corpus, build_corpus
+from kcap_ray.text.stream.mixing import training_stream
+from kcap_ray.text.stream.stream import TrainingStream
+from kcap_ray.text.tokenizer import bpe
 
 WINDOW_TOKENS = 512
 CHUNKS_PER_ROUND = 8

@@ -23,10 +23,10 @@ from typing import Any
 
 from record import arguments, claim, write
 
-from kcap_ray.data_config import DataConfig
-from kcap_ray.text.batches import MIN_CHUNK_WINDOWS
-from kcap_ray.text.corpus import build_corpus, facts_of
-from kcap_ray.text.mixing import training_stream
+from kcap_ray.config.data import DataConfig
+from kcap_ray.text.stream.batches import MIN_CHUNK_WINDOWS
+from kcap_ray.text.stream.corpus import build_corpus, facts_of
+from kcap_ray.text.stream.mixing import training_stream
 
 WINDOW_TOKENS = 512
 MIB = 2**20

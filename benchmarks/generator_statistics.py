@@ -7,9 +7,9 @@ paper's own generator.
 import numpy as np
 from record import arguments, claim, write
 
-from kcap_ray.data_config import DataConfig
+from kcap_ray.config.data import DataConfig
 from kcap_ray.knowledge.entropy import Entropy
-from kcap_ray.text.corpus import build_corpus, facts_of
+from kcap_ray.text.stream.corpus import build_corpus, facts_of
 
 N_PEOPLE = 200_000
 DATA = DataConfig(n_people=N_PEOPLE)

@@ -1,24 +1,31 @@
-"""All that a GPU is needed for, in stages, on a machine that may have little more than torch.
+"""All that a GPU is needed for, in parts of at most four minutes, the most telling first.
 
-Needs torch, transformers, tokenizers, numpy and PyYAML; no Ray and no network. What else is missing
-leaves out what needs it, and that is said: accelerate the Trainer's side, Optuna the search of the
-column (fixed points take its place), pytest the project's own tests. Each stage is a benchmark in a
-process of its own, which writes its JSON into the directory; `gpu-<stages>.json` says how each of
-them ended. Stages: `check` (correctness first), `tests` (the project's own), `steps` (P4),
-`fused` (P6), `large` (P5), `throughput` (the cost model's table), `column` (P11, as much of it as
-there is time for; the same command goes on).
+For a machine with one H100 or H200 that may have little more than torch: needs torch, transformers,
+tokenizers, numpy and PyYAML; no Ray and no network. What else is missing leaves out what needs it,
+and that is said: accelerate the Trainer's side, Optuna the search of the column (fixed points take
+its place), pytest the project's own tests.
 
-    python benchmarks/gpu.py --stage check steps fused --out DIR
-    python benchmarks/gpu.py --stage large throughput --out DIR
-    python benchmarks/gpu.py --stage column --out DIR --limit 560
-    python benchmarks/gpu.py --stage all --dry-run --out DIR    # tiny sizes, on a CPU
+| part | what |
+|---|---|
+| 1 | correctness: fused = separate, compiled = as written, precisions, CUDA graph, resume; tests |
+| 2 | P4 and P6: a step against eager and Trainer, fused trials against separate ones |
+| 3 | P5 and the planner's step times |
+| 4 | points of the published figures by the paper's recipes |
+| 5 | P11, a column of the figure |
+
+Each script runs in a process of its own and writes its JSON into the directory. A script whose JSON
+is there already is not run again, except those of parts 4 and 5, which add to what they have.
+All share one compile cache in the directory. `gpu-part<N>.json` says how each script ended.
+
+    python benchmarks/gpu.py --part 1 --out DIR
+    python benchmarks/gpu.py --part 2 3 --out DIR
+    python benchmarks/gpu.py --part 1 2 3 4 5 --dry-run --out DIR    # tiny sizes, on a CPU
 """
 
 import argparse
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -35,54 +42,68 @@ LEFT_OUT = {
     "accelerate": "the Trainer's side of P4",
     "optuna": "the search of P11; a fixed list of points takes its place",
     "scipy": "the search of P11; a fixed list of points takes its place",
-    "pyarrow": "stage column",
-    "safetensors": "stage column",
-    "pytest": "stage tests",
-    "pytest_timeout": "stage tests",
+    "pyarrow": "parts 4 and 5",
+    "safetensors": "parts 4 and 5",
+    "pytest": "the project's own tests",
+    "pytest_timeout": "the project's own tests",
 }
 """What goes without a package."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One benchmark of a stage."""
+PART_S = 235.0
+"""Longest that a part runs unless `--limit` says otherwise."""
 
-    script: str
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """One benchmark of a part."""
+
+    name: str
     arguments: tuple[str, ...] = ()
     """`OUT` stands for the directory of the results, `LIMIT` for the seconds that are left."""
     dry_run: tuple[str, ...] = ("--dry-run",)
     """What takes the place of the arguments in a dry run."""
     needs: tuple[str, ...] = ()
     """Packages beyond those that everything needs."""
-    keeps: str | None = None
-    """A file that it leaves behind and that goes with the results."""
+    adds: bool = False
+    """Whether another run adds to what is there."""
 
 
-STAGES: dict[str, tuple[Stage, ...]] = {
-    "check": (Stage(script="gpu_check.py"),),
-    "tests": (Stage(script="gpu_tests.py", needs=("pytest", "pytest_timeout")),),
-    "steps": (Stage(script="training_step_gpu.py"),),
-    "fused": (
-        Stage(
-            script="fused_trials.py",
-            arguments=("--device", "gpu"),
+PARTS: dict[int, tuple[Script, ...]] = {
+    1: (
+        Script(name="gpu_check.py", arguments=("--processes", "8")),
+        Script(name="gpu_tests.py", needs=("pytest", "pytest_timeout")),
+    ),
+    2: (
+        Script(name="training_step_gpu.py"),
+        Script(
+            name="fused_trials.py",
+            arguments=("--device", "gpu", "--trials", "8"),
             dry_run=("--device", "gpu", "--dry-run"),
         ),
     ),
-    "large": (Stage(script="large_model.py"),),
-    "throughput": (
-        Stage(
-            script="throughput.py",
+    3: (
+        Script(name="large_model.py"),
+        Script(
+            name="throughput.py",
             arguments=("--device-file", "OUT/device.yaml"),
             dry_run=("--dry-run", "--device-file", "OUT/device.yaml"),
         ),
     ),
-    "column": (
-        Stage(
-            script="column.py",
-            arguments=("--out", "runs/column", "--budget", "LIMIT"),
+    4: (
+        Script(
+            name="published_points.py",
+            arguments=("--out", "OUT/published", "--budget", "LIMIT"),
             needs=("pyarrow", "safetensors"),
-            keeps="runs/column/results.parquet",
+            adds=True,
+        ),
+    ),
+    5: (
+        Script(
+            name="column.py",
+            arguments=("--out", "OUT/column", "--budget", "LIMIT"),
+            needs=("pyarrow", "safetensors"),
+            adds=True,
         ),
     ),
 }
@@ -93,23 +114,28 @@ def missing(packages: Sequence[str]) -> list[str]:
     return [package for package in packages if importlib.util.find_spec(package) is None]
 
 
-def run_stage(stage: Stage, chosen: argparse.Namespace, left_s: float) -> dict[str, Any]:
+def run_script(script: Script, chosen: argparse.Namespace, left_s: float) -> dict[str, Any]:
     """Run one script and say how it ended; its output goes straight through."""
-    lacking = missing(stage.needs)
-    if not (BENCHMARKS / stage.script).exists():
-        lacking.append(stage.script)
+    lacking = missing(script.needs)
     if lacking:
-        return {"script": stage.script, "left_out": f"missing: {', '.join(lacking)}"}
+        return {"script": script.name, "left_out": f"missing: {', '.join(lacking)}"}
+    result = chosen.out / result_name(script.name, is_dry_run=chosen.dry_run)
+    if result.exists() and not script.adds:
+        return {"script": script.name, "exit_status": 0, "was_done": True}
     if left_s <= 0:
-        return {"script": stage.script, "left_out": "no time is left"}
-    result = chosen.out / result_name(stage.script, is_dry_run=chosen.dry_run)
-    words = stage.dry_run if chosen.dry_run else stage.arguments
+        return {"script": script.name, "left_out": "no time is left"}
+    words = script.dry_run if chosen.dry_run else script.arguments
     # What is measured ends before what measures it is ended.
     stands_for = {"LIMIT": f"{max(1.0, left_s - 20):.0f}"}
     filled = [stands_for.get(word, word.replace("OUT/", f"{chosen.out}/", 1)) for word in words]
-    command = [sys.executable, str(BENCHMARKS / stage.script), "--json", str(result), *filled]
+    command = [sys.executable, str(BENCHMARKS / script.name), "--json", str(result), *filled]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    environment = {
+        "TORCHINDUCTOR_CACHE_DIR": str(chosen.out / "compile-cache"),
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+    }
     if chosen.dry_run:
         environment["OMP_NUM_THREADS"] = "1"
     began = time.monotonic()
@@ -117,13 +143,11 @@ def run_stage(stage: Stage, chosen: argparse.Namespace, left_s: float) -> dict[s
         status = subprocess.run(command, cwd=ROOT, env=environment, timeout=left_s).returncode
     except subprocess.TimeoutExpired:
         status = None
-    ended = {"script": stage.script, "exit_status": status, "seconds": time.monotonic() - began}
+    ended = {"script": script.name, "exit_status": status, "seconds": time.monotonic() - began}
     if status is None:
         ended["left_out"] = f"not done after {left_s:.0f} s"
     if result.exists() and chosen.commit:
         add_commit(result, chosen.commit)
-    if stage.keeps is not None and not chosen.dry_run and (ROOT / stage.keeps).exists():
-        shutil.copy(ROOT / stage.keeps, chosen.out)
     return ended
 
 
@@ -137,10 +161,12 @@ def result_name(script: str, *, is_dry_run: bool) -> str:
 
 
 def add_commit(result: Path, commit: str) -> None:
-    """Name the commit in records that were made where there was no repository to ask."""
+    """Name the commit in records that were made where there was no repository to ask, or an older
+    state of it.
+    """
     records = json.loads(result.read_text(encoding="utf-8"))
     for record in records:
-        record["git_commit"] = record.get("git_commit") or commit
+        record["git_commit"] = commit
     result.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
 
@@ -156,9 +182,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--stage", nargs="+", choices=[*STAGES, "all"], default=["all"])
+    parser.add_argument("--part", nargs="+", type=int, choices=list(PARTS), required=True)
     parser.add_argument("--out", type=Path, required=True, help="directory for the results")
-    parser.add_argument("--limit", type=float, default=570.0, help="seconds for all of it")
+    parser.add_argument("--limit", type=float, default=PART_S, help="seconds for each part")
     parser.add_argument("--commit", help="commit of the code, where there is no repository to ask")
     parser.add_argument("--dry-run", action="store_true", help="tiny sizes, on a CPU")
     chosen = parser.parse_args()
@@ -166,8 +192,21 @@ def arguments() -> argparse.Namespace:
     return chosen
 
 
+def run_part(number: int, chosen: argparse.Namespace) -> bool:
+    """The scripts of a part, one after another; whether all of them ended well."""
+    summary: list[dict[str, Any]] = []
+    gives_up = time.monotonic() + chosen.limit
+    for script in PARTS[number]:
+        print(f"== part {number}: {script.name}", flush=True)
+        summary.append(run_script(script, chosen, gives_up - time.monotonic()))
+        print(f"== {summary[-1]}", flush=True)
+        file = chosen.out / f"gpu-part{number}.json"
+        file.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    return all(ended.get("exit_status") == 0 for ended in summary)
+
+
 def main() -> int:
-    """The stages in the order asked for; exit status 1 if one of them fails or is left out."""
+    """The parts in the order asked for; exit status 1 if a script fails or is left out."""
     chosen = arguments()
     lacking = missing(NEEDED)
     if lacking:
@@ -178,22 +217,10 @@ def main() -> int:
         print("no GPU here; --dry-run shows that everything works", file=sys.stderr)
         return 2
     chosen.out.mkdir(parents=True, exist_ok=True)
-    left_out = {package: LEFT_OUT[package] for package in missing(list(LEFT_OUT))}
-    for package, what in left_out.items():
-        print(f"{package} is missing: without {what}", flush=True)
-    names = list(STAGES) if "all" in chosen.stage else chosen.stage
-    summary: dict[str, Any] = {"missing_packages": left_out, "stages": []}
-    gives_up = time.monotonic() + chosen.limit
-    for name in names:
-        for stage in STAGES[name]:
-            print(f"== {name}: {stage.script}", flush=True)
-            ended = run_stage(stage, chosen, gives_up - time.monotonic())
-            print(f"== {ended}", flush=True)
-            summary["stages"].append({"stage": name, **ended})
-            file = chosen.out / f"gpu-{'-'.join(chosen.stage)}.json"
-            file.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    is_ok = all(ended.get("exit_status") == 0 for ended in summary["stages"])
-    return 0 if is_ok else 1
+    for package in missing(list(LEFT_OUT)):
+        print(f"{package} is missing: without {LEFT_OUT[package]}", flush=True)
+    are_ok = [run_part(number, chosen) for number in chosen.part]
+    return 0 if all(are_ok) else 1
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ torch's AdamW, over 50 steps, for every kind of architecture and in every precis
 against separate ones; a run that was interrupted against one that was not; a trial that diverges
 beside one that does not.
 
-    python benchmarks/gpu_check.py
+    python benchmarks/gpu_check.py --processes 6
     python benchmarks/gpu_check.py --dry-run            # a few of them, on a CPU
 """
 
@@ -15,7 +15,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +31,9 @@ from record import arguments, write
 from torch import Tensor
 from training_race import torch_adamw, torch_schedule
 
-from kcap_ray.budget import spec_of
-from kcap_ray.cell import Cell, ModelConfig
+from kcap_ray.config.cell import Cell, ModelConfig
 from kcap_ray.models.decoder import is_matrix
+from kcap_ray.planning.run_length import spec_of
 from kcap_ray.training.loop import OpenBatches, Saving, TrainingDiverged, TrainResult, train
 from kcap_ray.training.point import Point
 from kcap_ray.training.precision import autocast
@@ -207,22 +210,33 @@ def checked(name: str, check: Callable[[], Found]) -> Found:
     return {"check": name, **found, "seconds": seconds}
 
 
+def checked_by_name(name: str, *, device_type: str, is_dry_run: bool) -> Found:
+    """One of the checks, for a process that has nothing but its name."""
+    if device_type == "cpu":
+        torch.set_num_threads(1)
+    return checked(name, checks(device=torch.device(device_type), is_dry_run=is_dry_run)[name])
+
+
 def main() -> int:
     """All checks; exit status 1 if one fails."""
     parser = arguments(__file__, __doc__, has_dry_run=True)
     parser.add_argument("--only", help="checks with this in their name")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="checks at once, each in a process of its own"
+    )
     chosen = parser.parse_args()
     if not chosen.dry_run and not torch.cuda.is_available():
         print("no GPU here, so nothing is checked; --dry-run shows that it works", flush=True)
         return 0
-    if chosen.dry_run:
-        torch.set_num_threads(1)
     device = torch.device("cpu" if chosen.dry_run else "cuda")
-    found = [
-        checked(name, check)
-        for name, check in checks(device=device, is_dry_run=chosen.dry_run).items()
+    names = [
+        name
+        for name in checks(device=device, is_dry_run=chosen.dry_run)
         if chosen.only is None or chosen.only in name
     ]
+    with ProcessPoolExecutor(chosen.processes, mp_context=get_context("spawn")) as pool:
+        one = partial(checked_by_name, device_type=device.type, is_dry_run=chosen.dry_run)
+        found = list((pool.map if chosen.processes > 1 else map)(one, names))
     write(
         __file__,
         found,

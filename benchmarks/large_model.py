@@ -7,9 +7,9 @@ batches and schedule, turns in one process, medians over rounds. Either side spl
 memory is short.
 
 The ceiling is the rate of large bf16 matrix products on random data, measured in the same run. Of
-operations those of `kcap_ray.cost.flops_per_token` are counted: 6 per weight that multiplies a
-token, the head's included, and 12 L d T for attention over all T positions, though half of it is
-masked; with the causal half alone the share is given as well.
+operations those of `kcap_ray.planning.cost.flops_per_token` are counted: 6 per weight that
+multiplies a token, the head's included, and 12 L d T for attention over all T positions, though
+half of it is masked; with the causal half alone the share is given as well.
 
 Peer: the model as a plain module under torch.compile, fused AdamW, bf16
 Goal: at least 50% of the measured matrix rate, at least 650,000 tokens/s
@@ -35,11 +35,11 @@ from record import arguments, claim, write
 from training_race import TorchLoop, as_tensors, torch_side
 from turns import Race, Side, Turns, exit_status, later, turn_of, wait
 
-from kcap_ray.budget import spec_of
-from kcap_ray.cell import Cell
-from kcap_ray.cost import flops_per_token
+from kcap_ray.config.cell import Cell
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import ModelSpec
+from kcap_ray.planning.cost import flops_per_token
+from kcap_ray.planning.run_length import spec_of
 from kcap_ray.training.step import TrainStep
 
 TOLERANCE = 0.03

@@ -4,8 +4,8 @@ import numpy as np
 from torch import Tensor
 from turns import Side
 
-from kcap_ray.cell import Cell
-from kcap_ray.text.batches import stream_of
+from kcap_ray.config.cell import Cell
+from kcap_ray.text.stream.batches import stream_of
 from kcap_ray.training.point import Point
 from kcap_ray.training.step import TrainStep
 

@@ -16,9 +16,9 @@ def trial(config: dict[str, Any]) -> dict[str, Any]:
     """Train at one point; when the trial ended, and its loss curve's first and last point."""
     import torch
 
-    from kcap_ray.budget import length_of, spec_of
-    from kcap_ray.cell import Cell
-    from kcap_ray.text.batches import in_process_batches, stream_of
+    from kcap_ray.config.cell import Cell
+    from kcap_ray.planning.run_length import length_of, spec_of
+    from kcap_ray.text.stream.batches import in_process_batches, stream_of
     from kcap_ray.training.loop import train
     from kcap_ray.training.point import Point
 

@@ -29,9 +29,9 @@ import yaml
 from record import arguments, claim, write
 from sweep_command import program_seconds, run_sweep
 
-from kcap_ray.plan import plan_cells
-from kcap_ray.results import RunDirectory
-from kcap_ray.sweep import load_sweep
+from kcap_ray.planning.plan import plan_cells
+from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.runs.results import RunDirectory
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 START_GOAL_S, CELLS_GOAL_S, HOURS_GOAL = 0.5, 1.0, 0.2

@@ -28,8 +28,8 @@ from sweep_command import (
     run_sweep,
 )
 
-from kcap_ray.results import RunDirectory
-from kcap_ray.sweep import load_sweep
+from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.runs.results import RunDirectory
 
 QUICKSTART = Path(__file__).parents[1] / "sweeps" / "quickstart.yaml"
 GOAL_S = 180.0

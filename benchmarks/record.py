@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from kcap_ray.environment import describe
+from kcap_ray.runs.environment import describe
 
 RESULTS = Path(__file__).parent / "results"
 

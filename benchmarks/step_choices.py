@@ -22,8 +22,8 @@ from our_side import first_batches, own_point
 from record import arguments, write
 
 import kcap_ray.training.step
-from kcap_ray.budget import spec_of
-from kcap_ray.cell import Range, TuneConfig
+from kcap_ray.config.cell import Range, TuneConfig
+from kcap_ray.planning.run_length import spec_of
 from kcap_ray.training.step import TrainStep
 
 N_WARM_UP, N_TIMED, N_ROUNDS = 10, 40, 3

@@ -20,8 +20,8 @@ from our_side import first_batches, own_point
 from record import arguments, write
 from torch.profiler import ProfilerActivity, profile
 
-from kcap_ray.budget import spec_of
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
+from kcap_ray.planning.run_length import spec_of
 from kcap_ray.training.step import TrainStep
 
 N_WARM_UP, N_TIMED = 20, 40

@@ -52,8 +52,8 @@ def prepared(shape: Shape, device_type: str) -> Any:
     import numpy as np
     import torch
 
-    from kcap_ray.cell import Cell, ModelConfig, TrainConfig
-    from kcap_ray.data_config import DataConfig
+    from kcap_ray.config.cell import Cell, ModelConfig, TrainConfig
+    from kcap_ray.config.data import DataConfig
     from kcap_ray.training.point import Point
     from kcap_ray.training.step import TrainStep
 

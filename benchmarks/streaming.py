@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from record import arguments, claim, write
 
-from kcap_ray.budget import spec_of
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 from kcap_ray.engine.session import ray_session
-from kcap_ray.sweep import load_sweep
-from kcap_ray.text.batches import in_process_batches, stream_of
+from kcap_ray.planning.run_length import spec_of
+from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.training.loop import OpenBatches, train
 from kcap_ray.training.point import Point
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from kcap_ray.budget import spec_of
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.decoder import Decoder
-from kcap_ray.results import CellDirectory, RunDirectory
-from kcap_ray.text.corpus import build_corpus
+from kcap_ray.planning.run_length import spec_of
+from kcap_ray.runs.results import CellDirectory, RunDirectory
+from kcap_ray.text.stream.corpus import build_corpus
 
 LOOK_EVERY_S = 0.02
 """Seconds between two looks at the files of a sweep that runs."""

@@ -56,10 +56,10 @@ from sweep_command import (
     steady_seconds,
 )
 
-from kcap_ray.budget import length_of, spec_of
-from kcap_ray.cell import Cell
-from kcap_ray.sweep import load_sweep
-from kcap_ray.text.batches import in_process_batches, stream_of
+from kcap_ray.config.cell import Cell
+from kcap_ray.planning.run_length import length_of, spec_of
+from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.text.stream.batches import in_process_batches, stream_of
 
 BASE = {
     "data": {"kind": "bioD", "pools": "mini", "style": "compact"}

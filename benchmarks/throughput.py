@@ -29,7 +29,7 @@ from record import arguments, claim, write
 from step_shapes import cpu_shapes, gpu_shapes
 from step_times import Shape, run_waves
 
-from kcap_ray.environment import describe
+from kcap_ray.runs.environment import describe
 
 Record = dict[str, Any]
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_callback import PrinterCallback
 from turns import Turns, wait
 
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 
 
 class _Windows(Dataset[dict[str, Tensor]]):
@@ -54,7 +54,7 @@ class _Recorder(Trainer):
         return SequentialSampler(self.train_dataset)  # pyright: ignore
 
     def compute_loss(self, *arguments: Any, **settings: Any) -> Any:
-        loss = super().compute_loss(*arguments, **settings)
+        loss: Any = super().compute_loss(*arguments, **settings)
         self.seen.append(loss.detach())
         return loss
 

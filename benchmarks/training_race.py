@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from turns import Race, Side, Turn, Turns, turn_of
 
-from kcap_ray.budget import spec_of
-from kcap_ray.cell import Cell, TrainConfig
+from kcap_ray.config.cell import Cell, TrainConfig
 from kcap_ray.models.convert import to_hugging_face
 from kcap_ray.models.decoder import Decoder
+from kcap_ray.planning.run_length import spec_of
 from kcap_ray.training.point import Point
 from kcap_ray.training.precision import autocast
 from kcap_ray.training.schedule import lr_ratio
@@ -116,7 +116,7 @@ def as_tensors(batches: np.ndarray, device: torch.device) -> Tensor:
 
 def has_accelerate() -> bool:
     """Whether the Trainer of transformers can run: it needs this package."""
-    from transformers.utils import is_accelerate_available
+    from transformers.utils.import_utils import is_accelerate_available
 
     return is_accelerate_available()
 

@@ -30,9 +30,9 @@ from record import arguments, claim, write
 from training_race import has_accelerate, race
 from turns import Race, exit_status
 
-from kcap_ray.budget import spec_of
-from kcap_ray.cell import Cell
-from kcap_ray.cost import flops_per_token
+from kcap_ray.config.cell import Cell
+from kcap_ray.planning.cost import flops_per_token
+from kcap_ray.planning.run_length import spec_of
 
 GOAL = 2.0
 TOLERANCE = 1e-3

@@ -24,8 +24,8 @@ from record import arguments, claim, write
 from training_race import has_accelerate, race
 from turns import Race, exit_status
 
-from kcap_ray.budget import spec_of
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
+from kcap_ray.planning.run_length import spec_of
 
 GOALS = {"Trainer": 8.0, "hugging face loop": 5.0, "plain loop": 5.0}
 NAMES = {"Trainer": "P4-trainer", "plain loop, compiled": "P4-compiled"}

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from kcap_ray.knowledge.person import Person
-from kcap_ray.text.find_dates import MONTHS
-from kcap_ray.text.states import STATES
-from kcap_ray.text.wording import Span
+from kcap_ray.rewriting.find_dates import MONTHS
+from kcap_ray.text.kinds.wording import Span
+from kcap_ray.text.tokenizer.states import STATES
 
 
 class Written(NamedTuple):

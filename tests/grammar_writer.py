@@ -12,12 +12,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kcap_ray.data_config import KnowledgeConfig
+from kcap_ray.config.data import KnowledgeConfig
 from kcap_ray.knowledge.people import draw_people
 from kcap_ray.knowledge.person import person_of
-from kcap_ray.rewrite import RewriteJob, rewrite_people
-from kcap_ray.rewrite_output import RewriteOutput, part_content, summary
-from kcap_ray.sweep import load_sweep
+from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.rewriting.job import RewriteJob, rewrite_people
+from kcap_ray.rewriting.output import RewriteOutput, part_content, summary
 from tests.grammar import BAD, biography
 
 

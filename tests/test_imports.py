@@ -1,101 +1,200 @@
+"""Imports run one way: every module of the packages and of the benchmarks is held to it."""
+
 import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 
-CELL = ("user_error", "data_config", "cell")
+# What the modules of each package of kcap_ray may import of the other packages, from the ground up.
+BELOW: dict[str, tuple[str, ...]] = {
+    "config": (),
+    "recipes": ("config",),
+    "runs": ("config",),
+    "knowledge": ("config", "runs"),
+    "text": ("knowledge", "config", "runs"),
+    "rewriting": ("text", "knowledge", "config", "runs"),
+    "models": ("config", "runs"),
+    "planning": ("recipes", "models", "text", "config", "runs"),
+    # Gets windows, and never sees people or texts.
+    "training": ("models", "config", "runs"),
+    "measure": ("models", "text", "knowledge", "config", "runs"),
+    "quantize": ("training", "measure", "models", "text", "knowledge", "config", "runs"),
+}
+BELOW["execution"] = (*BELOW["quantize"], "quantize", "rewriting", "planning")
+BELOW["engine"] = (*BELOW["execution"], "execution")
+BELOW["cli"] = (*BELOW["engine"], "engine", "recipes")
 
-# What each part may import of kcap_ray, from the ground up; a part may always import itself.
-LAYERS = {
-    "user_error": (),
-    "data_config": ("user_error",),
-    "cell": CELL[:2],
-    "strict_yaml": ("user_error",),
-    "knowledge": (*CELL, "strict_yaml"),
-    "text": (*CELL, "strict_yaml", "knowledge"),
-    "models": CELL,
-    "measure": (*CELL, "knowledge", "text", "models"),
-    "training": (*CELL, "models"),
-    "quantize": (*CELL, "budget", "knowledge", "text", "models", "training"),
+# Of these packages only so much.
+ONLY = {
+    ("planning", "models"): {"kcap_ray.models.counts", "kcap_ray.models.spec"},
+    ("planning", "text"): {"kcap_ray.text.stream.corpus"},
 }
 
+EXCEPTIONS = {
+    # Fine-tuning is as long as a share of the cell's own training.
+    ("kcap_ray.quantize.finetune", "kcap_ray.planning.run_length"),
+}
+
+FOR_TYPES_ALONE = {
+    # The formulas read a spec, whose properties call them.
+    ("kcap_ray.models.counts", "kcap_ray.models.spec"),
+    ("kcap_ray.models.variants", "kcap_ray.models.spec"),
+}
+"""The only imports that lead back to the module they are in."""
+
 WITHOUT_TORCH_OR_RAY = [
-    "kcap_ray.cell",
-    "kcap_ray.sweep",
-    "kcap_ray.plan",
-    "kcap_ray.results",
-    "kcap_ray.run_cell",
-    "kcap_ray.quantize_cell",
-    "kcap_ray.measure.bits",
-    "kcap_ray.engine.queue",
-    "kcap_ray.cli",
-    "analysis.report",
+    "kcap_ray/config",
+    "kcap_ray/recipes",
+    "kcap_ray/planning",
+    "kcap_ray/runs",
+    "kcap_ray/cli",
+    "kcap_ray/measure/bits.py",
+    "kcap_ray/quantize/cell.py",
+    "kcap_ray/execution/cell.py",
+    "kcap_ray/engine/queue.py",
+    "analysis",
 ]
 
 
+def files_of(place: str) -> list[Path]:
+    """The Python files in a folder of the repository, or the one file of that name."""
+    path = ROOT / place
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+def module_name(path: Path) -> str:
+    """The name by which a file is imported."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    module_name(path): path for place in ("kcap_ray", "analysis") for path in files_of(place)
+}
+BENCHMARKS = {path.stem: path for path in files_of("benchmarks")}
+
+
 def imported_modules(path: Path) -> Iterator[str]:
-    """Every module that the file imports, anywhere in it."""
+    """Every module that the file imports, anywhere in it, for types alone too."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level, f"{path}: write the whole name of the module"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module
 
 
-def files_of(part: str) -> list[Path]:
-    """The module or the package of that name in kcap_ray."""
-    package = ROOT / "kcap_ray" / part
-    return sorted(package.rglob("*.py")) if package.is_dir() else [package.with_suffix(".py")]
+def package_of(module: str) -> str:
+    """`text` of `kcap_ray.text.stream.batches`; `analysis` of its modules."""
+    first, *rest = module.split(".")
+    return rest[0] if first == "kcap_ray" and rest else first
 
 
-@pytest.mark.parametrize("part", LAYERS)
-def test_imports_run_one_way(part: str) -> None:
-    """A part imports only the parts below it."""
-    for path in files_of(part):
+def test_every_package_has_its_place() -> None:
+    """A new package is entered here, nothing lies beside the packages, and no way leads back."""
+    folders = {module_name(path).split(".")[1] for path in (ROOT / "kcap_ray").glob("*/*.py")}
+    assert folders == set(BELOW)
+    assert [path.name for path in (ROOT / "kcap_ray").glob("*.py")] == ["__init__.py"]
+    tuple(TopologicalSorter(BELOW).static_order())
+
+
+def test_packages_import_nothing_by_themselves() -> None:
+    """Who imports a module loads that module, and not what lies beside it."""
+    full = [path for path in MODULES.values() if path.name == "__init__.py" and path.stat().st_size]
+    assert not full
+
+
+@pytest.mark.parametrize("package", BELOW)
+def test_imports_run_one_way(package: str) -> None:
+    """A package imports only the packages below it; the command line also the analysis."""
+    allowed = {package, *BELOW[package], *(["analysis"] if package == "cli" else [])}
+    for path in files_of(f"kcap_ray/{package}"):
         for module in imported_modules(path):
-            if module.startswith("kcap_ray."):
-                below = module.split(".")[1]
-                assert below in (part, *LAYERS[part]), f"{path} imports {module}"
+            if module.split(".")[0] not in ("kcap_ray", "analysis", "benchmarks", "tests"):
+                continue
+            if (module_name(path), module) in EXCEPTIONS:
+                continue
+            below = package_of(module)
+            assert below in allowed, f"{path} imports {module}"
+            assert module in ONLY.get((package, below), {module}), f"{path} imports {module}"
+
+
+def test_every_exception_is_needed() -> None:
+    """An import that has gone is no longer excused."""
+    assert {
+        (name, module)
+        for name in {name for name, _ in EXCEPTIONS}
+        for module in imported_modules(MODULES[name])
+        if (name, module) in EXCEPTIONS
+    } == EXCEPTIONS
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Each can be read with what it imports, and without what imports it."""
+    graph = {
+        name: {
+            module
+            for module in imported_modules(path)
+            if module in MODULES and (name, module) not in FOR_TYPES_ALONE
+        }
+        for name, path in MODULES.items()
+    }
+    assert len(tuple(TopologicalSorter(graph).static_order())) == len(MODULES)
 
 
 def test_only_the_engine_imports_ray() -> None:
     """Everything else runs on a machine without Ray; the doctor asks whether it is there."""
-    for path in (ROOT / "kcap_ray").rglob("*.py"):
-        if path.parent.name == "engine":
+    for name, path in MODULES.items():
+        if package_of(name) == "engine":
             continue
         imported = [m for m in imported_modules(path) if m.split(".")[0] == "ray"]
         assert not imported, f"{path} imports {imported}"
 
 
-def test_only_tuning_imports_optuna() -> None:
+def test_only_the_search_imports_optuna() -> None:
     """One file knows the search library."""
     users = {
-        path.name
-        for path in (ROOT / "kcap_ray").rglob("*.py")
+        name
+        for name, path in MODULES.items()
         if any(m.split(".")[0] == "optuna" for m in imported_modules(path))
     }
-    assert users == {"tuning.py"}
+    assert users == {"kcap_ray.execution.search"}
 
 
 def test_analysis_reads_files_and_imports_nothing_of_the_engine() -> None:
     """The analysis works wherever the results are."""
-    for path in (ROOT / "analysis").rglob("*.py"):
-        foreign = [
-            m for m in imported_modules(path) if m.split(".")[0] in ("kcap_ray", "ray", "torch")
-        ]
+    foreign_names = {"kcap_ray", "ray", "torch", "benchmarks", "tests", *BENCHMARKS}
+    for path in files_of("analysis"):
+        foreign = [m for m in imported_modules(path) if m.split(".")[0] in foreign_names]
         assert not foreign, f"{path} imports {foreign}"
 
 
-@pytest.mark.parametrize("module", WITHOUT_TORCH_OR_RAY)
-def test_module_loads_without_torch_or_ray(module: str) -> None:
+def test_benchmarks_stand_above_the_packages() -> None:
+    """They measure what is below the command line, which they run as users do, and nothing below
+    knows them.
+    """
+    for path in BENCHMARKS.values():
+        above = [m for m in imported_modules(path) if m.split(".")[0] == "tests"]
+        above += [m for m in imported_modules(path) if m.startswith("kcap_ray.cli")]
+        assert not above, f"{path} imports {above}"
+    for path in MODULES.values():
+        assert not BENCHMARKS.keys() & set(imported_modules(path)), path
+
+
+@pytest.mark.parametrize("place", WITHOUT_TORCH_OR_RAY)
+def test_module_loads_without_torch_or_ray(place: str) -> None:
     """What plans, counts or reads results starts at once."""
+    names = [module_name(path) for path in files_of(place)]
     code = (
-        f"import sys, {module}; "
+        f"import sys, {', '.join(names)}; "
         "heavy = {'torch', 'ray', 'transformers', 'optuna'} & set(sys.modules); "
         "assert not heavy, heavy"
     )

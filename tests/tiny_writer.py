@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kcap_ray.text.bpe import EOS, VOCAB_SIZE, tokenizer
+from kcap_ray.text.tokenizer.bpe import EOS, VOCAB_SIZE, tokenizer
 
 
 def save_tiny_model(folder: Path, *, seed: int = 0) -> None:

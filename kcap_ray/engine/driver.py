@@ -3,15 +3,16 @@
 from functools import partial
 from typing import Literal
 
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.room import n_side_by_side, room, share_of_device
 from kcap_ray.engine.session import ray_session
-from kcap_ray.header import forget_failed, only_driver, write_header
-from kcap_ray.results import RunDirectory
-from kcap_ray.sweep import Sweep
-from kcap_ray.text.corpus import facts_of
-from kcap_ray.watch import Watch
+from kcap_ray.execution.start import to_do
+from kcap_ray.planning.sweep import Sweep
+from kcap_ray.runs.manifest import forget_failed, only_driver, read_cells, write_header
+from kcap_ray.runs.progress import Watch
+from kcap_ray.runs.results import RunDirectory
+from kcap_ray.text.stream.corpus import facts_of
 
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -45,10 +46,15 @@ def run_sweep(
     directory = RunDirectory(directory.path.resolve())
     directory.prepare()
     with only_driver(directory.path):
-        write_header(sweep, directory)
-        if retry_failed:
-            forget_failed(sweep.cells, directory)
-        todo = [cell for cell in sweep.cells if not directory.cell(cell.cell_id).result()]
+        write_header(
+            directory,
+            name=sweep.name,
+            question=sweep.question,
+            sweep_file=sweep.path,
+            cells=sweep.cells,
+        )
+        forget_failed(sweep.cells, directory, mistakes=retry_failed)
+        todo = to_do(sweep.cells, sweep.neighbour, directory)
         if todo:
             _run(
                 sweep,
@@ -58,7 +64,7 @@ def run_sweep(
                 device=device,
                 save_every_s=save_every_s,
             )
-        directory.collect(sweep.cells)
+        directory.collect(read_cells(directory.path))
 
 
 def _run(

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kcap_ray.budget import length_of
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
+from kcap_ray.config.errors import UserError
 from kcap_ray.engine.failures import one_line
 from kcap_ray.engine.queue import Program
 from kcap_ray.engine.room import n_beside
-from kcap_ray.results import CellDirectory, RunDirectory
+from kcap_ray.planning.run_length import length_of
+from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
-from kcap_ray.user_error import UserError
 
 MIN_RESIZE_S = 60.0
 """Seconds that data-parallel workers train at least before more of them take over."""
@@ -34,7 +34,7 @@ def run_on_one_device(
     import torch
 
     from kcap_ray.engine.stream import ray_batches
-    from kcap_ray.rounds import run_round
+    from kcap_ray.execution.round import run_round
 
     cell, cell_directory = program.cell, directory.cell(program.cell.cell_id)
     run_round(
@@ -147,7 +147,7 @@ def _worker(config: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     from kcap_ray.engine.stream import ray_batches
-    from kcap_ray.rounds import run_round
+    from kcap_ray.execution.round import run_round
 
     cell = Cell.from_dict(config["cell"])
     directory = CellDirectory(Path(config["directory"]))

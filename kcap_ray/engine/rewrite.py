@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kcap_ray.rewrite import RewriteJob, Writer, rewrite_people
-from kcap_ray.rewrite_output import RewriteOutput, part_content
-from kcap_ray.user_error import UserError
+from kcap_ray.config.errors import UserError
+from kcap_ray.rewriting.job import RewriteJob, Writer, rewrite_people
+from kcap_ray.rewriting.output import RewriteOutput, part_content
 
 
 class PoolSize(NamedTuple):

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kcap_ray.budget import spec_of
-from kcap_ray.cell import Cell
-from kcap_ray.packing import programs_per_gpu
-from kcap_ray.user_error import UserError
+from kcap_ray.config.cell import Cell
+from kcap_ray.config.errors import UserError
+from kcap_ray.execution.placement import programs_per_gpu
+from kcap_ray.planning.run_length import spec_of
 
 NODE_TIMEOUT_S = 120.0
 """Time that a node may take to start a process and import torch in it."""

@@ -11,8 +11,8 @@ from ray.data import DataContext, ExecutionResources
 from ray.data.block import Block, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from kcap_ray.cell import Cell
-from kcap_ray.text.batches import chunk_steps, n_own_windows, stream_of, worker_windows
+from kcap_ray.config.cell import Cell
+from kcap_ray.text.stream.batches import chunk_steps, n_own_windows, stream_of, worker_windows
 
 MAX_READ_TASKS = 2_000
 """Most tasks that a run is cut into; a long run's tasks make several blocks each."""

@@ -3,12 +3,14 @@
 Shape letters: K attributes, D strings of a set, L symbols of a string.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.data_config import KnowledgeConfig
+from kcap_ray.config.data import KnowledgeConfig
+from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.randomness import Purpose, below, distinct_below, hash64, stream_key
-from kcap_ray.user_error import UserError
 
 
 def check_diversity(data: KnowledgeConfig) -> None:
@@ -31,6 +33,18 @@ def draw_diversity_sets(data: KnowledgeConfig) -> NDArray[np.int64]:
     assert data.K and data.D and data.L and data.T
     draw = _draw_enumerated if data.T**data.L <= 1 << 62 else _draw_symbols
     return np.stack([draw(data.seed, k, data.D, data.L, data.T) for k in range(data.K)])
+
+
+def n_symbols_drawn(data: KnowledgeConfig) -> int:
+    """Symbols (U) that occur in any of the diversity sets, at most the T of the alphabet."""
+    assert data.K and data.D and data.L and data.T
+    return _n_symbols_drawn(data.seed, data.K, data.D, data.L, data.T)
+
+
+@lru_cache(maxsize=256)
+def _n_symbols_drawn(seed: int, K: int, D: int, L: int, T: int) -> int:
+    data = KnowledgeConfig(kind="bioD", n_people=1, seed=seed, K=K, C=1, D=D, L=L, T=T)
+    return len(np.unique(draw_diversity_sets(data)))
 
 
 def _draw_enumerated(seed: int, k: int, D: int, L: int, T: int) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.user_error import UserError
+from kcap_ray.config.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,11 +9,11 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.data_config import KnowledgeConfig
+from kcap_ray.config.data import KnowledgeConfig
+from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.pools import load_name_pools, load_value_pools
 from kcap_ray.knowledge.randomness import Purpose, below, distinct_below, hash64, stream_key
 from kcap_ray.knowledge.tuples import load_tuples
-from kcap_ray.user_error import UserError
 
 NAME_COLUMNS = ("first_name", "middle_name", "last_name")
 BIOS_COLUMNS = (

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.data_config import KnowledgeConfig
+from kcap_ray.config.data import KnowledgeConfig
+from kcap_ray.config.errors import UserError
+from kcap_ray.config.yaml import read_yaml
 from kcap_ray.knowledge.fact_file import MISSING, FactRows, read_fact_rows
-from kcap_ray.strict_yaml import read_yaml
-from kcap_ray.user_error import UserError
 
 _MAX_ATTRIBUTES = 100  # codes of attributes are int8
 _OWN_WORDS = ("name", "pronoun")

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, logging
 
 import kcap_ray.models.hugging_face  # noqa: F401 - makes transformers know our own models
-from kcap_ray.user_error import UserError
+from kcap_ray.config.errors import UserError
 
 _SILENT = 100  # above every level of logging
 

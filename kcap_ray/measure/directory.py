@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
+from kcap_ray.config.errors import UserError
 from kcap_ray.measure.causal_model import (
     first_line,
     load_causal_model,
@@ -22,11 +23,10 @@ from kcap_ray.measure.causal_model import (
 from kcap_ray.measure.groups import measured_columns
 from kcap_ray.measure.nats import Reader, measure_reader, nats_of_logits
 from kcap_ray.measure.translation import Retokenizing, renumbering
-from kcap_ray.text import bpe
-from kcap_ray.text.corpus import build_corpus
 from kcap_ray.text.evaluation import BiographyTooLongError
-from kcap_ray.text.vocabulary import CompactVocabulary
-from kcap_ray.user_error import UserError
+from kcap_ray.text.stream.corpus import build_corpus
+from kcap_ray.text.tokenizer import bpe
+from kcap_ray.text.tokenizer.vocabulary import CompactVocabulary
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 _NO_LIMIT = 1 << 20  # tokens that a model without a longest sequence is given at most
@@ -50,7 +50,9 @@ def measure_directory(path: Path, cell: Cell, *, device: torch.device) -> dict[s
         raise UserError(f"{path}: {error}") from error
     n_tokens = longest_sequence(model)
     reader = Reader(
-        nats=lambda tokens_PT: nats_of_logits(logits_of(model, tokens_PT[:, :-1])[None], tokens_PT),
+        nats=lambda tokens_PT, ends=None: nats_of_logits(
+            logits_of(model, tokens_PT[:, :-1])[None], tokens_PT, ends
+        ),
         n_trials=1,
         n_tokens=n_tokens or _NO_LIMIT,
         vocab_size=vocabulary_size(model),

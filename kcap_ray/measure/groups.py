@@ -70,6 +70,19 @@ def measured_columns(groups: Sequence[Group], exposures: Sequence[float]) -> dic
     }
 
 
+def probed_columns(groups: Sequence[Group], n_params: int) -> dict[str, float]:
+    """What a curve says of a model of `n_params` weights that was measured on a sample: the losses
+    on the first table, in nats, and R(F) if everybody were known as well as the sample.
+    """
+    loss = _mean_loss([group for group in groups if group.table_index == 0])
+    stored = sum(group.stored.total for group in groups)
+    return {
+        "loss_name_nats": loss.name_nats,
+        "loss_value_nats": loss.value_nats,
+        "capacity_ratio": stored / n_params,
+    }
+
+
 def _mean_loss(groups: Sequence[Group]) -> KnowledgeLoss:
     """Loss on a whole table, from those on its bands."""
     n_people = sum(group.n_people for group in groups)

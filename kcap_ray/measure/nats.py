@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,31 +19,54 @@ from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import KnowledgeLoss
 from kcap_ray.measure.groups import Group
 from kcap_ray.models.decoder import Decoder
-from kcap_ray.text.corpus import Corpus
 from kcap_ray.text.evaluation import EvaluationDocuments, evaluation_documents
-from kcap_ray.text.source import Source
-from kcap_ray.text.wording import Rendered
+from kcap_ray.text.kinds.wording import Rendered
+from kcap_ray.text.stream.corpus import Corpus
+from kcap_ray.text.stream.source import Source
 
 MAX_LOGIT_BYTES = 2**28
 """Largest block of logits made at a time; bounds the memory of a measurement."""
 
 
-def token_nats(model: Decoder, tokens_PT: Tensor) -> Tensor:
+class Ends(NamedTuple):
+    """Tokens at which a name or value ends that a longer one would go on with."""
+
+    number_PT: Tensor
+    """1 + a row of `goes_on_SV`; 0 elsewhere."""
+    goes_on_SV: Tensor
+    """Tokens that go on."""
+
+
+class TokenNats(Protocol):
+    """From tokens [P, T] to -ln p(token | tokens before it) [E, P, T], 0 for the first token; at
+    `ends` to -ln p(no token that goes on).
+    """
+
+    def __call__(self, tokens_PT: Tensor, ends: Ends | None = None, /) -> Tensor: ...
+
+
+def token_nats(model: Decoder, tokens_PT: Tensor, ends: Ends | None = None) -> Tensor:
     """-ln p(token | tokens before it) as [E, P, T] (E = 1 without trials axis); 0 for the first
-    token, which has no context.
+    token, which has no context. At `ends` -ln p(no token that goes on).
     """
     logits_EPTV = model(tokens_PT[:, :-1])
     if model.n_trials is None:
         logits_EPTV = logits_EPTV.unsqueeze(0)
-    return nats_of_logits(logits_EPTV, tokens_PT)
+    return nats_of_logits(logits_EPTV, tokens_PT, ends)
 
 
-def nats_of_logits(logits_EPTV: Tensor, tokens_PT: Tensor) -> Tensor:
+def nats_of_logits(logits_EPTV: Tensor, tokens_PT: Tensor, ends: Ends | None = None) -> Tensor:
     """The same from the logits of all tokens but the last, as [E, P, T, V]."""
     logits_EPTV = logits_EPTV.float()
     targets_EPT1 = tokens_PT[:, 1:].unsqueeze(-1).expand(*logits_EPTV.shape[:-1], 1)
     picked_EPT = logits_EPTV.gather(-1, targets_EPT1).squeeze(-1)
     nats_EPT = logits_EPTV.logsumexp(dim=-1) - picked_EPT
+    if ends is not None:
+        p_N, t_N = ends.number_PT[:, 1:].nonzero(as_tuple=True)
+        logits_ENV = logits_EPTV[:, p_N, t_N]
+        goes_on_NV = ends.goes_on_SV[ends.number_PT[p_N, 1 + t_N] - 1]
+        others_EN = logits_ENV.masked_fill(goes_on_NV, -math.inf).logsumexp(dim=-1)
+        nats_EPT[:, p_N, t_N] = logits_ENV.logsumexp(dim=-1) - others_EN
     return torch.nn.functional.pad(nats_EPT, (1, 0))
 
 
@@ -50,8 +74,7 @@ def nats_of_logits(logits_EPTV: Tensor, tokens_PT: Tensor) -> Tensor:
 class Reader:
     """A model, or E fused trials of one, as far as it is measured."""
 
-    nats: Callable[[Tensor], Tensor]
-    """From tokens [P, T] to -ln p(token | tokens before it) [E, P, T], 0 for the first token."""
+    nats: TokenNats
     n_trials: int
     """E; 1 for a model without a trials axis."""
     n_tokens: int
@@ -64,11 +87,14 @@ class Reader:
     """From biographies in the tokens of the corpus to the same in those of the model."""
 
 
-def measure(model: Decoder, corpus: Corpus, *, seed: int) -> list[list[Group]]:
+def measure(
+    model: Decoder, corpus: Corpus, *, seed: int, n_people: int | None = None
+) -> list[list[Group]]:
     """For each trial (for the one model, without a trials axis) the losses on every group of people
     of the corpus, table by table, in ascending bands of frequency.
 
-    `seed` picks the wording of the documents.
+    `seed` picks the wording of the documents; `n_people`: only the first so many of every table,
+    who stand for all of it.
     """
     model.eval()
     reader = Reader(
@@ -79,11 +105,13 @@ def measure(model: Decoder, corpus: Corpus, *, seed: int) -> list[list[Group]]:
         eos=corpus.vocab.eos,
         device=model.embedding.device,
     )
-    return measure_reader(reader, corpus.sources, seed=seed)
+    return measure_reader(reader, corpus.sources, seed=seed, n_people=n_people)
 
 
 @torch.no_grad()
-def measure_reader(reader: Reader, sources: Sequence[Source], *, seed: int) -> list[list[Group]]:
+def measure_reader(
+    reader: Reader, sources: Sequence[Source], *, seed: int, n_people: int | None = None
+) -> list[list[Group]]:
     """As `measure`, of whatever reads.
 
     The loss on a name is charged ln(N / (N - 1)) on top of what is measured: whoever stands before
@@ -93,7 +121,8 @@ def measure_reader(reader: Reader, sources: Sequence[Source], *, seed: int) -> l
     Sums are made in float64.
     """
     by_source = [
-        _measure_table(reader, index, source, seed) for index, source in enumerate(sources)
+        _measure_table(reader, index, source, seed, n_people)
+        for index, source in enumerate(sources)
     ]
     return [
         [group for groups in by_source for group in groups[trial]]
@@ -101,16 +130,20 @@ def measure_reader(reader: Reader, sources: Sequence[Source], *, seed: int) -> l
     ]
 
 
-def _measure_table(reader: Reader, index: int, source: Source, seed: int) -> list[list[Group]]:
-    """The groups of one table, for each trial."""
+def _measure_table(
+    reader: Reader, index: int, source: Source, seed: int, n_people: int | None
+) -> list[list[Group]]:
+    """The groups of one table, for each trial, by its first `n_people` (None: all)."""
+    n_people = min(n_people or source.n_people, source.n_people)
     n_trials, n_bands = reader.n_trials, int(source.bands_P.max()) + 1
     # Sums over people: names, values, first chunks.
     sums_3EG = np.zeros((3, n_trials, n_bands))
     start = 0
-    for documents in _documents(reader, source, seed):
+    for documents in _documents(reader, source, seed, n_people):
         stop = start + len(documents.tokens_PT)
         tokens_PT = torch.from_numpy(documents.tokens_PT.astype(np.int64))
-        nats_EPT = reader.nats(tokens_PT.to(reader.device)).double().cpu().numpy()
+        ends = _ends(documents, reader)
+        nats_EPT = reader.nats(tokens_PT.to(reader.device), ends).double().cpu().numpy()
         counted = (documents.target_PT == 1, documents.target_PT >= 2, documents.first_chunk_PT)
         for sums_EG, is_counted_PT in zip(sums_3EG, counted, strict=True):
             nats_EP = np.where(is_counted_PT, nats_EPT, 0.0).sum(axis=2)
@@ -118,10 +151,22 @@ def _measure_table(reader: Reader, index: int, source: Source, seed: int) -> lis
                 bands_P = source.bands_P[start:stop]
                 sums_EG[trial] += np.bincount(bands_P, nats_EP[trial], minlength=n_bands)
         start = stop
-    return [_groups(index, source, sums_3EG[:, trial]) for trial in range(n_trials)]
+    return [_groups(index, source, sums_3EG[:, trial], n_people) for trial in range(n_trials)]
 
 
-def _groups(index: int, source: Source, sums_3G: NDArray[np.float64]) -> list[Group]:
+def _ends(documents: EvaluationDocuments, reader: Reader) -> Ends | None:
+    if documents.end_PT is None:
+        return None
+    goes_on_SV = torch.zeros(len(documents.continuations), reader.vocab_size, dtype=torch.bool)
+    for row_V, tokens in zip(goes_on_SV, documents.continuations, strict=True):
+        row_V[torch.from_numpy(tokens.astype(np.int64))] = True
+    number_PT = torch.from_numpy(documents.end_PT.astype(np.int64))
+    return Ends(number_PT.to(reader.device), goes_on_SV.to(reader.device))
+
+
+def _groups(
+    index: int, source: Source, sums_3G: NDArray[np.float64], n_measured: int
+) -> list[Group]:
     entropy = source.entropy
     assert entropy is not None, "junk is not measured"
     n_people = entropy.n_people
@@ -129,7 +174,9 @@ def _groups(index: int, source: Source, sums_3G: NDArray[np.float64]) -> list[Gr
     groups = []
     for band, (name, value, first_chunk) in enumerate(sums_3G.T.tolist()):
         is_in_P = source.bands_P == band
-        n_in_band = int(is_in_P.sum())
+        n_in_band = int(is_in_P[:n_measured].sum())
+        if not n_in_band:
+            continue
         n_values = n_in_band * entropy.n_attributes
         loss = KnowledgeLoss(
             name_nats=name / n_in_band + ruled_out,
@@ -142,7 +189,7 @@ def _groups(index: int, source: Source, sums_3G: NDArray[np.float64]) -> list[Gr
                 table_index=index,
                 table=source.label,
                 band=band,
-                n_people=n_in_band,
+                n_people=int(is_in_P.sum()),
                 frequency=frequency,
                 loss=loss,
                 entropy=_entropy_of_band(source, is_in_P),
@@ -159,8 +206,9 @@ def _entropy_of_band(source: Source, is_in_P: NDArray[np.bool_]) -> Entropy:
     return replace(source.entropy, value_bits=float(source.value_bits_P[is_in_P].mean()))
 
 
-def _documents(reader: Reader, source: Source, seed: int) -> Iterator[EvaluationDocuments]:
-    n_people = source.n_people
+def _documents(
+    reader: Reader, source: Source, seed: int, n_people: int
+) -> Iterator[EvaluationDocuments]:
     # A document has two biographies, whose lengths vary by less than half.
     length = min(reader.n_tokens, math.ceil(3 * source.mean_tokens))
     bytes_per_person = 4 * reader.n_trials * length * reader.vocab_size

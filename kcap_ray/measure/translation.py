@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedTokenizerBase
 
-from kcap_ray.text import bpe
-from kcap_ray.text.vocabulary import MARKER_TEXT, CompactVocabulary
-from kcap_ray.text.wording import Rendered
-from kcap_ray.user_error import UserError
+from kcap_ray.config.errors import UserError
+from kcap_ray.text.kinds.wording import Rendered
+from kcap_ray.text.tokenizer import bpe
+from kcap_ray.text.tokenizer.vocabulary import MARKER_TEXT, CompactVocabulary
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,10 @@ class Renumbering:
     id_of_token: NDArray[np.int64]
 
     def __call__(self, rendered: Rendered) -> Rendered:
-        return rendered._replace(tokens_L=self.id_of_token[rendered.tokens_L])
+        return rendered._replace(
+            tokens_L=self.id_of_token[rendered.tokens_L],
+            continuations=tuple(self.id_of_token[ids] for ids in rendered.continuations),
+        )
 
 
 def renumbering(vocab: CompactVocabulary, gpt2_ids: ArrayLike) -> Renumbering:
@@ -54,7 +57,11 @@ class _Characters:
 
 
 class Retokenizing:
-    """The same text as a tokenizer cuts it."""
+    """The same text as a tokenizer cuts it.
+
+    Which tokens would go on with a longer value is not known of it: where a value begins a longer
+    one, the whole loss on the token behind it counts, a little more than its end.
+    """
 
     def __init__(
         self, vocab: CompactVocabulary, tokenizer: PreTrainedTokenizerBase, *, eos: int

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.models import counts
-from kcap_ray.user_error import UserError
 
 if TYPE_CHECKING:
     from kcap_ray.models.spec import ModelSpec

@@ -20,10 +20,10 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.quantize.grid import SMALLEST_SCALE, QuantizedMatrix, stored_zeros
 from kcap_ray.quantize.rtn import rtn
-from kcap_ray.user_error import UserError
 
 REMEDY = (
     "pip install auto-gptq==0.7.1 (Linux, Python up to 3.11), or write --backend native, which "

@@ -9,16 +9,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
+from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.people import column_sizes
 from kcap_ray.knowledge.randomness import Purpose, below, hash64, permutation, stream_key
 from kcap_ray.quantize.config import QuantizeConfig
-from kcap_ray.text.corpus import Corpus, build_corpus
-from kcap_ray.text.exposures import Exposures
-from kcap_ray.text.schedule import Told
-from kcap_ray.text.source import Source
-from kcap_ray.text.stream import BiographyStream
-from kcap_ray.user_error import UserError
+from kcap_ray.text.stream.corpus import Corpus, build_corpus
+from kcap_ray.text.stream.exposures import Exposures
+from kcap_ray.text.stream.schedule import Told
+from kcap_ray.text.stream.source import Source
+from kcap_ray.text.stream.stream import BiographyStream
 
 
 class Chosen(NamedTuple):

@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kcap_ray.user_error import UserError, check, check_choice
+from kcap_ray.config.errors import UserError, check, check_choice
 
 Method = Literal["gptq", "rtn", "hqq", "fp16"]
 Backend = Literal["native", "auto-gptq", "gptqmodel"]

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kcap_ray.budget import length_of
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 from kcap_ray.models.decoder import Decoder
+from kcap_ray.planning.run_length import length_of
 from kcap_ray.quantize.grid import QuantizedMatrix
-from kcap_ray.text.batches import in_process_batches, stream_of
+from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.training.loop import OpenBatches, Progress, train
 from kcap_ray.training.point import Point
 from kcap_ray.training.step import Start
@@ -126,7 +126,8 @@ class _Rounded(torch.autograd.Function):
         return scale_OI * (_codes(weight_OI, scale_OI, zero_OI, bits) - zero_OI)
 
     @staticmethod
-    def backward(ctx, grad_OI: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
+        (grad_OI,) = grad_outputs
         return grad_OI, None, None, None
 
 

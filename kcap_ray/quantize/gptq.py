@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.quantize.grid import (
     QuantizedMatrix,
@@ -18,7 +19,6 @@ from kcap_ray.quantize.grid import (
     stored_zeros,
     to_codes,
 )
-from kcap_ray.user_error import UserError
 
 BLOCK = 128
 """Columns after which errors are passed on to all later ones, where a group is a whole row; else it

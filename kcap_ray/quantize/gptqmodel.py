@@ -18,11 +18,11 @@ from unittest.mock import patch
 
 from torch import Tensor
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.quantize.auto_gptq import linear_of, matrix_of
 from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.quantize.grid import QuantizedMatrix
 from kcap_ray.quantize.rtn import rtn
-from kcap_ray.user_error import UserError
 
 
 def gptqmodel(

@@ -7,7 +7,7 @@ Shapes: E trials, P weights of a trial, D of them that decay.
 import torch
 from torch import Tensor
 
-from kcap_ray.cell import TrainConfig
+from kcap_ray.config.cell import TrainConfig
 
 
 class AdamW:

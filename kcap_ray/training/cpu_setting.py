@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.training.point import Point
 from kcap_ray.training.step import TrainStep

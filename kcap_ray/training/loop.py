@@ -18,10 +18,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import ModelSpec
-from kcap_ray.training.checkpoint import load_checkpoint, save_checkpoint
+from kcap_ray.training.checkpoint import resume_from, save_checkpoint
 from kcap_ray.training.point import Point
 from kcap_ray.training.schedule import lr_ratio
 from kcap_ray.training.step import Start, TrainStep
@@ -57,13 +57,15 @@ class Progress:
     losses: tuple[float, ...]
     """Mean next-token loss of each trial on this step's batch, in nats."""
     seconds: float
-    """Time in the loop so far, without the time before a restart."""
+    """Time in the loop so far, without the time before a restart and that of probes."""
     expert_load_max: tuple[float, ...] | None = None
     """For each trial the share of this step's tokens that the busiest expert of any layer was
     chosen for; None without experts.
     """
     expert_load_min: tuple[float, ...] | None = None
     """The same for the least busy expert."""
+    probed: tuple[dict[str, float], ...] | None = None
+    """For each trial what a `Probe` measured at this step; None where none was asked."""
 
 
 @dataclass(kw_only=True)
@@ -86,6 +88,20 @@ class Saving:
     """Seconds between checkpoints: what a lost machine costs at most."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A measurement that is repeated while a model trains."""
+
+    every_steps: int
+    """Optimizer steps between two measurements; the last step is measured too."""
+    measure: Callable[[Decoder], Sequence[dict[str, float]]]
+    """From the model to one mapping of column to value per trial; it must not change the model."""
+
+    def is_due(self, n_done: int, n_steps: int) -> bool:
+        """Whether to measure after `n_done` steps of a run of `n_steps`."""
+        return n_done % self.every_steps == 0 or n_done == n_steps
+
+
 class _Curves:
     """The loss curves of a run, and which trials have diverged."""
 
@@ -94,7 +110,9 @@ class _Curves:
         self.diverged_at: list[int | None] = [None] * n_trials
         self.history: list[Progress] = []
 
-    def record(self, step: TrainStep, seconds: float) -> None:
+    def record(
+        self, step: TrainStep, seconds: float, probed: Sequence[dict[str, float]] | None = None
+    ) -> None:
         """Add a point; raise `TrainingDiverged` when no trial is finite any more."""
         losses = _over_workers(step.loss_E).tolist()
         loads = None if step.load is None else _over_workers(step.load).reshape(len(losses), -1)
@@ -111,6 +129,7 @@ class _Curves:
                 seconds=seconds,
                 expert_load_max=None if loads is None else tuple(loads.amax(dim=1).tolist()),
                 expert_load_min=None if loads is None else tuple(loads.amin(dim=1).tolist()),
+                probed=None if probed is None else tuple(probed),
             )
         )
         if all(at is not None for at in self.diverged_at):
@@ -165,19 +184,21 @@ def train(
     saving: Saving | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     start: Start | None = None,
+    probe: Probe | None = None,
 ) -> TrainResult:
     """Train one model per point on the same batches and return them all.
 
     `open_batches(step)` yields this worker's share of each global batch, integers [B/workers, T+1].
     With `saving` the run resumes from its checkpoint and leaves one every `every_s` seconds; on a
     CPU a resumed run equals an uninterrupted one bit for bit. `start` replaces the initial weights.
-    Raises `TrainingDiverged` when every trial has diverged, `CorruptCheckpointError`.
+    `probe` adds points with what it measures to the curves, on the first worker.
+    Raises `TrainingDiverged` when every trial has diverged.
     """
     step = TrainStep(cell, spec, points, n_steps=n_steps, device=device, start=start)
     curves = _Curves(cell, len(points), n_steps)
     run_key = _run_key(cell, points, step)
     seconds_before = 0.0
-    state = load_checkpoint(saving.path, run_key=run_key) if saving else None
+    state = resume_from(saving.path, run_key=run_key) if saving else None
     if state is not None:
         step.load_state(state)
         curves.load_state(state)
@@ -191,8 +212,15 @@ def train(
         while step.n_done < n_steps:
             step(next(batches))
             now = time.perf_counter()
-            if step.n_done % log_every == 0 or step.n_done == n_steps:
-                curves.record(step, time.perf_counter() - began)
+            is_probed = probe is not None and probe.is_due(step.n_done, n_steps)
+            if step.n_done % log_every == 0 or step.n_done == n_steps or is_probed:
+                probed = None
+                if probe is not None and is_probed and is_first_worker:
+                    step.wait()
+                    probe_began = time.perf_counter()
+                    probed = probe.measure(step.model)
+                    began += time.perf_counter() - probe_began
+                curves.record(step, time.perf_counter() - began, probed)
                 if on_progress is not None:
                     on_progress(curves.history[-1])
             if saving is not None and is_first_worker and now - last_save >= saving.every_s:

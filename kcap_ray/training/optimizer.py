@@ -2,7 +2,7 @@
 stepped at once.
 
 Weight matrices and embeddings decay, biases and norms do not; the paper says no more than "AdamW",
-see docs/decisions.md.
+see docs/decisions/ (0028).
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kcap_ray.cell import TrainConfig
+from kcap_ray.config.cell import TrainConfig
 from kcap_ray.models.decoder import Decoder, is_matrix
 from kcap_ray.training.adamw import AdamW
 from kcap_ray.training.flat_weights import FlatWeights

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kcap_ray.cell import Precision
+from kcap_ray.config.cell import Precision
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -2,7 +2,7 @@
 
 import math
 
-from kcap_ray.cell import TrainConfig
+from kcap_ray.config.cell import TrainConfig
 
 
 def lr_ratio(step: int, n_steps: int, train: TrainConfig) -> float:

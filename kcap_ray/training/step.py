@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.training.freed_memory import keep_freed_memory
@@ -164,6 +164,11 @@ class TrainStep:
         else:
             self._step(windows_BT1.to(self.device, non_blocking=True))
         self.n_done += 1
+
+    def wait(self) -> None:
+        """Return when the device has done all steps so far."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def _step(self, windows_BT1: Tensor) -> None:
         if self._is_unchecked:

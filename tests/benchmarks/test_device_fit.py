@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from kcap_ray.cost import device_of
-from kcap_ray.step_work import TERMS
+from kcap_ray.planning.cost import device_of
+from kcap_ray.planning.step_work import TERMS
 
 TRUE = {
     "step": 2e-4,

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 import torch
 
-from kcap_ray.budget import length_of, spec_of
 from kcap_ray.engine.failures import is_lost_machine
 from kcap_ray.engine.programs import _cause
 from kcap_ray.measure.nats import measure
-from kcap_ray.results import RunDirectory
-from kcap_ray.sweep import load_sweep
-from kcap_ray.text.batches import in_process_batches, stream_of
-from kcap_ray.text.corpus import build_corpus
+from kcap_ray.planning.run_length import length_of, spec_of
+from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.runs.results import RunDirectory
+from kcap_ray.text.stream.batches import in_process_batches, stream_of
+from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.training.checkpoint import CorruptCheckpointError
 from kcap_ray.training.loop import train
 from kcap_ray.training.point import Point

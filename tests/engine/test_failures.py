@@ -3,7 +3,7 @@
 import pytest
 
 from kcap_ray.engine.failures import MAX_FAILURES, FailureRecord, one_line, program_error
-from kcap_ray.results import CellDirectory
+from kcap_ray.runs.results import CellDirectory
 
 # As Ray words them.
 DEAD_PROCESS = """The actor died unexpectedly before finishing this task.

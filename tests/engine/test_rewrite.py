@@ -7,11 +7,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from kcap_ray.data_config import KnowledgeConfig
+from kcap_ray.config.data import KnowledgeConfig
+from kcap_ray.config.errors import UserError
 from kcap_ray.engine.rewrite import pool_size, write_parts
-from kcap_ray.rewrite import RewriteJob, Writer
-from kcap_ray.rewrite_output import RewriteOutput
-from kcap_ray.user_error import UserError
+from kcap_ray.rewriting.job import RewriteJob, Writer
+from kcap_ray.rewriting.output import RewriteOutput
 from tests.grammar_writer import GrammarWriter, write_file
 from tests.tiny_writer import save_tiny_model
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.engine.session import _temporary_directory, ray_session
-from kcap_ray.user_error import UserError
 
 
 @pytest.fixture

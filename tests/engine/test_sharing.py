@@ -15,10 +15,10 @@ SWEEP = """
 import os, sys, time
 from pathlib import Path
 
-from kcap_ray.cell import Range, TuneConfig
+from kcap_ray.config.cell import Range, TuneConfig
 from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.session import ray_session
-from kcap_ray.results import RunDirectory
+from kcap_ray.runs.results import RunDirectory
 from tests.tiny import tiny_cell
 
 tune = TuneConfig(trials=3, fused=1, lr=Range(low=1e-4, high=1e-1))

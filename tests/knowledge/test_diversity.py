@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from kcap_ray.data_config import DataConfig
+from kcap_ray.config.data import DataConfig
+from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.diversity import draw_diversity_sets
-from kcap_ray.user_error import UserError
 
 
 def biod(**values):

@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kcap_ray.data_config import DataConfig
+from kcap_ray.config.data import DataConfig
+from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge import people as people_module
 from kcap_ray.knowledge.people import BIOS_COLUMNS, column_sizes, draw_people
-from kcap_ray.user_error import UserError
 
 BIOS = DataConfig(n_people=20_000, pools="mini")
 BIOD = DataConfig(kind="bioD", n_people=5_000, pools="mini", K=3, C=2, D=7, L=2, T=50)

@@ -1,7 +1,7 @@
 import pytest
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.pools import load_name_pools, load_value_pools
-from kcap_ray.user_error import UserError
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kcap_ray.data_config import FrequencyConfig, KnowledgeConfig
+from kcap_ray.config.data import FrequencyConfig, KnowledgeConfig
+from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.entropy import entropy_of
 from kcap_ray.knowledge.tuples import FactTable, fact_bits, load_tuples
-from kcap_ray.user_error import UserError
 
 Row = tuple[str, str, str | None]
 

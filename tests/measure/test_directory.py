@@ -19,14 +19,14 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from kcap_ray.cell import Cell
-from kcap_ray.data_config import DataConfig, FrequencyConfig
-from kcap_ray.export import export_cell
+from kcap_ray.config.cell import Cell
+from kcap_ray.config.data import DataConfig, FrequencyConfig
+from kcap_ray.config.errors import UserError
+from kcap_ray.execution.cell import run_cell
 from kcap_ray.measure.directory import measure_directory
-from kcap_ray.results import CellDirectory
-from kcap_ray.run_cell import run_cell
-from kcap_ray.text import bpe
-from kcap_ray.user_error import UserError
+from kcap_ray.models.export import export_cell
+from kcap_ray.runs.results import CellDirectory
+from kcap_ray.text.tokenizer import bpe
 from tests.tiny import BIOD, BIOS, tiny_cell
 
 CPU = torch.device("cpu")
@@ -164,8 +164,13 @@ def with_encoder_and_decoder(path: Path) -> None:
 
 
 def that_sees_the_future(path: Path) -> None:
-    settings = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = BertConfig(**settings, intermediate_size=8, vocab_size=bpe.VOCAB_SIZE)
+    config = BertConfig(
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        vocab_size=bpe.VOCAB_SIZE,
+    )
     BertLMHeadModel(config).save_pretrained(path)
 
 

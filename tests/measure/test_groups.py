@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import pytest
 
-from kcap_ray.data_config import DataConfig, FrequencyConfig, JunkConfig, MixturePart
+from kcap_ray.config.data import DataConfig, FrequencyConfig, JunkConfig, MixturePart
 from kcap_ray.measure.bits import stored_bits
 from kcap_ray.measure.groups import measured_columns
 from kcap_ray.measure.nats import measure
-from kcap_ray.text.corpus import build_corpus
+from kcap_ray.text.stream.corpus import build_corpus
 from tests.measure.oracle import WINDOW
 from tests.tiny import BIOD, BIOS, random_decoder
 

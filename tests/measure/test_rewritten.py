@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from kcap_ray.data_config import DataConfig
+from kcap_ray.config.data import DataConfig
 from kcap_ray.measure.bits import stored_bits
 from kcap_ray.measure.nats import measure
-from kcap_ray.text.corpus import build_corpus
+from kcap_ray.text.stream.corpus import build_corpus
 from tests.grammar_writer import write_file
 from tests.measure.oracle import Oracle, perfect
 

@@ -5,13 +5,13 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from kcap_ray.data_config import DataConfig, JunkConfig
+from kcap_ray.config.data import DataConfig, JunkConfig
+from kcap_ray.config.errors import UserError
 from kcap_ray.measure.translation import Retokenizing, renumbering
-from kcap_ray.text import bpe
-from kcap_ray.text.corpus import Corpus, build_corpus
-from kcap_ray.text.vocabulary import MARKER_ID
-from kcap_ray.text.wording import Rendered
-from kcap_ray.user_error import UserError
+from kcap_ray.text.kinds.wording import Rendered
+from kcap_ray.text.stream.corpus import Corpus, build_corpus
+from kcap_ray.text.tokenizer import bpe
+from kcap_ray.text.tokenizer.vocabulary import MARKER_ID
 from tests.tiny import BIOD, BIOS
 
 DATA = {

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,7 +72,7 @@ def test_what_the_decoder_cannot_do_is_refused() -> None:
 def test_generation_takes_the_likeliest_token_each_time() -> None:
     """`generate` without sampling goes on as the decoder's logits say."""
     model = random_decoder("gpt2-1-2-ssd-canon").eval()
-    exported = as_kcap_model(model, pad_token_id=0).eval()
+    exported: Any = as_kcap_model(model, pad_token_id=0).eval()
     tokens_BT = random_tokens(1, 5)
     generated_BT = exported.generate(tokens_BT, max_new_tokens=4, do_sample=False)
     for length in range(5, 9):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import analysis.published
+from kcap_ray.config.errors import UserError
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import parse_model
-from kcap_ray.user_error import UserError
 from tests.tiny import MODELS
 
 PUBLISHED_VOCABULARY = 3_275

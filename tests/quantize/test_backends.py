@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.quantize import auto_gptq as auto_gptq_module
 from kcap_ray.quantize.auto_gptq import auto_gptq
 from kcap_ray.quantize.config import QuantizeConfig
@@ -22,7 +23,6 @@ from kcap_ray.quantize.gptqmodel import _package, gptqmodel
 from kcap_ray.quantize.grid import QuantizedMatrix
 from kcap_ray.quantize.method import LayerQuantizer
 from kcap_ray.quantize.rtn import rtn
-from kcap_ray.user_error import UserError
 from tests.quantize.brain_surgeon import brain_surgeon, inputs_all_alike
 
 N_ROWS = 1024

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kcap_ray.cell import Cell
-from kcap_ray.data_config import DataConfig, JunkConfig, MixturePart
+from kcap_ray.config.cell import Cell
+from kcap_ray.config.data import DataConfig, JunkConfig, MixturePart
+from kcap_ray.config.errors import UserError
 from kcap_ray.quantize.calibration import calibration_windows
 from kcap_ray.quantize.config import QuantizeConfig
-from kcap_ray.text.batches import stream_of
-from kcap_ray.text.corpus import build_corpus
-from kcap_ray.user_error import UserError
+from kcap_ray.text.stream.batches import stream_of
+from kcap_ray.text.stream.corpus import build_corpus
 from tests.tiny import BIOD, BIOS, tiny_cell
 
 PEOPLE = tiny_cell(replace(BIOS, n_people=40))

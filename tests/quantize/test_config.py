@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.quantize.config import QuantizeConfig
-from kcap_ray.user_error import UserError
 
 SETTINGS: list[dict[str, Any]] = [
     {},

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from kcap_ray.budget import length_of, spec_of
-from kcap_ray.cell import Cell
+from kcap_ray.config.cell import Cell
 from kcap_ray.models.decoder import Decoder
+from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.quantize.decoder import quantize_decoder
 from kcap_ray.quantize.finetune import LR_RATIO, Finetuned, _Grid, finetune
 from kcap_ray.quantize.grid import QuantizedMatrix
 from kcap_ray.quantize.method import layer_quantizer
-from kcap_ray.text.batches import in_process_batches, stream_of
+from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.training.loop import Progress, train
 from kcap_ray.training.point import Point
 from tests.tiny import tiny_cell

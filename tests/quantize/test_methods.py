@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kcap_ray.quantize.config import QuantizeConfig
+from kcap_ray.config.errors import UserError
+from kcap_ray.quantize.config import Method, QuantizeConfig
 from kcap_ray.quantize.gptq import gptq, hessian_of
 from kcap_ray.quantize.grid import QuantizedMatrix, find_grid
 from kcap_ray.quantize.hqq import NORM, hqq
 from kcap_ray.quantize.rtn import rtn
-from kcap_ray.user_error import UserError
 from tests.quantize.brain_surgeon import brain_surgeon, in_order, inputs_all_alike
 
 METHODS = {"gptq": gptq, "rtn": rtn, "hqq": hqq}
@@ -35,7 +35,7 @@ def correlated_inputs(n_rows: int, d_in: int, *, seed: int = 1) -> list[Tensor]:
     return list((few @ mixing + noise).split([n_rows // 3, n_rows - n_rows // 3]))
 
 
-def quantized(method: str, weight_OI: Tensor, **others: Any) -> QuantizedMatrix:
+def quantized(method: Method, weight_OI: Tensor, **others: Any) -> QuantizedMatrix:
     """One matrix by one method, calibrated on correlated inputs."""
     config = QuantizeConfig(method=method, **others)
     return METHODS[method](weight_OI, correlated_inputs(300, weight_OI.shape[1]), config)
@@ -127,7 +127,7 @@ def test_damping_that_is_too_small_is_the_users_mistake() -> None:
 @pytest.mark.parametrize("bits", range(2, 9))
 @pytest.mark.parametrize("group_size", [None, 10, 64])
 def test_codes_and_shapes_are_those_of_the_setting(
-    method: str, bits: int, group_size: int | None
+    method: Method, bits: int, group_size: int | None
 ) -> None:
     """Codes fit their bits and use both halves of them; a short last group is one."""
     weight_OI = random_weight(8, 32)
@@ -170,7 +170,7 @@ def test_rounding_is_exact_on_weights_of_a_grid(bits: int, symmetric: bool) -> N
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_eight_bits_are_nearly_the_weights(method: str) -> None:
+def test_eight_bits_are_nearly_the_weights(method: Method) -> None:
     """Below a hundredth of the largest weight of the group, for gptq in the outputs."""
     weight_OI = random_weight(16, 64)
     matrix = quantized(method, weight_OI, bits=8, group_size=32)
@@ -180,7 +180,7 @@ def test_eight_bits_are_nearly_the_weights(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_rows_of_zeros_and_of_tiny_weights_stay_what_they_are(method: str) -> None:
+def test_rows_of_zeros_and_of_tiny_weights_stay_what_they_are(method: Method) -> None:
     """No division by zero, and nothing grows: vocabulary that is never said decays to this."""
     weight_OI = torch.zeros(3, 16)
     weight_OI[1] = 1e-12

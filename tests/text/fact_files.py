@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kcap_ray.data_config import DataConfig
+from kcap_ray.config.data import DataConfig
 
 
 def facts_file(folder: Path, facts: dict[str, dict[str, str]]) -> str:

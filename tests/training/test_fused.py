@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kcap_ray.cell import Cell, Range, TuneConfig
+from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.models.spec import parse_model
 from kcap_ray.training.loop import TrainResult, train
 from kcap_ray.training.point import Point

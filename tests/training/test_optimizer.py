@@ -3,7 +3,7 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from kcap_ray.cell import Optimizer, TrainConfig
+from kcap_ray.config.cell import Optimizer, TrainConfig
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.training.optimizer import FusedOptimizer
 from tests.rounding import assert_same_but_for_rounding

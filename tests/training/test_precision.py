@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kcap_ray.cell import Precision
+from kcap_ray.config.cell import Precision
 from kcap_ray.training.precision import LossScaler, autocast
 
 CPU = torch.device("cpu")

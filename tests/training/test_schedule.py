@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kcap_ray.cell import TrainConfig
+from kcap_ray.config.cell import TrainConfig
 from kcap_ray.training.schedule import lr_ratio
 
 

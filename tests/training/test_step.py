@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from kcap_ray.cell import Precision
+from kcap_ray.config.cell import Precision
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import parse_model
 from kcap_ray.training.point import Point

@@ -1,0 +1,61 @@
+"""Arguments and options that several verbs of `kcap` share."""
+
+import glob
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kcap_ray.config.errors import UserError
+
+
+def complete_sweep(incomplete: str) -> list[str]:
+    """Sweeps whose names begin so, files and folders too; for the completion of shells."""
+    from kcap_ray.planning.shipped import shipped_sweeps
+
+    near = sorted(Path().glob(f"{glob.escape(incomplete)}*"))
+    files = [str(path) for path in near if path.suffix in (".yaml", ".yml")]
+    folders = [f"{path}/" for path in near if path.is_dir()]
+    return [name for name in shipped_sweeps() if name.startswith(incomplete)] + files + folders
+
+
+SWEEP_HELP = "Sweep file (YAML), or the name of a sweep that comes with kcap, such as quickstart."
+SweepFile = Annotated[
+    Path,
+    typer.Argument(metavar="SWEEP", help=SWEEP_HELP, autocompletion=complete_sweep),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Run directory; runs/<name> if not given."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replaces a key of the sweep file."),
+]
+CellGlob = Annotated[
+    str | None, typer.Option("--cell", metavar="ID", help="Only cells whose id matches (globs).")
+]
+PlanDevice = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME|F",
+        help="Device that hours are predicted for: a100, h200, cpu (hours of a core), or a file "
+        "that `kcap bench throughput` made.",
+    ),
+]
+Prices = Annotated[
+    Path | None,
+    typer.Option("--prices", metavar="F", help="YAML file: dollars per hour by device."),
+]
+
+
+def overrides(settings: list[str] | None) -> dict[str, str]:
+    """Keys and values of `--set`; UserError for one that is no pair."""
+    pairs = {}
+    for setting in settings or []:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {setting}: write key=value, for instance data.n_people=1000")
+        pairs[key.strip()] = value.strip()
+    return pairs

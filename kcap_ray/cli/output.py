@@ -1,0 +1,55 @@
+"""What verbs of `kcap` print when they are done."""
+
+import atexit
+import gc
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from kcap_ray.config.cell import Cell
+from kcap_ray.config.errors import UserError
+
+
+def conclude(cells: list[Cell], directory: Any) -> None:
+    """Print the table, write the report; exit status 1 if a cell has no result."""
+    from kcap_ray.cli.results_table import results_table
+
+    # This is the end of a command. Python would look for garbage among a million objects that Ray
+    # and the report have loaded, for most of a second.
+    atexit.register(gc.freeze)
+    rows = directory.rows(cells)
+    is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < 100
+    print_table(results_table(rows, is_narrow=is_narrow))
+    failed = [row for row in rows if row["status"] != "ok"]
+    if len(failed) < len(rows):
+        typer.echo(f"report: {report_of(directory.path)}")
+    typer.echo(f"table:  {directory.results_file}")
+    if failed:
+        typer.echo(
+            f"{len(failed)} of {len(rows)} cells have no result, for the reasons in the table; "
+            "--retry-failed runs them again.",
+            err=True,
+        )
+        raise typer.Exit(1)
+
+
+def print_table(table: Any) -> None:
+    """Print a table of rich."""
+    from rich.console import Console
+
+    # A file or a pipe has no width that a table would have to be cut down to.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def report_of(directory: Path) -> Path:
+    """Write the report of a run, and say where; UserError if its results cannot be read."""
+    from analysis.load import ResultsError
+    from analysis.report import write_report
+
+    try:
+        return write_report(directory)
+    except ResultsError as error:
+        raise UserError(str(error)) from error

@@ -1,0 +1,197 @@
+"""How the trials of a round are trained on the device at hand: all of them as one program, or a few
+at a time; and how many programs share a GPU.
+
+None of it changes what is asked of a study. On a CPU it changes no bit of a trial's result either,
+and on a GPU, or where a batch has to be taken in parts, nothing but roundings.
+"""
+
+import dataclasses
+import gc
+import itertools
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kcap_ray.config.cell import Cell
+from kcap_ray.models.spec import ModelSpec
+from kcap_ray.planning.cost import device_of
+from kcap_ray.planning.memory import GIB, program_bytes
+from kcap_ray.planning.run_length import length_of, round_trials
+from kcap_ray.runs.results import CellDirectory, write_atomically
+from kcap_ray.training.freed_memory import give_back_freed_memory
+
+if TYPE_CHECKING:
+    import torch
+
+USABLE = 0.8
+"""Share of the memory at hand that is planned to be filled: of real programs, bf16 on a CPU took a
+fifth more than estimated, the others up to a tenth.
+"""
+
+PLANNED_GPU, PLANNED_GPU_BYTES = "a100", 40 * GIB
+"""What is known of a GPU that is not up yet: here the smallest A100."""
+
+PROCESS_BYTES = 1 * GIB
+"""What a process takes of a GPU before it trains: CUDA's context and the libraries' kernels, some
+hundreds of MB each.
+"""
+
+GPU_SHARES = (1, 2, 4)
+"""Programs that may share a GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How the trials of a cell are trained; kept with the cell, so that it goes on in the same
+    way.
+    """
+
+    device: str
+    """Type of the device that it was chosen for: `cpu` or `cuda`."""
+    n_fused: int
+    """Most trials in one program."""
+    micro_windows: int | None = None
+    """Windows that pass through the model at a time; None is all of a batch."""
+    n_threads: int | None = None
+    """Threads on a CPU; None on a GPU."""
+
+    def applied_to(self, cell: Cell) -> Cell:
+        """The cell as the training loop is to see it; its identity in the ledger stays its own."""
+        if self.micro_windows is None:
+            return cell
+        train = dataclasses.replace(cell.train, micro_windows=self.micro_windows)
+        return dataclasses.replace(cell, train=train)
+
+    def halved(self, n_trials: int, n_windows: int) -> "Setting | None":
+        """Half of the trials, of which there were `n_trials`, or for one trial half of the windows
+        at a time; None if nothing is left to halve.
+        """
+        if n_trials > 1:
+            return dataclasses.replace(self, n_fused=math.ceil(n_trials / 2))
+        n_windows = min(n_windows, self.micro_windows or n_windows)
+        if n_windows > 1:
+            return dataclasses.replace(self, micro_windows=math.ceil(n_windows / 2))
+        return None
+
+
+def _file(directory: CellDirectory) -> Path:
+    return directory.path / "setting.json"
+
+
+def kept_setting(directory: CellDirectory, device: str) -> Setting | None:
+    """The setting that the cell has been trained with on such a device, if there is one."""
+    try:
+        setting = Setting(**json.loads(_file(directory).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):  # none, cut off, or of another version
+        return None
+    return setting if setting.device == device else None
+
+
+def keep_setting(directory: CellDirectory, setting: Setting) -> None:
+    """Write the setting down, so that whoever goes on with the cell uses it too."""
+    write_atomically(_file(directory), json.dumps(dataclasses.asdict(setting)) + "\n")
+
+
+def need_bytes(
+    cell: Cell, spec: ModelSpec, setting: Setting, *, n_trials: int, n_windows: int
+) -> int:
+    """Memory that training `n_trials` trials in this way takes; `n_windows`: of a step on this
+    device.
+    """
+    return program_bytes(
+        cell,
+        spec,
+        n_trials=min(setting.n_fused, n_trials),
+        n_windows=min(setting.micro_windows or n_windows, n_windows),
+    )
+
+
+def fitting(
+    cell: Cell, spec: ModelSpec, *, device: str, n_trials: int, n_windows: int, at_hand: int
+) -> Setting:
+    """The fewest programs, and then the fewest parts of a batch, that fit into `at_hand` bytes.
+
+    Where not even one window fits, that is the setting all the same: the estimate may be too high.
+    """
+    n_own = min(n_windows, cell.train.micro_windows or n_windows)
+    in_programs = (
+        Setting(
+            device=device,
+            n_fused=math.ceil(n_trials / n_programs),
+            micro_windows=cell.train.micro_windows,
+        )
+        for n_programs in range(1, n_trials + 1)
+    )
+    in_parts = (
+        Setting(device=device, n_fused=1, micro_windows=math.ceil(n_own / n_parts))
+        for n_parts in range(2, n_own + 1)
+    )
+    setting = Setting(device=device, n_fused=1, micro_windows=cell.train.micro_windows)
+    for setting in itertools.chain(in_programs, in_parts):
+        need = need_bytes(cell, spec, setting, n_trials=n_trials, n_windows=n_windows)
+        if need <= USABLE * at_hand:
+            break
+    return setting
+
+
+def programs_per_gpu(cell: Cell, spec: ModelSpec) -> int:
+    """How many programs like the cell's should share a GPU: 1, 2 or 4.
+
+    As many as have room, and as keep it busy: a program that lets a GPU wait for half of its time,
+    compiling and making the first windows, leaves half of it to another one. Steps are no such
+    time, small as they may be: a recorded graph has no gaps, and processes take turns on a GPU.
+    """
+    train, n_trials = cell.train, round_trials(cell, spec)
+    gpu = device_of(PLANNED_GPU)
+    need = program_bytes(cell, spec, n_trials=n_trials, n_windows=train.batch_windows)
+    steps_s = length_of(cell).steps * gpu.step_s(
+        spec,
+        tokens=train.batch_windows * train.window_tokens,
+        window_tokens=train.window_tokens,
+        n_trials=n_trials,
+        optimizer=train.optimizer,
+    )
+    busy = steps_s / (steps_s + gpu.start_s)
+    return max(
+        k
+        for k in GPU_SHARES
+        if k == 1 or (k * busy <= 1 and k * (PROCESS_BYTES + need) <= USABLE * PLANNED_GPU_BYTES)
+    )
+
+
+def bytes_at_hand(device: "torch.device", *, n_beside: int) -> int:
+    """Bytes that one of `n_beside` programs on this device may use.
+
+    On a GPU what is free now, with what this process holds without need, but not more than its
+    share of the whole; on a CPU its share of the memory that is free.
+    """
+    if device.type == "cpu":
+        give_back_freed_memory()
+        return _free_host_bytes() // n_beside
+    import torch
+
+    # A program that has ended hangs together with its compiled code; only this lets go of both.
+    gc.collect()
+    free, total = torch.cuda.mem_get_info(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return min(free + unused, total // n_beside)
+
+
+def _free_host_bytes() -> int:
+    """Memory that new programs can have without swapping, or half of all where Linux does not say;
+    never more than a container's limit leaves.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
+    except (OSError, StopIteration):
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
+        return min(free, int(limit) - int(used))
+    except (OSError, ValueError):  # no such file, or a limit called "max"
+        return free

@@ -1,0 +1,299 @@
+"""One fused program of a cell's trials: train, measure, keep the best, write it down. No Ray."""
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from kcap_ray.config.cell import Cell
+from kcap_ray.execution.placement import Setting
+from kcap_ray.measure.groups import Group, measured_columns, probed_columns
+from kcap_ray.measure.nats import measure
+from kcap_ray.models.decoder import Decoder
+from kcap_ray.planning.run_length import length_of, spec_of
+from kcap_ray.runs.environment import made_by
+from kcap_ray.runs.results import CellDirectory, best_trial, write_atomically
+from kcap_ray.text.evaluation import evaluation_documents
+from kcap_ray.text.stream.batches import in_process_batches, stream_of
+from kcap_ray.text.stream.corpus import Corpus, build_corpus
+from kcap_ray.text.stream.stream import TrainingStream
+from kcap_ray.training.checkpoint import remove_checkpoint
+from kcap_ray.training.loop import (
+    OpenBatches,
+    Probe,
+    Progress,
+    Saving,
+    TrainingDiverged,
+    TrainResult,
+    train,
+)
+from kcap_ray.training.point import Point
+
+NOTE_EVERY_S = 2.0
+"""Seconds between two notes of progress, which the live table shows."""
+
+_PEOPLE_AT_ONCE = 1 << 18  # biographies whose lengths are looked at together
+
+
+def run_trials(
+    cell: Cell,
+    points: Sequence[Point],
+    *,
+    first_trial: int,
+    directory: CellDirectory,
+    device: torch.device,
+    open_batches: OpenBatches | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    save_every_s: float = 300.0,
+    setting: Setting | None = None,
+) -> list[dict[str, Any]]:
+    """Train the trials `first_trial`... of the cell at `points` as one program, measure them, and
+    add them to its ledger.
+
+    Returns one record per trial, as in trials.jsonl. Of these and earlier trials the best one's
+    weights and loss curve stay in the directory. Inside a process group every worker calls this;
+    only the first one measures and writes, the others return no records. `open_batches` replaces
+    the generation of the data in this process. Without a `setting` they train as the cell says, on
+    a CPU on one thread.
+    """
+    setting = setting or Setting(device=device.type, n_fused=len(points))
+    n_threads = (setting.n_threads or 1) if device.type == "cpu" else None
+    if n_threads is not None:
+        torch.set_num_threads(n_threads)
+    corpus = build_corpus(cell.data)
+    _check_window(cell, corpus)
+    n_steps = length_of(cell).steps
+    stream = stream_of(cell)
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    workers = dist.get_world_size() if dist.is_initialized() else 1
+    resume_file = directory.resume_file(first_trial)
+    try:
+        result = train(
+            setting.applied_to(cell),
+            spec_of(cell),
+            points,
+            open_batches
+            or in_process_batches(stream, cell.train, rank=rank, workers=workers, n_steps=n_steps),
+            n_steps=n_steps,
+            device=device,
+            saving=Saving(path=resume_file, every_s=save_every_s),
+            on_progress=_reporter(directory, n_steps, on_progress) if rank == 0 else None,
+            probe=_probe(cell, corpus, n_steps),
+        )
+    except TrainingDiverged as diverged:
+        result = diverged
+    if rank != 0:
+        return []
+    exposures = _exposures(stream, corpus, n_windows=n_steps * cell.train.batch_windows)
+    records = [
+        {**record, "n_threads": n_threads}
+        for record in _records(cell, points, first_trial, result, corpus, exposures, device)
+    ]
+    if isinstance(result, TrainResult):
+        _keep_best(cell, directory, records, result, corpus, exposures[0])
+    directory.add_trials(records)
+    remove_checkpoint(resume_file)
+    return records
+
+
+def _probe(cell: Cell, corpus: Corpus, n_steps: int) -> Probe | None:
+    """Measures losses and bits per parameter on the first people of every table; None where the
+    cell asks for none.
+    """
+    train = cell.train
+    if train.probe_exposures is None:
+        return None
+
+    def measured(model: Decoder) -> list[dict[str, float]]:
+        was_training = model.training
+        trials = measure(model, corpus, seed=cell.seed, n_people=train.probe_people)
+        model.train(was_training)
+        return [probed_columns(groups, model.spec.n_params) for groups in trials]
+
+    every_steps = round(n_steps * train.probe_exposures / train.exposures)
+    return Probe(every_steps=max(1, every_steps), measure=measured)
+
+
+def _exposures(stream: TrainingStream, corpus: Corpus, *, n_windows: int) -> list[float]:
+    """How often a person of each table is told of, on average, in the first windows."""
+    tellings = stream.tellings_until(n_windows)
+    return [
+        n_told / source.n_people
+        for n_told, source in zip(tellings, corpus.all_sources, strict=True)
+    ]
+
+
+def _reporter(
+    directory: CellDirectory, n_steps: int, then: Callable[[Progress], None] | None
+) -> Callable[[Progress], None]:
+    """Notes the progress for those who watch, then hands it on."""
+    last = -math.inf
+
+    def report(progress: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= NOTE_EVERY_S:
+            last = time.monotonic()
+            note = {"step": progress.step, "n_steps": n_steps, "losses": list(progress.losses)}
+            write_atomically(directory.progress_file, json.dumps(note))
+        if then is not None:
+            then(progress)
+
+    return report
+
+
+def _check_window(cell: Cell, corpus: Corpus) -> None:
+    """Raise `UserError` now, and not after the training, if a biography is too long to measure."""
+    for source in corpus.sources:
+        for start in range(0, source.n_people, _PEOPLE_AT_ONCE):
+            stop = min(start + _PEOPLE_AT_ONCE, source.n_people)
+            tellings = source.evaluation(np.arange(start, stop), seed=cell.seed)
+            longest = start + int(source.lengths(tellings).argmax())
+            evaluation_documents(
+                source,
+                longest,
+                longest + 1,
+                cell.seed,
+                eos=corpus.vocab.eos,
+                max_tokens=cell.train.window_tokens,
+            )
+
+
+def _records(
+    cell: Cell,
+    points: Sequence[Point],
+    first_trial: int,
+    result: TrainResult | TrainingDiverged,
+    corpus: Corpus,
+    exposures: Sequence[float],
+    device: torch.device,
+) -> list[dict[str, Any]]:
+    length = length_of(cell)
+    groups: list[list[Group]] | None = None
+    if isinstance(result, TrainResult):
+        groups = measure(result.model, corpus, seed=cell.seed)
+    records = []
+    for index, point in enumerate(points):
+        record: dict[str, Any] = {
+            "trial": first_trial + index,
+            "lr": point.lr,
+            "weight_decay": point.weight_decay,
+            "status": "ok",
+            "reason": "",
+            "bits": None,
+            "capacity_ratio": None,
+            "steps": length.steps,
+            "tokens": length.tokens,
+            "n_trials_fused": len(points),
+            "exposures_seen": exposures[0],
+            **made_by(device),
+        }
+        if isinstance(result, TrainingDiverged):
+            record |= {"status": "diverged", "reason": str(result)}
+        elif result.diverged_at[index] is not None:
+            record |= {
+                "status": "diverged",
+                "reason": f"training diverged at step {result.diverged_at[index]}",
+            }
+        elif groups is not None:
+            measured = _measured(groups[index], exposures, result)
+            # The last step's update shows in no loss of the training.
+            lost = {"status": "diverged", "reason": "training diverged: measured losses not finite"}
+            record |= measured if math.isfinite(measured["bits"]) else lost
+        records.append(record)
+    return records
+
+
+def _measured(
+    groups: list[Group], exposures: Sequence[float], result: TrainResult
+) -> dict[str, Any]:
+    measured = measured_columns(groups, exposures)
+    tokens = result.history[-1].tokens * (result.model.n_trials or 1)
+    return {
+        **measured,
+        "capacity_ratio": measured["bits"] / result.model.spec.n_params,
+        "train_time_s": result.train_time_s,
+        "tokens_per_s": tokens / result.train_time_s,
+    }
+
+
+def _keep_best(
+    cell: Cell,
+    directory: CellDirectory,
+    records: list[dict[str, Any]],
+    result: TrainResult,
+    corpus: Corpus,
+    exposures: float,
+) -> None:
+    best = best_trial([*directory.trials(), *records])
+    if best is None or best not in records:
+        return
+    index = records.index(best)
+    _write_history(directory.history_file, result, index, best["lr"], exposures)
+    if cell.keep_checkpoint:
+        vocab = {
+            "gpt2_ids": [int(token) for token in corpus.vocab.gpt2_ids],
+            "eos": corpus.vocab.eos,
+        }
+        save_weights(directory.checkpoint, result.model.trial(index), cell, vocab)
+
+
+def save_weights(path: Path, model: Decoder, cell: Cell, vocab: dict[str, Any]) -> None:
+    """Write weights, cell and vocabulary as a directory that appears whole or not at all."""
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, temporary / "model.safetensors")
+    write_atomically(temporary / "cell.json", json.dumps(cell.to_dict(), indent=1) + "\n")
+    write_atomically(temporary / "kcap_vocab.json", json.dumps(vocab) + "\n")
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
+
+
+def _write_history(
+    path: Path, result: TrainResult, trial: int, lr: float, exposures: float
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    last = result.history[-1].step
+    rows = [
+        {
+            "step": point.step,
+            "tokens": point.tokens,
+            "exposures": exposures * point.step / last,
+            "loss": point.losses[trial],
+            "lr": lr * point.lr_ratio,
+            "seconds": point.seconds,
+            **_expert_load(point, trial),
+            **({} if point.probed is None else point.probed[trial]),
+        }
+        for point in result.history
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # A table has the columns of its first row; only some of the points are probed.
+    names = dict.fromkeys(name for row in rows for name in row)
+    table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
+    pq.write_table(table, temporary)
+    os.replace(temporary, path)
+
+
+def _expert_load(point: Progress, trial: int) -> dict[str, float]:
+    """Columns of a model with experts; none for the others."""
+    if point.expert_load_max is None or point.expert_load_min is None:
+        return {}
+    return {
+        "expert_load_max": point.expert_load_max[trial],
+        "expert_load_min": point.expert_load_min[trial],
+    }

@@ -1,0 +1,50 @@
+"""A finished cell's model, written as a Hugging Face directory."""
+
+import json
+from pathlib import Path
+
+from transformers.utils import logging as transformers_logging
+
+from kcap_ray.config.errors import UserError
+from kcap_ray.models.checkpoint import load_cell_model, reading_checkpoint
+from kcap_ray.models.convert import to_hugging_face
+from kcap_ray.models.decoder import Decoder
+from kcap_ray.models.hugging_face import KcapForCausalLM
+
+
+def export_cell(cell_directory: Path, out: Path) -> str:
+    """Write the model for `AutoModelForCausalLM.from_pretrained`, with `kcap_vocab.json` and a
+    README beside it; return the line of Python that reads it.
+
+    Raises `UserError` if there is no model, or if `out` cannot be written.
+    """
+    model, _ = load_cell_model(cell_directory)
+    with reading_checkpoint(cell_directory) as checkpoint:
+        vocab = (checkpoint / "kcap_vocab.json").read_text(encoding="utf-8")
+        eos = json.loads(vocab)["eos"]
+    exported = to_hugging_face(model, eos=eos)
+    how_to_read = "AutoModelForCausalLM.from_pretrained(DIRECTORY)"
+    if isinstance(exported, KcapForCausalLM):
+        # transformers has no such class: ours must be known before.
+        how_to_read = f"import kcap_ray.models.hugging_face; {how_to_read}"
+    transformers_logging.disable_progress_bar()
+    try:
+        exported.save_pretrained(out)
+        (out / "kcap_vocab.json").write_text(vocab, encoding="utf-8")
+        (out / "README.md").write_text(
+            f"Made by `kcap export`. Read it with `{how_to_read}`.\n{_experts_note(model)}",
+            encoding="utf-8",
+        )
+    except OSError as error:
+        raise UserError(f"{out}: cannot write there ({error.strerror})") from error
+    return how_to_read
+
+
+def _experts_note(model: Decoder) -> str:
+    if model.spec.n_expert == 0:
+        return ""
+    return (
+        "\nIts experts take every token that is sent to them, as they did when kcap measured it: "
+        "logits do not\ndepend on the other rows of a batch. In training mode (`model.train()`) an "
+        f"expert takes at most\n{model.spec.capacity_factor:g} times its even share of a batch.\n"
+    )

@@ -1,0 +1,281 @@
+"""What a sweep will do and cost, before anything runs: one row per cell, with neither torch nor
+Ray.
+
+Device-hours are the time of training: that of `train_time_s` in the results, of all trials, one
+program after another, times devices. Neither the measurement after it is in them, which passes each
+person once forward through the model where training passes it `exposures` times forward and back,
+nor what Ray takes to start; and of data-parallel workers not the time that exchanging gradients
+takes beyond what it overlaps.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kcap_ray.config.cell import Cell
+from kcap_ray.models.spec import ModelSpec, model_of
+from kcap_ray.planning.cost import Device, device_of, flops_per_token, read_prices
+from kcap_ray.planning.run_length import round_trials, run_length
+from kcap_ray.planning.sweep import Sweep
+from kcap_ray.text.stream.corpus import facts_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRow:
+    """One cell; names are those of the columns of results.parquet where they mean the same."""
+
+    sweep: str
+    cell_id: str
+    dataset: str
+    """Kind of data and its pools, without the number of people."""
+    n_people: int
+    exposures: int
+    arch: str
+    model: str
+    n_layer: int
+    n_head: int
+    d_model: int
+    vocab: str
+    vocab_size: int
+    n_params: int
+    n_params_non_embedding: int
+    n_params_active: int
+    """Weights that one token uses: all but those of the experts that it is not sent to."""
+    lr: float
+    """Learning rate of the first trial."""
+    weight_decay: float
+    """Weight decay of the first trial."""
+    batch_windows: int
+    precision: str
+    seed: int
+    n_trials: int
+    steps: int
+    """Optimizer steps of one trial."""
+    tokens: int
+    """Tokens of one trial."""
+    demand_bits: float
+    demand_is_estimate: bool
+    """Whether sizes of pools were estimated from the values found in a file."""
+    max_capacity_ratio: float
+    flops: float
+    """Floating-point operations of all trials."""
+    device: str
+    """Name of the device that the hours are for."""
+    device_hours: float
+    """Predicted hours of training of all trials, times devices (for `cpu`: cores)."""
+    price: float | None
+    """Dollars for those hours; None where the device's price is not known."""
+
+
+def plan_cells(sweep: Sweep, *, device: str = "a100", prices: Path | None = None) -> list[PlanRow]:
+    """One row per cell, in the order of the sweep; hours for `device`, which is a name or a file,
+    money from file `prices`.
+
+    Raises `UserError` for an unknown device or a wrong file.
+    """
+    found = device_of(device)
+    price_per_hour = read_prices(prices, device=found.name).get(found.name)
+    return [
+        _row(sweep.name, cell, device=found, price_per_hour=price_per_hour) for cell in sweep.cells
+    ]
+
+
+def training_s(cell: Cell, spec: ModelSpec, device: Device, n_steps: int) -> float:
+    """Seconds that all trials of the cell train, on `train.workers` devices at a time."""
+    n_trials, n_at_once = cell.tune.trials, round_trials(cell, spec)
+    n_full, n_last = divmod(n_trials, n_at_once)
+    seconds = n_full * _round_s(cell, spec, device, n_steps, n_at_once)
+    return seconds + (_round_s(cell, spec, device, n_steps, n_last) if n_last else 0.0)
+
+
+def _round_s(cell: Cell, spec: ModelSpec, device: Device, n_steps: int, n_trials: int) -> float:
+    """Seconds of trials that the study asks for at once: as one program, or on a core in the parts
+    that are fastest there, which the run finds out by measuring.
+    """
+    sizes = {n_trials, math.ceil(n_trials / 2), 1} if device.unit == "core" else {n_trials}
+    steps_s = min(_steps_s(cell, spec, device, n_trials, most=most) for most in sizes) * n_steps
+    if device.unit == "core" and device.compiled_ratio is not None and cell.train.compile == "on":
+        steps_s *= device.compiled_ratio
+    return device.start_s + steps_s
+
+
+def _steps_s(cell: Cell, spec: ModelSpec, device: Device, n_trials: int, *, most: int) -> float:
+    """Seconds for one step of each trial, at most `most` of them in one program."""
+    train = cell.train
+    windows = math.ceil(train.batch_windows / train.workers)
+
+    def step_s(n_fused: int) -> float:
+        return device.step_s(
+            spec,
+            tokens=windows * train.window_tokens,
+            window_tokens=train.window_tokens,
+            n_trials=n_fused,
+            optimizer=train.optimizer,
+            n_parts=math.ceil(windows / (train.micro_windows or windows)),
+        )
+
+    n_full, n_last = divmod(n_trials, most)
+    return n_full * step_s(most) + (step_s(n_last) if n_last else 0.0)
+
+
+def _row(sweep: str, cell: Cell, *, device: Device, price_per_hour: float | None) -> PlanRow:
+    facts = facts_of(cell.data)
+    spec = model_of(cell.model, facts.vocab_size)
+    length = run_length(cell, facts)
+    train, n_trials = cell.train, cell.tune.trials
+    device_hours = training_s(cell, spec, device, length.steps) * train.workers / 3600
+    return PlanRow(
+        sweep=sweep,
+        cell_id=cell.cell_id,
+        dataset=cell.data.label,
+        n_people=cell.data.n_people,
+        exposures=train.exposures,
+        arch=spec.arch,
+        model=cell.model.name,
+        n_layer=spec.n_layer,
+        n_head=spec.n_head,
+        d_model=spec.d_model,
+        vocab=cell.data.vocab,
+        vocab_size=spec.vocab_size,
+        n_params=spec.n_params,
+        n_params_non_embedding=spec.n_params_non_embedding,
+        n_params_active=spec.n_params_active,
+        lr=train.lr,
+        weight_decay=train.weight_decay,
+        batch_windows=train.batch_windows,
+        precision=train.precision,
+        seed=cell.seed,
+        n_trials=n_trials,
+        steps=length.steps,
+        tokens=length.tokens,
+        demand_bits=facts.demand_bits,
+        demand_is_estimate=facts.demand_is_estimate,
+        max_capacity_ratio=facts.demand_bits / spec.n_params,
+        flops=n_trials * length.tokens * flops_per_token(spec, train.window_tokens),
+        device=device.name,
+        device_hours=device_hours,
+        price=None if price_per_hour is None else device_hours * price_per_hour,
+    )
+
+
+def rows_as_json(rows: Sequence[PlanRow]) -> str:
+    """The rows as a JSON list of objects, one per cell."""
+    return json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
+
+
+# Column heading -> how a row shows it. Bits and operations in the units that papers quote. Active
+# parameters are shown where they are not all.
+_COLUMNS = {
+    "cell": lambda row: row.cell_id,
+    "params": lambda row: f"{row.n_params:,}",
+    "active": lambda row: f"{row.n_params_active:,}",
+    "people": lambda row: f"{row.n_people:,}",
+    "Mbit": lambda row: f"{row.demand_bits / 1e6:,.3f}",
+    "R_max": lambda row: f"{row.max_capacity_ratio:.2f}",
+    "batch": lambda row: f"{row.batch_windows:,}",
+    "steps": lambda row: f"{row.steps:,}",
+    "tokens": lambda row: f"{row.tokens:,}",
+    "trials": lambda row: f"{row.n_trials}",
+    "FLOP": lambda row: f"{row.flops:.1e}",
+    "hours": lambda row: _hours(row.device_hours),
+    "price": lambda row: _dollars(row.price),
+}
+
+
+_BITS = {"fp32": 32, "bf16": 16, "fp16": 16}
+"""Bits of the values that matrix products read, which their time depends on."""
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f}" if hours >= 10 else f"{hours:.2g}"
+
+
+def _dollars(price: float | None) -> str:
+    return "-" if price is None else f"${price:,.2f}"
+
+
+def render_plan(
+    rows: Sequence[PlanRow], *, device: str, n_left_out: int = 0, notes: Sequence[str] = ()
+) -> str:
+    """The rows as aligned text, then totals, and how far to trust them; `device` as it was given to
+    `plan_cells`, `notes` as in `Sweep`.
+    """
+    if not rows:
+        return "no cells"
+    columns = dict(_COLUMNS)
+    if all(row.n_params_active == row.n_params for row in rows):
+        del columns["active"]
+    table = [list(columns), *([show(row) for show in columns.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(
+            text.ljust(width) if i == 0 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in table
+    ]
+    totals = _totals(rows, device_of(device), n_left_out=n_left_out)
+    return "\n".join([*lines, "", *totals, *notes])
+
+
+def _totals(rows: Sequence[PlanRow], device: Device, *, n_left_out: int) -> list[str]:
+    total = summary(rows)
+    left_out = f" ({n_left_out:,} points of the grid left out by `where`)" if n_left_out else ""
+    price = total["price"]
+    money = f"no price known for {device.name}" if price is None else _dollars(price)
+    return [
+        f"{len(rows):,} cells{left_out}, {total['n_trials']:,} trials, "
+        f"{total['tokens']:.3g} tokens, {total['flops']:.2e} FLOP",
+        f"about {_hours(total['device_hours'])} {device.unit}-hours on {device.name}, {money}",
+        *_trust(rows, device),
+        *_estimates(rows),
+    ]
+
+
+def _trust(rows: Sequence[PlanRow], device: Device) -> list[str]:
+    """Where the hours come from, and how good they are."""
+    if device.error is None:
+        return [
+            "Hours are an estimate, good to a factor of about two, not a measurement: "
+            f"{device.source}."
+        ]
+    lines = [
+        f"Hours follow from measured step times, good to about {device.error:.0%} for a cell: "
+        f"{device.source}."
+    ]
+    n_others = sum(_BITS[row.precision] != _BITS[device.precision] for row in rows)
+    if n_others:
+        lines.append(
+            f"They were measured at {device.precision}; {n_others:,} cells train at another "
+            "precision, and theirs are good to a factor of about two."
+        )
+    return lines
+
+
+def _estimates(rows: Sequence[PlanRow]) -> list[str]:
+    """A line on demands that are not known."""
+    estimated = sorted({row.dataset for row in rows if row.demand_is_estimate})
+    if not estimated:
+        return []
+    return [
+        f"Mbit and R_max of {', '.join(estimated)} are estimates: pools are taken to hold the "
+        "values found and no others; write data.pool_sizes if you know better."
+    ]
+
+
+def summary(rows: Sequence[PlanRow]) -> Mapping[str, Any]:
+    """Sums over the rows: n_trials, tokens and flops of all trials, device_hours, price (None if
+    not known).
+    """
+    prices = [row.price for row in rows]
+    return {
+        "n_trials": sum(row.n_trials for row in rows),
+        "tokens": sum(row.n_trials * row.tokens for row in rows),
+        "flops": sum(row.flops for row in rows),
+        "device_hours": sum(row.device_hours for row in rows),
+        "price": None if None in prices else sum(price for price in prices if price is not None),
+    }

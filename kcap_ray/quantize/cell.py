@@ -1,0 +1,227 @@
+"""One finished cell's model quantized in one way: packed, measured again, written down. No Ray.
+
+The row is the last thing written, as for a cell: a job that has one is done.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kcap_ray.config.cell import Cell
+from kcap_ray.config.errors import UserError
+from kcap_ray.quantize.config import QuantizeConfig
+from kcap_ray.runs.environment import made_by
+from kcap_ray.runs.results import (
+    COLUMNS,
+    CellDirectory,
+    ResultRow,
+    RunDirectory,
+    Status,
+    is_of_model,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from kcap_ray.measure.groups import Group
+    from kcap_ray.models.decoder import Decoder
+    from kcap_ray.quantize.weights import QuantizedWeights
+
+# Columns of a row that are measured again.
+_MEASURED = (
+    "loss_name_nats",
+    "loss_value_nats",
+    "loss_value1_nats",
+    "name_bits",
+    "value_bits",
+    "diversity_bits",
+    "stored_bits",
+    "groups",
+    "capacity_ratio",
+    "capacity_ratio_non_embedding",
+    "bits_per_weight",
+    "knowledge_per_stored_bit",
+    "quantize_time_s",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeJob:
+    """What to quantize, and how."""
+
+    cell_id: str
+    config: QuantizeConfig
+
+    def directory(self, run: RunDirectory) -> CellDirectory:
+        """Where row and checkpoint go."""
+        return run.cell(self.cell_id).quantized(self.config.label)
+
+
+def jobs_of(
+    run: RunDirectory, cells: Iterable[Cell], configs: Iterable[QuantizeConfig]
+) -> list[QuantizeJob]:
+    """Every finished cell in every way, cell by cell.
+
+    Raises `UserError` if no cell is finished, or none has kept its weights.
+    """
+    configs = list(configs)
+    rows = [run.cell(cell.cell_id).result() for cell in cells]
+    finished = [row["cell_id"] for row in rows if row is not None and row["status"] == "ok"]
+    if not finished:
+        raise UserError(
+            f"{run.path}: none of {len(rows)} cells has a result to quantize; "
+            "run the sweep to its end first"
+        )
+    if not any(run.cell(cell_id).checkpoint.is_dir() for cell_id in finished):
+        raise UserError(
+            f"{run.path}: no cell has kept its weights; write keep_checkpoint: true in the sweep "
+            "file and run it with another --out"
+        )
+    return [QuantizeJob(cell_id=cell, config=config) for cell in finished for config in configs]
+
+
+def to_do(
+    jobs: Iterable[QuantizeJob], run: RunDirectory, *, retry_failed: bool
+) -> list[QuantizeJob]:
+    """The jobs that have no row yet, and on demand those that failed."""
+    todo = []
+    for job in jobs:
+        row, before = job.directory(run).result(), run.cell(job.cell_id).result()
+        is_current = row is not None and before is not None and is_of_model(row, before)
+        if row is None or not is_current or (retry_failed and row["status"] == "failed"):
+            todo.append(job)
+    return todo
+
+
+def run_job(job: QuantizeJob, run: RunDirectory, *, device: "torch.device") -> ResultRow:
+    """Quantize, save, measure, and write the row; a mistake of the user's is a failed row."""
+    try:
+        row = _quantized_row(job, run, device)
+    except UserError as error:
+        return fail_job(job, run, reason=str(error))
+    job.directory(run).finish(row)
+    return row
+
+
+def fail_job(job: QuantizeJob, run: RunDirectory, *, reason: str) -> ResultRow:
+    """Write the row of a job that could not be done."""
+    row = _row(job, run, "failed", reason, {})
+    job.directory(run).finish(row)
+    return row
+
+
+def _quantized_row(job: QuantizeJob, run: RunDirectory, device: "torch.device") -> ResultRow:
+    import torch
+
+    from kcap_ray.models.checkpoint import load_cell_model
+    from kcap_ray.quantize.store import save_quantized
+    from kcap_ray.text.stream.corpus import facts_of
+    from kcap_ray.training.loop import TrainingDiverged
+
+    if device.type == "cpu":
+        # As in training: results do not depend on the number of cores.
+        torch.set_num_threads(1)
+    source = run.cell(job.cell_id)
+    model, cell = load_cell_model(source.path)
+    n_tokens = facts_of(cell.data).vocab_size
+    if n_tokens != model.spec.vocab_size:
+        raise UserError(
+            f"{source.path}: its model knows {model.spec.vocab_size} tokens, and its data have "
+            f"{n_tokens} now: their files have changed since; run the cell again"
+        )
+    start = time.perf_counter()
+    try:
+        weights = quantized_weights(model.to(device), cell, job.config, source)
+    except TrainingDiverged as diverged:
+        return _row(job, run, "diverged", str(diverged), made_by(device))
+    quantize_time_s = time.perf_counter() - start
+    save_quantized(job.directory(run).checkpoint, weights, job.config, source.checkpoint)
+    model.load_state_dict(weights.state_dict())
+    measured = _measured(model, cell, source)
+    made = {**made_by(device), "quantize_time_s": quantize_time_s}
+    made["bits_per_weight"] = weights.bits_per_weight
+    if measured is None:
+        return _row(job, run, "diverged", "measured losses not finite", made)
+    per_bit = measured["stored_bits"] / weights.n_bits
+    return _row(job, run, "ok", "", {**measured, **made, "knowledge_per_stored_bit": per_bit})
+
+
+def quantized_weights(
+    model: "Decoder", cell: Cell, config: QuantizeConfig, source: CellDirectory
+) -> "QuantizedWeights":
+    """The cell's model quantized, and fine-tuned if that is asked for, on the model's device.
+
+    Raises `UserError` where that cannot be done, and `TrainingDiverged`.
+    """
+    import torch
+
+    from kcap_ray.quantize.calibration import calibration_windows
+    from kcap_ray.quantize.decoder import quantize_decoder
+    from kcap_ray.quantize.finetune import finetune
+    from kcap_ray.quantize.weights import QuantizedWeights
+    from kcap_ray.training.point import Point
+
+    tokens_BT = None
+    if config.method == "gptq":
+        tokens_BT = torch.from_numpy(calibration_windows(cell, config))
+    weights = quantize_decoder(model, config, tokens_BT)
+    if config.finetune_exposures == 0:
+        return weights
+    row = source.result()
+    assert row is not None, "only finished cells are quantized"
+    tuned = finetune(
+        model,
+        weights.matrices,
+        cell,
+        Point(lr=row["lr"], weight_decay=row["weight_decay"]),
+        exposures=config.finetune_exposures,
+    )
+    return QuantizedWeights.of(tuned.model, tuned.matrices)
+
+
+def _measured(model: "Decoder", cell: Cell, source: CellDirectory) -> dict[str, Any] | None:
+    """Losses and bits exactly as the cell was measured; None if they are not finite."""
+    from kcap_ray.measure.groups import measured_columns
+    from kcap_ray.measure.nats import measure
+    from kcap_ray.text.stream.corpus import build_corpus
+
+    corpus = build_corpus(cell.data)
+    (groups,) = measure(model, corpus, seed=cell.seed)
+    columns = measured_columns(groups, exposures_of(groups, source.result() or {}))
+    stored = columns.pop("bits")
+    if not math.isfinite(stored):
+        return None
+    return {
+        **columns,
+        "stored_bits": stored,
+        "capacity_ratio": stored / model.spec.n_params,
+        "capacity_ratio_non_embedding": stored / model.spec.n_params_non_embedding,
+    }
+
+
+def exposures_of(groups: "Iterable[Group]", row: Mapping[str, Any]) -> list[float]:
+    """How often the people of each table were told of on average, as the cell's row has it."""
+    if row["groups"] is None:
+        return [row["exposures_seen"]]
+    seen: dict[int, float] = {}
+    for group, record in zip(groups, json.loads(row["groups"]), strict=True):
+        seen[group.table_index] = record["exposures"] / group.frequency
+    return [seen[table] for table in sorted(seen)]
+
+
+def _row(
+    job: QuantizeJob, run: RunDirectory, status: Status, reason: str, values: Mapping[str, Any]
+) -> ResultRow:
+    """The cell's row with what is new."""
+    before = run.cell(job.cell_id).result() or {}
+    same = {name: before.get(name) for name in COLUMNS if name not in _MEASURED}
+    own = {
+        "status": status,
+        "reason": reason,
+        "quantization": job.config.label,
+        "quantization_config": json.dumps(job.config.to_dict(), sort_keys=True),
+    }
+    return ResultRow(**{**same, **dict.fromkeys(_MEASURED), **own, **values})

@@ -1,0 +1,40 @@
+"""A quantized model on disk: packed weights, settings, and the cell and vocabulary they go with."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from kcap_ray.config.cell import Cell
+from kcap_ray.models.checkpoint import model_with, reading_checkpoint
+from kcap_ray.models.decoder import Decoder
+from kcap_ray.quantize.config import QuantizeConfig
+from kcap_ray.quantize.weights import QuantizedWeights
+from kcap_ray.runs.results import write_atomically
+
+
+def save_quantized(
+    path: Path, weights: QuantizedWeights, config: QuantizeConfig, checkpoint: Path
+) -> None:
+    """Write packed weights and settings, with the cell and vocabulary of the checkpoint that they
+    are of, as a directory that appears whole or not at all.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    weights.save(temporary / "model.safetensors")
+    write_atomically(temporary / "quantization.json", json.dumps(config.to_dict(), indent=1) + "\n")
+    for name in ("cell.json", "kcap_vocab.json"):
+        shutil.copyfile(checkpoint / name, temporary / name)
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
+
+
+def load_quantized(directory: Path) -> tuple[Decoder, Cell]:
+    """The model in `DIR/cells/<cell_id>/quantized/<label>`, with the logits that were measured, and
+    its cell. Raises `UserError` if it cannot be read.
+    """
+    with reading_checkpoint(directory) as checkpoint:
+        cell = Cell.from_dict(json.loads((checkpoint / "cell.json").read_text(encoding="utf-8")))
+        tensors = QuantizedWeights.load(checkpoint / "model.safetensors").state_dict()
+        return model_with(tensors, cell), cell

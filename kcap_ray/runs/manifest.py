@@ -1,0 +1,125 @@
+"""What a run directory says of itself: which sweep it is of, which cells that has, and who is at
+work in it.
+"""
+
+import fcntl
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from kcap_ray.config.cell import Cell
+from kcap_ray.config.errors import UserError
+from kcap_ray.runs.earlier import (
+    MANIFEST,
+    TABLE,
+    VERSION,
+    Manifest,
+    StoredCell,
+    adopt,
+    orphans,
+    read_manifest,
+)
+from kcap_ray.runs.environment import describe
+from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
+
+
+def write_header(
+    directory: RunDirectory, *, name: str, question: str, sweep_file: Path, cells: Sequence[Cell]
+) -> None:
+    """Write what the run is of: name, question and file of its sweep as given, its cells and those
+    that it had before, and the environment. Cells of earlier versions get the names of this one.
+
+    Raises `UserError` if the directory holds a run of another sweep, or of one that asks something
+    else.
+    """
+    path = directory.path
+    before = _before(path)
+    if before is not None:
+        _check_same("sweep", before.sweep, name, path)
+        if before.question and question:
+            _check_same("question", before.question, question, path)
+    stored = [] if before is None else before.cells
+    stored = [*stored, *orphans(path, before)]
+    if before is None and not stored and (path / TABLE).exists():
+        raise UserError(
+            f"--out {path}: holds the table of a run and not its cells, so none can join it; name "
+            "another directory"
+        )
+    earlier = [one for one in stored if one.name != one.cell.cell_id]
+    for one in sorted(earlier, key=lambda one: -_n_trials(path, one)):
+        adopt(path, one)
+    joined = {one.cell.cell_id: one.cell for one in stored}
+    joined |= {cell.cell_id: cell for cell in cells}
+    write_atomically(path / "sweep.yaml", sweep_file.read_text(encoding="utf-8"))
+    manifest = {
+        "version": VERSION,
+        "sweep": name,
+        "question": question,
+        "cells": [cell.to_dict() for cell in joined.values()],
+    }
+    write_atomically(path / MANIFEST, json.dumps(manifest) + "\n")
+    write_atomically(path / "environment.json", json.dumps(describe(), indent=1) + "\n")
+
+
+def _before(path: Path) -> Manifest | None:
+    """The manifest of the run so far; None without one that can be read, which is made anew from
+    the cells that are there.
+    """
+    if not (path / MANIFEST).exists():
+        return None
+    try:
+        return read_manifest(path)
+    except UserError:
+        text = f"kcap: {path / MANIFEST} cannot be read; it is made anew from the finished cells"
+        print(text, file=sys.stderr, flush=True)
+        return None
+
+
+def _check_same(what: str, before: str, now: str, path: Path) -> None:
+    if before != now:
+        raise UserError(
+            f"--out {path}: holds a run of the {what} {before!r}, and this is {now!r}; name "
+            "another directory"
+        )
+
+
+def _n_trials(path: Path, one: StoredCell) -> int:
+    """Trials of the cell that are done, of a result most of all: of two directories of one cell the
+    larger is taken.
+    """
+    row = CellDirectory(path / "cells" / one.name).result()
+    return 0 if row is None else 1 + row["n_trials"]
+
+
+def forget_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bool = True) -> None:
+    """Let cells that failed run again; without `mistakes` only those that the machine made fail,
+    which are told by the error that was written down.
+    """
+    for cell in cells:
+        cell_directory = directory.cell(cell.cell_id)
+        row = cell_directory.result()
+        is_failed = row is not None and row["status"] == "failed"
+        if is_failed and (mistakes or cell_directory.error_file.exists()):
+            cell_directory.result_file.unlink()
+
+
+@contextmanager
+def only_driver(path: Path) -> Iterator[None]:
+    """Hold the run directory for this process. Raises `UserError` if another kcap has it."""
+    # The kernel drops the lock when its process dies, however it dies.
+    with (path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"--out {path}: another kcap is at work in this directory") from None
+        yield
+
+
+def read_cells(path: Path) -> list[Cell]:
+    """The cells of the run at `path`. Raises `UserError` if there is no run."""
+    manifest = read_manifest(path)
+    if manifest is None:
+        raise UserError(f"{path}: not a run directory (no readable {MANIFEST} in it)")
+    return [stored.cell for stored in manifest.cells]

@@ -1,0 +1,180 @@
+"""bioR: biographies that a language model has written, several for each person (arXiv 2404.05405,
+section 2.2).
+
+Shape letters: P people or tellings, R biographies of the file, A names and values, L tokens.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kcap_ray.config.data import KnowledgeConfig
+from kcap_ray.config.errors import UserError
+from kcap_ray.knowledge.people import people_rows
+from kcap_ray.knowledge.person import person_of
+from kcap_ray.knowledge.randomness import Purpose, hash64, shuffled, stream_key
+from kcap_ray.text.kinds.bios import ATTRIBUTES
+from kcap_ray.text.kinds.rewritten_file import SPAN_ATTRIBUTES
+from kcap_ray.text.kinds.token_cache import TokenCache, open_token_cache
+from kcap_ray.text.kinds.wording import NAME_CODE, Rendered, Span, Spoken, Tellings
+from kcap_ray.text.tokenizer import bpe
+from kcap_ray.text.tokenizer.pieces import ragged_places
+from kcap_ray.text.tokenizer.vocabulary import CompactVocabulary
+
+_BLOCK = 1 << 11  # biographies put together at a time: about as many tokens as a cache holds
+_N_PROBED = 64  # people whose names are compared with the table's
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RewrittenWording:
+    """A `Wording` that reads its biographies from a file.
+
+    In training, the tellings of a person go through all variants before any comes again: pass t //
+    V is a random order of the V variants, so 1000 exposures of 40 are 25 passes. Knowledge is
+    measured on the texts that are kept for it, or else on the first one for training.
+    """
+
+    cache: TokenCache
+    seed: int
+    """Seed of the orders of the variants."""
+    vocab: CompactVocabulary | None = None
+    """Vocabulary that the tokens are of; None: GPT-2's own."""
+    attributes: tuple[str, ...] = ATTRIBUTES
+    uncounted: tuple[str, ...] = ("work_city",)
+
+    @property
+    def used_ids(self) -> NDArray[np.integer]:
+        """All tokens of the file, those of people beyond the last of the table too."""
+        return self.cache.used_ids
+
+    @property
+    def mean_tokens(self) -> float:
+        """Mean over the people and variants of the file, with the end of text."""
+        return self.cache.mean_tokens
+
+    @cached_property
+    def _token_of_gpt2_id(self) -> NDArray[np.uint16]:
+        if self.vocab is None:
+            return np.arange(bpe.VOCAB_SIZE, dtype=np.uint16)
+        return self.vocab.token_of_gpt2_id
+
+    def in_vocabulary(self, vocab: CompactVocabulary) -> "RewrittenWording":
+        """The same wording in the tokens of `vocab`, renumbered as they are read."""
+        assert self.vocab is None, "a wording is renumbered once"
+        return replace(self, vocab=vocab)
+
+    def fixed_tokens(self, values_PC: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
+        """None: which text is told decides all of the length."""
+        return np.zeros(len(values_PC), np.int64)
+
+    def chosen_tokens(self, tellings: Tellings) -> NDArray[np.int64]:
+        """Lengths of the texts that are told."""
+        return self.cache.length_R[self.rows(tellings)].astype(np.int64)
+
+    def rows(self, tellings: Tellings) -> NDArray[np.int64]:
+        """Which biography of the file each telling is [P]."""
+        people_P = tellings.people_P
+        first_P = self.cache.first_train_P[people_P]
+        n_P = self.cache.first_train_P[people_P + 1] - first_P
+        if not tellings.is_evaluation:
+            pass_P, place_P = np.divmod(tellings.time_P, n_P)
+            person_key_P = hash64(stream_key(self.seed, Purpose.VARIANTS), people_P)
+            key_P = hash64(person_key_P, pass_P)
+            return first_P + shuffled(key_P, place_P, n_P)
+        first_eval_P = self.cache.first_eval_P[people_P]
+        n_eval_P = self.cache.first_eval_P[people_P + 1] - first_eval_P
+        draws_P = hash64(tellings.key, tellings.draw_P) >> np.uint64(32)
+        chosen_P = first_eval_P + (draws_P % np.maximum(n_eval_P, 1).astype(np.uint64)).astype(int)
+        return np.where(n_eval_P > 0, chosen_P, first_P)
+
+    def tokens(self, tellings: Tellings) -> NDArray[np.uint16]:
+        """The biographies one after another, each with the end of text behind it [L]."""
+        rows_P = self.rows(tellings)
+        blocks = [
+            self._token_of_gpt2_id[self._gpt2_ids(rows_P[start : start + _BLOCK])]
+            for start in range(0, len(rows_P), _BLOCK)
+        ]
+        return np.concatenate(blocks) if blocks else np.empty(0, np.uint16)
+
+    def rendered(self, tellings: Tellings) -> Rendered:
+        """The same with what each token holds: a value if it shares a byte with its first mention.
+
+        No later mention holds anything, for it tells nothing.
+        """
+        rows_P = self.rows(tellings)
+        ids_L, length_P = self._gpt2_ids(rows_P), self.cache.length_R[rows_P].astype(np.int64)
+        bytes_L = bpe.bytes_per_token()[ids_L]
+        stop_L = np.cumsum(bytes_L)
+        before_P = np.concatenate(([0], stop_L))[np.cumsum(length_P) - length_P]
+        stop_L -= np.repeat(before_P, length_P)
+        code_L = np.zeros(len(ids_L), np.int8)
+        for number in range(len(SPAN_ATTRIBUTES)):
+            first_P, behind_P = self.cache.byte_RA2[rows_P, number].T
+            is_in_L = stop_L > np.repeat(first_P, length_P)
+            is_in_L &= stop_L - bytes_L < np.repeat(behind_P, length_P)
+            code_L[is_in_L] = NAME_CODE + number
+        return Rendered(
+            length_P=length_P,
+            tokens_L=self._token_of_gpt2_id[ids_L],
+            code_L=code_L,
+            first_chunk_L=np.zeros(len(ids_L), np.bool_),
+        )
+
+    def spoken(self, tellings: Tellings) -> Iterator[Spoken]:
+        """The same as text, one by one."""
+        for row in self.rows(tellings):
+            ids = self._gpt2_ids(np.array([row]))[:-1].tolist()
+            text = bpe.decode(ids)
+            spans = []
+            for attribute, (start, end) in zip(
+                SPAN_ATTRIBUTES, self.cache.byte_RA2[row].tolist(), strict=True
+            ):
+                if end:
+                    raw = text.encode()
+                    spans.append(
+                        Span(attribute, len(raw[:start].decode()), len(raw[:end].decode()))
+                    )
+            yield Spoken(text, ids, sorted(spans, key=lambda span: span.start))
+
+    def _gpt2_ids(self, rows_P: NDArray[np.int64]) -> NDArray[np.uint16]:
+        length_P = self.cache.length_R[rows_P].astype(np.int64)
+        places = ragged_places(self.cache.start_R[rows_P], length_P)
+        return self.cache.token_L[places]
+
+
+def rewritten_wording(data: KnowledgeConfig) -> RewrittenWording:
+    """The wording of a table of kind bioR, whose texts are tokenized on first use.
+
+    Raises `UserError` where the file is missing or not as it should be, where people have no text
+    for training, or where the texts are of other people than those of the table.
+    """
+    assert data.file is not None, "KnowledgeConfig checks that bioR has a file"
+    cache = open_token_cache(Path(data.file))
+    wording = RewrittenWording(cache=cache, seed=data.seed)
+    n_texts_P = np.diff(cache.first_train_P)[: data.n_people]
+    n_without = data.n_people - int((n_texts_P > 0).sum())
+    if n_without:
+        raise UserError(
+            f"data.file: {data.file} has no text for training of {n_without} of {data.n_people} "
+            "people; run `kcap rewrite` again with these people, or write fewer for data.n_people"
+        )
+    _check_names(wording, data)
+    return wording
+
+
+def _check_names(wording: RewrittenWording, data: KnowledgeConfig) -> None:
+    """UserError if some people of the table are called otherwise in their texts."""
+    people_P = np.unique(np.linspace(0, data.n_people - 1, _N_PROBED).astype(np.int64))
+    values_PC = people_rows(data, people_P)
+    tellings = Tellings(people_P, values_PC, people_P, np.zeros_like(people_P), 0)
+    for values_C, spoken in zip(values_PC, wording.spoken(tellings), strict=True):
+        name = person_of(data.pools, values_C).name
+        if not spoken.text.startswith(" " + name):
+            raise UserError(
+                f"data.file: {data.file}: a text that should be of {name} begins with "
+                f"{spoken.text[1:30]!r}; write the data.seed and data.pools that it was made with"
+            )

@@ -1,0 +1,137 @@
+"""The file of rewritten biographies: its columns, and reading it block by block.
+
+It is one Parquet file, or a directory of Parquet files. Shape letters: R rows, A names and values.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kcap_ray.config.errors import UserError
+from kcap_ray.text.kinds.bios import ATTRIBUTES
+
+SPAN_ATTRIBUTES = ("name", *ATTRIBUTES, "work_city")
+"""What spans are kept of, in the order of the codes of `text/wording.py`, from NAME_CODE on."""
+
+_COLUMNS = ("person_id", "variant", "use", "text", "spans")
+_BLOCK_ROWS = 8192
+_MEMO = "digests.json"
+
+
+class TextBlock(NamedTuple):
+    """Consecutive rows of the file."""
+
+    person_R: NDArray[np.int64]
+    variant_R: NDArray[np.int64]
+    is_evaluation_R: NDArray[np.bool_]
+    texts: list[str]
+    """Biographies in single spaces, without one in front."""
+    char_RA2: NDArray[np.int64]
+    """First character, and the one behind the last, of the first mention of each of
+    `SPAN_ATTRIBUTES`; both 0 where there is none.
+    """
+
+
+def parquet_files(file: Path) -> list[Path]:
+    """The Parquet files that `file` is or holds, in order; UserError if there are none."""
+    if file.is_file():
+        return [file]
+    parts = sorted(file.glob("*.parquet")) if file.is_dir() else []
+    if not parts:
+        what = "holds no Parquet files" if file.is_dir() else "is not there"
+        raise UserError(
+            f"data.file: {file} {what}; make it with `kcap rewrite SWEEP --model DIR --out {file}`"
+        )
+    return parts
+
+
+def signature(files: list[Path]) -> tuple[tuple[str, int, int], ...]:
+    """Name, bytes and time of change of each file: equal for files that were left alone."""
+    stats = [(file.name, file.stat()) for file in files]
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def content_digest(files: list[Path], memo_folder: Path) -> str:
+    """Digest of what is in the files; those that were left alone are not read again.
+
+    `memo_folder` keeps what was found, by signature; it may be one that cannot be written.
+    """
+    memo = memo_folder / _MEMO
+    signed = json.dumps(signature(files))
+    try:
+        known = json.loads(memo.read_text())
+    except (OSError, ValueError):
+        known = {}
+    if known.get("signature") != signed:
+        digest = hashlib.sha256()
+        for file in files:
+            with file.open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+        known = {"signature": signed, "digest": digest.hexdigest()[:16]}
+        with contextlib.suppress(OSError):
+            temporary = memo.with_suffix(f".{known['digest']}.tmp")
+            temporary.write_text(json.dumps(known))
+            temporary.replace(memo)
+    return known["digest"]
+
+
+def read_blocks(files: list[Path]) -> Iterator[TextBlock]:
+    """The rows of the files, in their order; UserError where they are not as they should be."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for file in files:
+        try:
+            opened = pq.ParquetFile(file)
+            missing = set(_COLUMNS) - set(opened.schema_arrow.names)
+            if missing:
+                raise UserError(
+                    f"data.file: {file} has no column {sorted(missing)[0]}; "
+                    f"`kcap rewrite` writes {', '.join(_COLUMNS)}"
+                )
+            for batch in opened.iter_batches(_BLOCK_ROWS, columns=list(_COLUMNS)):
+                yield _block(batch, file)
+        except pa.ArrowInvalid as error:
+            raise UserError(f"data.file: {file} is not a Parquet file ({error})") from None
+
+
+def _block(batch: Any, file: Path) -> TextBlock:
+    texts = batch["text"].to_pylist()
+    for text in texts:
+        if not text or text != " ".join(text.split()):
+            raise UserError(
+                f"data.file: {file}: a text is empty or has two spaces or a line break in a row: "
+                f"{text!r:.60}; write texts in single spaces"
+            )
+    return TextBlock(
+        person_R=batch["person_id"].to_numpy().astype(np.int64),
+        variant_R=batch["variant"].to_numpy().astype(np.int64),
+        is_evaluation_R=np.array([use == "eval" for use in batch["use"].to_pylist()], np.bool_),
+        texts=texts,
+        char_RA2=_spans(batch["spans"], file),
+    )
+
+
+def _spans(column: Any, file: Path) -> NDArray[np.int64]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    spans = column.flatten()
+    row_S = np.repeat(np.arange(len(column)), column.value_lengths().to_numpy())
+    found: Any = pc
+    number_S = found.index_in(spans.field("attribute"), pa.array(SPAN_ATTRIBUTES))
+    if number_S.null_count:
+        raise UserError(
+            f"data.file: {file}: a span is of none of {', '.join(SPAN_ATTRIBUTES)}; "
+            "leave it out of the file"
+        )
+    char_RA2 = np.zeros((len(column), len(SPAN_ATTRIBUTES), 2), np.int64)
+    for side, end in enumerate(("start", "end")):
+        char_RA2[row_S, number_S.to_numpy(), side] = spans.field(end).to_numpy()
+    return char_RA2

@@ -1,0 +1,193 @@
+"""A data set ready to be said: its tables of people, one vocabulary, and the junk around them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kcap_ray.config.data import DataConfig, KnowledgeConfig, Vocab
+from kcap_ray.knowledge.entropy import entropy_of
+from kcap_ray.knowledge.people import check_name_space, column_sizes, draw_people
+from kcap_ray.knowledge.tuples import fact_bits, load_tuples
+from kcap_ray.text.kinds.biod import biod_wording
+from kcap_ray.text.kinds.bios_pieces import bios_wording
+from kcap_ray.text.kinds.rewritten import rewritten_wording
+from kcap_ray.text.kinds.tuples_pieces import tuples_wording
+from kcap_ray.text.kinds.wording import Wording
+from kcap_ray.text.stream.schedule import AtRandom, ByFrequency, Everybody, Schedule, zipf_frequency
+from kcap_ray.text.stream.source import Source, listed
+from kcap_ray.text.tokenizer.vocabulary import CompactVocabulary, vocabulary_of
+
+JUNK_TELLINGS = 1 << 16
+"""Junk biographies that are put in order together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusFacts:
+    """What can be said of a data set without drawing its people."""
+
+    vocab_size: int
+    """Tokens of the vocabulary."""
+    tokens_per_biography: float
+    """Expected tokens of a biography of the main table with its end of text; all choices are
+    random.
+    """
+    stream_ratio: float
+    """Tokens of all tables and of junk, for each token of the main table."""
+    demand_bits: float
+    """What there is to know, in bits, of all tables."""
+    demand_is_estimate: bool
+    """Whether sizes of pools were estimated from the values found in a file."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Corpus:
+    """All that a data set says; pickles as its `data` alone."""
+
+    data: DataConfig
+    vocab: CompactVocabulary
+    """Vocabulary of everything that the data set can say."""
+    sources: tuple[Source, ...]
+    """The tables that are measured: that of `data`, then those of its parts."""
+    junk: Source | None
+
+    @property
+    def main(self) -> Source:
+        """The table of `data`, whose exposures are counted."""
+        return self.sources[0]
+
+    @property
+    def all_sources(self) -> tuple[Source, ...]:
+        """Everything that is said in training."""
+        return self.sources if self.junk is None else (*self.sources, self.junk)
+
+    @property
+    def demand_bits(self) -> float:
+        """What there is to know, in bits, of all tables."""
+        return _demand_bits(self.data)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return build_corpus, (self.data,)
+
+
+@lru_cache(maxsize=2)
+def build_corpus(data: DataConfig) -> Corpus:
+    """The data set, with its people; UserError where pools or files are missing or too small.
+
+    The last two data sets are kept in memory.
+    """
+    _check_junk_names(data)
+    tables = _tables(data)
+    wordings = [_wording(table) for table in tables]
+    vocab = _vocabulary(data, wordings)
+    weights = (1.0, *(part.weight for part in data.parts))
+    sources = [
+        _source(table, wording.in_vocabulary(vocab), weight, data.vocab)
+        for table, wording, weight in zip(tables, wordings, weights, strict=True)
+    ]
+    sources[0] = replace(sources[0], marker=vocab.marker)
+    junk = None if data.junk is None else _junk(data, sources[0].wording)
+    return Corpus(data=data, vocab=vocab, sources=tuple(sources), junk=junk)
+
+
+def _source(table: KnowledgeConfig, wording: Wording, weight: float, vocab: Vocab) -> Source:
+    frequency_P = frequency_of(table)
+    schedule: Schedule = Everybody(table.n_people)
+    if frequency_P is not None:
+        schedule = ByFrequency(frequency_P, table.seed)
+    return Source(
+        knowledge=table,
+        wording=wording,
+        schedule=schedule,
+        weight=weight,
+        entropy=entropy_of(table, vocab),
+        known=listed(wording, draw_people(table)),
+        frequency_P=frequency_P,
+        value_bits_P=fact_bits(table).bits_P if table.kind == "tuples" else None,
+    )
+
+
+def _junk(data: DataConfig, wording: Wording) -> Source:
+    """People of the same table beyond its last one: so no name is useful and junk."""
+    assert data.junk is not None
+    schedule = AtRandom(
+        first_person=data.n_people,
+        n_people=data.junk.n_people,
+        tellings_per_exposure=JUNK_TELLINGS,
+        seed=data.seed,
+    )
+    return Source(
+        knowledge=data, wording=wording, schedule=schedule, weight=data.junk.ratio, entropy=None
+    )
+
+
+def frequency_of(table: KnowledgeConfig) -> NDArray[np.float64] | None:
+    """Tellings per exposure of each person, mean 1; None where all are alike."""
+    if table.frequency is None:
+        return None
+    if table.frequency.zipf is None:
+        frequency_P = load_tuples(table).frequency_P
+        assert frequency_P is not None, "KnowledgeConfig checks that the file is one of tuples"
+        return frequency_P / frequency_P.mean()
+    return zipf_frequency(table.n_people, table.frequency.zipf, table.seed)
+
+
+def facts_of(data: DataConfig) -> CorpusFacts:
+    """Vocabulary, lengths and entropy, without drawing people; UserError as `build_corpus`."""
+    _check_junk_names(data)
+    vocab_size, tokens_per_biography = _size_and_length(_without_people(data))
+    junk_ratio = 0.0 if data.junk is None else data.junk.ratio
+    return CorpusFacts(
+        vocab_size=vocab_size,
+        tokens_per_biography=tokens_per_biography,
+        stream_ratio=1.0 + sum(part.weight for part in data.parts) + junk_ratio,
+        demand_bits=_demand_bits(data),
+        demand_is_estimate=any(
+            entropy_of(table, data.vocab).is_estimate for table in _tables(data)
+        ),
+    )
+
+
+def _demand_bits(data: DataConfig) -> float:
+    return sum(entropy_of(table, data.vocab).demand_bits for table in _tables(data))
+
+
+def _tables(data: DataConfig) -> Sequence[KnowledgeConfig]:
+    return (data, *data.parts)
+
+
+def _check_junk_names(data: DataConfig) -> None:
+    """UserError if there are not names enough for useful and junk people, who share none."""
+    if data.junk is not None:
+        first, middle, last = column_sizes(data)[:3]
+        check_name_space(data.n_people + data.junk.n_people, first * middle * last)
+
+
+def _wording(table: KnowledgeConfig) -> Wording:
+    if table.kind == "tuples":
+        return tuples_wording(table)
+    if table.kind == "bioR":
+        return rewritten_wording(table)
+    table = _without_people(table)
+    return biod_wording(table) if table.kind == "bioD" else bios_wording(table.pools)
+
+
+def _without_people(table: Any) -> Any:
+    """The same for one person, where the number does not matter: so that it is looked up once."""
+    return replace(table, n_people=1) if table.file is None else table
+
+
+def _vocabulary(data: DataConfig, wordings: Sequence[Wording]) -> CompactVocabulary:
+    is_marked = data.junk is not None and data.junk.token
+    used = [wording.used_ids for wording in wordings]
+    return vocabulary_of(used, data.vocab, with_marker=is_marked)
+
+
+@cache
+def _size_and_length(data: DataConfig) -> tuple[int, float]:
+    wordings = [_wording(table) for table in _tables(data)]
+    vocab = _vocabulary(data, wordings)
+    return vocab.size, wordings[0].mean_tokens + (vocab.marker is not None)

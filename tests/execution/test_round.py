@@ -1,0 +1,303 @@
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import kcap_ray.execution.round
+import kcap_ray.execution.trial
+from kcap_ray.config.cell import Range, TuneConfig
+from kcap_ray.config.errors import UserError
+from kcap_ray.execution.cell import run_cell
+from kcap_ray.execution.placement import USABLE, Setting, keep_setting, kept_setting
+from kcap_ray.execution.round import run_round
+from kcap_ray.planning.memory import program_bytes
+from kcap_ray.planning.run_length import length_of, spec_of
+from kcap_ray.runs.results import CellDirectory
+from kcap_ray.training.cpu_setting import CpuSetting, Measured
+from kcap_ray.training.loop import Progress
+from kcap_ray.training.point import Point
+from tests.tiny import tiny_cell
+
+CPU = torch.device("cpu")
+TUNE = TuneConfig(trials=5, lr=Range(low=1e-3, high=1e-2), fused=4)
+CELL = tiny_cell(exposures=4, batch_windows=4, tune=TUNE)
+POINTS = [Point(lr=lr, weight_decay=0.1) for lr in (1e-3, 3e-3, 6e-3, 1e-2, 2e-2)]
+DIFFERS = ("train_time_s", "tokens_per_s")
+IN_PARTS = (*DIFFERS, "n_trials_fused")
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> CellDirectory:
+    """The directory of a cell that has not started."""
+    return CellDirectory(tmp_path / "cell")
+
+
+@pytest.fixture
+def room_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Pretends that there is memory for so many trials, or for so many windows of one."""
+
+    def set_room(n_trials: int, n_windows: int = 4) -> None:
+        need = program_bytes(CELL, spec_of(CELL), n_trials=n_trials, n_windows=n_windows)
+        at_hand = math.ceil(need / USABLE)
+        monkeypatch.setattr(kcap_ray.execution.round, "bytes_at_hand", lambda *_, **__: at_hand)
+
+    return set_room
+
+
+def run(directory: CellDirectory, **options: Any) -> list[dict[str, Any]]:
+    """The records of a round of all points."""
+    return run_round(CELL, POINTS, first_trial=0, directory=directory, device=CPU, **options)
+
+
+def without(records: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Records without what differs."""
+    return [{k: v for k, v in record.items() if k not in names} for record in records]
+
+
+def kill_after(n_points: int) -> Callable[[Progress], None]:
+    """End the process after so many points on the curves."""
+    left = n_points
+
+    def count(progress: Progress) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Killed
+
+    return count
+
+
+def assert_close(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
+    """Records of the same trials; numbers may differ by rounding, in float64."""
+    for a, b in zip(without(ours, IN_PARTS), without(theirs, IN_PARTS), strict=True):
+        assert a == {k: pytest.approx(v, rel=1e-10) if k in FLOATS else v for k, v in b.items()}
+
+
+FLOATS = (
+    "bits",
+    "capacity_ratio",
+    "name_bits",
+    "value_bits",
+    "diversity_bits",
+    "loss_name_nats",
+    "loss_value_nats",
+    "loss_value1_nats",
+)
+
+
+@pytest.mark.usefixtures("in_float64")
+@pytest.mark.parametrize(
+    ("n_trials", "n_windows", "parts"),
+    [(5, 4, [5]), (3, 4, [3, 2]), (2, 4, [2, 2, 1]), (1, 4, [1] * 5), (1, 2, [1] * 5)],
+)
+def test_a_round_in_parts_gives_the_records_of_one_program(
+    tmp_path: Path,
+    room_for: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+    n_trials: int,
+    n_windows: int,
+    parts: list[int],
+) -> None:
+    """As many trials, and then windows, at a time as have room, up to rounding the same numbers;
+    one line says so where it is not all of them.
+    """
+    whole = run(CellDirectory(tmp_path / "whole"))
+    room_for(n_trials, n_windows)
+    directory = CellDirectory(tmp_path / "parts")
+    records = run(directory)
+    assert_close(records, whole)
+    assert records == directory.trials()
+    assert [record["n_trials_fused"] for record in records] == [n for n in parts for _ in range(n)]
+    said = capsys.readouterr().err
+    assert said.count("\n") == (len(parts) > 1)
+    assert ("2 of its 4 windows at a time" in said) == (n_windows == 2)
+
+
+def test_trials_in_the_ledger_are_not_trained_again(
+    directory: CellDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round whose records are all there returns them as they are."""
+    records = run(directory)
+    monkeypatch.delattr(kcap_ray.execution.trial, "train")
+    assert run(directory) == records
+
+
+def test_a_cell_killed_between_parts_and_inside_of_them_has_the_row_of_one_run(
+    tmp_path: Path, room_for: Callable[..., None]
+) -> None:
+    """Two rounds, of four trials in parts of two and of one trial: bit for bit, wherever killed."""
+    room_for(2)
+    whole, killed = CellDirectory(tmp_path / "whole"), CellDirectory(tmp_path / "killed")
+    row = run_cell(CELL, whole, sweep="tiny", device=CPU)
+    n_steps = length_of(CELL).steps
+    for n_points in (n_steps // 2, n_steps + 3, n_steps + 1):
+        with pytest.raises(Killed):
+            run_cell(CELL, killed, sweep="tiny", device=CPU, on_progress=kill_after(n_points))
+    assert len(killed.trials()) == 4
+    again = run_cell(CELL, killed, sweep="tiny", device=CPU)
+    assert without([dataclasses.asdict(again)], DIFFERS) == without(
+        [dataclasses.asdict(row)], DIFFERS
+    )
+    assert without(killed.trials(), DIFFERS) == without(whole.trials(), DIFFERS)
+
+
+@pytest.mark.usefixtures("in_float64")
+def test_a_round_goes_on_as_it_began(
+    tmp_path: Path, room_for: Callable[..., None], directory: CellDirectory
+) -> None:
+    """With more memory than before nothing changes; with less the program that was begun is
+    begun again, smaller.
+    """
+    n_steps = length_of(CELL).steps
+    room_for(3)
+    with pytest.raises(Killed):
+        run(directory, save_every_s=0.0, on_progress=kill_after(n_steps // 2))
+    assert directory.resume_file(0).exists()
+    room_for(5)
+    with pytest.raises(Killed):
+        run(directory, save_every_s=0.0, on_progress=kill_after(n_steps))
+    assert [record["n_trials_fused"] for record in directory.trials()] == [3] * 3
+    room_for(1)
+    records = run(directory)
+    assert [record["n_trials_fused"] for record in records] == [3, 3, 3, 1, 1]
+    assert_close(records, run(CellDirectory(tmp_path / "whole")))
+
+
+def test_a_program_begun_without_a_setting_goes_on(
+    directory: CellDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of an older version was: its checkpoint is of all trials, so nothing is measured."""
+    monkeypatch.setattr(kcap_ray.execution.round, "is_worth_measuring", lambda *_, **__: True)
+    monkeypatch.delattr(kcap_ray.execution.round, "measure_settings")
+    keep_setting(directory, Setting(device="cpu", n_fused=5))
+    with pytest.raises(Killed):
+        run(directory, save_every_s=0.0, on_progress=kill_after(5))
+    (directory.path / "setting.json").unlink()
+    assert {record["n_trials_fused"] for record in run(directory)} == {5}
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Pretends that one trial at a time on two threads is fastest; counts how often it is asked."""
+    asked: list[int] = []
+    fastest = CpuSetting(n_fused=1, n_threads=2)
+
+    def measure(*_: object, n_fused: int, **__: object) -> Measured:
+        asked.append(n_fused)
+        return Measured(fastest=fastest, seconds={fastest: 1.0}, precision="fp32", plain_s=None)
+
+    monkeypatch.setattr(kcap_ray.execution.round, "is_worth_measuring", lambda *_, **__: True)
+    monkeypatch.setattr(kcap_ray.execution.round, "measure_settings", measure)
+    return asked
+
+
+@pytest.mark.slow
+def test_what_was_measured_is_how_the_cell_trains(
+    tmp_path: Path, measured: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is measured and told once, kept through every restart, and written into the records; on
+    several threads too a killed run equals an undisturbed one.
+    """
+    whole, killed = CellDirectory(tmp_path / "whole"), CellDirectory(tmp_path / "killed")
+    records = run(whole)
+    assert {(record["n_trials_fused"], record["n_threads"]) for record in records} == {(1, 2)}
+    with pytest.raises(Killed):
+        run(killed, save_every_s=0.0, on_progress=kill_after(length_of(CELL).steps + 5))
+    assert without(run(killed), DIFFERS) == without(records, DIFFERS)
+    assert measured == [5, 5]
+    assert capsys.readouterr().err.count("ms per step and trial") == 2
+
+
+def test_a_short_run_is_not_measured(
+    directory: CellDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All trials at once on one thread, without a word."""
+    monkeypatch.delattr(kcap_ray.execution.round, "measure_settings")
+    records = run(directory, n_cpus=2)
+    assert {(record["n_trials_fused"], record["n_threads"]) for record in records} == {(5, 1)}
+
+
+def break_above(
+    monkeypatch: pytest.MonkeyPatch, n_trials: int, n_windows: int
+) -> list[tuple[int, int]]:
+    """Let programs run out of memory that are larger than this; the sizes of those that try."""
+    whole = kcap_ray.execution.round.run_trials
+    tried = []
+
+    def run_trials(cell: Any, points: Any, *, setting: Setting, **options: Any) -> Any:
+        size = (len(points), setting.micro_windows or cell.train.batch_windows)
+        tried.append(size)
+        if size > (n_trials, n_windows):
+            try:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            finally:
+                if len(points) == 3:
+                    raise RuntimeError("operation failed due to a previous error during capture")
+        return whole(cell, points, setting=setting, **options)
+
+    monkeypatch.setattr(kcap_ray.execution.round, "run_trials", run_trials)
+    return tried
+
+
+@pytest.mark.usefixtures("in_float64")
+@pytest.mark.parametrize(
+    ("n_trials", "n_windows", "tried"),
+    [
+        (2, 4, [(5, 4), (3, 4), (2, 4), (2, 4), (1, 4)]),
+        (1, 2, [(5, 4), (3, 4), (2, 4), (1, 4), *[(1, 2)] * 5]),
+    ],
+)
+def test_a_program_that_runs_out_of_memory_is_halved(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    n_trials: int,
+    n_windows: int,
+    tried: list[tuple[int, int]],
+) -> None:
+    """Until it fits, trials first, then windows; each time with a line, and the cell goes on with
+    what has fitted.
+    """
+    whole = run(CellDirectory(tmp_path / "whole"))
+    directory = CellDirectory(tmp_path / "halved")
+    found = break_above(monkeypatch, n_trials, n_windows)
+    assert_close(run(directory), whole)
+    assert found == tried
+    n_failed = sum(size > (n_trials, n_windows) for size in tried)
+    assert capsys.readouterr().err.count("out of GPU memory") == n_failed
+    kept = kept_setting(directory, "cpu")
+    assert kept is not None
+    assert (kept.n_fused, kept.micro_windows or 4) == (n_trials, n_windows)
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory(
+    directory: CellDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes up as it is, and nothing is halved."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(kcap_ray.execution.round, "run_trials", fail)
+    with pytest.raises(RuntimeError, match="broken"):
+        run(directory)
+    kept = kept_setting(directory, "cpu")
+    assert kept is not None
+    assert kept.n_fused == 5
+
+
+def test_a_window_too_large_for_the_gpu_is_told(
+    directory: CellDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is left to halve the message says what to change."""
+    break_above(monkeypatch, 0, 0)
+    with pytest.raises(UserError, match=r"write a smaller train\.window_tokens"):
+        run(directory)

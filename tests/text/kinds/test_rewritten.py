@@ -1,0 +1,287 @@
+import logging
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from kcap_ray.config.data import DataConfig, FrequencyConfig, MixturePart
+from kcap_ray.config.errors import UserError
+from kcap_ray.rewriting.find_values import ATTRIBUTES
+from kcap_ray.text.evaluation import evaluation_documents
+from kcap_ray.text.kinds.render import biography_records
+from kcap_ray.text.kinds.rewritten import RewrittenWording
+from kcap_ray.text.kinds.token_cache import open_token_cache
+from kcap_ray.text.stream.batches import stream_of
+from kcap_ray.text.stream.corpus import Corpus, build_corpus, facts_of
+from kcap_ray.text.stream.exposures import Exposures
+from kcap_ray.text.tokenizer.bpe import encode
+from tests.grammar_writer import write_file
+from tests.tiny import tiny_cell
+
+N_PEOPLE = 30
+PER_PERSON = 4
+SEED = 5
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
+    """Varied biographies of thirty people."""
+    file = tmp_path_factory.mktemp("bioR") / "bior.parquet"
+    data = DataConfig(kind="bioR", n_people=N_PEOPLE, pools="mini", file=str(file))
+    write_file(data, file, per_person=PER_PERSON)
+    return data
+
+
+@pytest.fixture(scope="module")
+def rows(data: DataConfig) -> list[dict[str, Any]]:
+    """What the file holds."""
+    assert data.file
+    return pq.read_table(data.file).to_pylist()
+
+
+@pytest.fixture(scope="module")
+def corpus(data: DataConfig) -> Corpus:
+    """The same, ready to be said."""
+    return build_corpus(data)
+
+
+def copy_of(rows: list[dict[str, Any]], file: Path, data: DataConfig) -> DataConfig:
+    """Data from a single file of these rows."""
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    return replace(data, file=str(file))
+
+
+def texts_told(corpus: Corpus, person: int, exposures: range) -> list[str]:
+    """What is said of a person, exposure after exposure."""
+    return [
+        record["text"][1:]
+        for exposure in exposures
+        for record in biography_records(corpus.main, [person], exposure, seed=SEED)
+    ]
+
+
+def texts_of(rows: list[dict[str, Any]], person: int, use: str) -> list[str]:
+    """What the file says of a person."""
+    return [row["text"] for row in rows if (row["person_id"], row["use"]) == (person, use)]
+
+
+def test_1000_exposures_of_40_texts_are_25_passes(data, rows, tmp_path):
+    """Each text is told exactly 25 times, and once in each 40 exposures, in changing orders."""
+    one = [dict(row) for row in rows if row["person_id"] == 0 and row["use"] == "train"]
+    many = [
+        {**one[v % len(one)], "variant": v, "text": f"{one[0]['text']} Nr {v}."} for v in range(40)
+    ]
+    corpus = build_corpus(replace(copy_of(many, tmp_path / "40.parquet", data), n_people=1))
+    told = texts_told(corpus, 0, range(1000))
+    assert Counter(told) == {row["text"]: 25 for row in many}
+    passes = [tuple(told[start : start + 40]) for start in range(0, 1000, 40)]
+    assert all(len(set(texts)) == 40 for texts in passes)
+    assert len(set(passes)) == 25
+
+
+def test_every_text_for_training_is_told_equally_often(corpus, rows):
+    """Of all people, in whole passes; what is kept for evaluation is never told."""
+    n_passes = 3
+    for person in (0, 7, N_PEOPLE - 1):
+        told = texts_told(corpus, person, range(n_passes * PER_PERSON))
+        train = texts_of(rows, person, "train")
+        assert Counter(told) == dict.fromkeys(train, n_passes)
+        assert not set(told) & set(texts_of(rows, person, "eval"))
+
+
+def test_orders_differ_between_people_and_do_not_depend_on_the_seed_of_training(corpus):
+    """Which variant comes when belongs to the data, so replicates see the same ones."""
+    wording = corpus.main.wording
+    people = np.arange(N_PEOPLE)
+    places = []
+    for seed in (0, 1):
+        tellings = corpus.main.training(2, people, seed=seed)
+        order = np.argsort(tellings.people_P)
+        places.append(
+            (wording.rows(tellings) - wording.cache.first_train_P[tellings.people_P])[order]
+        )
+    assert places[0].tolist() == places[1].tolist()
+    assert len(set(places[0].tolist())) == PER_PERSON
+
+
+def test_evaluation_says_the_texts_that_are_kept_for_it(corpus, rows):
+    """Whatever the seed, for there is one of each person."""
+    for record in biography_records(corpus.main, range(N_PEOPLE), 0, "eval", seed=SEED):
+        assert [record["text"][1:]] == texts_of(rows, record["person_id"], "eval")
+
+
+def test_without_a_text_for_evaluation_the_first_for_training_is_taken(
+    data, rows, tmp_path, caplog
+):
+    """And that is said when the file is read first."""
+    kept = [row for row in rows if row["use"] == "train" or row["person_id"] != 3]
+    with caplog.at_level(logging.WARNING):
+        corpus = build_corpus(copy_of(kept, tmp_path / "kept.parquet", data))
+    assert "1 people have no text for evaluation" in caplog.text
+    (record,) = biography_records(corpus.main, [3], 0, "eval", seed=SEED)
+    assert record["text"][1:] == texts_of(rows, 3, "train")[0]
+
+
+def test_tokens_are_those_of_gpt2(corpus, rows):
+    """Of the text with a space in front, and counted lengths are rendered ones."""
+    source = corpus.main
+    for exposure in range(PER_PERSON):
+        tellings = source.training(exposure, np.arange(N_PEOPLE), seed=SEED)
+        tokens = source.tokens(tellings)
+        lengths = source.lengths(tellings)
+        assert lengths.sum() == len(tokens)
+        rendered = source.rendered(tellings)
+        assert rendered.length_P.tolist() == lengths.tolist()
+        assert rendered.tokens_L.tolist() == tokens.tolist()
+        ends = np.cumsum(lengths)
+        assert (tokens[ends - 1] == corpus.vocab.eos).all()
+        for spoken, stop, length in zip(source.spoken(tellings), ends, lengths, strict=True):
+            assert spoken.gpt2_ids == encode(spoken.text)
+            told = corpus.vocab.gpt2_ids[tokens[stop - length : stop - 1]]
+            assert told.tolist() == spoken.gpt2_ids
+
+
+def test_spans_and_targets_are_first_mentions(corpus, rows):
+    """Spans of the file, one character further; tokens that share a character with one count."""
+    kept = {row["person_id"]: row for row in rows if row["use"] == "eval"}
+    source = corpus.main
+    documents = evaluation_documents(
+        source, 0, N_PEOPLE, SEED, eos=corpus.vocab.eos, max_tokens=512
+    )
+    for record in biography_records(source, range(N_PEOPLE), 0, "eval", seed=SEED):
+        person, text = record["person_id"], record["text"]
+        spans = kept[person]["spans"]
+        shifted = [{**s, "start": s["start"] + 1, "end": s["end"] + 1} for s in spans]
+        assert sorted(record["spans"], key=str) == sorted(shifted, key=str)
+        values = {s["attribute"]: text[s["start"] : s["end"]] for s in record["spans"]}
+        assert set(values) == set(ATTRIBUTES)
+        tokens_T, target_T = documents.tokens_PT[person], documents.target_PT[person]
+        for code, attribute in enumerate(("name", *source.wording.attributes), start=1):
+            said = corpus.vocab.decode(tokens_T[target_T == code]).strip()
+            assert values[attribute] in said
+            assert len(said) <= len(values[attribute]) + 2  # a sign may merge with a value
+        assert target_T.max() == 1 + len(source.wording.attributes)
+
+
+def test_other_alphabets_are_read_by_the_character(data, rows, tmp_path):
+    """Spans are characters, tokens are bytes."""
+    row = next(row for row in rows if row["person_id"] == 0 and row["use"] == "train")
+    split = row["text"].index(".") + 1
+    added = " \u0141\u00f3d\u017a \u00e9t\u00e9."
+    spans = [
+        {**s, **{side: s[side] + len(added) * (s[side] >= split) for side in ("start", "end")}}
+        for s in row["spans"]
+    ]
+    text = row["text"][:split] + added + row["text"][split:]
+    changed = [{**row, "text": text, "spans": spans}]
+    corpus = build_corpus(replace(copy_of(changed, tmp_path / "x.parquet", data), n_people=1))
+    (record,) = biography_records(corpus.main, [0], 0)
+    values = {s["attribute"]: record["text"][s["start"] : s["end"]] for s in record["spans"]}
+    assert values == {s["attribute"]: text[s["start"] : s["end"]] for s in spans}
+    rendered = corpus.main.rendered(corpus.main.training(0, np.arange(1), seed=0))
+    code = 1 + ("name", *corpus.main.wording.attributes).index("university")
+    said = corpus.vocab.decode(rendered.tokens_L[rendered.code_L == code])
+    assert values["university"] in said
+
+
+def test_people_may_have_unequal_numbers_of_texts(data, rows, tmp_path):
+    """Each goes through his own; the mean length is that over people."""
+    kept = [row for row in rows if row["variant"] < 1 + row["person_id"] % PER_PERSON]
+    corpus = build_corpus(copy_of(kept, tmp_path / "unequal.parquet", data))
+    for person in range(PER_PERSON):
+        told = texts_told(corpus, person, range(12))
+        train = texts_of(kept, person, "train")
+        assert Counter(told) == dict.fromkeys(train, 12 // (1 + person))
+    lengths = [
+        np.mean([len(encode(" " + text)) + 1 for text in texts_of(kept, person, "train")])
+        for person in range(N_PEOPLE)
+    ]
+    assert facts_of(corpus.data).tokens_per_biography == pytest.approx(np.mean(lengths))
+
+
+def test_people_with_frequencies_go_through_all_their_texts(data):
+    """The times a person was told of count, not the exposures."""
+    corpus = build_corpus(replace(data, frequency=FrequencyConfig(zipf=1.0)))
+    exposures = Exposures(corpus.main, seed=SEED)
+    counts: Counter[int] = Counter()
+    wording = corpus.main.wording
+    assert isinstance(wording, RewrittenWording)
+    for exposure in range(12):
+        telling_P = np.arange(exposures.n_tellings(exposure))
+        counts.update(wording.rows(corpus.main.training(exposure, telling_P, seed=SEED)).tolist())
+    first = wording.cache.first_train_P
+    for person in range(N_PEOPLE):
+        told = [counts[row] for row in range(first[person], first[person + 1])]
+        assert max(told) - min(told) <= 1
+
+
+def test_the_vocabulary_is_that_of_the_whole_file(data):
+    """So it does not depend on how many of its people are taken."""
+    few = replace(data, n_people=4)
+    assert facts_of(few).vocab_size == facts_of(data).vocab_size
+    assert build_corpus(few).vocab.size == facts_of(data).vocab_size
+    assert facts_of(replace(data, vocab="full")).vocab_size == 50_257
+
+
+def test_a_stream_is_made_of_the_texts(data, corpus, rows):
+    """What is between ends of text is a text of the file; any part can be made alone."""
+    cell = tiny_cell(data, seed=SEED)
+    windows = stream_of(cell).windows(0, 40)
+    said = corpus.vocab.decode(windows[:, :-1].ravel()).split("<|endoftext|>")
+    texts = {" " + row["text"] for row in rows if row["use"] == "train"}
+    assert len(said) > 10
+    assert set(said[:-1]) <= texts
+    stream_of.cache_clear()
+    assert stream_of(cell).windows(17, 23).tolist() == windows[17:23].tolist()
+
+
+def test_rewritten_people_may_be_a_part_of_a_mixture(data):
+    """All tables share one vocabulary."""
+    assert data.file
+    part = MixturePart(kind="bioR", n_people=5, pools="mini", file=data.file, weight=0.5)
+    corpus = build_corpus(DataConfig(n_people=10, pools="mini", parts=(part,)))
+    (record,) = biography_records(corpus.sources[1], [2], 0)
+    assert record["text"]
+
+
+def test_texts_are_tokenized_once(data, rows, tmp_path):
+    """A file that was touched, or moved with its arrays, is not read again; a changed one is."""
+    moved = copy_of(rows, tmp_path / "a.parquet", data)
+    assert moved.file
+    file = Path(moved.file)
+    arrays = tmp_path / "a.parquet.tokens"
+    before = np.array(open_token_cache(file).token_L)
+    made = {path: path.stat().st_mtime_ns for path in arrays.glob("*/*")}
+    file.touch()
+    assert np.array_equal(open_token_cache(file).token_L, before)
+    assert {path: path.stat().st_mtime_ns for path in arrays.glob("*/*")} == made
+    copy_of(rows[:-1], file, data)
+    assert len(open_token_cache(file).token_L) < len(before)
+    assert len([path for path in arrays.iterdir() if path.is_dir()]) == 1
+
+
+def test_wrong_files_are_refused_in_a_line(data, rows, tmp_path):
+    """Missing people, other people, no file, no Parquet, no columns, untidy texts."""
+    kept = [row for row in rows if row["person_id"] not in (3, 4)]
+    wrong = {
+        "no text for training of 2 of 30": copy_of(kept, tmp_path / "a.parquet", data),
+        "no text for training of 5 of 35": replace(data, n_people=35),
+        "begins with": replace(data, seed=1),
+        "is not there": replace(data, file=str(tmp_path / "none.parquet")),
+        "holds no Parquet": replace(data, file=str(tmp_path / "folder")),
+        "has no column": copy_of([{"text": "Ann."}], tmp_path / "b.parquet", data),
+        "single spaces": copy_of([{**rows[0], "text": "Ann  Lee."}], tmp_path / "c.parquet", data),
+        "holds no texts": replace(data, file=str(tmp_path / "d.parquet")),
+        "is not a Parquet": replace(data, file=str(tmp_path / "e.parquet")),
+    }
+    pq.write_table(pa.Table.from_pylist(rows).slice(0, 0), tmp_path / "d.parquet")
+    (tmp_path / "e.parquet").write_text("Ann")
+    (tmp_path / "folder").mkdir()
+    for message, given in wrong.items():
+        with pytest.raises(UserError, match=message):
+            build_corpus(given)

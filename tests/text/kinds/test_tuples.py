@@ -1,0 +1,268 @@
+"""Biographies of the user's own facts say what the file says, and losses hold nothing else."""
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kcap_ray.config.data import DataConfig, FrequencyConfig, MixturePart
+from kcap_ray.knowledge.tuples import FactTable, load_tuples
+from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
+from kcap_ray.measure.nats import measure
+from kcap_ray.text.kinds.tuples import TupleWording
+from kcap_ray.text.kinds.tuples_pieces import tuples_wording
+from kcap_ray.text.kinds.wording import NAME_CODE, Rendered, Tellings
+from kcap_ray.text.stream.corpus import build_corpus, facts_of
+from kcap_ray.text.tokenizer import bpe
+from tests.measure.oracle import Distributions, Oracle, perfect
+from tests.text.fact_files import config, facts_file
+
+# Names and values that begin others, end in signs that GPT-2 merges with what follows, or are not
+# Latin; nobody but the first has everything.
+FACTS: dict[str, dict[str, str]] = {
+    "Ann Ray": {"employer": "Acme Inc.", "birth_city": "York", "pet": "Rex"},
+    "Ann Ray Jr.": {"employer": "Acme Inc", "birth_city": "York New Hall"},
+    "Ann": {"employer": "Yahoo!", "pet": "Rex II"},
+    "7-Eleven": {"birth_city": "Washington, D.C."},
+    "Zo\u00eb \u5f20": {"employer": "Acme", "birth_city": "'s Hertogenbosch", "pet": "\u0141ajka"},
+    "James'": {"birth_city": "Washington", "pet": "Rex (dog)"},
+}
+WORDY = {
+    "employer": [
+        "{name}, it says, works for {value} (gladly).",
+        "{name}, it says, works at {value}!",
+    ],
+    "birth_city": [
+        "{name}, it says, came from {value} to us.",
+        "{name}, it says, has a home: {value}.",
+    ],
+    "pet": [
+        "{name}, it says, owns {value} now",
+        "{name}, it says, calls a pet {value}, aloud.",
+    ],
+}
+
+
+@pytest.fixture(scope="module", params=["default", "wordy"])
+def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
+    """The facts in the default sentences, and in some of the user's own."""
+    folder = tmp_path_factory.mktemp(request.param)
+    return config(folder, FACTS, None if request.param == "default" else WORDY)
+
+
+def tellings(table: FactTable, key: int, n_times: int = 1) -> Tellings:
+    """Everybody, told of some times in different words."""
+    people_P = np.repeat(np.arange(len(table.names)), n_times)
+    draw_P = np.arange(len(people_P))
+    return Tellings(people_P, table.values_PC[people_P], draw_P, np.zeros_like(draw_P), key)
+
+
+def biographies(rendered: Rendered) -> list[list[tuple[int, int]]]:
+    """Tokens of each biography with what they hold, without the end of text."""
+    both_L = np.stack((rendered.tokens_L.astype(np.int64), rendered.code_L), axis=1)
+    parts = np.split(both_L, np.cumsum(rendered.length_P)[:-1])
+    return [[(token, code) for token, code in part.tolist()[:-1]] for part in parts]
+
+
+@given(key=st.integers(0, 2**64 - 1))
+@settings(max_examples=15, deadline=None)
+def test_texts_say_the_facts_in_gpt2s_own_tokens(data, key) -> None:
+    """For every person and any random choices: the tokens of the pieces are those of the text, the
+    spans are the name and the facts that the person has, and the text begins with the name.
+    """
+    wording, table = tuples_wording(data), load_tuples(data)
+    for person, spoken in zip(FACTS, wording.spoken(tellings(table, key)), strict=True):
+        assert bpe.encode(spoken.text) == spoken.gpt2_ids
+        spans = {span.attribute: spoken.text[span.start : span.end] for span in spoken.spans}
+        assert spans == {"name": person} | FACTS[person]
+        assert spoken.text.startswith(f" {person}")
+        assert spoken.text.count(f" {person}") == len(FACTS[person])
+
+
+@given(key=st.integers(0, 2**64 - 1))
+@settings(max_examples=15, deadline=None)
+def test_lengths_are_known_without_rendering(data, key) -> None:
+    """The part that no choice changes and the rest add up to the tokens, of which the end of text
+    is the last; the fast path gives the same tokens.
+    """
+    wording, table = tuples_wording(data), load_tuples(data)
+    told = tellings(table, key, n_times=7)
+    rendered = wording.rendered(told)
+    lengths_P = wording.fixed_tokens(told.values_PC) + wording.chosen_tokens(told)
+    assert lengths_P.tolist() == rendered.length_P.tolist()
+    assert (rendered.tokens_L[np.cumsum(lengths_P) - 1] == bpe.EOS).all()
+    assert (rendered.tokens_L == bpe.EOS).sum() == len(lengths_P)
+    assert wording.tokens(told).tolist() == rendered.tokens_L.tolist()
+
+
+def test_the_expected_length_is_that_of_many_biographies(data) -> None:
+    """Within five standard errors of 2,000 biographies of each person."""
+    wording, table = tuples_wording(data), load_tuples(data)
+    lengths_PT = wording.rendered(tellings(table, 3, 2000)).length_P.reshape(len(FACTS), -1)
+    error = math.sqrt((lengths_PT.var(axis=1) / lengths_PT.shape[1]).sum()) / len(FACTS)
+    assert abs(lengths_PT.mean() - wording.mean_tokens) <= 5 * error + 1e-9
+
+
+def test_orders_and_sentences_are_all_equally_likely(data, is_uniform) -> None:
+    """All 6 orders of three facts and all 8 choices of their sentences, independently."""
+    wording, table = tuples_wording(data), load_tuples(data)
+    attributes, n_choices = table.attributes, int(np.prod(wording.n_templates_A))
+    said: Counter[tuple[Any, ...]] = Counter()
+    told = tellings(table, 5, 6000)
+    for spoken in wording.spoken(told.part(0, 6000)):  # the first person has three facts
+        order = tuple(span.attribute for span in spoken.spans[1:])
+        text = spoken.text
+        which = ("gladly" in text, "came from" in text, "owns" in text)
+        said[order, which if n_choices > 1 else ()] += 1
+    assert sorted(said)[0][0] == tuple(sorted(attributes))
+    assert len(said) == 6 * n_choices
+    assert is_uniform(np.array([*said.values()]))
+
+
+def trie_nats(wording: TupleWording, table: FactTable) -> KnowledgeLoss:
+    """Losses of a predictor that knows all people by heart, but not how they will be told of.
+
+    It has counted what follows each beginning of a biography, everybody being told of equally
+    often.
+    """
+    told = biographies(wording.rendered(tellings(table, 11, 100)))
+    following: defaultdict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
+    for biography in told:
+        tokens = [token for token, _ in biography]
+        for place, token in enumerate(tokens):
+            following[tuple(tokens[:place])][token] += 1
+    nats = {True: 0.0, False: 0.0}
+    for biography in told:
+        tokens = [token for token, _ in biography]
+        for place, (token, code) in enumerate(biography):
+            if code:
+                weights = following[tuple(tokens[:place])]
+                nats[code == NAME_CODE] -= math.log(weights[token] / weights.total())
+    return KnowledgeLoss(name_nats=nats[True] / len(told), value_nats=nats[False] / len(told))
+
+
+def test_wording_does_not_mix_into_the_losses(data) -> None:
+    """Who knows all facts, but not the next sentence, loses ln N on names and nothing on values:
+    so the demand is stored exactly.
+    """
+    loss = trie_nats(tuples_wording(data), load_tuples(data))
+    assert loss.name_nats == pytest.approx(math.log(len(FACTS)), abs=1e-12)
+    assert loss.value_nats == 0.0
+    entropy = build_corpus(data).main.entropy
+    assert entropy is not None
+    assert stored_bits(entropy, loss).total == pytest.approx(entropy.demand_bits)
+
+
+def test_what_is_counted_of_one_never_begins_what_is_counted_of_another(data) -> None:
+    """So the chances of all names, and of all values in one place, add up to no more than 1, and
+    the bound holds.
+    """
+    wording, table = tuples_wording(data), load_tuples(data)
+    counted: defaultdict[tuple[int, ...], set[tuple[int, ...]]] = defaultdict(set)
+    for biography in biographies(wording.rendered(tellings(table, 1, 50))):
+        # Name, opening and value of the first sentence; every fact comes first now and then.
+        runs = [
+            (code, tuple(token for token, _ in run))
+            for code, run in groupby(biography, itemgetter(1))
+        ]
+        (_, name), (_, opening), (attribute, value) = runs[:3]
+        counted[NAME_CODE,].add(name)
+        counted[attribute, *opening].add(value)
+    assert len(counted[NAME_CODE,]) == len(FACTS)
+    for sequences in counted.values():
+        beginnings = {said[:n] for said in sequences for n in range(1, len(said))}
+        assert not sequences & beginnings
+
+
+def test_the_name_counts_where_it_stands_first(data) -> None:
+    """Later it can be read off, and counts nothing."""
+    wording, table = tuples_wording(data), load_tuples(data)
+    for biography in biographies(wording.rendered(tellings(table, 2, 5))):
+        codes = [code for _, code in biography]
+        n_tokens = codes.count(NAME_CODE)
+        assert n_tokens and codes[:n_tokens] == [NAME_CODE] * n_tokens
+
+
+def loss_of(corpus: Any, distributions: Distributions) -> KnowledgeLoss:
+    """What `measure` finds of a predictor."""
+    oracle: Any = Oracle(corpus, distributions, rules_out=True)
+    ((group,),) = measure(oracle, corpus, seed=4)
+    return group.loss
+
+
+@pytest.mark.usefixtures("in_float64")
+def test_a_perfect_model_is_measured_at_the_demand(data) -> None:
+    """Through the whole measurement, with the vocabulary of the data."""
+    corpus = build_corpus(data)
+    loss = loss_of(corpus, perfect(corpus, 4))
+    entropy = corpus.main.entropy
+    assert entropy is not None
+    assert stored_bits(entropy, loss).total == pytest.approx(entropy.demand_bits, rel=1e-10)
+
+
+def test_only_tokens_of_the_people_told_of_are_in_the_vocabulary(tmp_path) -> None:
+    """Everything that 3 of the people say, and nothing else."""
+    data = DataConfig(kind="tuples", file=facts_file(tmp_path, FACTS), n_people=3)
+    corpus = build_corpus(data)
+    told = corpus.main.wording.tokens(tellings(load_tuples(data), 0, 20))
+    assert set(told.tolist()) == set(range(corpus.vocab.size))
+    assert facts_of(data).vocab_size == corpus.vocab.size
+    assert facts_of(data).tokens_per_biography == corpus.main.mean_tokens
+
+
+def test_the_default_sentence(tmp_path) -> None:
+    """It names the attribute in plain words."""
+    data = config(tmp_path, {"Ann Ray": {"birth_city": "York"}})
+    (spoken,) = tuples_wording(data).spoken(tellings(load_tuples(data), 0))
+    assert spoken.text == " Ann Ray has birth city: York."
+
+
+def test_names_may_run_into_a_sign_that_follows_them_always(tmp_path: Path) -> None:
+    """A token that holds the end of a name counts as the name's, and tells nothing of the words."""
+    facts = {"Acme Inc.": {"a": "x", "b": "y"}, "Acme Inc": {"a": "z"}}
+    templates = {"a": ["{name}'s a is {value}."], "b": ["{name}'s b is {value}."]}
+    data = config(tmp_path, facts, templates)
+    wording, table = tuples_wording(data), load_tuples(data)
+    assert trie_nats(wording, table).name_nats == pytest.approx(math.log(2), abs=1e-12)
+    for name, spoken in zip(facts, wording.spoken(tellings(table, 0)), strict=True):
+        assert spoken.text.startswith(f" {name}'s ")
+        assert bpe.encode(spoken.text) == spoken.gpt2_ids
+
+
+def test_a_column_of_frequencies_becomes_tellings_per_exposure(tmp_path: Path) -> None:
+    """In proportion to the column, with a mean of 1; people keep the order of the file."""
+    rows = ["name,attribute,value,views", "Ann,a,x,30", "Bo,a,y,10", "Cy,a,z,20", "Bo,b,y,"]
+    (tmp_path / "facts.csv").write_text("\n".join(rows))
+    data = DataConfig(
+        kind="tuples",
+        file=str(tmp_path / "facts.csv"),
+        n_people=3,
+        frequency=FrequencyConfig(column="views"),
+    )
+    frequency_P = build_corpus(data).main.frequency_P
+    assert frequency_P is not None
+    assert frequency_P.tolist() == [1.5, 0.5, 1.0]
+
+
+def test_facts_stand_beside_other_tables(tmp_path: Path) -> None:
+    """In a mixture the bits of the facts add to those of the table that they are a part of."""
+    part = MixturePart(
+        kind="tuples", file=facts_file(tmp_path, FACTS), n_people=len(FACTS), weight=0.5
+    )
+    bios = DataConfig(n_people=10, pools="mini")
+    both = build_corpus(replace(bios, parts=(part,)))
+    facts = both.sources[1]
+    assert facts.entropy is not None
+    assert both.demand_bits == pytest.approx(
+        facts.entropy.demand_bits + build_corpus(bios).demand_bits
+    )
+    tokens = facts.wording.tokens(tellings(load_tuples(part), 0))
+    assert both.vocab.decode(tokens).startswith(" Ann Ray has")
