@@ -150,7 +150,7 @@ def test_what_comes_behind_a_value_that_is_over_costs_nothing() -> None:
     ends = Ends(torch.tensor([[0, 0, 1]]), goes_on_SV)
     nats = nats_of_logits(logits, torch.tensor([[0, 1, 2]]), ends)
     expected = [0.0, -math.log(0.1), -math.log(0.4)]
-    assert nats.flatten().tolist() == pytest.approx(expected, rel=1e-6)
+    assert nats.flatten().tolist() == pytest.approx(expected, rel=1e-10)
 
 
 def test_a_model_of_equal_logits_stores_a_negative_number_of_bits(corpus: Corpus) -> None:
