@@ -200,3 +200,20 @@ def test_module_loads_without_torch_or_ray(place: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_code_of_a_model_directory_is_run() -> None:
+    """Wherever something is read by Hugging Face's ways, its own code stays unread."""
+    calls = [
+        call
+        for path in files_of("kcap_ray")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == "from_pretrained"
+    ]
+    assert len(calls) >= 4
+    for call in calls:
+        keywords = {word.arg: ast.unparse(word.value) for word in call.keywords}
+        assert keywords.get("trust_remote_code") == "False", ast.unparse(call)
+        assert keywords.get("local_files_only") == "True", ast.unparse(call)

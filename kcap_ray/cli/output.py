@@ -30,7 +30,7 @@ def conclude(cells: list[Cell], directory: Any) -> None:
     if failed:
         typer.echo(
             f"{len(failed)} of {len(rows)} cells have no result, for the reasons in the table; "
-            "--retry-failed runs them again.",
+            "the same command tries again what the machine made fail, --retry-failed all.",
             err=True,
         )
         raise typer.Exit(1)

@@ -14,6 +14,7 @@ from kcap_ray.config.errors import UserError
 from kcap_ray.engine.failures import one_line
 from kcap_ray.engine.queue import Program
 from kcap_ray.engine.room import n_beside
+from kcap_ray.engine.storage import storage_of
 from kcap_ray.planning.run_length import length_of
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
@@ -83,7 +84,7 @@ def run_data_parallel(
         ),
         run_config=ray.train.RunConfig(
             name=f"{cell.cell_id}-trial{program.first_trial}",
-            storage_path=str((directory.path / "ray").resolve()),
+            storage_path=str(storage_of(directory)),
             # Whether and when to start again is decided in one place, for all kinds of programs.
             failure_config=ray.train.FailureConfig(max_failures=0),
         ),

@@ -109,6 +109,17 @@ def test_a_place_that_cannot_be_written_to_is_named(
     assert out.read_text() == "mine"
 
 
+def test_files_of_somebody_else_are_left_alone(tmp_path: Path, trained: tuple[Cell, Path]) -> None:
+    """A directory with another model in it keeps it; what an export wrote may be written again."""
+    _, directory = trained
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("mine")
+    with pytest.raises(UserError, match="mine: holds files that kcap did not write"):
+        export_cell(directory, tmp_path / "mine")
+    assert [file.read_text() for file in (tmp_path / "mine").iterdir()] == ["mine"]
+    assert export_cell(directory, tmp_path / "out") == export_cell(directory, tmp_path / "out")
+
+
 @pytest.mark.parametrize(("model", "is_ours"), [("gpt2-1-1", False), ("gpt2-1-1-mlp0", True)])
 def test_the_line_that_reads_it_is_in_its_readme(tmp_path: Path, model: str, is_ours: bool) -> None:
     """Only a model that transformers has no class for needs kcap to be read."""
