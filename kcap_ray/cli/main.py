@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from kcap_ray.cli.analysis import add_verbs
 from kcap_ray.cli.bench import bench
 from kcap_ray.cli.models import export, measure
 from kcap_ray.cli.options import (
@@ -89,6 +90,7 @@ def _kcap(
     pass
 
 
+add_verbs(app)
 app.command()(bench)
 app.command()(export)
 app.command()(measure)
@@ -113,7 +115,7 @@ def plan(
     if as_json:
         typer.echo(rows_as_json(rows))
     else:
-        typer.echo(render_plan(rows, device=device, n_left_out=sweep.n_left_out))
+        typer.echo(render_plan(rows, device=device, n_left_out=sweep.n_left_out, notes=sweep.notes))
 
 
 @app.command()

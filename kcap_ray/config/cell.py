@@ -5,6 +5,7 @@ A run is a pure function of its `Cell`. The cell says what there is to know (`da
 """
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from kcap_ray.config.errors import check, check_choice
 Precision = Literal["fp32", "bf16", "fp16"]
 Compile = Literal["auto", "on", "off"]
 Optimizer = Literal["adamw", "muon"]
+Length = Literal["exposures", "printed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,17 +33,27 @@ class ModelConfig:
     """Mixture of experts: experts that a token is sent to."""
     capacity_factor: float = 2.0
     """Mixture of experts: tokens that an expert takes in training, as a multiple of its even share;
-    those beyond are dropped.
+    those beyond are dropped. In measurement nothing is.
     """
-    test_capacity_factor: float = 8.0
-    """The same in measurement."""
+    rotary_frac: float = 1.0
+    """Share of each head that the rotary embedding turns, from its first channel on (GPT-NeoX's
+    `rotary_pct`); the rest does not feel the position.
+    """
+    rope_base: float = 10_000.0
+    """Base of the rotary frequencies (RoFormer, arXiv 2104.09864, section 3.3)."""
 
     def __post_init__(self) -> None:
         even = self.head_dim >= 2 and self.head_dim % 2 == 0
         check(even, f"model.head_dim: got {self.head_dim}; rotary embedding needs an even number")
-        for name in ("experts_per_token", "capacity_factor", "test_capacity_factor"):
+        for name in ("experts_per_token", "capacity_factor"):
             value = getattr(self, name)
             check(value > 0, f"model.{name}: got {value}; it must be positive")
+        check(
+            0 < self.rotary_frac <= 1 and self.rotary_frac * self.head_dim % 2 == 0,
+            f"model.rotary_frac: got {self.rotary_frac}; a share above 0 and up to 1 that makes an "
+            f"even number of the {self.head_dim} channels of a head",
+        )
+        check(self.rope_base > 1, f"model.rope_base: got {self.rope_base}; it must be above 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +62,15 @@ class TrainConfig:
 
     exposures: int
     """Times that each person's facts are seen in training."""
+    length: Length = "exposures"
+    """`exposures` trains until everybody was seen that often; `printed` for the steps that arXiv
+    2404.05405 prints for 1000 exposures of bioS, and for other numbers of exposures and people for
+    as many tokens for each exposure as these come to (172 up to 200,000 people, 79 to 87 above).
+    """
+    tokens_per_exposure: float | None = None
+    """Tokens that are trained on for each person and exposure; None: those of a biography."""
+    steps: int | None = None
+    """Optimizer steps; None: as many as the exposures need."""
     lr: float
     """Reference learning rate: reached after warm-up, then decayed."""
     weight_decay: float
@@ -103,6 +124,8 @@ class TrainConfig:
         check_choice("train.precision", self.precision, Precision)
         check_choice("train.compile", self.compile, Compile)
         check_choice("train.optimizer", self.optimizer, Optimizer)
+        check_choice("train.length", self.length, Length)
+        self._check_length()
         for name in ("exposures", "batch_windows", "window_tokens", "workers", "probe_people"):
             value = getattr(self, name)
             check(value >= 1, f"train.{name}: got {value}; at least 1 is needed")
@@ -126,6 +149,16 @@ class TrainConfig:
             f"train.workers: {self.workers} workers cannot share a batch of {self.batch_windows} "
             f"windows; write at most {self.batch_windows}, or a larger train.batch_windows",
         )
+
+    def _check_length(self) -> None:
+        """UserError where a length is none, or where two are given."""
+        own, steps = self.tokens_per_exposure, self.steps
+        check(own is None or own > 0, f"train.tokens_per_exposure: got {own}; it must be positive")
+        check(steps is None or steps >= 1, f"train.steps: got {steps}; at least 1 is needed")
+        given = ["train.length: printed"] * (self.length == "printed")
+        given += ["train.tokens_per_exposure"] * (own is not None)
+        given += ["train.steps"] * (steps is not None)
+        check(len(given) < 2, f"{' and '.join(given)} each say how long to train; keep one of them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +221,10 @@ class TuneConfig:
         )
 
 
+_GONE = ("test_capacity_factor",)
+"""Settings of models that cells of earlier versions had."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One point of a sweep's grid; equal cells give equal results."""
@@ -235,12 +272,16 @@ class Cell:
         data["parts"] = tuple(_part(part) for part in data.get("parts", ()))
         return cls(
             data=DataConfig(**data),
-            model=ModelConfig(**values["model"]),
+            model=ModelConfig(**_without(values["model"], _GONE)),
             train=TrainConfig(**values["train"]),
             tune=TuneConfig(**tune),
             seed=values["seed"],
             keep_checkpoint=values["keep_checkpoint"],
         )
+
+
+def _without(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def _part(values: dict[str, Any]) -> MixturePart:

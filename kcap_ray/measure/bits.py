@@ -37,7 +37,7 @@ class StoredBits:
     value_bits: float
     """N log2(S0 / e^p2) (bioS), N K log2(D^C / e^p2) (bioD)."""
     diversity_bits: float
-    """K D log2(T^L / (D e^p3)) (bioD); 0 for bioS, whose pools count as known."""
+    """K D log2(U^L / (D e^p3)) (bioD), U as in `entropy_of`; 0 for bioS, whose pools are given."""
 
     @property
     def total(self) -> float:

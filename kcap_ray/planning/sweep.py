@@ -21,7 +21,8 @@ from kcap_ray.config.sweep_file import SweepFile, Values, override, read_section
 from kcap_ray.config.yaml import parse_yaml, read_yaml
 from kcap_ray.models.spec import model_of
 from kcap_ray.planning.shipped import find_sweep
-from kcap_ray.recipes.published import arch_of, published_recipe
+from kcap_ray.recipes.length import printed_length
+from kcap_ray.recipes.published import nearest_recipe
 from kcap_ray.text.stream.corpus import facts_of
 
 _FROM_RECIPE = ("train.lr", "train.weight_decay", "train.batch_windows", "train.precision")
@@ -53,6 +54,8 @@ class Sweep:
     """cell_id -> that of the cell one step back on the first axis where there is one, or None."""
     n_left_out: int
     """Points of the grid that `where` leaves out."""
+    notes: tuple[str, ...] = ()
+    """What was taken for settings that the paper does not print."""
 
     def matching(self, pattern: str | None) -> list[Cell]:
         """The cells whose id matches the glob; all without one. `UserError` if none does."""
@@ -106,15 +109,20 @@ def _resolve(draft: SweepFile, *, path: Path, text: str) -> Sweep:
         )
     kept: dict[_Index, Cell] = {}
     n_left_out = 0
+    notes: dict[str, int] = {}
     for index in itertools.product(*(range(len(axis)) for axis in draft.grid.values())):
         values = dict(draft.base)
         for axis, position in zip(draft.grid.values(), index, strict=True):
             values |= axis[position]
+        note = _fill_from_recipe(values)
         cell = _cell(values, folder=path.parent)
-        if where is None or where.low <= _max_capacity_ratio(cell) <= where.high:
-            kept[index] = cell
-        else:
+        if where is not None and not where.low <= _max_capacity_ratio(cell) <= where.high:
             n_left_out += 1
+            continue
+        kept[index] = cell
+        for said in (note, _note_on_length(cell), _note_on_window(cell)):
+            if said is not None:
+                notes[said] = notes.get(said, 0) + 1
     if not kept:
         raise UserError(
             f"where: leaves out all {n_left_out} cells of the grid; widen max_capacity_ratio"
@@ -130,6 +138,9 @@ def _resolve(draft: SweepFile, *, path: Path, text: str) -> Sweep:
         cells=list(kept.values()),
         neighbour={ids[index]: _neighbour(index, ids) for index in ids},
         n_left_out=n_left_out,
+        notes=tuple(
+            f"{text} ({n_cells:,} cell{'s' * (n_cells > 1)})." for text, n_cells in notes.items()
+        ),
     )
 
 
@@ -180,7 +191,6 @@ def _max_capacity_ratio(cell: Cell) -> float:
 
 
 def _cell(values: Values, *, folder: Path) -> Cell:
-    _fill_from_recipe(values)
     cell = build_cell(values)
     data = cell.data.with_paths(partial(_found, folder=folder))
     cell = replace(cell, data=with_contents(data))
@@ -212,31 +222,64 @@ def _from_here(path: Path) -> str:
     return str(whole.relative_to(here) if whole.is_relative_to(here) else whole)
 
 
-def _fill_from_recipe(values: Values) -> None:
-    """Writes the published lr, weight decay, batch and precision where `values` lacks them.
+def _fill_from_recipe(values: Values) -> str | None:
+    """Writes the published lr, weight decay, batch and precision where `values` lacks them; returns
+    what is different about the published setting, if anything.
 
-    Raises `UserError` with the keys to write where some are lacking and the paper has no setting.
+    Raises `UserError` with the keys to write where the batch is lacking and its windows are of
+    another length than the published ones.
     """
     lacking = [key for key in _FROM_RECIPE if key not in values]
     needed = ("model.name", "data.n_people", "train.exposures")
     if not lacking or any(key not in values for key in needed):
-        return
+        return None
     model, n_people, exposures = (values[key] for key in needed)
     model_of(ModelConfig(name=model), 1)
     kind = values.get("data.kind", DataConfig.kind)
     junk = _junk(values)
-    recipe = published_recipe(arch_of(model), kind, n_people, exposures, junk)
+    if n_people < 1 or exposures < 1:
+        return None  # said when the cell is made
+    recipe, difference = nearest_recipe(model, kind, n_people, exposures, junk)
     window_tokens = values.get("train.window_tokens", TrainConfig.window_tokens)
     # A batch counted in windows of another length would be another batch.
-    has_batch = "train.batch_windows" in values
-    if recipe is not None and (has_batch or window_tokens == recipe.window_tokens):
-        for key in lacking:
-            values[key] = getattr(recipe, key.removeprefix("train."))
-        return
-    keys, data = ", ".join(lacking), kind if junk is None else f"{kind} among {junk.label}"
-    raise UserError(
-        f"no value for {keys}, and the paper prints none for {model} on {data} with {n_people} "
-        f"people, {exposures} exposures, {window_tokens} tokens a window; write them under `base:`"
+    if "train.batch_windows" not in values and window_tokens != recipe.window_tokens:
+        raise UserError(
+            f"no value for {', '.join(lacking)}: {recipe.source} counts its batch in windows of "
+            f"{recipe.window_tokens} tokens, and these have {window_tokens}; "
+            "write train.batch_windows under `base:`"
+        )
+    for key in lacking:
+        values[key] = getattr(recipe, key.removeprefix("train."))
+    if difference is None:
+        return None
+    names = ", ".join(key.removeprefix("train.") for key in lacking)
+    return f"The paper prints no {names} here; taken from {recipe.source}: {difference}"
+
+
+def _note_on_length(cell: Cell) -> str | None:
+    """What is inferred about the length of a run; `UserError` where nothing can be."""
+    if cell.train.length != "printed" or printed_length(cell).is_printed:
+        return None
+    return (
+        "The paper prints no steps here; as many tokens for each exposure are taken as Param 1's "
+        "printed steps come to at 1000 exposures and the nearest number of people"
+    )
+
+
+def _note_on_window(cell: Cell) -> str | None:
+    """A warning where some biography cannot be in a window: the cell will fail."""
+    if any(table.kind == "bioR" for table in (cell.data, *cell.data.parts)):
+        return None  # its texts may not be written yet, and are many
+    try:
+        n_tokens = facts_of(cell.data).longest_biography
+    except UserError:
+        return None  # said by whoever reads the data: a sweep may be written before them
+    window = cell.train.window_tokens
+    if n_tokens <= window:
+        return None
+    return (
+        f"A biography of {n_tokens} tokens does not fit into a window of {window}, so the cell "
+        f"will fail; write train.window_tokens: {n_tokens} or more, or shorter sentences"
     )
 
 

@@ -45,7 +45,9 @@ def changed(value: Any) -> Any:
     """Another value of the same kind; None where there is no plain one."""
     if isinstance(value, bool):
         return not value
-    if isinstance(value, int | float):
+    if isinstance(value, float):
+        return value / 2 or 0.5
+    if isinstance(value, int):
         return 2 * value or 2
     return None
 
@@ -58,6 +60,8 @@ def variants(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
         if key == "tune.trials" and inside == 1:  # more need a range
             continue
         others = [(key, changed(inside))]
+        if field.name == "rotary_frac":  # a share
+            others = [(key, 0.5 * inside)]
         if dataclasses.is_dataclass(inside):
             others = variants(inside, f"{key}.")
         elif isinstance(inside, tuple):

@@ -76,9 +76,9 @@ def kill_after(n_points: int) -> Callable[[Progress], None]:
 
 
 def assert_close(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
-    """Records of the same trials; numbers may differ by rounding."""
+    """Records of the same trials; numbers may differ by rounding, in float64."""
     for a, b in zip(without(ours, IN_PARTS), without(theirs, IN_PARTS), strict=True):
-        assert a == {k: pytest.approx(v, rel=1e-3) if k in FLOATS else v for k, v in b.items()}
+        assert a == {k: pytest.approx(v, rel=1e-10) if k in FLOATS else v for k, v in b.items()}
 
 
 FLOATS = (
@@ -93,6 +93,7 @@ FLOATS = (
 )
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize(
     ("n_trials", "n_windows", "parts"),
     [(5, 4, [5]), (3, 4, [3, 2]), (2, 4, [2, 2, 1]), (1, 4, [1] * 5), (1, 2, [1] * 5)],
@@ -148,6 +149,7 @@ def test_a_cell_killed_between_parts_and_inside_of_them_has_the_row_of_one_run(
     assert without(killed.trials(), DIFFERS) == without(whole.trials(), DIFFERS)
 
 
+@pytest.mark.usefixtures("in_float64")
 def test_a_round_goes_on_as_it_began(
     tmp_path: Path, room_for: Callable[..., None], directory: CellDirectory
 ) -> None:
@@ -245,6 +247,7 @@ def break_above(
     return tried
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize(
     ("n_trials", "n_windows", "tried"),
     [

@@ -83,6 +83,7 @@ def test_records_are_what_training_and_measuring_give(directory: CellDirectory, 
     assert not directory.resume_file(0).exists()
 
 
+@pytest.mark.usefixtures("in_float64")
 def test_weights_on_disk_are_those_of_the_best_trial(directory: CellDirectory) -> None:
     """Of all programs of a cell: measured again, they store the bits of the best record."""
     run(directory, [SLOW, POINTS[0]])
@@ -94,7 +95,7 @@ def test_weights_on_disk_are_those_of_the_best_trial(directory: CellDirectory) -
     model, cell = load_cell_model(directory.path)
     corpus = build_corpus(cell.data)
     ((group,),) = measure(model, corpus, seed=cell.seed)
-    assert group.stored.total == pytest.approx(best["bits"], rel=1e-6)
+    assert group.stored.total == pytest.approx(best["bits"], rel=1e-10)
     history = pq.read_table(directory.history_file).to_pylist()
     assert history[-1]["step"] == length_of(CELL).steps
     assert history[-1]["exposures"] == pytest.approx(best["exposures_seen"])

@@ -11,7 +11,7 @@ from kcap_ray.config.data import DataConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
-from kcap_ray.measure.nats import measure
+from kcap_ray.measure.nats import Ends, measure, nats_of_logits
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.stream.corpus import Corpus, build_corpus
@@ -29,13 +29,43 @@ DATA = {
     "bioD compact": BIOD,
     "bioD sentences": replace(BIOD, style="sentence", C=1),
     "one person": replace(BIOS, n_people=1),
+    "bioS nested": BIOS,
+    "bioD nested": BIOD,
 }
 
 
+@pytest.fixture(scope="session")
+def nested_pools(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Names and values of which some begin others."""
+    folder = tmp_path_factory.mktemp("nested")
+    cities = ["York", "York City", "York City Heights", "York Town", "Rome"]
+    lists = {
+        "first_names": ["Ana", "Bo", "Cy"],
+        "middle_names": ["Dee", "Ed"],
+        "last_names": ["Ng", "Mac", "MacDonald", "MacDonaldson", "Macd"],
+        "cities": cities,
+        "universities": ["Ohio", "Ohio State", "Ohio State South"],
+        "majors": ["Law", "Law and Order", "Arts"],
+        "employers": [
+            "Acme\tYork",
+            "Acme Air\tYork City",
+            "Acme Air Lines\tYork",
+            "Bolt\tYork City",
+        ],
+        "dates": ["months 12", "days 28", "years 1990 2012"],
+    }
+    for name, lines in lists.items():
+        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(folder)
+
+
 @pytest.fixture(params=DATA)
-def corpus(request: pytest.FixtureRequest) -> Corpus:
+def corpus(request: pytest.FixtureRequest, nested_pools: str) -> Corpus:
     """One of each kind of data."""
-    return build_corpus(DATA[request.param])
+    data = DATA[request.param]
+    if "nested" in request.param:
+        data = replace(data, pools=nested_pools, n_people=20)
+    return build_corpus(data)
 
 
 def entropy_of(corpus: Corpus) -> Entropy:
@@ -109,6 +139,20 @@ def test_no_model_stores_more_than_the_demand(corpus: Corpus, share: float) -> N
     assert stored_bits(entropy_of(corpus), loss).total < entropy_of(corpus).demand_bits
 
 
+def test_what_comes_behind_a_value_that_is_over_costs_nothing() -> None:
+    """At the end of a value only the chance that a longer one goes on counts, not which words come.
+
+    Tokens 3 and 4 go on with a longer value; all others are equally likely.
+    """
+    chances_V = torch.tensor([0.1, 0.1, 0.1, 0.4, 0.2, 0.1])
+    logits = chances_V.log().expand(1, 1, 2, 6)
+    goes_on_SV = torch.tensor([[False, False, False, True, True, False]])
+    ends = Ends(torch.tensor([[0, 0, 1]]), goes_on_SV)
+    nats = nats_of_logits(logits, torch.tensor([[0, 1, 2]]), ends)
+    expected = [0.0, -math.log(0.1), -math.log(0.4)]
+    assert nats.flatten().tolist() == pytest.approx(expected, rel=1e-10)
+
+
 def test_a_model_of_equal_logits_stores_a_negative_number_of_bits(corpus: Corpus) -> None:
     """Every token costs ln V, more than the pools hold: the number is reported, not cut to 0."""
     model = random_decoder("gpt2-1-1", vocab_size=corpus.vocab.size, n_tokens=WINDOW)
@@ -136,6 +180,9 @@ def test_losses_are_those_of_each_persons_document_alone(corpus: Corpus, name: s
             if target == 0:
                 continue
             loss = -log_p_TV[t - 1, tokens_T[t]].item()
+            if document.end_PT is not None and (end := int(document.end_PT[0, t])):
+                goes_on = torch.from_numpy(document.continuations[end - 1].astype(np.int64))
+                loss = -math.log1p(-log_p_TV[t - 1, goes_on].exp().sum().item())
             nats["name" if target == 1 else "value"] += loss
             nats["first chunk"] += loss * bool(document.first_chunk_PT[0, t])
     (found,) = measure_one(model, corpus)

@@ -28,7 +28,7 @@ def random_rows(*shape: int) -> Tensor:
 def by_a_loop(mixture: MixtureOfExperts, x_MD: Tensor) -> tuple[Tensor, Tensor, int]:
     """Change, loss of balance and dropped choices, one token after the other."""
     spec = mixture.spec
-    n_places = capacity(spec, len(x_MD), is_training=mixture.training)
+    n_places = capacity(spec, len(x_MD)) if mixture.training else len(x_MD)
     experts: Any = mixture.experts
     up, down = experts.up, experts.down
     taken = [0] * spec.n_expert
@@ -186,16 +186,34 @@ def test_balance_of_fused_trials_is_that_of_each_alone(n_trials: int | None) -> 
 
 
 def test_measurement_has_more_room_than_training() -> None:
-    """Places follow the factor of training or of measurement, and never exceed the tokens."""
+    """Places follow the factor in training, never exceed the tokens, and end there."""
     spec = first_mixture("gpt2-1-1-moe32").spec
-    assert capacity(spec, 6_144, is_training=True) == 2 * 6_144 / 32
-    assert capacity(spec, 6_144, is_training=False) == 8 * 6_144 / 32
-    assert capacity(spec, 33, is_training=True) == math.ceil(2 * 33 / 32)
-    assert capacity(first_mixture("gpt2-1-1-moe4").spec, 100, is_training=False) == 100
+    assert capacity(spec, 6_144) == 2 * 6_144 / 32
+    assert capacity(spec, 33) == math.ceil(2 * 33 / 32)
+    assert capacity(first_mixture("gpt2-1-1-moe2").spec, 100) == 100
     model = random_decoder("gpt2-2-2-moe4", capacity_factor=0.3)
     tokens_BT = random_tokens(3, 20)
     in_training = model(tokens_BT)
     assert not torch.allclose(model.eval()(tokens_BT), in_training)
+
+
+@pytest.mark.usefixtures("in_float64")
+@pytest.mark.parametrize("name", ["gpt2-2-2-moe4", "gpt2-2-2-moe32", "llama-2-2-moe16"])
+@pytest.mark.parametrize("experts_per_token", [1, 2])
+@pytest.mark.parametrize("n_trials", [None, 2])
+def test_outside_of_training_a_token_does_not_feel_its_company(
+    name: str, experts_per_token: int, n_trials: int | None
+) -> None:
+    """Logits are the same alone, beside other rows, and before padding."""
+    settings: Any = {"experts_per_token": experts_per_token, "capacity_factor": 0.5, "n_tokens": 84}
+    model = random_decoder(name, n_trials=n_trials, **settings).eval()
+    tokens_BT = random_tokens(5, 24)
+    together = model(tokens_BT)
+    padded_BT = torch.cat([tokens_BT, tokens_BT.new_zeros(5, 60)], dim=1)
+    assert_same_but_for_rounding(model(padded_BT)[..., :24, :], together)
+    for row in range(5):
+        alone = model(tokens_BT[row : row + 1])
+        assert_same_but_for_rounding(alone, together[..., row : row + 1, :, :])
 
 
 def test_routers_do_not_feel_a_low_precision() -> None:

@@ -1,5 +1,6 @@
 """A data set ready to be said: its tables of people, one vocabulary, and the junk around them."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.config.data import DataConfig, KnowledgeConfig
+from kcap_ray.config.data import DataConfig, KnowledgeConfig, Vocab
 from kcap_ray.knowledge.entropy import entropy_of
 from kcap_ray.knowledge.people import check_name_space, column_sizes, draw_people
 from kcap_ray.knowledge.tuples import fact_bits, load_tuples
@@ -34,6 +35,10 @@ class CorpusFacts:
     tokens_per_biography: float
     """Expected tokens of a biography of the main table with its end of text; all choices are
     random.
+    """
+    longest_biography: int
+    """Tokens that some biography surely has, with its end of text, of the table where they are
+    longest: of own facts the longest in the first templates, otherwise the mean.
     """
     stream_ratio: float
     """Tokens of all tables and of junk, for each token of the main table."""
@@ -85,7 +90,7 @@ def build_corpus(data: DataConfig) -> Corpus:
     vocab = _vocabulary(data, wordings)
     weights = (1.0, *(part.weight for part in data.parts))
     sources = [
-        _source(table, wording.in_vocabulary(vocab), weight)
+        _source(table, wording.in_vocabulary(vocab), weight, data.vocab)
         for table, wording, weight in zip(tables, wordings, weights, strict=True)
     ]
     sources[0] = replace(sources[0], marker=vocab.marker)
@@ -93,7 +98,7 @@ def build_corpus(data: DataConfig) -> Corpus:
     return Corpus(data=data, vocab=vocab, sources=tuple(sources), junk=junk)
 
 
-def _source(table: KnowledgeConfig, wording: Wording, weight: float) -> Source:
+def _source(table: KnowledgeConfig, wording: Wording, weight: float, vocab: Vocab) -> Source:
     frequency_P = frequency_of(table)
     schedule: Schedule = Everybody(table.n_people)
     if frequency_P is not None:
@@ -103,7 +108,7 @@ def _source(table: KnowledgeConfig, wording: Wording, weight: float) -> Source:
         wording=wording,
         schedule=schedule,
         weight=weight,
-        entropy=entropy_of(table),
+        entropy=entropy_of(table, vocab),
         known=listed(wording, draw_people(table)),
         frequency_P=frequency_P,
         value_bits_P=fact_bits(table).bits_P if table.kind == "tuples" else None,
@@ -138,19 +143,22 @@ def frequency_of(table: KnowledgeConfig) -> NDArray[np.float64] | None:
 def facts_of(data: DataConfig) -> CorpusFacts:
     """Vocabulary, lengths and entropy, without drawing people; UserError as `build_corpus`."""
     _check_junk_names(data)
-    vocab_size, tokens_per_biography = _size_and_length(_without_people(data))
+    vocab_size, tokens_per_biography, longest = _sizes(_without_people(data))
     junk_ratio = 0.0 if data.junk is None else data.junk.ratio
     return CorpusFacts(
         vocab_size=vocab_size,
         tokens_per_biography=tokens_per_biography,
+        longest_biography=longest,
         stream_ratio=1.0 + sum(part.weight for part in data.parts) + junk_ratio,
         demand_bits=_demand_bits(data),
-        demand_is_estimate=any(entropy_of(table).is_estimate for table in _tables(data)),
+        demand_is_estimate=any(
+            entropy_of(table, data.vocab).is_estimate for table in _tables(data)
+        ),
     )
 
 
 def _demand_bits(data: DataConfig) -> float:
-    return sum(entropy_of(table).demand_bits for table in _tables(data))
+    return sum(entropy_of(table, data.vocab).demand_bits for table in _tables(data))
 
 
 def _tables(data: DataConfig) -> Sequence[KnowledgeConfig]:
@@ -170,7 +178,9 @@ def _wording(table: KnowledgeConfig) -> Wording:
     if table.kind == "bioR":
         return rewritten_wording(table)
     table = _without_people(table)
-    return biod_wording(table) if table.kind == "bioD" else bios_wording(table.pools)
+    if table.kind == "bioD":
+        return biod_wording(table)
+    return bios_wording(table.pools, table.templates)
 
 
 def _without_people(table: Any) -> Any:
@@ -185,7 +195,17 @@ def _vocabulary(data: DataConfig, wordings: Sequence[Wording]) -> CompactVocabul
 
 
 @cache
-def _size_and_length(data: DataConfig) -> tuple[int, float]:
-    wordings = [_wording(table) for table in _tables(data)]
+def _sizes(data: DataConfig) -> tuple[int, float, int]:
+    """Of the vocabulary; of a biography on average; and of one that is surely as long as that."""
+    tables = _tables(data)
+    wordings = [_wording(table) for table in tables]
     vocab = _vocabulary(data, wordings)
-    return vocab.size, wordings[0].mean_tokens + (vocab.marker is not None)
+    n_marks = int(vocab.marker is not None)
+    longest = max(map(_surely_as_long, tables, wordings))
+    return vocab.size, wordings[0].mean_tokens + n_marks, longest + n_marks
+
+
+def _surely_as_long(table: KnowledgeConfig, wording: Wording) -> int:
+    if table.kind == "tuples":
+        return int(wording.fixed_tokens(load_tuples(table).values_PC).max())
+    return math.ceil(wording.mean_tokens)
