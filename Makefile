@@ -61,7 +61,7 @@ docs: .venv/installed-dev  ## the documentation site in build/site, with the API
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 figures: .venv/installed  ## redraw all figures and reports of docs/results from its tables
-	printf '%s\n' docs/results/*/ | xargs -n 1 -P 2 $(BIN)/python -m analysis report
+	dirname docs/results/*/results.parquet | xargs -n 1 -P 2 $(BIN)/python -m analysis report
 
 clean:  ## remove .venv and caches; runs/ stays
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

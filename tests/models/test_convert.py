@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import Tensor
 
 from kcap_ray.models.convert import to_hugging_face
 from tests.rounding import assert_same_but_for_rounding
@@ -33,8 +34,10 @@ def test_logits_and_gradients_equal_those_of_the_hugging_face_class(name: str) -
     assert_same_but_for_rounding(ours, theirs)
     ours.square().mean().backward()
     theirs.square().mean().backward()
-    their_grad = exported.get_input_embeddings().weight.grad
-    assert model.embedding.grad is not None
+    their_weight = exported.get_input_embeddings().weight
+    assert isinstance(their_weight, Tensor)
+    their_grad = their_weight.grad
+    assert model.embedding.grad is not None and their_grad is not None
     assert_same_but_for_rounding(model.embedding.grad, their_grad)
 
 

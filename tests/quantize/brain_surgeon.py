@@ -56,6 +56,7 @@ def brain_surgeon(weight_OI: Tensor, hessian_II: Tensor, config: QuantizeConfig)
     left_OI = weight_OI[:, order]
     codes_OI, clearance_OI = torch.empty_like(weight_OI), torch.empty_like(weight_OI)
     width = min(config.group_size or d_in, d_in)
+    scale_O1 = zero_O1 = torch.empty(0)
     for place, i in enumerate(order):
         if place % width == 0:
             group = left_OI[:, place : place + width]
