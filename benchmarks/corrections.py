@@ -68,6 +68,19 @@ def committed_biod() -> list[dict[str, Any]]:
     return rows
 
 
+def alphabets(runs: list[Path]) -> list[dict[str, Any]]:
+    """Rows of runs that were made with the new credit, and what they were with the old one."""
+    found = []
+    for path in runs:
+        for row in pd.read_parquet(path / "results.parquet").to_dict("records"):
+            ratio, seed = row["capacity_ratio"], row.get("data_seed", 0)
+            one = biod_row(row["dataset"], seed, ratio, row["n_params"])
+            if one is not None:
+                before = 2 * ratio - one["after"]
+                found.append({"cell_id": row["cell_id"], **one, "before": before, "after": ratio})
+    return found
+
+
 def uncharged_bits(values: tuple[str, ...]) -> float:
     """Mean over values of log2 of how many of the pool begin with its tokens: what the end of a
     value says to a reader of the pool.
@@ -141,10 +154,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--pools", action="append", default=[])
+    parser.add_argument("--alphabet", action="append", default=[], type=Path)
     arguments = parser.parse_args()
     found = {
         "environment": describe(),
         "biod": committed_biod(),
+        "alphabets": alphabets(arguments.alphabet),
         "nested_pools_bits": nested_pools(["full", "mini", *arguments.pools]),
         "bios_simple_on_another_text": measured_on_another_text(),
         "experts_nats": experts(),
@@ -154,7 +169,7 @@ def main() -> None:
         rows = list(group)
         peak = max(rows, key=lambda row: row["before"])
         print(f"{run}: {len(rows)} rows, peak {peak['before']:.3f} -> {peak['after']:.3f}")
-    for key in ("nested_pools_bits", "bios_simple_on_another_text", "experts_nats"):
+    for key in ("alphabets", "nested_pools_bits", "bios_simple_on_another_text", "experts_nats"):
         print(key, json.dumps(found[key]))
 
 
