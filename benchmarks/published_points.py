@@ -30,6 +30,7 @@ from record import arguments, claim, write
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.cell import finish_cell
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.round import run_round
 from kcap_ray.planning.cost import flops_per_token
 from kcap_ray.planning.run_length import length_of, spec_of
@@ -144,17 +145,15 @@ def run_one(cell: Cell, wanted: Wanted, run: RunDirectory, device: torch.device)
         if progress.probed is not None:
             curve.append({"step": progress.step, "trials": progress.probed})
 
-    run_round(
-        cell,
-        points_of(cell, wanted),
-        first_trial=0,
+    is_gpu, n_steps = device.type == "cuda", length_of(cell).steps
+    cell_run = CellRun(
+        cell=cell,
         directory=directory,
         device=device,
-        open_batches=prefetched_batches(cell, n_steps=length_of(cell).steps, n_processes=8)
-        if device.type == "cuda"
-        else None,
+        open_batches=prefetched_batches(cell, n_steps=n_steps, n_processes=8) if is_gpu else None,
         on_progress=keep,
     )
+    run_round(cell_run, points_of(cell, wanted), first_trial=0)
     finish_cell(cell, directory, sweep="published")
     seconds = time.monotonic() - began
     note = json.dumps({"wall_s": seconds, "curve": curve})

@@ -4,11 +4,12 @@ engine does with Ray around it.
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.search import CellStudy, Hint
 from kcap_ray.planning.run_length import length_of, round_trials, spec_of
 from kcap_ray.runs.results import CellDirectory, ResultRow, RunDirectory, Status, best_trial
@@ -17,8 +18,6 @@ from kcap_ray.training.point import Point
 
 if TYPE_CHECKING:
     import torch
-
-    from kcap_ray.training.loop import Progress
 
 
 # Columns of a row that are those of the cell's best trial.
@@ -112,38 +111,22 @@ def run_cells(
             continue
         before = neighbour.get(cell.cell_id) if cell.tune.follows_neighbour else None
         hint = hint_of(run_directory.cell(before).result()) if before else None
+        run = CellRun(cell=cell, directory=directory, device=device, n_cpus=_own_cpus())
         try:
-            run_cell(cell, directory, sweep=sweep, device=device, hint=hint)
+            run_cell(run, sweep=sweep, hint=hint)
         except UserError as error:
             fail_cell(cell, directory, sweep=sweep, reason=str(error))
 
 
-def run_cell(
-    cell: Cell,
-    directory: CellDirectory,
-    *,
-    sweep: str,
-    device: "torch.device",
-    hint: Hint | None = None,
-    on_progress: "Callable[[Progress], None] | None" = None,
-) -> ResultRow:
+def run_cell(run: CellRun, *, sweep: str, hint: Hint | None = None) -> ResultRow:
     """Tune, train and measure one cell, or what is left of it; write its row and return it."""
     from kcap_ray.execution.round import run_round
 
-    progress = CellProgress(cell, directory, hint)
+    progress = CellProgress(run.cell, run.directory, hint)
     while not progress.is_finished:
         first, points = progress.next_round()
-        records = run_round(
-            cell,
-            points,
-            first_trial=first,
-            directory=directory,
-            device=device,
-            on_progress=on_progress,
-            n_cpus=_own_cpus(),
-        )
-        progress.tell(first, records)
-    return finish_cell(cell, directory, sweep=sweep)
+        progress.tell(first, run_round(run, points, first_trial=first))
+    return finish_cell(run.cell, run.directory, sweep=sweep)
 
 
 def _own_cpus() -> int:

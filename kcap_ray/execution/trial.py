@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 from kcap_ray.config.cell import Cell
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.placement import Setting
 from kcap_ray.measure.groups import Group, measured_columns, probed_columns
 from kcap_ray.measure.nats import measure
@@ -26,7 +27,6 @@ from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.text.stream.corpus import Corpus, build_corpus
 from kcap_ray.text.stream.stream import TrainingStream
 from kcap_ray.training.loop import (
-    OpenBatches,
     Probe,
     Progress,
     Saving,
@@ -43,26 +43,17 @@ _PEOPLE_AT_ONCE = 1 << 18  # biographies whose lengths are looked at together
 
 
 def run_trials(
-    cell: Cell,
-    points: Sequence[Point],
-    *,
-    first_trial: int,
-    directory: CellDirectory,
-    device: torch.device,
-    open_batches: OpenBatches | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    save_every_s: float = 300.0,
-    setting: Setting | None = None,
+    run: CellRun, points: Sequence[Point], *, first_trial: int, setting: Setting | None = None
 ) -> list[dict[str, Any]]:
     """Train the trials `first_trial`... of the cell at `points` as one program, measure them, and
     add them to its ledger.
 
     Returns one record per trial, as in trials.jsonl. Of these and earlier trials the best one's
     weights and loss curve stay in the directory. Inside a process group every worker calls this;
-    only the first one measures and writes, the others return no records. `open_batches` replaces
-    the generation of the data in this process. Without a `setting` they train as the cell says, on
-    a CPU on one thread.
+    only the first one measures and writes, the others return no records. Without a `setting` they
+    train as the cell says, on a CPU on one thread.
     """
+    cell, directory, device = run.cell, run.directory, run.device
     setting = setting or Setting(device=device.type, n_fused=len(points))
     n_threads = (setting.n_threads or 1) if device.type == "cpu" else None
     if n_threads is not None:
@@ -79,12 +70,12 @@ def run_trials(
             setting.applied_to(cell),
             spec_of(cell),
             points,
-            open_batches
+            run.open_batches
             or in_process_batches(stream, cell.train, rank=rank, workers=workers, n_steps=n_steps),
             n_steps=n_steps,
             device=device,
-            saving=Saving(path=resume_file, every_s=save_every_s),
-            on_progress=_reporter(directory, n_steps, on_progress) if rank == 0 else None,
+            saving=Saving(path=resume_file, every_s=run.save_every_s),
+            on_progress=_reporter(directory, n_steps, run.on_progress) if rank == 0 else None,
             probe=_probe(cell, corpus, n_steps),
         )
     except TrainingDiverged as diverged:
@@ -94,7 +85,7 @@ def run_trials(
     exposures = _exposures(stream, corpus, n_windows=n_steps * cell.train.batch_windows)
     records = [
         {**record, "n_threads": n_threads}
-        for record in _records(cell, points, first_trial, result, corpus, exposures, device)
+        for record in _records(run, points, first_trial, result, corpus, exposures)
     ]
     if isinstance(result, TrainResult):
         _keep_best(cell, directory, records, result, corpus, exposures[0])
@@ -166,18 +157,17 @@ def _check_window(cell: Cell, corpus: Corpus) -> None:
 
 
 def _records(
-    cell: Cell,
+    run: CellRun,
     points: Sequence[Point],
     first_trial: int,
     result: TrainResult | TrainingDiverged,
     corpus: Corpus,
     exposures: Sequence[float],
-    device: torch.device,
 ) -> list[dict[str, Any]]:
-    length = length_of(cell)
+    length = length_of(run.cell)
     groups: list[list[Group]] | None = None
     if isinstance(result, TrainResult):
-        groups = measure(result.model, corpus, seed=cell.seed)
+        groups = measure(result.model, corpus, seed=run.cell.seed)
     records = []
     for index, point in enumerate(points):
         record: dict[str, Any] = {
@@ -192,7 +182,7 @@ def _records(
             "tokens": length.tokens,
             "n_trials_fused": len(points),
             "exposures_seen": exposures[0],
-            **made_by(device),
+            **made_by(run.device),
         }
         if isinstance(result, TrainingDiverged):
             record |= {"status": "diverged", "reason": str(result)}

@@ -12,6 +12,7 @@ import kcap_ray.execution.trial
 from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import CellProgress, fail_cell, hint_of, run_cell, run_cells
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.search import Hint
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.manifest import forget_failed
@@ -54,9 +55,12 @@ def row_in(directory: CellDirectory) -> dict[str, Any]:
     return row
 
 
-def finish(cell: Cell, directory: CellDirectory, **options: Any) -> ResultRow:
+def finish(
+    cell: Cell, directory: CellDirectory, *, hint: Hint | None = None, **options: Any
+) -> ResultRow:
     """Run a cell to its end."""
-    return run_cell(cell, directory, sweep="tiny", device=CPU, **options)
+    run = CellRun(cell=cell, directory=directory, device=CPU, **options)
+    return run_cell(run, sweep="tiny", hint=hint)
 
 
 def kill_after(n_points: int) -> Callable[[Progress], None]:

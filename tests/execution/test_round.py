@@ -12,6 +12,7 @@ import kcap_ray.execution.trial
 from kcap_ray.config.cell import Range, TuneConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cell
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.placement import USABLE, Setting, keep_setting, kept_setting
 from kcap_ray.execution.round import run_round
 from kcap_ray.planning.memory import program_bytes
@@ -54,7 +55,12 @@ def room_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def run(directory: CellDirectory, **options: Any) -> list[dict[str, Any]]:
     """The records of a round of all points."""
-    return run_round(CELL, POINTS, first_trial=0, directory=directory, device=CPU, **options)
+    return run_round(here(directory, **options), POINTS, first_trial=0)
+
+
+def here(directory: CellDirectory, **options: Any) -> CellRun:
+    """The cell, in this directory."""
+    return CellRun(cell=CELL, directory=directory, device=CPU, **options)
 
 
 def without(records: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -135,13 +141,13 @@ def test_a_cell_killed_between_parts_and_inside_of_them_has_the_row_of_one_run(
     """Two rounds, of four trials in parts of two and of one trial: bit for bit, wherever killed."""
     room_for(2)
     whole, killed = CellDirectory(tmp_path / "whole"), CellDirectory(tmp_path / "killed")
-    row = run_cell(CELL, whole, sweep="tiny", device=CPU)
+    row = run_cell(here(whole), sweep="tiny")
     n_steps = length_of(CELL).steps
     for n_points in (n_steps // 2, n_steps + 3, n_steps + 1):
         with pytest.raises(Killed):
-            run_cell(CELL, killed, sweep="tiny", device=CPU, on_progress=kill_after(n_points))
+            run_cell(here(killed, on_progress=kill_after(n_points)), sweep="tiny")
     assert len(killed.trials()) == 4
-    again = run_cell(CELL, killed, sweep="tiny", device=CPU)
+    again = run_cell(here(killed), sweep="tiny")
     assert without([dataclasses.asdict(again)], DIFFERS) == without(
         [dataclasses.asdict(row)], DIFFERS
     )
@@ -230,8 +236,8 @@ def break_above(
     whole = kcap_ray.execution.round.run_trials
     tried = []
 
-    def run_trials(cell: Any, points: Any, *, setting: Setting, **options: Any) -> Any:
-        size = (len(points), setting.micro_windows or cell.train.batch_windows)
+    def run_trials(run: CellRun, points: Any, *, first_trial: int, setting: Setting) -> Any:
+        size = (len(points), setting.micro_windows or run.cell.train.batch_windows)
         tried.append(size)
         if size > (n_trials, n_windows):
             try:
@@ -239,7 +245,7 @@ def break_above(
             finally:
                 if len(points) == 3:
                     raise RuntimeError("operation failed due to a previous error during capture")
-        return whole(cell, points, setting=setting, **options)
+        return whole(run, points, first_trial=first_trial, setting=setting)
 
     monkeypatch.setattr(kcap_ray.execution.round, "run_trials", run_trials)
     return tried

@@ -11,6 +11,7 @@ import torch
 import kcap_ray.execution.trial
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.trial import run_trials
 from kcap_ray.measure.bits import stored_bits
 from kcap_ray.measure.nats import measure
@@ -36,7 +37,8 @@ def run(
     directory: CellDirectory, points: list[Point], *, cell: Cell = CELL, first_trial: int = 0
 ) -> list[dict[str, Any]]:
     """Records of a program, without the times."""
-    records = run_trials(cell, points, first_trial=first_trial, directory=directory, device=CPU)
+    here = CellRun(cell=cell, directory=directory, device=CPU)
+    records = run_trials(here, points, first_trial=first_trial)
     return [untimed(record) for record in records]
 
 
@@ -204,14 +206,8 @@ def test_the_stream_decides_what_is_trained_on(directory: CellDirectory) -> None
         for at in range(step, n_steps):
             yield stream.windows(at * n_windows, (at + 1) * n_windows).astype(np.int32)
 
-    records = run_trials(
-        CELL,
-        POINTS,
-        first_trial=0,
-        directory=directory,
-        device=CPU,
-        open_batches=batches_from,
-    )
+    here = CellRun(cell=CELL, directory=directory, device=CPU, open_batches=batches_from)
+    records = run_trials(here, POINTS, first_trial=0)
     other = CellDirectory(directory.path.with_name("other"))
     assert [untimed(record) for record in records] == run(other, POINTS)
 

@@ -16,6 +16,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.data import FrequencyConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import fail_cell, run_cell, run_cells
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.measure.groups import measured_columns
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.checkpoint import load_cell_model
@@ -42,7 +43,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     run = RunDirectory(tmp_path_factory.mktemp("trained") / "run")
     run.prepare()
     for cell in CELLS:
-        run_cell(cell, run.cell(cell.cell_id), sweep="tiny", device=CPU)
+        here = CellRun(cell=cell, directory=run.cell(cell.cell_id), device=CPU)
+        run_cell(here, sweep="tiny")
     return run
 
 
