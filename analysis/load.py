@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.columns import with_optional_columns
+from kcap_ray.runs.versions import upgraded
 
 REQUIRED_TEXT = ("cell_id", "status", "dataset", "arch", "model", "quantization")
 REQUIRED_NUMBERS = (
@@ -88,6 +89,7 @@ def _read_rows(directory: Path) -> pd.DataFrame:
         raise ResultsError(f"{path} lacks the columns: {', '.join(missing)}")
     if rows.empty:
         raise ResultsError(f"{path} holds no rows: no cell has finished yet")
+    rows = _in_current_version(rows, path)
     for column in REQUIRED_NUMBERS:
         rows[column] = _as_numbers(rows[column], f"{path}: column {column}")
     for column in (*REQUIRED_TEXT, "reason"):
@@ -96,6 +98,22 @@ def _read_rows(directory: Path) -> pd.DataFrame:
     rows["quantization"] = rows["quantization"].replace("", "none")
     rows["run_dir"] = str(directory)
     return with_optional_columns(rows)
+
+
+def _in_current_version(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The rows of any schema version, with today's meaning of every column."""
+    before = rows.to_dict("records")
+    try:
+        converted = [upgraded(row, str(row["dataset"])) for row in before]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ResultsError(f"{path}: {error}") from error
+    pairs = list(zip(converted, before, strict=True))
+    changed = {
+        name: [row.get(name) for row in converted]
+        for name in dict.fromkeys(name for row in converted for name in row)
+        if any(row.get(name) is not old.get(name) for row, old in pairs)
+    }
+    return rows.assign(**{name: pd.Series(new, rows.index) for name, new in changed.items()})
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -163,6 +181,7 @@ def load_histories(results: Results) -> tuple[pd.DataFrame, tuple[str, ...]]:
         if not {"exposures", "loss"} <= set(table.columns):
             notes.append(f"{path} lacks the columns exposures and loss")
             continue
+        table = _in_current_version(table.assign(dataset=cell["dataset"]), path)
         table = table.rename(columns={"exposures": "exposures_seen"})
         tables.append(table.drop(columns=list(CELL_COLUMNS), errors="ignore").assign(**cell))
     return _concat(tables), tuple(notes)

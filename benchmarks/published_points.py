@@ -181,7 +181,7 @@ def run_in_time(
         pace = seconds / work_of(cell)
         print(f"{cell.cell_id}: {seconds:.0f} s", flush=True)
         for trial in run.cell(cell.cell_id).trials():
-            print({name: trial[name] for name in TRIAL_SHOWN}, flush=True)
+            print({name: getattr(trial, name) for name in TRIAL_SHOWN}, flush=True)
 
 
 TRIAL_SHOWN = (
@@ -206,18 +206,18 @@ def claim_of(wanted: Wanted, cell: Cell, directory: CellDirectory) -> dict[str, 
     published = wanted.published_ratio
     return claim(
         "published-point",
-        ours=trials[0]["capacity_ratio"] or float("nan"),
+        ours=trials[0].capacity_ratio or float("nan"),
         peer=published if published is not None else float("nan"),
         unit="bits per parameter",
         what=f"{cell.model.name}, {cell.data.n_people:,} people, {cell.train.exposures} exposures, "
         f"batch {cell.train.batch_windows} x {cell.train.window_tokens}",
         peer_is="the published figure, digitised",
         cell=cell.cell_id,
-        n_params=row["n_params"],
-        max_capacity_ratio=row["max_capacity_ratio"],
-        steps=row["steps"],
-        tokens=row["tokens"],
-        trials=[{name: trial[name] for name in TRIAL_SHOWN} for trial in trials],
+        n_params=row.n_params,
+        max_capacity_ratio=row.max_capacity_ratio,
+        steps=row.steps,
+        tokens=row.tokens,
+        trials=[{name: getattr(trial, name) for name in TRIAL_SHOWN} for trial in trials],
         **note,
     )
 

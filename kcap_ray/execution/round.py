@@ -8,7 +8,7 @@ import math
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -27,13 +27,14 @@ from kcap_ray.execution.placement import (
 from kcap_ray.execution.trial import run_trials
 from kcap_ray.planning.memory import GIB
 from kcap_ray.planning.run_length import length_of, spec_of
+from kcap_ray.runs.record import TrialRecord
 from kcap_ray.training.cpu_setting import is_worth_measuring, measure_settings
 from kcap_ray.training.point import Point
 
 Agreed = TypeVar("Agreed")
 
 
-def run_round(run: CellRun, points: Sequence[Point], *, first_trial: int) -> list[dict[str, Any]]:
+def run_round(run: CellRun, points: Sequence[Point], *, first_trial: int) -> list[TrialRecord]:
     """Train, measure and record those of the trials `first_trial`... that are not yet in the cell's
     ledger; the records of all of them.
 

@@ -78,7 +78,7 @@ def forget_failed(cells: Sequence[Cell], directory: RunDirectory) -> None:
     for cell in cells:
         cell_directory = directory.cell(cell.cell_id)
         row = cell_directory.result()
-        if row is not None and row["status"] == "failed":
+        if row is not None and row.status == "failed":
             cell_directory.result_file.unlink()
 
 

@@ -14,7 +14,9 @@ from rich.live import Live
 from rich.table import Table
 
 from kcap_ray.config.cell import Cell
+from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory
+from kcap_ray.runs.schema import shown
 
 STALE_AFTER_S = 120.0
 """Age of a note of progress after which its program is taken for dead."""
@@ -44,7 +46,7 @@ def cell_states(cells: Sequence[Cell], directory: RunDirectory) -> list[CellStat
 def _state(cell: Cell, directory: CellDirectory) -> CellState:
     row = directory.result()
     if row is not None:
-        return CellState(cell=cell, state=row["status"], detail=_result(row))
+        return CellState(cell=cell, state=row.status, detail=_result(row))
     note = _progress(directory)
     if note is None:
         n_trials = len(directory.trials())
@@ -56,13 +58,14 @@ def _state(cell: Cell, directory: CellDirectory) -> CellState:
     return CellState(cell=cell, state="running", detail=detail)
 
 
-def _result(row: dict[str, Any]) -> str:
-    if row["status"] != "ok":
-        return row["reason"]
-    return (
-        f"R {row['capacity_ratio']:.3f} of at most {row['max_capacity_ratio']:.3f} bit/param  "
-        f"lr {row['lr']:.2g}  wd {row['weight_decay']:.2g}  {row['train_time_s']:.0f} s"
+def _result(row: ResultRow) -> str:
+    if row.status != "ok":
+        return row.reason
+    ratio, most, lr, decay, time_s = (
+        shown(row, name)
+        for name in ("capacity_ratio", "max_capacity_ratio", "lr", "weight_decay", "train_time_s")
     )
+    return f"R {ratio} of at most {most} bit/param  lr {lr}  wd {decay}  {time_s} s"
 
 
 def _progress(directory: CellDirectory) -> dict[str, Any] | None:

@@ -5,109 +5,17 @@ a cell is done. So a run that is killed anywhere, on any machine, goes on when t
 given again.
 """
 
-import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
-
-Status = Literal["ok", "diverged", "failed", "stopped"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResultRow:
-    """One row of results.parquet; a cell that failed has its status and reason, and None where it
-    has no number.
-    """
-
-    sweep: str
-    cell_id: str
-    status: Status
-    reason: str
-    """Why the status is not `ok`; empty if it is."""
-    dataset: str
-    n_people: int
-    exposures: int
-    arch: str
-    model: str
-    n_layer: int
-    n_head: int
-    d_model: int
-    vocab: str
-    vocab_size: int
-    n_params: int
-    n_params_non_embedding: int
-    n_params_embedding: int
-    """Token embedding, and the output head where it is a matrix of its own."""
-    n_params_active: int
-    """Weights that one token uses: all but those of the experts that it is not sent to."""
-    lr: float | None
-    """Reference learning rate of the best trial."""
-    weight_decay: float | None
-    batch_windows: int
-    window_tokens: int
-    precision: str
-    optimizer: str
-    workers: int
-    seed: int
-    data_seed: int
-    n_trials: int
-    """Tuning trials run, whatever became of them."""
-    n_trials_ok: int
-    steps: int
-    tokens: int
-    exposures_seen: float | None
-    """Exposures counted from the stream, rather than asked for."""
-    loss_name_nats: float | None
-    loss_value_nats: float | None
-    loss_value1_nats: float | None
-    demand_bits: float
-    demand_is_estimate: bool
-    """Whether sizes of pools were estimated from the values found in a file."""
-    name_bits: float | None
-    value_bits: float | None
-    diversity_bits: float | None
-    stored_bits: float | None
-    groups: str | None
-    """JSON list, one object per table and band of frequency: how often its people were spoken of,
-    demand and stored bits; None where all people are alike.
-    """
-    capacity_ratio: float | None
-    """Stored bits per parameter: R(F)."""
-    capacity_ratio_non_embedding: float | None
-    max_capacity_ratio: float
-    """Demand bits per parameter: R_max(F)."""
-    quantization: str
-    """`none`, or the label of a `QuantizeConfig`, such as `gptq-int8-g128`."""
-    quantization_config: str | None
-    """All settings of the quantization as JSON; None without one."""
-    bits_per_weight: float | None
-    """Bits that storing the model takes, for each weight: 32 as trained; quantized with scales and
-    zero points, and 16 for each weight that is not quantized.
-    """
-    knowledge_per_stored_bit: float | None
-    """Stored bits of knowledge over bits of storage: R / bits per weight."""
-    quantize_time_s: float | None
-    train_time_s: float | None
-    """Time of the program that trained the best trial, with the trials fused into it."""
-    n_trials_fused: int | None
-    tokens_per_s: float | None
-    """Tokens per second of that program, over all of its trials."""
-    device: str
-    git_commit: str
-    kcap_version: str
-    torch_version: str
-    config: str
-    """The whole cell as JSON: every setting, those without a column of their own too."""
-
-
-COLUMNS = tuple(field.name for field in dataclasses.fields(ResultRow))
+from kcap_ray.runs.record import ResultRow, TrialRecord
+from kcap_ray.runs.schema import arrow_schema
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -119,12 +27,6 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-
-
-def best_trial(records: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-    """The finished trial that stores most; the earlier one of equals; None if none is ok."""
-    measured = [record for record in records if record["status"] == "ok"]
-    return max(measured, key=lambda record: record["capacity_ratio"], default=None)
 
 
 @dataclass(frozen=True)
@@ -171,41 +73,48 @@ class CellDirectory:
         """What is kept of the cell's model quantized in this way: row and checkpoint, no more."""
         return CellDirectory(self.path / "quantized" / label)
 
-    def quantized_rows(self) -> list[dict[str, Any]]:
+    def quantized_rows(self) -> list[ResultRow]:
         """The rows of the quantized models, in the order of their labels."""
         labels = sorted(path.parent.name for path in self.path.glob("quantized/*/result.json"))
         results = (self.quantized(label).result() for label in labels)
         return [result for result in results if result is not None]
 
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> ResultRow | None:
         """The row of a finished cell; None while it has none. A file that cannot be read counts as
         none.
+
+        Raises `UserError` if a later version of kcap has written it.
         """
         try:
-            return json.loads(self.result_file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):  # neither UTF-8 nor JSON, if it was cut off
+            values = json.loads(self.result_file.read_text(encoding="utf-8"))
+            return ResultRow.from_dict(values)
+        except UserError as error:
+            raise UserError(f"{self.result_file}: {error}") from error
+        except (FileNotFoundError, ValueError, LookupError, TypeError):  # cut off, or of no cell
             return None
 
-    def trials(self) -> list[dict[str, Any]]:
-        """The finished trials."""
-        if not self.trials_file.exists():
-            return []
+    def trials(self) -> list[TrialRecord]:
+        """The finished trials, each with the meaning that its version has."""
         try:
-            text = self.trials_file.read_text(encoding="utf-8")
-            return [json.loads(line) for line in text.splitlines()]
-        except ValueError as error:  # neither UTF-8 nor JSON
+            return [TrialRecord.from_dict(json.loads(line)) for line in self._trial_lines()]
+        except ValueError as error:  # neither UTF-8 nor JSON, nor of a trial
             raise UserError(
                 f"{self.trials_file} cannot be read ({error}); delete it to train the cell again"
             ) from error
 
-    def add_trials(self, trials: Iterable[Mapping[str, Any]]) -> None:
+    def _trial_lines(self) -> list[str]:
+        if not self.trials_file.exists():
+            return []
+        return self.trials_file.read_text(encoding="utf-8").splitlines()
+
+    def add_trials(self, trials: Iterable[TrialRecord]) -> None:
         """Append finished trials, all of them or none."""
-        lines = [json.dumps(trial) for trial in [*self.trials(), *trials]]
+        lines = [*self._trial_lines(), *(json.dumps(trial.to_dict()) for trial in trials)]
         write_atomically(self.trials_file, "\n".join(lines) + "\n")
 
     def finish(self, row: ResultRow) -> None:
         """Write the row; from now on the cell is done."""
-        write_atomically(self.result_file, json.dumps(dataclasses.asdict(row), indent=1) + "\n")
+        write_atomically(self.result_file, json.dumps(row.to_dict(), indent=1) + "\n")
         self.progress_file.unlink(missing_ok=True)
         if row.status != "failed":
             # A failed cell that is run again goes on where it was.
@@ -240,7 +149,7 @@ class RunDirectory:
                 f"--out {self.path}: cannot write there ({error.strerror}); name another directory"
             ) from error
 
-    def rows(self, cells: Iterable[Cell]) -> list[dict[str, Any]]:
+    def rows(self, cells: Iterable[Cell]) -> list[ResultRow]:
         """The rows of the cells that are done, in the order of `cells`."""
         results = (self.cell(cell.cell_id).result() for cell in cells)
         return [result for result in results if result is not None]
@@ -252,28 +161,15 @@ class RunDirectory:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        rows = [row for cell in cells for row in self._rows_of(cell)]
-        table = pa.Table.from_pylist(rows, schema=arrow_schema())
+        rows = [row.to_dict() for cell in cells for row in self._rows_of(cell)]
+        table = pa.Table.from_pylist(rows, schema=arrow_schema(ResultRow))
         temporary = self.results_file.with_name(f"{self.results_file.name}.{os.getpid()}.tmp")
         pq.write_table(table, temporary)
         os.replace(temporary, self.results_file)
         return len(rows)
 
-    def _rows_of(self, cell: Cell) -> list[dict[str, Any]]:
+    def _rows_of(self, cell: Cell) -> list[ResultRow]:
         """The row of a cell and those of its quantized models; none while it is not done."""
         directory = self.cell(cell.cell_id)
         row = directory.result()
         return [] if row is None else [row, *directory.quantized_rows()]
-
-
-def arrow_schema() -> Any:
-    """The schema of results.parquet, from the fields of `ResultRow`."""
-    import pyarrow as pa
-
-    def kind(hint: Any) -> Any:
-        parts = set(get_args(hint)) or {hint}
-        plain = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
-        return next((plain[part] for part in plain if part in parts), pa.string())
-
-    hints = get_type_hints(ResultRow)
-    return pa.schema([pa.field(name, kind(hint)) for name, hint in hints.items()])

@@ -1,7 +1,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,14 +16,15 @@ from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.search import Hint
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.manifest import forget_failed
-from kcap_ray.runs.results import CellDirectory, ResultRow, RunDirectory
+from kcap_ray.runs.record import ResultRow, TrialRecord
+from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.training.loop import Progress
 from kcap_ray.training.point import Point
 from tests.tiny import BIOD, BIOS, tiny_cell
 
 CPU = torch.device("cpu")
-TIMES = ("train_time_s", "tokens_per_s")
+Timed = TypeVar("Timed", TrialRecord, ResultRow)
 TUNE = TuneConfig(
     trials=5, lr=Range(low=1e-4, high=1e-1), weight_decay=Range(low=1e-3, high=1.0), fused=2
 )
@@ -43,16 +44,27 @@ def run(tmp_path: Path) -> RunDirectory:
     return directory
 
 
-def untimed(values: dict[str, Any]) -> dict[str, Any]:
+def untimed(record: Timed) -> Timed:
     """A row or record without what differs from run to run."""
-    return {name: value for name, value in values.items() if name not in TIMES}
+    return dataclasses.replace(record, train_time_s=None, tokens_per_s=None)
 
 
-def row_in(directory: CellDirectory) -> dict[str, Any]:
+def row_in(directory: CellDirectory) -> ResultRow:
     """The row of a finished cell."""
     row = directory.result()
     assert row is not None
     return row
+
+
+def record_of(trial: int, point: Point, *, is_lost: bool = False) -> TrialRecord:
+    """The record of a trial; of those that are not lost the largest learning rate is best."""
+    return TrialRecord(
+        trial=trial,
+        lr=point.lr,
+        weight_decay=point.weight_decay,
+        status="diverged" if is_lost else "ok",
+        capacity_ratio=None if is_lost else point.lr,
+    )
 
 
 def finish(
@@ -82,7 +94,7 @@ def test_the_numbers_of_a_row_belong_together(tmp_path: Path, cell: Cell) -> Non
     directory = CellDirectory(tmp_path)
     row = finish(cell, directory)
     spec = spec_of(cell)
-    assert row == ResultRow(**row_in(directory))
+    assert row == row_in(directory)
     assert (row.status, row.reason, row.cell_id) == ("ok", "", cell.cell_id)
     assert (row.n_params, row.steps) == (spec.n_params, length_of(cell).steps)
     assert row.demand_bits == build_corpus(cell.data).demand_bits
@@ -92,10 +104,10 @@ def test_the_numbers_of_a_row_belong_together(tmp_path: Path, cell: Cell) -> Non
     assert row.max_capacity_ratio == row.demand_bits / row.n_params
     assert row.stored_bits < row.demand_bits
     assert row.n_trials == row.n_trials_ok == cell.tune.trials
-    ratios = [trial["capacity_ratio"] for trial in directory.trials()]
+    ratios = [trial.capacity_ratio for trial in directory.trials()]
     assert row.capacity_ratio == max(ratios)
     best = directory.trials()[ratios.index(max(ratios))]
-    assert (row.lr, row.weight_decay) == (best["lr"], best["weight_decay"])
+    assert (row.lr, row.weight_decay) == (best.lr, best.weight_decay)
 
 
 @pytest.mark.parametrize("hint", [None, HINT])
@@ -111,7 +123,7 @@ def test_a_cell_killed_again_and_again_has_the_row_of_one_run(
             finish(TUNED, killed, hint=hint, on_progress=kill_after(n_points))
         assert killed.result() is None
     again = finish(TUNED, killed, hint=hint)
-    assert untimed(dataclasses.asdict(again)) == untimed(dataclasses.asdict(row))
+    assert untimed(again) == untimed(row)
     assert list(map(untimed, killed.trials())) == list(map(untimed, whole.trials()))
     weights = [(d.checkpoint / "model.safetensors").read_bytes() for d in (whole, killed)]
     assert weights[0] == weights[1]
@@ -128,12 +140,7 @@ def test_progress_after_a_restart_asks_for_the_same_points(tmp_path: Path, n_rou
         first, points = progress.next_round()
         assert (first, len(points)) == (2 * number, min(2, 5 - 2 * number))
         records = [
-            {
-                "trial": first + i,
-                **dataclasses.asdict(point),
-                "capacity_ratio": None if first + i == 1 else point.lr,
-            }
-            for i, point in enumerate(points)
+            record_of(first + i, point, is_lost=first + i == 1) for i, point in enumerate(points)
         ]
         directory.add_trials(records)
         progress.tell(first, records)
@@ -154,7 +161,7 @@ def test_a_round_recorded_in_part_comes_again_as_a_whole(tmp_path: Path, n_recor
     while not progress.is_finished:
         first, points = progress.next_round()
         rounds.append((first, points))
-        records = [{**dataclasses.asdict(point), "capacity_ratio": point.lr} for point in points]
+        records = [record_of(first + i, point) for i, point in enumerate(points)]
         progress.tell(first, records)
         directory.add_trials(records)
     directory.trials_file.write_text(
@@ -165,7 +172,7 @@ def test_a_round_recorded_in_part_comes_again_as_a_whole(tmp_path: Path, n_recor
     begun = (n_recorded - 1) // 2
     assert restarted.next_round() == rounds[begun]
     first, points = rounds[begun]
-    restarted.tell(first, [{"capacity_ratio": point.lr} for point in points])
+    restarted.tell(first, [record_of(first + i, point) for i, point in enumerate(points)])
     assert restarted.next_round() == rounds[begun + 1]
 
 
@@ -173,7 +180,7 @@ def test_records_of_other_points_are_refused(tmp_path: Path) -> None:
     """What a study is told must be what it asked for: here the neighbour's result has changed."""
     directory = CellDirectory(tmp_path)
     _, points = CellProgress(TUNED, directory, HINT).next_round()
-    directory.add_trials({**dataclasses.asdict(point), "capacity_ratio": 1.0} for point in points)
+    directory.add_trials(record_of(i, point) for i, point in enumerate(points))
     other = dataclasses.replace(HINT, point=dataclasses.replace(HINT.point, lr=7e-3))
     with pytest.raises(UserError, match="at other points"):
         CellProgress(TUNED, directory, other)
@@ -186,16 +193,16 @@ def test_a_cell_that_cannot_run_is_a_failed_row_and_the_others_finish(run: RunDi
     broken.resume_file(0).parent.mkdir(parents=True)
     broken.resume_file(0).write_bytes(b"broken")
     run_all(cells, run)
-    assert [row["status"] for row in run.rows(cells)] == ["ok", "failed", "ok"]
+    assert [row.status for row in run.rows(cells)] == ["ok", "failed", "ok"]
     failed = row_in(broken)
-    assert f"{broken.resume_file(0)} cannot be read" in failed["reason"]
-    assert failed["stored_bits"] is None
-    assert failed["demand_bits"] == row_in(run.cell(cells[0].cell_id))["demand_bits"]
+    assert f"{broken.resume_file(0)} cannot be read" in failed.reason
+    assert failed.stored_bits is None
+    assert failed.demand_bits == row_in(run.cell(cells[0].cell_id)).demand_bits
     assert broken.resume_file(0).read_bytes() == b"broken"
     forget_failed(cells, run)
     broken.resume_file(0).unlink()
     run_all(cells, run)
-    assert [row["status"] for row in run.rows(cells)] == ["ok", "ok", "ok"]
+    assert [row.status for row in run.rows(cells)] == ["ok", "ok", "ok"]
 
 
 def test_a_failed_row_counts_the_trials_that_had_finished(run: RunDirectory) -> None:
@@ -232,11 +239,11 @@ def test_a_cell_of_which_every_trial_diverges_is_a_diverged_row(run: RunDirector
     cell = tiny_cell(lr=1e30)
     run_all([cell], run)
     row = row_in(run.cell(cell.cell_id))
-    assert row["status"] == "diverged"
-    assert "at step" in row["reason"]
-    assert (row["n_trials"], row["n_trials_ok"]) == (1, 0)
-    assert row["stored_bits"] is row["capacity_ratio"] is row["loss_name_nats"] is None
-    assert row["lr"] == 1e30
+    assert row.status == "diverged"
+    assert "at step" in row.reason
+    assert (row.n_trials, row.n_trials_ok) == (1, 0)
+    assert row.stored_bits is row.capacity_ratio is row.loss_name_nats is None
+    assert row.lr == 1e30
     run.collect([cell])
     assert pq.read_table(run.results_file)["status"].to_pylist() == ["diverged"]
 
@@ -274,16 +281,15 @@ def test_a_cell_tries_its_neighbours_best_second(run: RunDirectory, warm_start: 
     second = tiny_cell(tune=tune, exposures=4)
     run_all([first, second], run, {second.cell_id: first.cell_id, first.cell_id: None})
     trials = run.cell(second.cell_id).trials()
-    assert (trials[0]["lr"], trials[0]["weight_decay"]) == (1e-3, 0.1)
+    assert (trials[0].lr, trials[0].weight_decay) == (1e-3, 0.1)
     carried = 0.3 * length_of(first).steps / length_of(second).steps
-    is_hinted = trials[1]["lr"] == 7e-3 and trials[1]["weight_decay"] == pytest.approx(carried)
+    is_hinted = trials[1].lr == 7e-3 and trials[1].weight_decay == pytest.approx(carried)
     assert is_hinted == warm_start
 
 
 def test_only_a_result_is_a_hint(tmp_path: Path) -> None:
     """A neighbour that has none, or that failed or diverged, tells nothing."""
     row = finish(tiny_cell(lr=5e-3, exposures=2), CellDirectory(tmp_path))
-    values = dataclasses.asdict(row)
-    assert hint_of(values) == Hint(point=Point(lr=5e-3, weight_decay=0.1), n_steps=row.steps)
+    assert hint_of(row) == Hint(point=Point(lr=5e-3, weight_decay=0.1), n_steps=row.steps)
     assert hint_of(None) is None
-    assert hint_of({**values, "status": "diverged"}) is None
+    assert hint_of(dataclasses.replace(row, status="diverged")) is None

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from kcap_ray.config.data import DataConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.entropy import entropy_of
+from kcap_ray.text.kinds.bios import ATTRIBUTES
 
 
 @pytest.mark.parametrize(
@@ -35,11 +36,11 @@ def test_demand_of_biod_is_definition_4_1(n_people, K, C, D, L, T):
     assert entropy_of(data).demand_bits == pytest.approx(names + values + diversity, rel=1e-9)
 
 
-def test_bios_sums_and_biod_averages_over_attributes():
-    """The number of attributes that a loss is averaged over is 1 for bioS and K for bioD."""
-    biod = DataConfig(kind="bioD", n_people=5, K=6, C=1, D=10, L=1, T=20)
-    assert entropy_of(DataConfig(n_people=5)).n_attributes == 1
-    assert entropy_of(biod).n_attributes == 6
+def test_attributes_are_those_that_are_counted():
+    """For bioS one birth date and no city of work; K for bioD."""
+    biod = DataConfig(kind="bioD", n_people=5, K=4, C=1, D=10, L=1, T=20)
+    assert entropy_of(DataConfig(n_people=5)).n_attributes == len(ATTRIBUTES)
+    assert entropy_of(biod).n_attributes == 4
 
 
 def test_too_many_people_or_too_small_an_alphabet_are_user_errors():

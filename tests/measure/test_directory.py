@@ -34,7 +34,9 @@ CPU = torch.device("cpu")
 MEASURED = (
     "loss_name_nats",
     "loss_value_nats",
+    "loss_value_attribute_nats",
     "loss_value1_nats",
+    "loss_value1_attribute_nats",
     "name_bits",
     "value_bits",
     "diversity_bits",

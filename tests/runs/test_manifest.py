@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -113,8 +112,9 @@ def test_only_failed_cells_are_forgotten(sweep: Sweep, run: RunDirectory) -> Non
     """A retry leaves results alone, those of diverged cells among them."""
     failed, diverged = sweep.cells[:2]
     for cell in (failed, diverged):
-        fail_cell(cell, run.cell(cell.cell_id), sweep=sweep.name, reason="none")
-    run.cell(diverged.cell_id).result_file.write_text(json.dumps({"status": "diverged"}))
+        row = fail_cell(cell, run.cell(cell.cell_id), sweep=sweep.name, reason="none")
+    row = replace(row, status="diverged")
+    run.cell(diverged.cell_id).finish(row)
     forget_failed(sweep.cells, run)
     assert run.cell(failed.cell_id).result() is None
-    assert run.cell(diverged.cell_id).result() == {"status": "diverged"}
+    assert run.cell(diverged.cell_id).result() == row
