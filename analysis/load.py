@@ -89,12 +89,12 @@ def _read_rows(directory: Path) -> pd.DataFrame:
         raise ResultsError(f"{path} lacks the columns: {', '.join(missing)}")
     if rows.empty:
         raise ResultsError(f"{path} holds no rows: no cell has finished yet")
-    rows = _in_current_version(rows, path)
     for column in REQUIRED_NUMBERS:
         rows[column] = _as_numbers(rows[column], f"{path}: column {column}")
     for column in (*REQUIRED_TEXT, "reason"):
         values = rows[column] if column in rows else pd.Series("", index=rows.index)
         rows[column] = values.astype(object).where(values.notna(), "").astype(str)
+    rows = _in_current_version(rows, path)
     rows["quantization"] = rows["quantization"].replace("", "none")
     rows["run_dir"] = str(directory)
     return with_optional_columns(rows)
@@ -102,9 +102,11 @@ def _read_rows(directory: Path) -> pd.DataFrame:
 
 def _in_current_version(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
     """The rows of any schema version, with today's meaning of every column."""
-    before = rows.to_dict("records")
+    before: list[dict[str, Any]] = [
+        {str(name): value for name, value in row.items()} for row in rows.to_dict("records")
+    ]
     try:
-        converted = [upgraded(row, str(row["dataset"])) for row in before]
+        converted = [upgraded(row, row["dataset"]) for row in before]
     except (ValueError, LookupError, TypeError) as error:
         raise ResultsError(f"{path}: {error}") from error
     pairs = list(zip(converted, before, strict=True))

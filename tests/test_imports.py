@@ -48,7 +48,7 @@ FOR_TYPES_ALONE = {
 }
 """The only imports that lead back to the module they are in."""
 
-COLUMNS = {f"kcap_ray.runs.{name}" for name in ("record", "schema", "versions")}
+COLUMNS = {f"kcap_ray.runs.{name}" for name in ("columns", "record", "schema", "versions")}
 """What results files are made of."""
 
 WITHOUT_TORCH_OR_RAY = [

@@ -14,15 +14,8 @@ from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.search import CellStudy, Hint
 from kcap_ray.planning.asked import asked_of
 from kcap_ray.planning.run_length import length_of, round_trials, spec_of
-from kcap_ray.runs.record import (
-    Asked,
-    Measured,
-    Provenance,
-    ResultRow,
-    Trained,
-    TrialRecord,
-    best_trial,
-)
+from kcap_ray.runs.columns import Asked, Measured, Provenance, Trained
+from kcap_ray.runs.record import ResultRow, TrialRecord, best_trial
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.runs.schema import section
 from kcap_ray.text.stream.corpus import facts_of

@@ -21,8 +21,9 @@ from kcap_ray.measure.groups import Group, measured_of, probed_columns, total_bi
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.planning.run_length import length_of, spec_of
+from kcap_ray.runs.columns import Measured, Provenance
 from kcap_ray.runs.environment import provenance
-from kcap_ray.runs.record import CurvePoint, Measured, Provenance, TrialRecord, best_trial
+from kcap_ray.runs.record import CurvePoint, TrialRecord, best_trial
 from kcap_ray.runs.results import CellDirectory, write_atomically
 from kcap_ray.runs.schema import arrow_schema, section
 from kcap_ray.text.evaluation import evaluation_documents

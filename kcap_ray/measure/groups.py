@@ -12,7 +12,7 @@ from typing import Any
 
 from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import KnowledgeLoss, StoredBits, stored_bits
-from kcap_ray.runs.record import Measured
+from kcap_ray.runs.columns import Measured
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.run_length import length_of, spec_of
-from kcap_ray.runs.record import Asked
+from kcap_ray.runs.columns import Asked
 from kcap_ray.text.stream.corpus import facts_of
 
 

@@ -21,7 +21,7 @@ from kcap_ray.planning.asked import asked_of
 from kcap_ray.planning.cost import Device, device_of, flops_per_token, read_prices
 from kcap_ray.planning.run_length import round_trials, spec_of
 from kcap_ray.planning.sweep import Sweep
-from kcap_ray.runs.record import Asked
+from kcap_ray.runs.columns import Asked
 from kcap_ray.runs.schema import Column, section
 
 

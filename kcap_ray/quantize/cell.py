@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.quantize.config import QuantizeConfig
+from kcap_ray.runs.columns import Measured, Provenance, Quantized, Stored
 from kcap_ray.runs.environment import provenance
-from kcap_ray.runs.record import Measured, Provenance, Quantized, ResultRow, Stored
+from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.runs.schema import section
 
@@ -124,6 +125,7 @@ def _quantized_row(job: QuantizeJob, run: RunDirectory, device: "torch.device") 
         run,
         **made,
         **section(measured, Measured),
+        status="ok",
         stored_bits=stored,
         capacity_ratio=stored / model.spec.n_params,
         capacity_ratio_non_embedding=stored / model.spec.n_params_non_embedding,
@@ -193,7 +195,7 @@ def _finished_row(source: CellDirectory) -> ResultRow:
 
 
 def _row(job: QuantizeJob, run: RunDirectory, **values: Any) -> ResultRow:
-    """The cell's row with nothing measured but these values."""
+    """The cell's row with nothing measured but these values; failed unless they say otherwise."""
     nothing = section(Measured(), Measured) | section(Stored(), Stored)
     config = json.dumps(job.config.to_dict(), sort_keys=True)
     quantized = Quantized(quantization=job.config.label, quantization_config=config)

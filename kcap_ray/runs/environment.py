@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kcap_ray.runs.record import Provenance
+from kcap_ray.runs.columns import Provenance
 
 if TYPE_CHECKING:
     import torch

@@ -21,7 +21,7 @@ N_BIOS_ATTRIBUTES = 6
 def version_of(values: Mapping[str, Any]) -> int:
     """The schema version of a record. Raises `UserError` for one that is not known yet."""
     version = values.get("schema_version")
-    if _is_missing(version):
+    if version is None or _is_missing(version):
         return 1
     if version not in range(1, SCHEMA_VERSION + 1):
         raise UserError(

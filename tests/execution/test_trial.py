@@ -101,7 +101,7 @@ def test_weights_on_disk_are_those_of_the_best_trial(directory: CellDirectory) -
     assert group.stored.total == pytest.approx(best.bits, rel=1e-6)
     history = pq.read_table(directory.history_file).to_pylist()
     assert history[-1]["step"] == length_of(CELL).steps
-    assert history[-1]["exposures"] == pytest.approx(best["exposures_seen"])
+    assert history[-1]["exposures"] == pytest.approx(best.exposures_seen)
     assert max(row["lr"] for row in history) == POINTS[1].lr
     names = {"step", "tokens", "exposures", "loss", "lr", "seconds", "schema_version"}
     assert set(history[0]) == names

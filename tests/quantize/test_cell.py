@@ -22,7 +22,8 @@ from kcap_ray.models.checkpoint import load_cell_model
 from kcap_ray.quantize.cell import QuantizeJob, exposures_of, jobs_of, run_job, to_do
 from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.quantize.store import load_quantized
-from kcap_ray.runs.record import Measured, ResultRow
+from kcap_ray.runs.columns import Measured
+from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.training.loop import TrainingDiverged
