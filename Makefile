@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test test-fast lint columns clean
+.PHONY: help venv quickstart test test-fast lint columns docs figures coverage verdicts clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -40,11 +40,17 @@ quickstart: .venv/installed  ## the whole of kcap in miniature: train, measure, 
 	$(BIN)/kcap sweep sweeps/quickstart.yaml --out runs/quickstart
 	@echo "Report: $(CURDIR)/runs/quickstart/report.html"
 
+verdicts: .venv/installed  ## how often verdicts on the paper's claims are wrong, where the truth is known
+	$(BIN)/python -m analysis.study.verdicts --out docs/results
+
 test: .venv/installed-dev  ## all tests; those that need a GPU skip themselves
 	$(BIN)/python -m pytest -q
 
 test-fast: .venv/installed-dev  ## the tests without real Ray and whole sweeps, on all cores
 	$(BIN)/python -m pytest -q -n auto -m 'not slow'
+
+coverage: .venv/installed  ## how often the intervals of c hold a planted truth: docs/results/coverage.md (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m analysis coverage
 
 lint: .venv/installed-dev  ## style, formatting, types
 	$(BIN)/ruff check .
@@ -53,6 +59,12 @@ lint: .venv/installed-dev  ## style, formatting, types
 
 columns: .venv/installed  ## docs/columns.md, from the schema of the records
 	$(BIN)/python -m kcap_ray.runs.columns_page > docs/columns.md
+
+docs: .venv/installed-dev  ## the documentation site in build/site, with the API reference; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+figures: .venv/installed  ## redraw all figures and reports of docs/results from its tables
+	printf '%s\n' docs/results/*/ | xargs -n 1 -P 2 $(BIN)/python -m analysis report
 
 clean:  ## remove .venv and caches; runs/ stays
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

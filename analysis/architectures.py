@@ -1,20 +1,27 @@
 """Capacity of every architecture and optimizer relative to GPT-2 by AdamW."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from analysis.comparison import Comparison, compare
-from analysis.runs import group_by, setting_of, unquantized
+from analysis.runs import Run, group_by, setting_of, unquantized
 
 BASELINE = "gpt2"
 
 
-def compare_architectures(rows: pd.DataFrame, baseline: str = BASELINE) -> list[Comparison]:
+def compare_architectures(rows: pd.DataFrame) -> list[Comparison]:
+    """Each family against GPT-2; usable unquantized rows count."""
+    return compare_families(unquantized(rows), BASELINE)
+
+
+def compare_families(runs: Sequence[Run], baseline: str) -> list[Comparison]:
     """Each family against the baseline at the same data set, exposures and people.
 
-    Unquantized usable rows count; sorted by setting, then family. Empty where no setting has both.
+    Sorted by setting, then family. Empty where no setting has both.
     """
     found = []
-    for _, cells in sorted(group_by(unquantized(rows), setting_of).items()):
+    for _, cells in sorted(group_by(runs, setting_of).items()):
         families = group_by(cells, lambda run: run.family)
         own = families.pop(baseline, None)
         if own is not None:

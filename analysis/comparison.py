@@ -6,9 +6,10 @@ models trained on one data set. Where both sides have several sizes, the ratio h
 peaks, each over its own sizes, because equal layers and heads are not equal parameters. Where one
 side has a single size, it is the ratio of R at the same layers, heads and width.
 
-Seeds pair the sides: a replicate is one (seed, data seed), and the ratio is taken inside it, so
-that what both sides share (the table of people, the order of the data) cancels. The interval is
-Student's over the logs of these ratios (`geometric_mean`).
+Seeds are averaged before the peak is chosen (`analysis.peaks`), and pair the sides: a replicate is
+one (seed, data seed), and the ratio is taken inside it, so that what both sides share (the table
+of people, the order of the data) cancels. `ratio` has Student's interval over the logs of these
+ratios; `analysis.pooling` has the one that the other rows of a table help with.
 """
 
 from collections.abc import Sequence
@@ -17,9 +18,8 @@ from enum import StrEnum
 
 from analysis.estimate import Estimate, geometric_mean
 from analysis.groups import DEMAND_LIMITED_SHARE
+from analysis.peaks import Peaks, Replicate, measure_peaks, peak_runs, peaks_of_values
 from analysis.runs import Run, sizes_of
-
-Replicate = tuple[int, int]
 
 
 class Basis(StrEnum):
@@ -28,12 +28,13 @@ class Basis(StrEnum):
     PEAKS = "peak R over the sizes"
     SAME_SIZE = "R at the same layers and heads"
     SAME_WEIGHTS = "R of the same weights"
+    SAME_CELL = "R of the same cell in two runs"
     NONE = "nothing"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One side of a comparison: the best model of each replicate."""
+    """One side of a comparison: the model at the peak, in each replicate."""
 
     name: str
     """What it is: an architecture, a data set, a quantization."""
@@ -47,11 +48,13 @@ class Side:
     sizes: tuple[str, ...]
     """Layers and heads tried."""
     n_params: tuple[int, int]
-    """Smallest and largest number of parameters among the best models."""
+    """Smallest and largest number of parameters among the models at the peak."""
     capacity: Estimate | None
     """R in bits per parameter, geometric mean over replicates; None if some store no bits."""
+    share_of_demand: float
+    """Mean R at the peak over the largest R_max tried: near 1, the data limit it."""
     is_demand_limited: bool
-    """Whether every model held nearly all there was: it may hold more."""
+    """Whether every model held nearly all there was, in some seed: it may hold more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,9 @@ class Comparison:
     baseline: Side
     basis: Basis
     ratio: Estimate | None
-    """None where the sides have nothing that can be compared; the note says why."""
+    """With Student's interval; None where the sides cannot be compared: the note says why."""
+    peaks: Peaks | None
+    """The same ratio with what bounds it; None where there is no ratio."""
     n_replicates: int
     """Seeds that both sides share."""
     note: str
@@ -71,10 +76,15 @@ class Comparison:
     @property
     def is_demand_limited(self) -> bool:
         """Whether the data, not the parameters, limit a side: the ratio is not one of capacity."""
-        is_about_models = self.basis is not Basis.SAME_WEIGHTS
+        is_about_models = self.basis in (Basis.PEAKS, Basis.SAME_SIZE)
         return is_about_models and (
             self.subject.is_demand_limited or self.baseline.is_demand_limited
         )
+
+    @property
+    def has_place_on_log_axis(self) -> bool:
+        """Whether there is a ratio above zero."""
+        return self.ratio is not None and self.ratio.value > 0
 
     def to_record(self) -> dict[str, object]:
         """One flat line of a table."""
@@ -88,6 +98,7 @@ class Comparison:
             "exposures": subject.exposures,
             "baseline_exposures": baseline.exposures,
             "basis": str(self.basis),
+            "sizes": ", ".join(subject.sizes),
             "relative_capacity": ratio and ratio.value,
             "low": ratio and ratio.low,
             "high": ratio and ratio.high,
@@ -104,14 +115,14 @@ class Comparison:
 
 def measure_side(name: str, runs: Sequence[Run]) -> Side:
     """A side of runs that share data set, people and exposures."""
-    return side_of(name, runs, list(best_runs(runs).values()))
+    return side_of(name, runs, list(peak_runs(runs).values()))
 
 
 def side_of(name: str, runs: Sequence[Run], best: Sequence[Run]) -> Side:
-    """A side from all of its runs, and from the best of each replicate among them."""
+    """A side from all of its runs, and from those at the peak among them."""
     shown = best or runs
     ratios = [run.ratio for run in best]
-    limit = DEMAND_LIMITED_SHARE * max(run.max_ratio for run in runs)
+    shares = [run.ratio / max(run.max_ratio for run in runs) for run in shown]
     return Side(
         name=name,
         family=shown[0].family,
@@ -122,7 +133,8 @@ def side_of(name: str, runs: Sequence[Run], best: Sequence[Run]) -> Side:
         sizes=tuple(sorted(sizes_of(runs))),
         n_params=(min(run.n_params for run in shown), max(run.n_params for run in shown)),
         capacity=geometric_mean(ratios) if ratios and min(ratios) > 0 else None,
-        is_demand_limited=any(run.ratio >= limit for run in shown),
+        share_of_demand=sum(shares) / len(shares),
+        is_demand_limited=max(shares) >= DEMAND_LIMITED_SHARE,
     )
 
 
@@ -133,53 +145,68 @@ def compare(names: tuple[str, str], subject: Sequence[Run], baseline: Sequence[R
     size that its side has anywhere, so that a failed model lowers no peak.
     """
     subject, baseline, basis = _comparable(subject, baseline)
-    best = best_runs(subject), best_runs(baseline)
+    best = peak_runs(subject), peak_runs(baseline)
     shared = sorted(best[0].keys() & best[1].keys())
     everywhere = {run.replicate for run in [*subject, *baseline]}
-    return compare_pairs(
+    return _comparison(
         (
             side_of(names[0], subject, list(best[0].values())),
             side_of(names[1], baseline, list(best[1].values())),
         ),
-        [(best[0][replicate].ratio, best[1][replicate].ratio) for replicate in shared],
+        _pairs(best, shared),
         basis=basis,
+        peaks=None if basis is Basis.NONE else measure_peaks(subject, baseline),
         n_left_out=len(everywhere) - len(shared),
     )
 
 
-def compare_pairs(
+def compare_cells(
+    sides: tuple[Side, Side], pairs: Sequence[tuple[float, float]], *, basis: Basis
+) -> Comparison:
+    """R of one model in two states, from the pairs (subject, baseline) of each seed.
+
+    The same weights before and after have no scatter that a logarithm would even out, and may store
+    less than nothing afterwards: their ratios are averaged as they are.
+    """
+    peaks = None
+    if pairs and all(b > 0 for _, b in pairs):
+        is_log = basis is not Basis.SAME_WEIGHTS and all(a > 0 for a, _ in pairs)
+        peaks = peaks_of_values([a / b for a, b in pairs], is_log=is_log)
+    return _comparison(sides, pairs, basis=basis, peaks=peaks)
+
+
+def _comparison(
     sides: tuple[Side, Side],
     pairs: Sequence[tuple[float, float]],
     *,
     basis: Basis,
+    peaks: Peaks | None,
     n_left_out: int = 0,
 ) -> Comparison:
-    """A comparison from pairs of R of the subject and R of the baseline."""
-    subject, baseline = sides
-    positive = [(a, b) for a, b in pairs if a > 0 and b > 0]
-    ratio = geometric_mean([a / b for a, b in positive]) if positive else None
-    if basis is Basis.NONE:
-        ratio = None
+    """A comparison from pairs of R of the subject and R of the baseline, at their peaks."""
     return Comparison(
-        subject=subject,
-        baseline=baseline,
+        subject=sides[0],
+        baseline=sides[1],
         basis=basis,
-        ratio=ratio,
-        n_replicates=len(positive),
-        note="; ".join(_notes(sides, basis, len(pairs), len(positive), n_left_out)),
+        ratio=None if peaks is None else _students(pairs),
+        peaks=peaks,
+        n_replicates=len(pairs),
+        note="; ".join(_notes(sides, basis, pairs, n_left_out)),
     )
 
 
-def best_runs(runs: Sequence[Run]) -> dict[Replicate, Run]:
-    """The run of largest R of each replicate that has every size, in the order of replicates."""
-    n_sizes = len(sizes_of(runs))
-    replicates = sorted({run.replicate for run in runs})
-    own = {one: [run for run in runs if run.replicate == one] for one in replicates}
-    return {
-        replicate: max(found, key=lambda run: (run.ratio, run.size))
-        for replicate, found in own.items()
-        if len(sizes_of(found)) == n_sizes
-    }
+def _pairs(
+    best: tuple[dict[Replicate, Run], dict[Replicate, Run]], shared: Sequence[Replicate]
+) -> list[tuple[float, float]]:
+    return [(best[0][replicate].ratio, best[1][replicate].ratio) for replicate in shared]
+
+
+def _students(pairs: Sequence[tuple[float, float]]) -> Estimate:
+    """The ratios inside each seed: Student's interval on their logs, or on themselves where some
+    are zero or negative and have none.
+    """
+    ratios = [a / b for a, b in pairs]
+    return geometric_mean(ratios) if min(ratios) > 0 else peaks_of_values(ratios).interval()
 
 
 def _comparable(
@@ -196,20 +223,25 @@ def _comparable(
 
 
 def _notes(
-    sides: tuple[Side, Side], basis: Basis, n_pairs: int, n_positive: int, n_left_out: int
+    sides: tuple[Side, Side],
+    basis: Basis,
+    pairs: Sequence[tuple[float, float]],
+    n_left_out: int,
 ) -> list[str]:
     if basis is Basis.NONE:
         return ["no model of the same layers, heads and width on both sides"]
-    if n_pairs == 0:
+    if not pairs:
         return ["no seed has every size on both sides"]
     notes = []
-    if n_positive < n_pairs:
-        notes.append(f"{n_pairs - n_positive} seed(s) left out: R is zero or negative")
-    if n_positive == 1:
+    if any(b <= 0 for _, b in pairs):
+        notes.append("no ratio: the baseline stores zero or negative bits")
+    elif n_negative := sum(a <= 0 for a, _ in pairs):
+        notes.append(f"R is zero or negative in {n_negative} seed(s): a mean without logarithms")
+    if len(pairs) == 1:
         notes.append("one seed: no interval")
     if n_left_out:
         notes.append(f"{n_left_out} seed(s) left out: not every size finished on both sides")
     limited = [side.name for side in sides if side.is_demand_limited]
-    if limited and basis is not Basis.SAME_WEIGHTS:
+    if limited and basis in (Basis.PEAKS, Basis.SAME_SIZE):
         notes.append(f"{' and '.join(limited)} stored nearly all there was and may hold more")
     return notes

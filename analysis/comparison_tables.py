@@ -11,12 +11,17 @@ from analysis.estimate import Estimate
 from analysis.junk import compare_junk
 from analysis.ladder import find_ladders
 from analysis.markup import escape, estimate_cells, number, paragraph, table
+from analysis.pooling import NOTHING, Pooled, pool
 from analysis.quantized import compare_quantized
 
 SEEDS_TEXT = (
     "Intervals are Student's over the logs of the ratios inside each seed; with one seed there is "
-    "none."
+    "none. Pooled: the variance of each row drawn towards that of the others, and wider where a "
+    "peak was chosen among several models; p by the pooled variance, after Holm's correction over "
+    "the rows of the table."
 )
+
+POOLED_COLUMNS = {"Pooled interval": "", "p (Holm)": ""}
 
 
 def architectures_table(rows: pd.DataFrame) -> str:
@@ -31,7 +36,7 @@ def architectures_table(rows: pd.DataFrame) -> str:
 
 def quantized_table(rows: pd.DataFrame) -> str:
     """R of quantized weights relative to that before, at the peaks."""
-    text = "R after quantization over R before, for the model of largest R of each seed."
+    text = f"R after quantization over R before, model by model. {SEEDS_TEXT}"
     return _ratios(compare_quantized(rows), "Weights", text)
 
 
@@ -46,13 +51,15 @@ def junk_table(rows: pd.DataFrame) -> str:
         **_setting_columns(),
         "Relative capacity": "",
         "Interval": "",
+        **POOLED_COLUMNS,
         "No junk at": "exposures",
         "At equal exposures": "relative",
         "Seeds": "",
         "Note": "",
     }
     lines = []
-    for point in points:
+    beside = pool([point.comparison for point in points])
+    for point, pooled in zip(points, beside, strict=True):
         found, same = point.comparison, point.same_exposures
         equal = same.ratio.value if same and same.ratio else None
         lines.append(
@@ -62,13 +69,14 @@ def junk_table(rows: pd.DataFrame) -> str:
                 escape(found.baseline.dataset),
                 *_setting(found)[1:],
                 *estimate_cells(found.ratio),
+                *_pooled_cells(pooled),
                 number(found.baseline.exposures),
                 number(equal),
                 str(found.n_replicates),
                 escape(found.note),
             ]
         )
-    kinds = ["name", "name", "name", *["number"] * 7, "words"]
+    kinds = ["name", "name", "name", *["number"] * 9, "words"]
     text = "R on the useful people over that of cells without junk."
     return paragraph(f"{text} {SEEDS_TEXT}", soft=True) + table(columns, lines, kinds=kinds)
 
@@ -87,8 +95,10 @@ def ladder_table(rows: pd.DataFrame) -> str:
         "From": "",
         "Change": "ratio",
         "Change interval": "ratio",
+        **POOLED_COLUMNS,
         "Note": "",
     }
+    beside = iter(pool([step.change for step in steps if step.change]))
     lines = [
         [
             escape(step.side.name),
@@ -99,11 +109,12 @@ def ladder_table(rows: pd.DataFrame) -> str:
             *estimate_cells(step.side.capacity),
             escape(step.before),
             *estimate_cells(step.change.ratio if step.change else None),
+            *_pooled_cells(next(beside) if step.change else NOTHING),
             escape(step.change.note if step.change else ""),
         ]
         for step in steps
     ]
-    kinds = ["name", "name", *["number"] * 5, "name", "number", "number", "words"]
+    kinds = ["name", "name", *["number"] * 5, "name", *["number"] * 4, "words"]
     return paragraph(SEEDS_TEXT, soft=True) + table(columns, lines, kinds=kinds)
 
 
@@ -154,6 +165,7 @@ def _ratios(found: Sequence[Comparison], subject: str, text: str) -> str:
         **_setting_columns(),
         "Relative capacity": "",
         "Interval": "",
+        **POOLED_COLUMNS,
         "Of": "",
         "R": "bits/param",
         "Parameters": "",
@@ -166,16 +178,21 @@ def _ratios(found: Sequence[Comparison], subject: str, text: str) -> str:
             escape(c.subject.name),
             *_setting(c),
             *estimate_cells(c.ratio),
+            *_pooled_cells(pooled),
             escape(c.baseline.name),
             *_side(c.subject.capacity, c.subject.n_params),
             str(c.n_replicates),
             escape(c.basis),
             escape(c.note),
         ]
-        for c in found
+        for c, pooled in zip(found, pool(found), strict=True)
     ]
-    kinds = [*["name"] * 2, *["number"] * 4, "name", *["number"] * 3, "name", "words"]
+    kinds = [*["name"] * 2, *["number"] * 6, "name", *["number"] * 3, "name", "words"]
     return paragraph(text, soft=True) + table(columns, lines, kinds=kinds)
+
+
+def _pooled_cells(pooled: Pooled) -> list[str]:
+    return [estimate_cells(pooled.interval)[1], number(pooled.p_holm)]
 
 
 def _setting_columns() -> dict[str, str]:

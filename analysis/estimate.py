@@ -1,4 +1,4 @@
-"""A number with its interval: from bootstrap resamples, or from a few seeds."""
+"""A number with its interval, and the mean of a few seeds."""
 
 import math
 from collections.abc import Sequence
@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
-
-from analysis.law import Floats
 
 LEVEL = 0.95
 
@@ -27,15 +25,11 @@ class Estimate:
     def __str__(self) -> str:
         if self.low is None or self.high is None:
             return f"{self.value:.3g} (no interval)"
-        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
-
-
-def from_draws(value: float, draws_B: Floats | None, tail: float, level: float) -> Estimate:
-    """Percentiles of resamples, cut by `tail` at each end; no interval without resamples."""
-    if draws_B is None:
-        return Estimate(value=value, low=None, high=None, level=level)
-    low, high = np.quantile(draws_B, [tail, 1 - tail])
-    return Estimate(value=value, low=float(low), high=float(high), level=level)
+        for digits in range(3, 7):  # as many as tell the ends apart
+            low, high = f"{self.low:.{digits}g}", f"{self.high:.{digits}g}"
+            if low != high:
+                return f"{self.value:.{digits}g} [{low}, {high}]"
+        return f"{self.value:.3g} (no interval)"
 
 
 def geometric_mean(values: Sequence[float], level: float = LEVEL) -> Estimate:

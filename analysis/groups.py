@@ -126,6 +126,29 @@ def split_groups(rows: pd.DataFrame) -> list[tuple[GroupKey, pd.DataFrame]]:
     return [(key, keyed[keyed["group"] == key]) for key in keys]
 
 
+def cluster_labels(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Which rows of one group may be off together: `cell`, `people` and `shape`, labels per row.
+
+    Rows of one cell (people and shape) differ by seed only and count as one cell. Seeds are not
+    a cluster across cells: in the committed sweeps a seed's cells have nothing in common
+    (docs/decisions.md).
+    """
+    people, shape = rows["n_people"].to_numpy(float), _shapes(rows)
+    cell = np.array([f"{n:g} {size}" for n, size in zip(people, shape, strict=True)], dtype=object)
+    return {"cell": cell, "people": people.astype(int), "shape": shape}
+
+
+def _shapes(rows: pd.DataFrame) -> np.ndarray:
+    """Layers, heads and width of each row; parameters where the name does not tell them."""
+    names = []
+    for row in rows.to_dict("records"):
+        width = "" if row["d_model"] != row["d_model"] else f" d{row['d_model']:g}"
+        is_told = MODEL_NAME.fullmatch(str(row["model"])) is not None
+        size = size_of(str(row["model"])) if is_told else f"{row['n_params']:.4g} parameters"
+        names.append(size + width)
+    return np.array(names, dtype=object)
+
+
 def split_by(rows: pd.DataFrame, column: str) -> dict[Any, pd.DataFrame]:
     """The rows of each value of a column, in increasing order of the values."""
     return dict(list(rows.groupby(column)))

@@ -1,6 +1,7 @@
 """Capacity for useful knowledge when most of training is about other people (Figure 8)."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -96,9 +97,13 @@ def compare_junk(rows: pd.DataFrame, reference: float | None = None) -> list[Jun
     are those at `reference` exposures, or else at the fewest. Empty where there are no cells
     without junk, or none with it.
     """
-    runs = [(*parse_junk(run.dataset), run) for run in unquantized(rows)]
+    return compare_junk_runs(unquantized(rows), reference)
+
+
+def compare_junk_runs(runs: Sequence[Run], reference: float | None = None) -> list[JunkPoint]:
+    """The same from unquantized runs."""
     tables: dict[tuple[str, str, int], list[tuple[JunkCase | None, Run]]] = {}
-    for table, case, run in runs:
+    for table, case, run in [(*parse_junk(run.dataset), run) for run in runs]:
         tables.setdefault((table, run.family, run.n_people), []).append((case, run))
     return [
         point

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.cell_tables import CellTables, collect_tables
 from analysis.columns import with_optional_columns
+from analysis.files import ResultsError, read_parquet
 from kcap_ray.runs.versions import upgraded
 
 REQUIRED_TEXT = ("cell_id", "status", "dataset", "arch", "model", "quantization")
@@ -28,10 +30,6 @@ REQUIRED_NUMBERS = (
     "max_capacity_ratio",
 )
 CELL_COLUMNS = ("cell_id", "dataset", "n_people", "exposures", "model", "n_params", "demand_bits")
-
-
-class ResultsError(ValueError):
-    """What was asked of the analysis cannot be done with these files; one or two lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +81,7 @@ def _read_rows(directory: Path) -> pd.DataFrame:
             f"{directory} has no results.parquet.\n"
             "Give the directory that `kcap sweep ... --out DIR` wrote, once a cell is done."
         )
-    rows = _read_parquet(path)
+    rows = read_parquet(path)
     missing = [c for c in (*REQUIRED_TEXT, *REQUIRED_NUMBERS) if c not in rows]
     if missing:
         raise ResultsError(f"{path} lacks the columns: {', '.join(missing)}")
@@ -94,13 +92,13 @@ def _read_rows(directory: Path) -> pd.DataFrame:
     for column in (*REQUIRED_TEXT, "reason"):
         values = rows[column] if column in rows else pd.Series("", index=rows.index)
         rows[column] = values.astype(object).where(values.notna(), "").astype(str)
-    rows = _in_current_version(rows, path)
+    rows = _in_current_version(rows, str(path))
     rows["quantization"] = rows["quantization"].replace("", "none")
     rows["run_dir"] = str(directory)
     return with_optional_columns(rows)
 
 
-def _in_current_version(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+def _in_current_version(rows: pd.DataFrame, where: str) -> pd.DataFrame:
     """The rows of any schema version, with today's meaning of every column."""
     before: list[dict[str, Any]] = [
         {str(name): value for name, value in row.items()} for row in rows.to_dict("records")
@@ -108,7 +106,7 @@ def _in_current_version(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
     try:
         converted = [upgraded(row, row["dataset"]) for row in before]
     except (ValueError, LookupError, TypeError) as error:
-        raise ResultsError(f"{path}: {error}") from error
+        raise ResultsError(f"{where}: {error}") from error
     pairs = list(zip(converted, before, strict=True))
     changed = {
         name: [row.get(name) for row in converted]
@@ -116,14 +114,6 @@ def _in_current_version(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
         if any(row.get(name) is not old.get(name) for row, old in pairs)
     }
     return rows.assign(**{name: pd.Series(new, rows.index) for name, new in changed.items()})
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's errors derive from these two
-        cause = str(error).splitlines()[0]
-        raise ResultsError(f"{path} cannot be read as parquet: {cause}") from error
 
 
 def _as_numbers(values: pd.Series, where: str) -> pd.Series:
@@ -137,6 +127,11 @@ def _exclusion_reasons(rows: pd.DataFrame) -> pd.Series:
     """Why each row is neither fitted nor drawn; empty where it is used."""
     reasons = pd.Series("", index=rows.index)
     superseded = rows.duplicated(["run_dir", "cell_id", "quantization"], keep="last")
+    # A cell is a pure function of its id, so equal bits are one measurement, wherever it lies.
+    one = ["cell_id", "quantization", "stored_bits"]
+    copied = rows[~superseded].duplicated(one).reindex(rows.index, fill_value=False)
+    first = rows[~superseded].groupby(one, dropna=False)["run_dir"].transform("first")
+    reasons[copied] = "a copy of the cell in " + first[copied[copied].index]
     reasons[superseded] = "replaced by a later row of the same cell"
     sizes = rows[["n_people", "exposures", "n_params", "demand_bits", "max_capacity_ratio"]]
     known = ((sizes > 0) & (sizes < math.inf)).all(axis=1)
@@ -155,15 +150,12 @@ def load_trials(results: Results) -> tuple[pd.DataFrame, tuple[str, ...]]:
     One row per trial: the file's own fields and the cell's `CELL_COLUMNS`; `ratio` is the trial's
     bits per parameter, NaN where a trial has none.
     """
-    tables, notes = [], []
-    for cell, path in _cell_files(results, "trials.jsonl"):
-        records, n_broken = _read_json_lines(path)
-        if n_broken:
-            notes.append(f"{cell['cell_id']}: {n_broken} unreadable line(s) in trials.jsonl")
-        if records:
-            table = pd.DataFrame(records).drop(columns=list(CELL_COLUMNS), errors="ignore")
-            table["ratio"] = _trial_ratio(table, float(cell["n_params"]))
-            tables.append(table.assign(**cell))
+    tables = []
+    found, notes = collect_tables(_cells(results), CellTables.trials)
+    for row, table in found:
+        table = table.drop(columns=list(CELL_COLUMNS), errors="ignore")
+        table["ratio"] = _trial_ratio(table, float(row["n_params"]))
+        tables.append(table.assign(**{column: row[column] for column in CELL_COLUMNS}))
     return _concat(tables), tuple(notes)
 
 
@@ -173,19 +165,16 @@ def load_histories(results: Results) -> tuple[pd.DataFrame, tuple[str, ...]]:
     One row per logged step: `step, tokens, exposures_seen, loss, lr, seconds` and the cell's
     `CELL_COLUMNS` (there `exposures` is the cell's total).
     """
-    tables, notes = [], []
-    for cell, path in _cell_files(results, "history.parquet"):
-        try:
-            table = _read_parquet(path)
-        except ResultsError as error:
-            notes.append(str(error))
-            continue
+    tables = []
+    found, notes = collect_tables(_cells(results), CellTables.curve)
+    for row, table in found:
         if not {"exposures", "loss"} <= set(table.columns):
-            notes.append(f"{path} lacks the columns exposures and loss")
+            notes.append(f"the curve of {row['cell_id']} lacks the columns exposures and loss")
             continue
-        table = _in_current_version(table.assign(dataset=cell["dataset"]), path)
+        table = _in_current_version(table.assign(dataset=row["dataset"]), row["cell_id"])
         table = table.rename(columns={"exposures": "exposures_seen"})
-        tables.append(table.drop(columns=list(CELL_COLUMNS), errors="ignore").assign(**cell))
+        table = table.drop(columns=list(CELL_COLUMNS), errors="ignore")
+        tables.append(table.assign(**{column: row[column] for column in CELL_COLUMNS}))
     return _concat(tables), tuple(notes)
 
 
@@ -193,32 +182,10 @@ def _concat(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _cell_files(results: Results, name: str) -> list[tuple[dict[str, Any], Path]]:
-    """Fields of each cell that has a file `cells/<cell_id>/<name>`, and that file."""
-    found = []
+def _cells(results: Results) -> pd.DataFrame:
+    """One row per cell that has a row as trained."""
     cells = results.rows[results.rows["quantization"] == "none"]
-    for row in cells.drop_duplicates(["run_dir", "cell_id"]).to_dict("records"):
-        path = Path(row["run_dir"]) / "cells" / row["cell_id"] / name
-        if path.is_file():
-            found.append(({column: row[column] for column in CELL_COLUMNS}, path))
-    return found
-
-
-def _read_json_lines(path: Path) -> tuple[list[dict[str, object]], int]:
-    """Objects of a JSON-lines file, and how many lines are none (a killed writer leaves half)."""
-    records, n_broken = [], 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            record = None
-        if isinstance(record, dict):
-            records.append(record)
-        else:
-            n_broken += 1
-    return records, n_broken
+    return cells.drop_duplicates(["run_dir", "cell_id"])
 
 
 def _trial_ratio(trials: pd.DataFrame, n_params: float) -> pd.Series:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.comparison import best_runs
+from analysis.peaks import peak_runs
 from analysis.runs import Run, group_by, runs_of, setting_of
 
 FLOAT_BITS = {"none": 32, "fp16": 16}
@@ -90,8 +90,8 @@ class QuantizedRun:
     bits_per_weight: float
     """Bits of storage for each weight of the model, with scales; NaN where the row does not say."""
     is_peak: bool
-    """Whether the trained model is the one of largest R of its seed, over the models of its data
-    set; only a full model shows what quantization costs.
+    """Whether the trained model is the one of largest mean R over the seeds, of the models of its
+    data set; only a full model shows what quantization costs.
     """
 
     @property
@@ -129,4 +129,4 @@ def find_quantized(rows: pd.DataFrame) -> list[QuantizedRun]:
 
 def _peaks(trained: Sequence[Run]) -> set[tuple[str, str]]:
     groups = group_by(trained, lambda run: (*setting_of(run), run.family))
-    return {run.cell for runs in groups.values() for run in best_runs(runs).values()}
+    return {run.cell for runs in groups.values() for run in peak_runs(runs).values()}

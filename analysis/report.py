@@ -27,7 +27,12 @@ from analysis.report_tables import (
     results_table,
 )
 
-VERDICT_CLASS = {Verdict.HOLDS: "holds", Verdict.FAILS: "fails", Verdict.NOT_TESTED: "untested"}
+VERDICT_CLASS = {
+    Verdict.HOLDS: "holds",
+    Verdict.FAILS: "fails",
+    Verdict.UNDECIDED: "untested",
+    Verdict.NOT_MEASURED: "untested",
+}
 
 
 def write_report(directory: Path | str) -> Path:
@@ -91,9 +96,19 @@ def _claim_blocks(findings: Sequence[Finding]) -> str:
         verdict = f'<span class="verdict {css}">{escape(finding.verdict)}</span>'
         blocks.append(
             f'<div class="claim"><p><b>{escape(finding.claim)}</b> {escape(finding.statement)}: '
-            f'{verdict}</p><p class="soft">{escape(finding.reason)}</p></div>'
+            f'{verdict}</p><p class="soft">{escape(" ".join(_sentences(finding)))}</p></div>'
         )
     return "\n".join(blocks)
+
+
+def _sentences(finding: Finding) -> list[str]:
+    """What a verdict rests on, what would decide it, and what contradicts the claim."""
+    parts = [f"{finding.reason}."]
+    if finding.verdict is Verdict.UNDECIDED:
+        parts.append(f"It would be decided by {finding.outcome.decided_by}.")
+    if finding.contradiction:
+        parts.append(f"Beside it: {finding.contradiction}.")
+    return parts
 
 
 def _pictures(files: Mapping[str, Sequence[Path]], missing: Mapping[str, str]) -> list[str]:

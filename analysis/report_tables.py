@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.exposure_fit import ExposureFit
+from analysis.exposure_fit import FORMS, ExposureFit
 from analysis.fit import CapacityFit
 from analysis.groups import Peak
 from analysis.load import Results
@@ -51,7 +51,9 @@ def fits_text(fits: Sequence[CapacityFit]) -> str:
     if not fits:
         return ""
     levels = sorted({fit.capacity.level for fit in fits if fit.capacity})
-    stated = f" Intervals are {levels[0]:.0%} bootstrap intervals over cells." if levels else ""
+    stated = (
+        f" Intervals are {levels[0]:.0%} profile intervals, robust to clusters." if levels else ""
+    )
     law = "R = (R_max^-s + c^-s)^(-1/s): a model stores what there is, up to c bits per parameter."
     return paragraph(law + stated, soft=True)
 
@@ -73,7 +75,7 @@ def fits_table(fits: Sequence[CapacityFit]) -> str:
         [
             escape(fit.group.label),
             str(fit.n_points),
-            *estimate_cells(fit.capacity),
+            *_capacity_cells(fit),
             *estimate_cells(fit.sharpness),
             "-" if fit.log_rms is None else f"{fit.log_rms:.1%}",
             escape(f"{fit.status}: {fit.reason}" if fit.reason else fit.status),
@@ -83,11 +85,19 @@ def fits_table(fits: Sequence[CapacityFit]) -> str:
     return table(columns, rows, kinds=["name", *["number"] * 6, "words"])
 
 
+def _capacity_cells(fit: CapacityFit) -> list[str]:
+    """Value and interval of c, or what it exceeds."""
+    if fit.capacity is None and fit.at_least is not None:
+        return [f"&gt; {number(fit.at_least)}", "-"]
+    return estimate_cells(fit.capacity)
+
+
 def exposures_table(fits: Sequence[ExposureFit]) -> str:
     if not fits:
         return ""
     columns = {
         "Cells": "",
+        "Form": "",
         "Limit": "bits/param",
         "Limit interval": "bits/param",
         "Half reached at": "exposures",
@@ -97,15 +107,20 @@ def exposures_table(fits: Sequence[ExposureFit]) -> str:
     rows = [
         [
             escape(fit.group),
+            escape(fit.law.form.name) if fit.law else "-",
             *estimate_cells(fit.limit),
             *estimate_cells(fit.half_exposures),
             escape(f"{fit.status}: {fit.reason}" if fit.reason else fit.status),
         ]
         for fit in fits
     ]
-    text = "c(E) = limit * E / (E + E_half), an empirical curve."
+    formulas = "; ".join(f"{form.name}, {form.formula}" for form in FORMS.values())
+    text = (
+        f"Empirical curves of exposures E: {formulas}. The one of best AICc is drawn; a limit "
+        "is stated only where a power law, which has none, is clearly worse."
+    )
     return paragraph(text, soft=True) + table(
-        columns, rows, kinds=["name", *["number"] * 4, "words"]
+        columns, rows, kinds=["name", "name", *["number"] * 4, "words"]
     )
 
 

@@ -11,6 +11,7 @@ from analysis.bands import find_bands
 from analysis.junk import compare_junk
 from analysis.ladder import find_ladders
 from analysis.load import ResultsError
+from analysis.pooling import NOTHING, pool, pooled_records
 from analysis.quantized import compare_quantized
 
 Record = dict[str, object]
@@ -21,11 +22,27 @@ def _bands(rows: pd.DataFrame) -> list[Record]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
+def _junk(rows: pd.DataFrame) -> list[Record]:
+    points = compare_junk(rows)
+    beside = pool([point.comparison for point in points])
+    pairs = zip(points, beside, strict=True)
+    return [{**point.to_record(), **pooled.to_record()} for point, pooled in pairs]
+
+
+def _ladder(rows: pd.DataFrame) -> list[Record]:
+    steps = [step for steps in find_ladders(rows) for step in steps]
+    beside = iter(pool([step.change for step in steps if step.change]))
+    return [
+        {**step.to_record(), **(next(beside) if step.change else NOTHING).to_record()}
+        for step in steps
+    ]
+
+
 TABLES: dict[str, Callable[[pd.DataFrame], list[Record]]] = {
-    "architectures": lambda rows: [c.to_record() for c in compare_architectures(rows)],
-    "ladder": lambda rows: [step.to_record() for steps in find_ladders(rows) for step in steps],
-    "junk": lambda rows: [point.to_record() for point in compare_junk(rows)],
-    "quantized": lambda rows: [c.to_record() for c in compare_quantized(rows)],
+    "architectures": lambda rows: pooled_records(compare_architectures(rows)),
+    "ladder": _ladder,
+    "junk": _junk,
+    "quantized": lambda rows: pooled_records(compare_quantized(rows)),
     "bands": _bands,
 }
 

@@ -31,7 +31,9 @@ def configs_of(cell: Cell, bits: Sequence[int]) -> list[QuantizeConfig]:
     # The default is always among them, so that its row of `kcap quantize` is not made twice.
     whole = 1_000 if cell.data.n_people <= 1_000 else 10_000
     counts = [n for n in N_PEOPLE if n < cell.data.n_people or n == whole]
-    kinds = [kind for kind in get_args(Calibration) if kind != "junk" or cell.data.file is None]
+    kinds: list[Calibration] = [
+        kind for kind in get_args(Calibration) if kind != "junk" or cell.data.file is None
+    ]
     return [
         QuantizeConfig(bits=width, calibration=kind, calibration_people=n_people)
         for width in bits

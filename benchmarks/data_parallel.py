@@ -95,6 +95,7 @@ def runs_of(todo: list[tuple[Cell, int]], workers: int, *, on_gpu: bool) -> list
             scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=on_gpu),
             run_config=ray.train.RunConfig(storage_path=storage),
         ).fit()
+    assert result.return_value is not None, "every worker returns its runs"
     return result.return_value
 
 

@@ -161,10 +161,12 @@ def result_name(script: str, *, is_dry_run: bool) -> str:
 
 
 def add_commit(result: Path, commit: str) -> None:
-    """Name the commit in records that were made where there was no repository to ask."""
+    """Name the commit in records that were made where there was no repository to ask, or an older
+    state of it.
+    """
     records = json.loads(result.read_text(encoding="utf-8"))
     for record in records:
-        record["git_commit"] = record.get("git_commit") or commit
+        record["git_commit"] = commit
     result.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
 

@@ -23,6 +23,8 @@ def main() -> int:
         print("no GPU here, so nothing is tested; --dry-run finds the tests", flush=True)
         return 0
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    # Where it is installed, this plugin warns under xdist, and a warning is an error.
+    command += ["-p", "no:benchmark"]
     if importlib.util.find_spec("xdist") is not None:
         command += ["-n", "6"]
     if importlib.util.find_spec("ray") is None:

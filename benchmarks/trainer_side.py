@@ -54,7 +54,7 @@ class _Recorder(Trainer):
         return SequentialSampler(self.train_dataset)  # pyright: ignore
 
     def compute_loss(self, *arguments: Any, **settings: Any) -> Any:
-        loss = super().compute_loss(*arguments, **settings)
+        loss: Any = super().compute_loss(*arguments, **settings)
         self.seen.append(loss.detach())
         return loss
 

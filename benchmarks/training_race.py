@@ -116,7 +116,7 @@ def as_tensors(batches: np.ndarray, device: torch.device) -> Tensor:
 
 def has_accelerate() -> bool:
     """Whether the Trainer of transformers can run: it needs this package."""
-    from transformers.utils import is_accelerate_available
+    from transformers.utils.import_utils import is_accelerate_available
 
     return is_accelerate_available()
 

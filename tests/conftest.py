@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -79,3 +80,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     skip = pytest.mark.skip(reason="needs a CUDA device; torch sees none here")
     for item in gpu_items:
         item.add_marker(skip)
+
+
+@pytest.fixture
+def in_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Everything is computed in float64, in our code and in other projects': what is made without
+    a type, and what asks for float32 by name. So two ways to compute one thing can be held against
+    each other on any processor (tests/rounding.py).
+    """
+    import torch
+
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    for name in ("float32", "float"):
+        monkeypatch.setattr(torch, name, torch.float64)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)

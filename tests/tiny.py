@@ -1,5 +1,7 @@
 """The smallest cells and models that tests train and measure."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -67,12 +69,14 @@ def random_decoder(
     n_trials: int | None = None,
     vocab_size: int = 101,
     n_tokens: int = 24,
+    rotary: Mapping[str, float] | None = None,
     **experts: Any,
 ) -> Decoder:
     """A decoder whose weights, norms and biases too, are all different, in every trial; `experts`
-    are settings of a mixture.
+    are settings of a mixture, `rotary` fields of its spec.
     """
     spec = parse_model(name, head_dim=16, vocab_size=vocab_size, **experts)
+    spec = replace(spec, **(rotary or {}))
     model = Decoder(spec, n_tokens=n_tokens, n_trials=n_trials)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

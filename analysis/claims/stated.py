@@ -1,21 +1,22 @@
-"""Claims that state a ratio of capacities: what is measured, where it counts, and the verdict."""
+"""Claims that state a ratio of capacities: what is measured, and where it counts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.claims.claim import Check, Outcome, Verdict
+from analysis.claims.claim import Check, Outcome
+from analysis.claims.judge import Part, Region, Unit, judge
+from analysis.claims.scope import MIN_PARAMS
 from analysis.comparison import Basis, Comparison
 from analysis.groups import is_full_pool_demand
+from analysis.peaks import Peaks
+from analysis.runs import Run, runs_of
 
-# The suggested pass band around a stated factor.
-BAND = 1.25
-
-
-def around(factor: float) -> tuple[float, float]:
-    """The band of 25% around a stated ratio, the same for it and its inverse."""
-    return factor / BAND, factor * BAND
+MAX_SHARE_OF_DEMAND = 0.8
+"""Peak over the largest R_max tried up to which a ratio of peaks is one of capacities. Beyond, the
+data limit both sides: at 0.8, on a corner of sharpness 5, a tenth of difference shows as 7%.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +25,10 @@ class StatedRatio:
 
     name: str
     """What is compared, for sentences: `llama`."""
-    find: Callable[[pd.DataFrame], Sequence[Comparison]]
-    """Every comparison of this kind among usable rows, in whatever setting."""
-    band: tuple[float, float]
-    """Smallest and largest ratio at which the statement holds."""
+    find: Callable[[Sequence[Run]], Sequence[Comparison]]
+    """Every comparison of this kind among runs, in whatever setting."""
+    region: Region
+    """Where the ratio must lie."""
     exposures: float
     """Exposures of the subject in the paper."""
     baseline_exposures: float | None = None
@@ -36,10 +37,8 @@ class StatedRatio:
     """Data sets of the subject in the paper; all with the paper's pools."""
     min_people: int = 50_000
     """Fewest people in the paper's figure."""
-    min_params: int = 0
+    min_params: int = MIN_PARAMS
     """Fewest parameters of the models that the statement is about."""
-    is_up_to: bool = False
-    """Whether the paper states the largest loss only: the others may be smaller."""
     family: str | None = None
     """Architecture that the paper used for both sides, where they do not differ in it."""
 
@@ -53,39 +52,41 @@ class StatedRatio:
             and (subject.exposures, baseline.exposures) == (self.exposures, wanted)
             and subject.n_people >= self.min_people
             and subject.n_params[0] >= self.min_params
-            and comparison.basis in (Basis.PEAKS, Basis.SAME_WEIGHTS)
-            and not comparison.is_demand_limited
+            and (comparison.basis is Basis.SAME_WEIGHTS or _is_of_capacities(comparison))
             and self.family in (None, subject.family)
         )
 
     @property
     def sizes(self) -> str:
         """Which people and models a test needs, in words."""
-        models = f", peaks at {self.min_params:,} parameters or more" if self.min_params else ""
-        return f"N from {self.min_people:,}{models}"
+        models = f", peaks at {self.min_params:,} parameters or more"
+        return f"N from {self.min_people:,}{models if self.min_params > MIN_PARAMS else ''}"
 
 
 def check_ratios(*stated: StatedRatio) -> Check:
-    """Every stated ratio lies in its band wherever the rows have the paper's setting.
+    """Every stated ratio lies in its region wherever the rows have the paper's setting.
 
     Holds only if every one was measured there; otherwise the reason says what is missing, and
     what was measured in other settings.
     """
 
     def check(rows: pd.DataFrame) -> Outcome:
-        evidence = [_gather(one, rows) for one in stated]
-        measured = [one for one in evidence if one.own]
+        runs = runs_of(rows)
+        evidence = [_gather(one, runs) for one in stated]
         missing = [one for one in evidence if not one.own]
-        numbers = {key: value for one in evidence for key, value in one.numbers.items()}
-        parts = [one.sentence for one in measured]
-        if not all(one.is_inside for one in measured):
-            return Verdict.FAILS, "; ".join(parts), numbers
-        if missing:
-            parts = [_needs([one.stated for one in missing]), *parts, *_elsewhere(missing)]
-            return Verdict.NOT_TESTED, "; ".join(parts), numbers
-        return Verdict.HOLDS, "; ".join(parts), numbers
+        elsewhere = _elsewhere(missing)
+        return judge(
+            [one.part for one in evidence if one.own],
+            missing=_needs([one.stated for one in missing]) if missing else "",
+            aside=elsewhere,
+        )
 
     return check
+
+
+def _is_of_capacities(comparison: Comparison) -> bool:
+    shares = comparison.subject.share_of_demand, comparison.baseline.share_of_demand
+    return comparison.basis is Basis.PEAKS and max(shares) <= MAX_SHARE_OF_DEMAND
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,48 +96,42 @@ class _Evidence:
     stated: StatedRatio
     found: list[Comparison]
     """In any setting."""
-    own: list[Comparison]
-    """In the paper's setting, the smallest ratio first."""
+    own: list[tuple[Comparison, Peaks]]
+    """In the paper's setting."""
 
     @property
-    def is_inside(self) -> bool:
-        ratios, (low, high) = _ratios(self.own), self.stated.band
-        largest = ratios[0] if self.stated.is_up_to else ratios[-1]
-        return low <= ratios[0] and largest <= high
-
-    @property
-    def sentence(self) -> str:
-        """`llama 0.78x of gpt2 at 100 exposures, N=500,000 (inside 0.62 to 0.96)`."""
-        has_range = len(self.own) > 1 and not self.stated.is_up_to
-        ends = [self.own[0], self.own[-1]] if has_range else self.own[:1]
-        values = " to ".join(dict.fromkeys(f"{value:.2f}x" for value in _ratios(ends)))
-        where = " and ".join(f"{c.subject.n_people:,}" for c in ends)
-        side = "inside" if self.is_inside else "outside"
-        low, high = self.stated.band
-        return (
-            f"{self.stated.name} {values} of {self.own[0].baseline.name} at "
-            f"{_exposures(self.own[0])}, N={where} ({side} {low:.2f} to {high:.2f})"
+    def part(self) -> Part:
+        first = self.own[0][0]
+        return Part(
+            name=f"{self.stated.name} of {first.baseline.name} at {_exposures(first)}",
+            region=self.stated.region,
+            units=tuple(
+                Unit(
+                    where=_where(c),
+                    peaks=peaks,
+                    pooled_with=(c.subject.exposures, c.basis, self._bits(c)),
+                )
+                for c, peaks in self.own
+            ),
+            unit_of_number="x",
         )
 
-    @property
-    def numbers(self) -> dict[str, float]:
-        """Every ratio found, by what it is."""
-        return {
-            f"{self.stated.name} / {c.baseline.name}, {c.subject.dataset}, N={c.subject.n_people}, "
-            f"{c.subject.exposures:g} exposures": round(ratio, 4)
-            for c, ratio in zip(self.found, _ratios(self.found), strict=True)
-        }
+    def _bits(self, comparison: Comparison) -> str:
+        """8 and 4 bits differ in how noisy they are."""
+        return self.stated.name if comparison.basis is Basis.SAME_WEIGHTS else ""
 
 
-def _gather(stated: StatedRatio, rows: pd.DataFrame) -> _Evidence:
-    found = [c for c in stated.find(rows) if c.ratio is not None]
-    own = [c for c in found if stated.is_papers(c)]
-    own.sort(key=lambda comparison: _ratios([comparison])[0])
+def _gather(stated: StatedRatio, runs: Sequence[Run]) -> _Evidence:
+    found = [c for c in stated.find(runs) if c.peaks is not None]
+    own = [(c, c.peaks) for c in found if c.peaks is not None and stated.is_papers(c)]
+    own.sort(key=lambda pair: (pair[0].subject.n_people, pair[0].subject.sizes))
     return _Evidence(stated=stated, found=found, own=own)
 
 
-def _ratios(found: Sequence[Comparison]) -> list[float]:
-    return [c.ratio.value for c in found if c.ratio is not None]
+def _where(comparison: Comparison) -> str:
+    subject = comparison.subject
+    model = f"{subject.sizes[0]}, " if comparison.basis is Basis.SAME_WEIGHTS else ""
+    return f"{model}N={subject.n_people:,}"
 
 
 def _needs(missing: Sequence[StatedRatio]) -> str:
@@ -150,16 +145,16 @@ def _needs(missing: Sequence[StatedRatio]) -> str:
     return f"not measured with the paper's full pools: {'; '.join(groups)}"
 
 
-def _elsewhere(missing: Sequence[_Evidence]) -> list[str]:
-    """What other settings show of the missing ratios, in one sentence; none if nothing."""
+def _elsewhere(missing: Sequence[_Evidence]) -> str:
+    """What other settings show of the missing ratios, in one sentence; empty if nothing."""
     shown = [(one.stated.name, _nearest(one)) for one in missing]
     texts = [_range(name, own) for name, own in shown if own]
     if not texts:
-        return []
+        return ""
     sides = [c.subject for _, own in shown for c in own]
     is_full = any(is_full_pool_demand(side.n_people, side.demand_bits) for side in sides)
     where = "in other settings" if is_full else "in miniature"
-    return [f"{where}: {', '.join(dict.fromkeys(texts))}"]
+    return f"{where}: {', '.join(dict.fromkeys(texts))}"
 
 
 def _nearest(evidence: _Evidence) -> list[Comparison]:
@@ -179,11 +174,12 @@ def _nearest(evidence: _Evidence) -> list[Comparison]:
 
 def _range(name: str, found: Sequence[Comparison]) -> str:
     """`llama 0.86x of gpt2 [0.80, 0.93] at 100 exposures`, or the range of several."""
-    ratios, first = _ratios(found), found[0]
+    estimates, first = [c.ratio for c in found if c.ratio is not None], found[0]
+    ratios = [estimate.value for estimate in estimates]
     values = " to ".join(dict.fromkeys(f"{r:.2f}x" for r in (min(ratios), max(ratios))))
     interval = ""
-    if len(ratios) == 1 and first.ratio and first.ratio.low and first.ratio.high:
-        interval = f" [{first.ratio.low:.2f}, {first.ratio.high:.2f}]"
+    if len(estimates) == 1 and estimates[0].low is not None and estimates[0].high is not None:
+        interval = f" [{estimates[0].low:.2f}, {estimates[0].high:.2f}]"
     caution = " (limited by the data)" if first.is_demand_limited else ""
     at = f"{_exposures(first)}{caution}"
     return f"{name} {values} of {first.baseline.name}{interval} at {at}"

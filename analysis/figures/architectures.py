@@ -7,7 +7,15 @@ from matplotlib.figure import Figure
 
 from analysis.comparison import Basis, Comparison, Side
 from analysis.figures import style
-from analysis.figures.dots import Dot, DotRow, draw_rows, goes_beyond, panel_inches, row_limits
+from analysis.figures.dots import (
+    Dot,
+    DotRow,
+    draw_rows,
+    goes_beyond,
+    note_of_negatives,
+    panel_inches,
+    row_limits,
+)
 
 MARKER = {Basis.PEAKS: "o", Basis.SAME_SIZE: "s"}
 Panel = list[Comparison]
@@ -18,7 +26,7 @@ def draw_architectures(comparisons: Sequence[Comparison]) -> Figure:
 
     Raises NothingToDrawError where no architecture has GPT-2 cells beside it.
     """
-    drawn = [c for c in comparisons if c.ratio is not None]
+    drawn = [c for c in comparisons if c.has_place_on_log_axis]
     if not drawn:
         raise style.NothingToDrawError(
             "architectures: no other architecture has gpt2 cells beside it (same data, people and "
@@ -30,7 +38,7 @@ def draw_architectures(comparisons: Sequence[Comparison]) -> Figure:
         for setting in settings
     ]
     rows = [_relative_rows(panel) for panel in panels]
-    notes = _notes(drawn)
+    notes = [*_notes(drawn), *note_of_negatives(c.ratio for c in comparisons)]
     if any(goes_beyond(own, row_limits(own, centre=1.0)) for own in rows):
         notes.append("Arrows: the interval goes on.")
     colours = style.colours_of(c.subject.n_people for c in drawn)

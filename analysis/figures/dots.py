@@ -1,6 +1,6 @@
 """Rows of dots with intervals: one labelled row per thing, one colour per number of people."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -93,6 +93,12 @@ def estimate_limits(
     # 4% of the span on a logarithmic axis, and never a panel narrower than +-5%.
     margin = max((high / low) ** 0.04, 1.05)
     return low / margin, high * margin
+
+
+def note_of_negatives(ratios: Iterable[Estimate | None]) -> list[str]:
+    """How many ratios are not drawn because a logarithmic axis has no place for them."""
+    n = sum(ratio is not None and ratio.value <= 0 for ratio in ratios)
+    return [f"Not drawn: {n} ratio(s) at or below zero."] if n else []
 
 
 def goes_beyond(rows: Sequence[DotRow], limits: tuple[float, float]) -> bool:

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import style
-from analysis.figures.dots import estimate_limits
+from analysis.figures.dots import estimate_limits, note_of_negatives
 from analysis.junk import JunkCase, JunkPoint
 
 NO_JUNK = "0.45"
@@ -18,13 +18,14 @@ def draw_junk(points: Sequence[JunkPoint]) -> Figure:
 
     Raises NothingToDrawError where no cells with junk have cells without it beside them.
     """
-    drawn = [p for p in points if p.comparison.ratio is not None]
+    drawn = [p for p in points if p.comparison.has_place_on_log_axis]
     panels = [own for own in _panels(drawn) if any(p.case for p in own)]
     if not panels:
         raise style.NothingToDrawError(
             "junk: no cells with junk beside cells without it (same table, family and people)"
         )
     notes = _notes([p for own in panels for p in own])
+    notes += note_of_negatives(p.comparison.ratio for p in points)
     figure, grid = style.panels(len(panels), n_notes=len(notes))
     cases = sorted({p.case for own in panels for p in own if p.case is not None})
     places = range(len(cases))
@@ -78,7 +79,8 @@ def _draw_panel(
         axes.plot(xs, ys, marker=marker, color=colour, zorder=3)
         for x, c in zip(xs, own, strict=True):
             if c.ratio and c.ratio.low is not None and c.ratio.high is not None:
-                axes.plot([x, x], [c.ratio.low, c.ratio.high], color=colour, lw=0.9, zorder=2)
+                ends = [max(c.ratio.low, axes.get_ylim()[0]), c.ratio.high]
+                axes.plot([x, x], ends, color=colour, lw=0.9, zorder=2)
 
 
 def _notes(points: Sequence[JunkPoint]) -> list[str]:

@@ -18,7 +18,7 @@ def draw_tuning(trials: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
     Raises NothingToDrawError where no cell has two finished trials with a learning rate.
     """
     if trials.empty or "lr" not in trials:
-        raise style.NothingToDrawError("tuning: no cell has a trials.jsonl with learning rates")
+        raise style.NothingToDrawError("tuning: no cell has trials with learning rates")
     finished = trials[trials["ratio"].notna() & (trials["lr"] > 0)]
     counts = finished.groupby("cell_id")["lr"].nunique()
     tuned = finished[finished["cell_id"].isin(counts.index[counts > 1])]
@@ -62,10 +62,10 @@ def draw_training(histories: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
     Raises NothingToDrawError where no cell has a training curve.
     """
     if histories.empty:
-        raise style.NothingToDrawError("training: no cell has a history.parquet")
+        raise style.NothingToDrawError("training: no cell has a training curve")
     drawn = histories[(histories["exposures_seen"] > 0) & np.isfinite(histories["loss"])]
     if drawn.empty:
-        raise style.NothingToDrawError("training: no history holds a finite loss")
+        raise style.NothingToDrawError("training: no training curve holds a finite loss")
     panels = list(drawn.groupby(["dataset", "exposures"]))
     lines = list(notes[:1])
     figure, grid = style.panels(len(panels), n_notes=len(lines))

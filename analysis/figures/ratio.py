@@ -29,7 +29,7 @@ def draw_ratio(rows: pd.DataFrame, fits: Sequence[CapacityFit], excluded: pd.Dat
     notes += style.exclusion_notes(excluded)
     bands = [fit.capacity.level for fit in fits if fit.capacity and fit.capacity.low is not None]
     if bands:
-        notes.append(f"Shaded: {bands[0]:.0%} bootstrap interval of the law.")
+        notes.append(f"Shaded: {bands[0]:.0%} interval of the law.")
     figure, grid = style.panels(len(series), n_notes=len(notes))
     colours, markers = _look(drawn)
     for axes, keys in zip(grid, series, strict=True):

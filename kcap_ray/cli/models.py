@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kcap_ray.cli.options import CellGlob, Set, overrides
+from kcap_ray.cli.options import CellGlob, Set, complete_sweep, overrides
 from kcap_ray.config.errors import UserError
 
 
@@ -26,7 +26,13 @@ def measure(
         Path, typer.Argument(metavar="MODEL_DIR", help="Directory of a causal language model.")
     ],
     sweep_file: Annotated[
-        Path, typer.Option("--data", metavar="SWEEP", help="Sweep file whose data it was taught.")
+        Path,
+        typer.Option(
+            "--data",
+            metavar="SWEEP",
+            help="Sweep file, or name of a sweep of kcap, whose data it was taught.",
+            autocompletion=complete_sweep,
+        ),
     ],
     cell: CellGlob = None,
     settings: Set = None,

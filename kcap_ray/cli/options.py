@@ -1,5 +1,6 @@
 """Arguments and options that several verbs of `kcap` share."""
 
+import glob
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,22 @@ import typer
 
 from kcap_ray.config.errors import UserError
 
-SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="Sweep file (YAML).")]
+
+def complete_sweep(incomplete: str) -> list[str]:
+    """Sweeps whose names begin so, files and folders too; for the completion of shells."""
+    from kcap_ray.planning.shipped import shipped_sweeps
+
+    near = sorted(Path().glob(f"{glob.escape(incomplete)}*"))
+    files = [str(path) for path in near if path.suffix in (".yaml", ".yml")]
+    folders = [f"{path}/" for path in near if path.is_dir()]
+    return [name for name in shipped_sweeps() if name.startswith(incomplete)] + files + folders
+
+
+SWEEP_HELP = "Sweep file (YAML), or the name of a sweep that comes with kcap, such as quickstart."
+SweepFile = Annotated[
+    Path,
+    typer.Argument(metavar="SWEEP", help=SWEEP_HELP, autocompletion=complete_sweep),
+]
 Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Run directory; runs/<name> if not given."),
@@ -31,6 +47,13 @@ PlanDevice = Annotated[
 Prices = Annotated[
     Path | None,
     typer.Option("--prices", metavar="F", help="YAML file: dollars per hour by device."),
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(help="Run cells again that a mistake made fail; others are in any case."),
+]
+SaveEvery = Annotated[
+    float, typer.Option("--save-every", metavar="S", min=0, help="Seconds between checkpoints.")
 ]
 
 

@@ -5,18 +5,20 @@ A run is a pure function of its `Cell`. The cell says what there is to know (`da
 """
 
 import dataclasses
-import hashlib
-import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from kcap_ray.config import identity
 from kcap_ray.config.data import DataConfig, FrequencyConfig, JunkConfig, MixturePart
 from kcap_ray.config.errors import check, check_choice
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Compile = Literal["auto", "on", "off"]
 Optimizer = Literal["adamw", "muon"]
+Length = Literal["exposures", "printed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,17 +33,27 @@ class ModelConfig:
     """Mixture of experts: experts that a token is sent to."""
     capacity_factor: float = 2.0
     """Mixture of experts: tokens that an expert takes in training, as a multiple of its even share;
-    those beyond are dropped.
+    those beyond are dropped. In measurement nothing is.
     """
-    test_capacity_factor: float = 8.0
-    """The same in measurement."""
+    rotary_frac: float = 1.0
+    """Share of each head that the rotary embedding turns, from its first channel on (GPT-NeoX's
+    `rotary_pct`); the rest does not feel the position.
+    """
+    rope_base: float = 10_000.0
+    """Base of the rotary frequencies (RoFormer, arXiv 2104.09864, section 3.3)."""
 
     def __post_init__(self) -> None:
         even = self.head_dim >= 2 and self.head_dim % 2 == 0
         check(even, f"model.head_dim: got {self.head_dim}; rotary embedding needs an even number")
-        for name in ("experts_per_token", "capacity_factor", "test_capacity_factor"):
+        for name in ("experts_per_token", "capacity_factor"):
             value = getattr(self, name)
             check(value > 0, f"model.{name}: got {value}; it must be positive")
+        check(
+            0 < self.rotary_frac <= 1 and self.rotary_frac * self.head_dim % 2 == 0,
+            f"model.rotary_frac: got {self.rotary_frac}; a share above 0 and up to 1 that makes an "
+            f"even number of the {self.head_dim} channels of a head",
+        )
+        check(self.rope_base > 1, f"model.rope_base: got {self.rope_base}; it must be above 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +62,15 @@ class TrainConfig:
 
     exposures: int
     """Times that each person's facts are seen in training."""
+    length: Length = "exposures"
+    """`exposures` trains until everybody was seen that often; `printed` for the steps that arXiv
+    2404.05405 prints for 1000 exposures of bioS, and for other numbers of exposures and people for
+    as many tokens for each exposure as these come to (172 up to 200,000 people, 79 to 87 above).
+    """
+    tokens_per_exposure: float | None = None
+    """Tokens that are trained on for each person and exposure; None: those of a biography."""
+    steps: int | None = None
+    """Optimizer steps; None: as many as the exposures need."""
     lr: float
     """Reference learning rate: reached after warm-up, then decayed."""
     weight_decay: float
@@ -87,22 +108,24 @@ class TrainConfig:
     """
     micro_windows: int | None = None
     """Windows that pass through the model at a time on one device, where gradients of the batch
-    must be added up for want of memory; None for all. Not part of a cell's identity: it changes
-    results by rounding alone, or with experts, whose places are counted per pass.
+    must be added up for want of memory; None for all. It changes results by rounding alone,
+    or with experts, whose places are counted per pass.
     """
     compile: Compile = "auto"
     """Whether torch.compile makes the step; `auto` does so on a GPU only."""
     probe_exposures: int | None = None
     """Exposures between two measurements of a sample of people while training, for curves of names
-    and values; None measures at the end alone. Changes no result, so not part of a cell's identity.
+    and values; None measures at the end alone.
     """
     probe_people: int = 1_000
-    """People in that sample, the first of every table. Not part of a cell's identity."""
+    """People in that sample, the first of every table."""
 
     def __post_init__(self) -> None:
         check_choice("train.precision", self.precision, Precision)
         check_choice("train.compile", self.compile, Compile)
         check_choice("train.optimizer", self.optimizer, Optimizer)
+        check_choice("train.length", self.length, Length)
+        self._check_length()
         for name in ("exposures", "batch_windows", "window_tokens", "workers", "probe_people"):
             value = getattr(self, name)
             check(value >= 1, f"train.{name}: got {value}; at least 1 is needed")
@@ -126,6 +149,16 @@ class TrainConfig:
             f"train.workers: {self.workers} workers cannot share a batch of {self.batch_windows} "
             f"windows; write at most {self.batch_windows}, or a larger train.batch_windows",
         )
+
+    def _check_length(self) -> None:
+        """UserError where a length is none, or where two are given."""
+        own, steps = self.tokens_per_exposure, self.steps
+        check(own is None or own > 0, f"train.tokens_per_exposure: got {own}; it must be positive")
+        check(steps is None or steps >= 1, f"train.steps: got {steps}; at least 1 is needed")
+        given = ["train.length: printed"] * (self.length == "printed")
+        given += ["train.tokens_per_exposure"] * (own is not None)
+        given += ["train.steps"] * (steps is not None)
+        check(len(given) < 2, f"{' and '.join(given)} each say how long to train; keep one of them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,14 +189,16 @@ class TuneConfig:
     """How learning rate and weight decay are chosen for a cell."""
 
     trials: int = 1
-    """Points tried; the first is the cell's own `train.lr` and `train.weight_decay`."""
+    """Points tried; the first is the cell's own `train.lr` and `train.weight_decay`. They are a
+    sequence: with a larger number the search goes on.
+    """
     lr: Range | None = None
     """Learning rates searched; None keeps `train.lr`."""
     weight_decay: Range | None = None
     """Weight decays searched; None keeps `train.weight_decay`."""
     fused: int | None = None
-    """Trials asked for at once, and trained as one program where the device has room for all and is
-    not faster with fewer at a time; None lets the size of the cell decide.
+    """Trials at most that are trained as one program, where the device has room for all and is not
+    faster with fewer at a time; None lets the size of the cell decide. Changes no point.
     """
     warm_start: bool = True
     """Try the best point of the neighbouring cell (one step back on the first axis) as the second.
@@ -186,8 +221,8 @@ class TuneConfig:
         )
 
 
-_CHANGES_NO_RESULT = ("micro_windows", "probe_exposures", "probe_people")
-"""Settings of training that are not part of a cell's identity."""
+_GONE = ("test_capacity_factor",)
+"""Settings of models that cells of earlier versions had."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,24 +238,17 @@ class Cell:
     keep_checkpoint: bool = True
     """Whether the weights of the best trial stay on disk."""
 
-    @property
+    @cached_property
     def cell_id(self) -> str:
-        """Readable name and hash of the whole configuration; unique, and safe as a file name.
-
-        Of files the name alone counts: where they lie differs from machine to machine, as does the
-        memory at hand.
+        """Readable name and hash of the cell's science, as `config/identity.py` has it; unique, and
+        safe as a file name.
         """
-        data = self.data.with_paths(lambda _, path: Path(path).name)
-        settings = dataclasses.asdict(replace(self, data=data))
-        for name in _CHANGES_NO_RESULT:
-            del settings["train"][name]
-        canonical = json.dumps(settings, sort_keys=True)
-        digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
-        name = (
-            f"{self.data.kind}-n{self.data.n_people}-e{self.train.exposures}-{self.model.name}"
-            f"-s{self.seed}-{digest}"
-        )
-        return name.replace("/", "_")
+        return identity.cell_id(self.to_dict())
+
+    @property
+    def search_seed(self) -> int:
+        """Seed of the points that the cell tries."""
+        return identity.search_seed(self.to_dict())
 
     def with_absolute_paths(self) -> "Cell":
         """The same cell for a process that works in another directory."""
@@ -244,12 +272,16 @@ class Cell:
         data["parts"] = tuple(_part(part) for part in data.get("parts", ()))
         return cls(
             data=DataConfig(**data),
-            model=ModelConfig(**values["model"]),
+            model=ModelConfig(**_without(values["model"], _GONE)),
             train=TrainConfig(**values["train"]),
             tune=TuneConfig(**tune),
             seed=values["seed"],
             keep_checkpoint=values["keep_checkpoint"],
         )
+
+
+def _without(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def _part(values: dict[str, Any]) -> MixturePart:

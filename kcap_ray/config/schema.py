@@ -24,6 +24,10 @@ _KIND = {
 }
 
 
+_NO_KEYS = ("contents",)
+"""Fields that are found out and not asked for."""
+
+
 def _optional_parts(hint: Any) -> tuple[Any, bool]:
     """The type without None, and whether None is allowed: `int | None` -> (int, True)."""
     if get_origin(hint) not in (Union, UnionType):
@@ -41,6 +45,8 @@ def _item_of(hint: Any) -> type | None:
 def _fields_of(owner: type, prefix: str = "") -> dict[str, Any]:
     keys: dict[str, Any] = {}
     for name, hint in get_type_hints(owner).items():
+        if name in _NO_KEYS:
+            continue
         kind, _ = _optional_parts(hint)
         keys[prefix + name] = hint
         if dataclasses.is_dataclass(kind):

@@ -62,6 +62,10 @@ def parse_yaml(text: str, *, origin: str) -> Any:
         raise UserError(f"{origin}{line}: {error.problem}") from None
     except yaml.YAMLError as error:
         raise UserError(f"{origin}: not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"{origin}: nested too deep; a sweep has three levels") from None
+    except ValueError as error:  # a number or date that Python does not take
+        raise UserError(f"{origin}: a value cannot be read ({str(error).split(';')[0]})") from None
 
 
 def read_yaml(path: Path) -> tuple[str, Any]:

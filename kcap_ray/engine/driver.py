@@ -7,8 +7,10 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.room import n_side_by_side, room, share_of_device
 from kcap_ray.engine.session import ray_session
+from kcap_ray.execution.start import to_do
 from kcap_ray.planning.sweep import Sweep
-from kcap_ray.runs.manifest import forget_failed, only_driver, write_header
+from kcap_ray.runs.interrupt import saves_first
+from kcap_ray.runs.manifest import forget_failed, only_driver, read_cells, write_header
 from kcap_ray.runs.progress import Watch
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.text.stream.corpus import facts_of
@@ -52,9 +54,8 @@ def run_sweep(
             sweep_file=sweep.path,
             cells=sweep.cells,
         )
-        if retry_failed:
-            forget_failed(sweep.cells, directory)
-        todo = [cell for cell in sweep.cells if not directory.cell(cell.cell_id).result()]
+        forget_failed(sweep.cells, directory, mistakes=retry_failed)
+        todo = to_do(sweep.cells, sweep.neighbour, directory)
         if todo:
             _run(
                 sweep,
@@ -64,7 +65,7 @@ def run_sweep(
                 device=device,
                 save_every_s=save_every_s,
             )
-        directory.collect(sweep.cells)
+        directory.collect(read_cells(directory.path))
 
 
 def _run(
@@ -78,7 +79,11 @@ def _run(
 ) -> None:
     sizes = sorted({cell.train.workers for cell in todo})
     # Ray and the parts that import it are loaded only when there is something to run on them.
-    with ray_session(address, with_dashboard=sizes[-1] > 1) as logs, Watch(sweep.cells, directory):
+    with (
+        ray_session(address, with_dashboard=sizes[-1] > 1) as logs,
+        Watch(sweep.cells, directory),
+        saves_first(todo, directory),
+    ):
         from kcap_ray.engine.programs import run_data_parallel, run_on_one_device
         from kcap_ray.engine.tune import run_queue
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
-from kcap_ray.execution.cell import CellProgress, fail_cell, finish_cell, hint_of
+from kcap_ray.execution.cell import CellProgress, fail_cell, finish_cell
+from kcap_ray.execution.start import neighbour_of, start_of, to_do
 from kcap_ray.planning.run_length import length_of, spec_of
+from kcap_ray.runs.done import is_done
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.point import Point
 
@@ -45,8 +47,7 @@ class SweepQueue:
         self._neighbour = neighbour
         self._waiting = {
             cell.cell_id: cell
-            for cell in sorted(cells, key=_cost, reverse=True)
-            if directory.cell(cell.cell_id).result() is None
+            for cell in sorted(to_do(cells, neighbour, directory), key=_cost, reverse=True)
         }
         self._idle: dict[str, CellProgress] = {}
         self._running: dict[str, CellProgress] = {}
@@ -90,12 +91,13 @@ class SweepQueue:
         )
 
     def _before(self, cell: Cell) -> str | None:
-        return self._neighbour.get(cell.cell_id) if cell.tune.follows_neighbour else None
+        return neighbour_of(cell, self._neighbour)
 
     def _open(self, cell: Cell) -> None:
         directory = self._directory.cell(cell.cell_id)
-        before = self._before(cell)
-        hint = hint_of(self._directory.cell(before).result()) if before else None
+        hint = start_of(cell, self._before(cell), self._directory)
+        if is_done(cell, directory.result()):
+            return
         try:
             progress = CellProgress(cell, directory, hint)
         except UserError as error:

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,13 @@ PROBE_TIMEOUT_S = 10.0
 """Time that a cluster's head may take to accept a connection."""
 
 _PREFIX = "kcap-ray-"
+
+_MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
+_SOCKET_BYTES = len(
+    "/kcap-ray-12345678/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+)
+"""Bytes that the longest path of a socket has behind the directory for temporary files."""
+_SHORT_PLACES = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 
 
 @contextlib.contextmanager
@@ -145,11 +153,10 @@ def _connect(address: str) -> None:
 @contextlib.contextmanager
 def _temporary_directory() -> Iterator[str]:
     """A directory for a session; those of killed sessions are removed on the way."""
-    # Sockets lie in this directory, and a socket's path may have 107 characters: so not below
-    # --out.
-    for stale in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
+    parent = _short_directory()
+    for stale in parent.glob(_PREFIX + "*"):
         _remove_if_abandoned(stale)
-    directory = tempfile.mkdtemp(prefix=_PREFIX)
+    directory = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
     try:
         # The kernel drops the lock when its process dies, however it dies.
         with (Path(directory) / "owner.lock").open("w") as lock:
@@ -157,6 +164,18 @@ def _temporary_directory() -> Iterator[str]:
             yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _short_directory() -> Path:
+    """Where sessions may lie: the directory for temporary files, or where the paths of sockets
+    would be too long in it, one with a shorter name. Raises `UserError` if there is none.
+    """
+    own = Path(tempfile.gettempdir())
+    for place in (own, *_SHORT_PLACES):
+        is_short = len(os.fsencode(place)) + _SOCKET_BYTES <= _MAX_SOCKET_BYTES
+        if is_short and place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+            return place
+    raise UserError(f"TMPDIR={own}: too long for the paths of Ray's sockets; write TMPDIR=/tmp")
 
 
 def _remove_if_abandoned(directory: Path) -> None:

@@ -18,7 +18,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.engine.failures import MAX_LOST_MACHINES, FailureRecord, program_error
 from kcap_ray.engine.queue import Program, SweepQueue
-from kcap_ray.runs.results import RunDirectory
+from kcap_ray.runs.results import RunDirectory, write_atomically
 from kcap_ray.training.point import Point
 
 RunProgram = Callable[[Program, RunDirectory], None]
@@ -28,9 +28,9 @@ RunProgram = Callable[[Program, RunDirectory], None]
 class QueueSearcher(Searcher):
     """Gives Tune the queue's programs."""
 
-    def __init__(self, queue: SweepQueue) -> None:
+    def __init__(self, queue: SweepQueue, directory: RunDirectory) -> None:
         super().__init__(metric="is_done", mode="max")
-        self._queue = queue
+        self._queue, self._directory = queue, directory
         self._programs: dict[str, Program] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -58,6 +58,13 @@ class QueueSearcher(Searcher):
         """The trial's program is done, or failed for the reason given."""
         self._queue.finished(self._programs.pop(trial_id), failure)
 
+    def write_error(self, trial_id: str, error: str) -> None:
+        """Write down what brought the trial's program down, if it did not do so itself."""
+        cell_id = self._programs[trial_id].cell.cell_id
+        file = self._directory.cell(cell_id).error_file
+        if not file.exists():
+            write_atomically(file, f"{error}\n")
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the ledger holds it."""
 
@@ -79,8 +86,9 @@ class _Failures(tune.Callback):
             trial.max_failures = trial.num_failures
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial is given up."""
+        """The trial is given up, until the command is given again: its error is written down."""
         cause = self._record.cause(_last_error(trial))
+        self._searcher.write_error(trial.trial_id, _last_error(trial) or cause)
         times = "" if trial.num_failures <= 1 else f"failed {trial.num_failures} times: "
         self._searcher.end(trial.trial_id, times + cause)
 
@@ -111,7 +119,9 @@ def _unpacked(config: dict[str, Any]) -> Program:
 class ProgramTrainable(tune.Trainable):
     """A worker that runs one program after another."""
 
-    def setup(self, config: dict[str, Any], directory: RunDirectory, run: RunProgram) -> None:
+    def setup(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, config: dict[str, Any], directory: RunDirectory, run: RunProgram
+    ) -> None:
         """Called once per worker; `directory` and `run` come from `tune.with_parameters`."""
         self._program, self._directory, self._run = _unpacked(config), directory, run
 
@@ -136,6 +146,9 @@ class ProgramTrainable(tune.Trainable):
             self._run(self._program, self._directory)
         except UserError as error:
             failure = str(error)
+            # What the machine may have done before is not what ends this program.
+            cell_id = self._program.cell.cell_id
+            self._directory.cell(cell_id).error_file.unlink(missing_ok=True)
         except Exception as error:
             raise program_error(error, self._directory.cell(self._program.cell.cell_id)) from None
         return {"is_done": 1, "failure": failure, "done": True}
@@ -155,7 +168,7 @@ def run_queue(
     `resources`: what a program of the cell takes of it. A worker is kept for the programs that take
     the same. `logs`: directory of the session's logs, if it is on this machine.
     """
-    searcher = QueueSearcher(queue)
+    searcher = QueueSearcher(queue, directory)
     storage = directory.path.resolve() / "ray"
     # What an earlier driver left is not read: the ledger is what a run goes on from.
     shutil.rmtree(storage, ignore_errors=True)

@@ -12,9 +12,11 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.search import CellStudy, Hint
+from kcap_ray.execution.start import neighbour_of, start_of, to_do
 from kcap_ray.planning.asked import asked_of
-from kcap_ray.planning.run_length import length_of, round_trials, spec_of
+from kcap_ray.planning.run_length import length_of, round_size, round_trials, spec_of
 from kcap_ray.runs.columns import Asked, Measured, Provenance, Trained
+from kcap_ray.runs.done import is_done
 from kcap_ray.runs.record import ResultRow, TrialRecord, best_trial
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.runs.schema import section
@@ -31,29 +33,24 @@ _TRAINED_BITS = 32.0  # of a weight as it is trained, kept and measured
 class CellProgress:
     """What is left to do of a cell, after what its ledger already holds.
 
-    Asks for the trials in rounds of fixed size; the finished ones are told to the study again, so
-    that a restarted cell asks for the same points. A round that is finished in part comes again, as
-    a whole. Raises `UserError` if the ledger's trials were
-    at other points, which they are when a neighbour has another result now, or with other versions
-    of the search.
+    Asks for the trials in rounds; the finished ones are told to the study again, so that a
+    restarted cell asks for the same points. A round that is finished in part comes again, as a
+    whole. Trials that are at other points than the study asks for, as another version's are, count
+    as they are.
     """
 
     def __init__(self, cell: Cell, directory: CellDirectory, hint: Hint | None) -> None:
         self.cell, self.directory = cell, directory
-        self._n_at_once = round_trials(cell, spec_of(cell))
-        self._study = CellStudy(cell, n_steps=length_of(cell).steps, hint=hint)
+        spec = spec_of(cell)
+        self._n_at_once = round_trials(cell, spec)
+        self._study = CellStudy(
+            cell, n_steps=length_of(cell).steps, hint=hint, round_size=round_size(cell, spec)
+        )
         self._begun: tuple[int, list[Point]] | None = None
         recorded = directory.trials()
-        while len(recorded) > self._study.n_asked:
+        while len(recorded) > self._study.n_asked and not self._study.is_exhausted:
             first, points = self.next_round()
             records = recorded[first : first + len(points)]
-            if [(record.lr, record.weight_decay) for record in records] != [
-                (point.lr, point.weight_decay) for point in points[: len(records)]
-            ]:
-                raise UserError(
-                    f"{directory.trials_file}: its trials were at other points than this cell "
-                    "asks for now; delete the file to train the cell again"
-                )
             if len(records) < len(points):
                 self._begun = first, points
             else:
@@ -74,7 +71,8 @@ class CellProgress:
 
     def tell(self, first_trial: int, records: Sequence[TrialRecord]) -> None:
         """Take the results of a round."""
-        self._study.tell(first_trial, [record.capacity_ratio for record in records])
+        points = [Point(lr=record.lr, weight_decay=record.weight_decay) for record in records]
+        self._study.tell(first_trial, [record.capacity_ratio for record in records], points)
 
 
 def run_cells(
@@ -84,6 +82,7 @@ def run_cells(
     *,
     sweep: str,
     device: "torch.device",
+    save_every_s: float = 300.0,
 ) -> None:
     """Run the cells that are not done, in order; one that fails is a row, and the others go on.
 
@@ -91,13 +90,18 @@ def run_cells(
     """
     for cell in cells:
         facts_of(cell.data)
-    for cell in cells:
+    for cell in to_do(cells, neighbour, run_directory):
         directory = run_directory.cell(cell.cell_id)
-        if directory.result() is not None:
+        hint = start_of(cell, neighbour_of(cell, neighbour), run_directory)
+        if is_done(cell, directory.result()):
             continue
-        before = neighbour.get(cell.cell_id) if cell.tune.follows_neighbour else None
-        hint = hint_of(run_directory.cell(before).result()) if before else None
-        run = CellRun(cell=cell, directory=directory, device=device, n_cpus=_own_cpus())
+        run = CellRun(
+            cell=cell,
+            directory=directory,
+            device=device,
+            n_cpus=_own_cpus(),
+            save_every_s=save_every_s,
+        )
         try:
             run_cell(run, sweep=sweep, hint=hint)
         except UserError as error:
@@ -133,20 +137,9 @@ def finish_cell(cell: Cell, directory: CellDirectory, *, sweep: str) -> ResultRo
 
 def fail_cell(cell: Cell, directory: CellDirectory, *, sweep: str, reason: str) -> ResultRow:
     """Write the row of a cell that could not be run to its end."""
-    try:
-        trials = directory.trials()
-    except UserError:  # then the reason says that they cannot be read
-        trials = []
-    row = replace(_row(cell, sweep, trials, None), reason=reason)
+    row = replace(_row(cell, sweep, directory.trials(), None), reason=reason)
     directory.finish(row)
     return row
-
-
-def hint_of(row: ResultRow | None) -> Hint | None:
-    """What a finished neighbour tells a cell; None if it has no result."""
-    if row is None or row.lr is None or row.weight_decay is None or row.status != "ok":
-        return None
-    return Hint(point=Point(lr=row.lr, weight_decay=row.weight_decay), n_steps=row.steps)
 
 
 def _row(

@@ -8,6 +8,7 @@ import math
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -28,6 +29,7 @@ from kcap_ray.execution.trial import run_trials
 from kcap_ray.planning.memory import GIB
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.record import TrialRecord
+from kcap_ray.training.checkpoint import remove_checkpoint
 from kcap_ray.training.cpu_setting import is_worth_measuring, measure_settings
 from kcap_ray.training.point import Point
 
@@ -43,12 +45,13 @@ def run_round(run: CellRun, points: Sequence[Point], *, first_trial: int) -> lis
     """
     directory = run.directory
     n_done = _of_first_worker(lambda: len(directory.trials()[first_trial:][: len(points)]))
-    if n_done < len(points):
-        device_setting = _DeviceSetting(run)
-        setting = _of_first_worker(
-            lambda: device_setting.choose(first_trial + n_done, len(points) - n_done)
-        )
+    device_setting = _DeviceSetting(run)
+    setting: Setting | None = None
     while n_done < len(points):
+        if setting is None:
+            setting = _of_first_worker(
+                partial(device_setting.choose, first_trial + n_done, len(points) - n_done)
+            )
         part = points[n_done : n_done + setting.n_fused]
         has_room = True
         try:
@@ -130,7 +133,7 @@ class _DeviceSetting:
             f"out of GPU memory with {_counted(n_trials, setting, self.n_windows)}; it goes on "
             f"with {_counted(smaller.n_fused, smaller, self.n_windows)}"
         )
-        self.directory.resume_file(first_trial).unlink(missing_ok=True)
+        remove_checkpoint(self.directory.resume_file(first_trial))
         keep_setting(self.directory, smaller)
         gc.collect()
         torch.cuda.empty_cache()

@@ -1,12 +1,12 @@
 """Which points of learning rate and weight decay a cell tries: one Optuna study per cell, asked for
 several at once.
 
-The only file that imports optuna. A study is a pure function of the cell, of the neighbour's best
-point and of the results told so far: after a restart the finished trials are told again, and the
-same points follow.
+The only file that imports optuna. The points of a study are a sequence: a pure function of the
+cell's search seed, of the neighbour's best point and of the results told so far, whatever the
+number of trials and however many are asked for at once. After a restart, or when there are to be
+more trials, the finished ones are told again, and the sequence goes on.
 """
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +27,12 @@ class Hint:
     """Steps of the run in which it was best."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Result:
+    ratio: float | None
+    point: Point | None
+
+
 class CellStudy:
     """The search over one cell's learning rate and weight decay; larger `capacity_ratio` is better.
 
@@ -34,13 +40,16 @@ class CellStudy:
     evenly over the ranges, and from the fifth on what Optuna's TPE proposes.
     """
 
-    def __init__(self, cell: Cell, *, n_steps: int, hint: Hint | None) -> None:
-        self.cell, self.n_steps, self.hint = cell, n_steps, hint
+    def __init__(self, cell: Cell, *, n_steps: int, hint: Hint | None, round_size: int = 1) -> None:
+        """`round_size`: points in a row that are chosen without the results of one another."""
+        self.cell, self.n_steps, self.hint, self.round_size = cell, n_steps, hint, round_size
         self.n_asked = 0
         self._trials: list[Any] = []
+        self._results: dict[int, _Result] = {}
+        self._n_told = 0
         # A single trial needs no search, and so no Optuna.
         self._study = (
-            _new_study(self._first_points(), _seed(cell)) if cell.tune.trials > 1 else None
+            _new_study(self._first_points(), cell.search_seed) if cell.tune.trials > 1 else None
         )
 
     def _first_points(self) -> list[dict[str, float]]:
@@ -53,12 +62,14 @@ class CellStudy:
         clipped = [
             {name: found.clip(point[name]) for name, found in ranges.items()} for point in points
         ]
-        return clipped + _spread_points(ranges, N_FIRST_POINTS - len(points), seed=_seed(self.cell))
+        n_spread = N_FIRST_POINTS - len(points)
+        return clipped + _spread_points(ranges, n_spread, seed=self.cell.search_seed)
 
     def ask(self, n_points: int) -> list[Point]:
-        """The next points, at most as many as the cell still has trials."""
+        """The next points, at most as many as the cell still has trials, and as its round."""
         own = Point(lr=self.cell.train.lr, weight_decay=self.cell.train.weight_decay)
-        n_points = min(n_points, self.cell.tune.trials - self.n_asked)
+        left = self.round_size - self.n_asked % self.round_size
+        n_points = min(n_points, left, self.cell.tune.trials - self.n_asked)
         self.n_asked += n_points
         if self._study is None:
             return [own] * n_points
@@ -72,15 +83,47 @@ class CellStudy:
             )
         return points
 
-    def tell(self, first_trial: int, capacity_ratios: Sequence[float | None]) -> None:
-        """Results of the trials from `first_trial` on, in order; None for one without a number."""
+    def tell(
+        self,
+        first_trial: int,
+        capacity_ratios: Sequence[float | None],
+        points: Sequence[Point] | None = None,
+    ) -> None:
+        """Results of the trials from `first_trial` on, in order; None for one without a number.
+        `points`: where they were, if that may be elsewhere than was asked for, as it may in a run
+        that another version began.
+        """
         if self._study is None:
             return
-        from optuna.trial import TrialState
+        for index, ratio in enumerate(capacity_ratios):
+            point = points[index] if points is not None else None
+            self._results[first_trial + index] = _Result(ratio=ratio, point=point)
+        # The results of a round come in together, or a larger number of trials would know more.
+        size = self.round_size
+        while all(index in self._results for index in range(self._n_told, self._n_told + size)):
+            for index in range(self._n_told, self._n_told + size):
+                self._tell_optuna(self._trials[index], self._results[index])
+            self._n_told += size
 
-        for index, ratio in enumerate(capacity_ratios, start=first_trial):
-            state = TrialState.FAIL if ratio is None else TrialState.COMPLETE
-            self._study.tell(self._trials[index], ratio, state=state)
+    def _tell_optuna(self, trial: Any, result: "_Result") -> None:
+        from optuna.trial import TrialState, create_trial
+
+        assert self._study is not None, "only a search is told results"
+        ranges = _ranges(self.cell)
+        params = trial.params
+        if result.point is not None:
+            params = {name: getattr(result.point, name) for name in ranges}
+        if result.ratio is None or params == trial.params:
+            state = TrialState.FAIL if result.ratio is None else TrialState.COMPLETE
+            self._study.tell(trial, result.ratio, state=state)
+            return
+        self._study.tell(trial, state=TrialState.FAIL)
+        if all(found.low <= params[name] <= found.high for name, found in ranges.items()):
+            self._study.add_trial(
+                create_trial(
+                    params=params, distributions=_distributions(self.cell), value=result.ratio
+                )
+            )
 
     @property
     def is_exhausted(self) -> bool:
@@ -91,11 +134,6 @@ class CellStudy:
 def _ranges(cell: Cell) -> dict[str, Range]:
     ranges = {"lr": cell.tune.lr, "weight_decay": cell.tune.weight_decay}
     return {name: found for name, found in ranges.items() if found is not None}
-
-
-def _seed(cell: Cell) -> int:
-    # Each cell searches at points of its own, so that a sweep as a whole covers the ranges.
-    return zlib.crc32(cell.cell_id.encode())
 
 
 def _spread_points(ranges: dict[str, Range], n_points: int, *, seed: int) -> list[dict[str, float]]:

@@ -23,6 +23,7 @@ from kcap_ray.models.decoder import Decoder
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.columns import Measured, Provenance
 from kcap_ray.runs.environment import provenance
+from kcap_ray.runs.interrupt import request_file
 from kcap_ray.runs.record import CurvePoint, TrialRecord, best_trial
 from kcap_ray.runs.results import CellDirectory, write_atomically
 from kcap_ray.runs.schema import arrow_schema, section
@@ -30,6 +31,7 @@ from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.text.stream.corpus import Corpus, build_corpus
 from kcap_ray.text.stream.stream import TrainingStream
+from kcap_ray.training.checkpoint import remove_checkpoint
 from kcap_ray.training.loop import (
     Probe,
     Progress,
@@ -78,7 +80,9 @@ def run_trials(
             or in_process_batches(stream, cell.train, rank=rank, workers=workers, n_steps=n_steps),
             n_steps=n_steps,
             device=device,
-            saving=Saving(path=resume_file, every_s=run.save_every_s),
+            saving=Saving(
+                path=resume_file, every_s=run.save_every_s, request=request_file(directory)
+            ),
             on_progress=_reporter(directory, n_steps, run.on_progress) if rank == 0 else None,
             probe=_probe(cell, corpus, n_steps),
         )
@@ -99,7 +103,7 @@ def run_trials(
     if isinstance(result, TrainResult):
         _keep_best(program, records, result)
     directory.add_trials(records)
-    resume_file.unlink(missing_ok=True)
+    remove_checkpoint(resume_file)
     return records
 
 

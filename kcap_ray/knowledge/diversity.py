@@ -3,6 +3,8 @@
 Shape letters: K attributes, D strings of a set, L symbols of a string.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,18 @@ def draw_diversity_sets(data: KnowledgeConfig) -> NDArray[np.int64]:
     assert data.K and data.D and data.L and data.T
     draw = _draw_enumerated if data.T**data.L <= 1 << 62 else _draw_symbols
     return np.stack([draw(data.seed, k, data.D, data.L, data.T) for k in range(data.K)])
+
+
+def n_symbols_drawn(data: KnowledgeConfig) -> int:
+    """Symbols (U) that occur in any of the diversity sets, at most the T of the alphabet."""
+    assert data.K and data.D and data.L and data.T
+    return _n_symbols_drawn(data.seed, data.K, data.D, data.L, data.T)
+
+
+@lru_cache(maxsize=256)
+def _n_symbols_drawn(seed: int, K: int, D: int, L: int, T: int) -> int:
+    data = KnowledgeConfig(kind="bioD", n_people=1, seed=seed, K=K, C=1, D=D, L=L, T=T)
+    return len(np.unique(draw_diversity_sets(data)))
 
 
 def _draw_enumerated(seed: int, k: int, D: int, L: int, T: int) -> NDArray[np.int64]:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from math import log2, prod
 
-from kcap_ray.config.data import KnowledgeConfig
-from kcap_ray.knowledge.diversity import check_diversity
+from kcap_ray.config.data import KnowledgeConfig, Vocab
+from kcap_ray.knowledge.diversity import check_diversity, n_symbols_drawn
 from kcap_ray.knowledge.people import N_BIOS_ATTRIBUTES, check_name_space, column_sizes
 from kcap_ray.knowledge.tuples import fact_bits
 
@@ -24,7 +24,9 @@ class Entropy:
     n_diversity: int
     """Strings in all diversity sets: K * D for bioD, otherwise 0."""
     diversity_bits_each: float
-    """Bits per string of a diversity set: log2(T^L / D) for bioD, otherwise 0."""
+    """Bits per string of a diversity set: log2(U^L / D) for bioD, otherwise 0. U is the number of
+    symbols that the model chooses from; see `entropy_of`.
+    """
     is_estimate: bool = False
     """Whether sizes of pools were estimated from the values found, rather than known."""
 
@@ -41,8 +43,14 @@ class Entropy:
         return name_bits + value_bits + self.n_diversity * self.diversity_bits_each
 
 
-def entropy_of(data: KnowledgeConfig) -> Entropy:
-    """Entropy of the data set; draws no people. UserError where the pools are too small for it."""
+def entropy_of(data: KnowledgeConfig, vocab: Vocab = "compact") -> Entropy:
+    """Entropy of the data set; draws no people. UserError where the pools are too small for it.
+
+    `vocab`: the vocabulary that the model has. A compact one holds of the T symbols of bioD's
+    alphabet only the U that its diversity sets use. So which these are is given with the model (its
+    embedding has rows for no others) and takes no knowledge: a string is one of U^L. With the full
+    vocabulary it is one of T^L, as in arXiv 2404.05405, definition 4.1.
+    """
     if data.kind == "tuples":
         return _tuples_entropy(data)
     sizes = column_sizes(data)
@@ -54,7 +62,8 @@ def entropy_of(data: KnowledgeConfig) -> Entropy:
         check_diversity(data)
         assert data.K and data.D and data.L and data.T
         n_diversity = data.K * data.D
-        diversity_bits_each = data.L * log2(data.T) - log2(data.D)
+        n_symbols = n_symbols_drawn(data) if vocab == "compact" else data.T
+        diversity_bits_each = data.L * log2(n_symbols) - log2(data.D)
     return Entropy(
         n_people=data.n_people,
         log2_name_space=log2(n_names),

@@ -152,6 +152,7 @@ def _read_employers(path: Path) -> tuple[tuple[str, ...], list[str]]:
 
 def _read_dates(path: Path) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     fields = {line.split()[0]: line.split()[1:] for line in _read_lines(path)}
+    n_months = n_days = first_year = last_year = 0
     try:
         (n_months,), (n_days,) = map(int, fields["months"]), map(int, fields["days"])
         first_year, last_year = map(int, fields["years"])

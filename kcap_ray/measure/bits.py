@@ -37,8 +37,8 @@ class StoredBits:
     value_bits: float
     """N (log2(S0) - value_nats / ln 2), with D^(C K) in place of S0 for bioD."""
     diversity_bits: float
-    """K D log2(T^L / (D e^p3)), p3 = value1_nats / K (bioD); 0 for bioS, whose pools count as
-    known.
+    """K D log2(U^L / (D e^p3)) (bioD), U as in `entropy_of`, p3 = value1_nats / K; 0 for bioS,
+    whose pools are given.
     """
 
     @property

@@ -50,7 +50,9 @@ def measure_directory(path: Path, cell: Cell, *, device: torch.device) -> dict[s
         raise UserError(f"{path}: {error}") from error
     n_tokens = longest_sequence(model)
     reader = Reader(
-        nats=lambda tokens_PT: nats_of_logits(logits_of(model, tokens_PT[:, :-1])[None], tokens_PT),
+        nats=lambda tokens_PT, ends=None: nats_of_logits(
+            logits_of(model, tokens_PT[:, :-1])[None], tokens_PT, ends
+        ),
         n_trials=1,
         n_tokens=n_tokens or _NO_LIMIT,
         vocab_size=vocabulary_size(model),

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -27,22 +28,45 @@ MAX_LOGIT_BYTES = 2**28
 """Largest block of logits made at a time; bounds the memory of a measurement."""
 
 
-def token_nats(model: Decoder, tokens_PT: Tensor) -> Tensor:
+class Ends(NamedTuple):
+    """Tokens at which a name or value ends that a longer one would go on with."""
+
+    number_PT: Tensor
+    """1 + a row of `goes_on_SV`; 0 elsewhere."""
+    goes_on_SV: Tensor
+    """Tokens that go on."""
+
+
+class TokenNats(Protocol):
+    """From tokens [P, T] to -ln p(token | tokens before it) [E, P, T], 0 for the first token; at
+    `ends` to -ln p(no token that goes on).
+    """
+
+    def __call__(self, tokens_PT: Tensor, ends: Ends | None = None, /) -> Tensor: ...
+
+
+def token_nats(model: Decoder, tokens_PT: Tensor, ends: Ends | None = None) -> Tensor:
     """-ln p(token | tokens before it) as [E, P, T] (E = 1 without trials axis); 0 for the first
-    token, which has no context.
+    token, which has no context. At `ends` -ln p(no token that goes on).
     """
     logits_EPTV = model(tokens_PT[:, :-1])
     if model.n_trials is None:
         logits_EPTV = logits_EPTV.unsqueeze(0)
-    return nats_of_logits(logits_EPTV, tokens_PT)
+    return nats_of_logits(logits_EPTV, tokens_PT, ends)
 
 
-def nats_of_logits(logits_EPTV: Tensor, tokens_PT: Tensor) -> Tensor:
+def nats_of_logits(logits_EPTV: Tensor, tokens_PT: Tensor, ends: Ends | None = None) -> Tensor:
     """The same from the logits of all tokens but the last, as [E, P, T, V]."""
     logits_EPTV = logits_EPTV.float()
     targets_EPT1 = tokens_PT[:, 1:].unsqueeze(-1).expand(*logits_EPTV.shape[:-1], 1)
     picked_EPT = logits_EPTV.gather(-1, targets_EPT1).squeeze(-1)
     nats_EPT = logits_EPTV.logsumexp(dim=-1) - picked_EPT
+    if ends is not None:
+        p_N, t_N = ends.number_PT[:, 1:].nonzero(as_tuple=True)
+        logits_ENV = logits_EPTV[:, p_N, t_N]
+        goes_on_NV = ends.goes_on_SV[ends.number_PT[p_N, 1 + t_N] - 1]
+        others_EN = logits_ENV.masked_fill(goes_on_NV, -math.inf).logsumexp(dim=-1)
+        nats_EPT[:, p_N, t_N] = logits_ENV.logsumexp(dim=-1) - others_EN
     return torch.nn.functional.pad(nats_EPT, (1, 0))
 
 
@@ -50,8 +74,7 @@ def nats_of_logits(logits_EPTV: Tensor, tokens_PT: Tensor) -> Tensor:
 class Reader:
     """A model, or E fused trials of one, as far as it is measured."""
 
-    nats: Callable[[Tensor], Tensor]
-    """From tokens [P, T] to -ln p(token | tokens before it) [E, P, T], 0 for the first token."""
+    nats: TokenNats
     n_trials: int
     """E; 1 for a model without a trials axis."""
     n_tokens: int
@@ -119,7 +142,8 @@ def _measure_table(
     for documents in _documents(reader, source, seed, n_people):
         stop = start + len(documents.tokens_PT)
         tokens_PT = torch.from_numpy(documents.tokens_PT.astype(np.int64))
-        nats_EPT = reader.nats(tokens_PT.to(reader.device)).double().cpu().numpy()
+        ends = _ends(documents, reader)
+        nats_EPT = reader.nats(tokens_PT.to(reader.device), ends).double().cpu().numpy()
         counted = (documents.target_PT == 1, documents.target_PT >= 2, documents.first_chunk_PT)
         for sums_EG, is_counted_PT in zip(sums_3EG, counted, strict=True):
             nats_EP = np.where(is_counted_PT, nats_EPT, 0.0).sum(axis=2)
@@ -128,6 +152,16 @@ def _measure_table(
                 sums_EG[trial] += np.bincount(bands_P, nats_EP[trial], minlength=n_bands)
         start = stop
     return [_groups(index, source, sums_3EG[:, trial], n_people) for trial in range(n_trials)]
+
+
+def _ends(documents: EvaluationDocuments, reader: Reader) -> Ends | None:
+    if documents.end_PT is None:
+        return None
+    goes_on_SV = torch.zeros(len(documents.continuations), reader.vocab_size, dtype=torch.bool)
+    for row_V, tokens in zip(goes_on_SV, documents.continuations, strict=True):
+        row_V[torch.from_numpy(tokens.astype(np.int64))] = True
+    number_PT = torch.from_numpy(documents.end_PT.astype(np.int64))
+    return Ends(number_PT.to(reader.device), goes_on_SV.to(reader.device))
 
 
 def _groups(

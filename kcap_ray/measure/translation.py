@@ -24,7 +24,10 @@ class Renumbering:
     id_of_token: NDArray[np.int64]
 
     def __call__(self, rendered: Rendered) -> Rendered:
-        return rendered._replace(tokens_L=self.id_of_token[rendered.tokens_L])
+        return rendered._replace(
+            tokens_L=self.id_of_token[rendered.tokens_L],
+            continuations=tuple(self.id_of_token[ids] for ids in rendered.continuations),
+        )
 
 
 def renumbering(vocab: CompactVocabulary, gpt2_ids: ArrayLike) -> Renumbering:
@@ -54,7 +57,11 @@ class _Characters:
 
 
 class Retokenizing:
-    """The same text as a tokenizer cuts it."""
+    """The same text as a tokenizer cuts it.
+
+    Which tokens would go on with a longer value is not known of it: where a value begins a longer
+    one, the whole loss on the token behind it counts, a little more than its end.
+    """
 
     def __init__(
         self, vocab: CompactVocabulary, tokenizer: PreTrainedTokenizerBase, *, eos: int

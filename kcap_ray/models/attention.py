@@ -1,6 +1,6 @@
 """Causal self-attention with rotary embedding.
 
-Shapes as in decoder.py.
+Shapes as in decoder.py; R channels of a head that are turned.
 """
 
 import torch
@@ -13,24 +13,30 @@ from kcap_ray.models.stacked import linear
 
 
 def rotary_tables(n_tokens: int, spec: ModelSpec) -> tuple[Tensor, Tensor]:
-    """Cosines and signed sines [T, C] of the rotary angles; dimension c pairs with c + C/2
-    (GPT-NeoX's layout).
+    """Cosines and signed sines [T, R] of the rotary angles of the R channels that are turned;
+    channel c pairs with c + R/2 (GPT-NeoX's layout).
 
     The sines of the first half are negative: with them a rotation is x * cos + (x with its halves
     swapped) * sin.
     """
-    exponents = torch.arange(0, spec.head_dim, 2, dtype=torch.float64) / spec.head_dim
+    exponents = torch.arange(0, spec.rotary_dim, 2, dtype=torch.float64) / spec.rotary_dim
     angles = torch.outer(torch.arange(n_tokens, dtype=torch.float64), spec.rope_base**-exponents)
-    cos_TC = torch.cat([angles.cos(), angles.cos()], dim=-1)
-    sin_TC = torch.cat([-angles.sin(), angles.sin()], dim=-1)
-    return cos_TC.float(), sin_TC.float()
+    cos_TR = torch.cat([angles.cos(), angles.cos()], dim=-1)
+    sin_TR = torch.cat([-angles.sin(), angles.sin()], dim=-1)
+    return cos_TR.float(), sin_TR.float()
 
 
-def rotate(x_BHTC: Tensor, cos_TC: Tensor, sin_TC: Tensor) -> Tensor:
-    """Rotary position embedding (RoFormer, arXiv 2104.09864, equation 34) over the whole head."""
-    swapped_BHTC = x_BHTC.roll(x_BHTC.shape[-1] // 2, dims=-1)
-    cos_TC, sin_TC = cos_TC.to(x_BHTC.dtype), sin_TC.to(x_BHTC.dtype)
-    return torch.addcmul(x_BHTC * cos_TC, swapped_BHTC, sin_TC)
+def rotate(x_BHTC: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> Tensor:
+    """Rotary position embedding (RoFormer, arXiv 2104.09864, equation 34) over the first R channels
+    of each head, which may be all.
+    """
+    n_turned = cos_TR.shape[-1]
+    if n_turned < x_BHTC.shape[-1]:
+        turned_BHTR, rest = x_BHTC.split([n_turned, x_BHTC.shape[-1] - n_turned], dim=-1)
+        return torch.cat([rotate(turned_BHTR, cos_TR, sin_TR), rest], dim=-1)
+    swapped_BHTC = x_BHTC.roll(n_turned // 2, dims=-1)
+    cos_TR, sin_TR = cos_TR.to(x_BHTC.dtype), sin_TR.to(x_BHTC.dtype)
+    return torch.addcmul(x_BHTC * cos_TR, swapped_BHTC, sin_TR)
 
 
 class Attention(nn.Module):
@@ -44,8 +50,8 @@ class Attention(nn.Module):
         self.canon_b = canon_at("B", trials, spec, d_qkv)
         self.out = linear(trials, spec.d_model, spec.d_model, bias=spec.bias)
 
-    def forward(self, x_EMD: Tensor, cos_TC: Tensor, sin_TC: Tensor) -> Tensor:
-        spec, n_tokens = self.spec, cos_TC.shape[0]
+    def forward(self, x_EMD: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> Tensor:
+        spec, n_tokens = self.spec, cos_TR.shape[0]
         qkv = self.qkv(x_EMD)
         if self.canon_b is not None:
             qkv = self.canon_b(qkv, n_tokens)
@@ -55,7 +61,7 @@ class Attention(nn.Module):
         qk, v_BKTC = heads.transpose(1, 2).split(
             [spec.n_head + spec.n_kv_head, spec.n_kv_head], dim=1
         )
-        q_BHTC, k_BKTC = rotate(qk, cos_TC, sin_TC).split([spec.n_head, spec.n_kv_head], dim=1)
+        q_BHTC, k_BKTC = rotate(qk, cos_TR, sin_TR).split([spec.n_head, spec.n_kv_head], dim=1)
         mixed_BHTC = F.scaled_dot_product_attention(
             q_BHTC,
             k_BKTC,

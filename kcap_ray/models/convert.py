@@ -1,8 +1,8 @@
 """To and from Hugging Face's classes: the export format, and the proof that the decoder is what it
 says.
 
-`gpt2` is `GPTNeoX` with `use_parallel_residual=False` and `rotary_pct=1.0`; `llama` and `mistral`
-are the classes of that name. What none of them can hold becomes a `KcapForCausalLM`.
+`gpt2` is `GPTNeoX` with `use_parallel_residual=False` and its share of rotary channels; `llama` and
+`mistral` are the classes of that name. What none of them can hold becomes a `KcapForCausalLM`.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,9 @@ def _is_neox(spec: ModelSpec) -> bool:
 
 
 def _is_llama(spec: ModelSpec) -> bool:
-    return _is_plain(spec) and spec.mlp == "gated" and spec.norm == "rmsnorm" and not spec.bias
+    # Their classes turn whole heads.
+    is_gated = spec.mlp == "gated" and spec.norm == "rmsnorm" and not spec.bias
+    return _is_plain(spec) and is_gated and spec.rotary_frac == 1.0
 
 
 def to_hugging_face(model: Decoder, *, eos: int) -> PreTrainedModel:
@@ -71,7 +73,7 @@ def to_hugging_face(model: Decoder, *, eos: int) -> PreTrainedModel:
             rope_parameters={
                 "rope_type": "default",
                 "rope_theta": spec.rope_base,
-                "partial_rotary_factor": 1.0,
+                "partial_rotary_factor": spec.rotary_frac,
             },
             hidden_act=activation,
             layer_norm_eps=spec.norm_eps,

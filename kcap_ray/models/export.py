@@ -8,6 +8,7 @@ from transformers.utils import logging as transformers_logging
 from kcap_ray.config.errors import UserError
 from kcap_ray.models.checkpoint import load_cell_model, reading_checkpoint
 from kcap_ray.models.convert import to_hugging_face
+from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.hugging_face import KcapForCausalLM
 
 
@@ -31,8 +32,19 @@ def export_cell(cell_directory: Path, out: Path) -> str:
         exported.save_pretrained(out)
         (out / "kcap_vocab.json").write_text(vocab, encoding="utf-8")
         (out / "README.md").write_text(
-            f"Made by `kcap export`. Read it with `{how_to_read}`.\n", encoding="utf-8"
+            f"Made by `kcap export`. Read it with `{how_to_read}`.\n{_experts_note(model)}",
+            encoding="utf-8",
         )
     except OSError as error:
         raise UserError(f"{out}: cannot write there ({error.strerror})") from error
     return how_to_read
+
+
+def _experts_note(model: Decoder) -> str:
+    if model.spec.n_expert == 0:
+        return ""
+    return (
+        "\nIts experts take every token that is sent to them, as they did when kcap measured it: "
+        "logits do not\ndepend on the other rows of a batch. In training mode (`model.train()`) an "
+        f"expert takes at most\n{model.spec.capacity_factor:g} times its even share of a batch.\n"
+    )

@@ -1,9 +1,14 @@
 """Mixture of experts: each token is worked on by the experts that a router sends it to (Switch
 Transformer, arXiv 2101.03961).
 
-All shapes are fixed by the batch alone: each expert has room for a fixed number of tokens, empty
-places are computed and thrown away, and tokens beyond are dropped: the residual stream passes them
-by. Places are given out in the order of the batch, so no token's place depends on a later one.
+In training all shapes are fixed by the batch alone: each expert has room for a fixed number of
+tokens, empty places are computed and thrown away, and tokens beyond are dropped: the residual
+stream passes them by. Places are given out in the order of the batch, so no token's place depends
+on a later one.
+
+Outside of training nothing is dropped: those that find no place wait for the next pass through the
+experts. So what is said of a token depends on the tokens before it in its sequence alone, and not
+on the rest of the batch, or on padding.
 
 Shapes: E trials, M positions, D model width, X experts, K experts per token, P places of an expert.
 `*E` is the trials axis where there is one.
@@ -32,22 +37,25 @@ class Dispatch:
     """Whether there was a place."""
 
 
-def capacity(spec: ModelSpec, n_tokens: int, *, is_training: bool) -> int:
+def capacity(spec: ModelSpec, n_tokens: int) -> int:
     """Places of each expert: its even share of the choices times the capacity factor, rounded up
     (arXiv 2101.03961, equation 3), and never more than there are tokens.
     """
-    factor = spec.capacity_factor if is_training else spec.test_capacity_factor
     share = spec.experts_per_token * n_tokens / spec.n_expert
-    return min(n_tokens, math.ceil(factor * share))
+    return min(n_tokens, math.ceil(spec.capacity_factor * share))
 
 
-def dispatch(chosen_EMK: Tensor, n_expert: int, n_places: int) -> Dispatch:
-    """Give out the places, first come, first served; a token's first choice before its second."""
+def dispatch(chosen_EMK: Tensor, n_expert: int, n_places: int, n_passed: int = 0) -> Dispatch:
+    """Give out the places, first come, first served; a token's first choice before its second.
+
+    The first `n_passed` of each expert had places before, and get none.
+    """
     n_trials, n_tokens, n_choices = chosen_EMK.shape
     chosen_EC = chosen_EMK.flatten(1)
     is_chosen_ECX = F.one_hot(chosen_EC, n_expert)
     n_before_EC = is_chosen_ECX.cumsum(dim=1).gather(2, chosen_EC.unsqueeze(-1)).squeeze(-1) - 1
-    is_kept_EC = n_before_EC < n_places
+    n_before_EC = n_before_EC - n_passed
+    is_kept_EC = (n_before_EC >= 0) & (n_before_EC < n_places)
     place_EC = torch.where(is_kept_EC, chosen_EC * n_places + n_before_EC, n_expert * n_places)
     token_C = torch.arange(n_tokens, device=chosen_EMK.device).repeat_interleave(n_choices)
     # One place more than there are, where all the dropped ones are written.
@@ -70,7 +78,8 @@ def rows(x_EMD: Tensor, index_EN: Tensor) -> Tensor:
 
 
 class MixtureOfExperts(nn.Module):
-    """y = sum over the chosen experts of gate * expert(x), for each token that finds a place.
+    """y = sum over the chosen experts of gate * expert(x), in training for each token that finds a
+    place.
 
     The router is linear, and the gate is the softmax's probability of the one chosen expert (arXiv
     2101.03961, equation 2); with several, their probabilities are scaled to add up to 1 (GShard,
@@ -101,17 +110,25 @@ class MixtureOfExperts(nn.Module):
         gate_EMK, chosen_EMK = probs_EMX.topk(spec.experts_per_token, dim=-1)
         if spec.experts_per_token > 1:
             gate_EMK = gate_EMK / gate_EMK.sum(dim=-1, keepdim=True)
-        n_places = capacity(spec, x.shape[-2], is_training=self.training)
-        to = dispatch(chosen_EMK, spec.n_expert, n_places)
-
-        inputs_EPD = rows(x_EMD, to.token_EXP.flatten(1))
-        outputs_EPD = self.experts(inputs_EPD.view(-1, n_places, spec.d_model), n_places)
-        outputs_EPD = outputs_EPD.reshape(inputs_EPD.shape)
-        back_EMKD = rows(outputs_EPD, to.place_EMK.flatten(1)).unflatten(1, chosen_EMK.shape[1:])
-        change_EMD = ((gate_EMK * to.is_kept_EMK).unsqueeze(-1) * back_EMKD).sum(dim=2)
+        n_places = capacity(spec, x.shape[-2])
+        change_EMD = self._pass(x_EMD, gate_EMK, dispatch(chosen_EMK, spec.n_expert, n_places))
+        if not self.training:
+            n_most = int(F.one_hot(chosen_EMK.flatten(1), spec.n_expert).sum(dim=1).max())
+            for n_passed in range(n_places, n_most, n_places):
+                to = dispatch(chosen_EMK, spec.n_expert, n_places, n_passed)
+                change_EMD = change_EMD + self._pass(x_EMD, gate_EMK, to)
 
         load_EX = F.one_hot(chosen_EMK.flatten(1), spec.n_expert).mean(dim=1, dtype=torch.float32)
         balance_E = spec.n_expert * (load_EX * probs_EMX.mean(dim=1)).sum(dim=-1)
         with torch.no_grad():
             self.load_EX.copy_(load_EX.view(self.load_EX.shape))
         return change_EMD.view(x.shape), balance_E.view(x.shape[:-2])
+
+    def _pass(self, x_EMD: Tensor, gate_EMK: Tensor, to: Dispatch) -> Tensor:
+        """What the experts change of those that have a place [E, M, D]."""
+        inputs_EPD = rows(x_EMD, to.token_EXP.flatten(1))
+        n_places = to.token_EXP.shape[-1]
+        outputs_EPD = self.experts(inputs_EPD.view(-1, n_places, self.spec.d_model), n_places)
+        outputs_EPD = outputs_EPD.reshape(inputs_EPD.shape)
+        back_EMKD = rows(outputs_EPD, to.place_EMK.flatten(1)).unflatten(1, gate_EMK.shape[1:])
+        return ((gate_EMK * to.is_kept_EMK).unsqueeze(-1) * back_EMKD).sum(dim=2)

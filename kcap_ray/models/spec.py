@@ -54,10 +54,10 @@ class ModelSpec:
     """Experts that a token is sent to."""
     capacity_factor: float = 2.0
     """Tokens that an expert takes in training, as a multiple of its even share."""
-    test_capacity_factor: float = 8.0
-    """The same outside of training."""
     rope_base: float = 10_000.0
     """Base of the rotary frequencies (RoFormer, arXiv 2104.09864, section 3.3)."""
+    rotary_frac: float = 1.0
+    """Share of each head that is turned, from its first channel on."""
     norm_eps: float = 1e-5
     """Added to the variance in a norm (GPT-2's value)."""
 
@@ -65,6 +65,11 @@ class ModelSpec:
     def d_model(self) -> int:
         """Width of the residual stream."""
         return self.n_head * self.head_dim
+
+    @property
+    def rotary_dim(self) -> int:
+        """Channels of each head that are turned."""
+        return round(self.rotary_frac * self.head_dim)
 
     @property
     def d_kv(self) -> int:
@@ -165,9 +170,8 @@ def parse_model(
     vocab_size: int,
     experts_per_token: int = 1,
     capacity_factor: float = 2.0,
-    test_capacity_factor: float = 8.0,
 ) -> ModelSpec:
-    """The model that `name` stands for; the last three settings are those of a mixture of experts.
+    """The model that `name` stands for; the last two settings are those of a mixture of experts.
 
     Raises `UserError` if the name is none (what is allowed, and the closest name that exists), if
     it contradicts itself, or if a token is to be sent to more experts than there are.
@@ -179,7 +183,6 @@ def parse_model(
         ),
         experts_per_token=experts_per_token,
         capacity_factor=capacity_factor,
-        test_capacity_factor=test_capacity_factor,
     )
     try:
         spec = apply_variants(plain, words)
@@ -196,11 +199,11 @@ def parse_model(
 @cache
 def model_of(model: ModelConfig, vocab_size: int) -> ModelSpec:
     """The model that a cell asks for; `UserError` where there is none such."""
-    return parse_model(
+    spec = parse_model(
         model.name,
         head_dim=model.head_dim,
         vocab_size=vocab_size,
         experts_per_token=model.experts_per_token,
         capacity_factor=model.capacity_factor,
-        test_capacity_factor=model.test_capacity_factor,
     )
+    return replace(spec, rotary_frac=model.rotary_frac, rope_base=model.rope_base)

@@ -151,9 +151,11 @@ def _dollars(price: float | None) -> str:
     return "-" if price is None else f"${price:,.2f}"
 
 
-def render_plan(rows: Sequence[PlanRow], *, device: str, n_left_out: int = 0) -> str:
+def render_plan(
+    rows: Sequence[PlanRow], *, device: str, n_left_out: int = 0, notes: Sequence[str] = ()
+) -> str:
     """The rows as aligned text, then totals, and how far to trust them; `device` as it was given to
-    `plan_cells`.
+    `plan_cells`, `notes` as in `Sweep`.
     """
     if not rows:
         return "no cells"
@@ -169,7 +171,8 @@ def render_plan(rows: Sequence[PlanRow], *, device: str, n_left_out: int = 0) ->
         )
         for line in table
     ]
-    return "\n".join([*lines, "", *_totals(rows, device_of(device), n_left_out=n_left_out)])
+    totals = _totals(rows, device_of(device), n_left_out=n_left_out)
+    return "\n".join([*lines, "", *totals, *notes])
 
 
 def _totals(rows: Sequence[PlanRow], device: Device, *, n_left_out: int) -> list[str]:

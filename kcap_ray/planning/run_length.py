@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.models.spec import ModelSpec, model_of
+from kcap_ray.recipes.length import printed_length
 from kcap_ray.text.stream.corpus import CorpusFacts, facts_of
 
 ROUND_FLOPS = 2e11
@@ -28,18 +29,27 @@ class RunLength:
 
 
 def run_length(cell: Cell, facts: CorpusFacts) -> RunLength:
-    """Steps until every person has been seen `exposures` times.
+    """Steps until every person has been seen `exposures` times, unless the cell says otherwise.
 
-    steps = n_people * exposures * tokens_per_biography * stream_ratio / (batch_windows *
+    steps = n_people * exposures * tokens_per_exposure * stream_ratio / (batch_windows *
     window_tokens), rounded, at least 1: other tables and junk come on top of the people's own
-    tokens.
+    tokens. `train.steps` is taken as it is.
 
-    A biography has its expected length here, end-of-text token included, so the exposures that a
-    run really sees differ from those asked for by less than one step and the sampling error of the
-    mean length.
+    tokens_per_exposure is the expected length of a biography, end-of-text token included, so the
+    exposures that a run really sees differ from those asked for by less than one step and the
+    sampling error of the mean length; or `train.tokens_per_exposure`; or what the steps that the
+    paper prints come to (`train.length: printed`). With the last two people are seen more often
+    than `exposures` says, or more seldom: the column `exposures_seen` of the results counts.
     """
-    tokens_per_step = cell.train.batch_windows * cell.train.window_tokens
-    own_tokens = cell.data.n_people * cell.train.exposures * facts.tokens_per_biography
+    train = cell.train
+    tokens_per_step = train.batch_windows * train.window_tokens
+    if train.steps is not None:
+        return RunLength(steps=train.steps, tokens=train.steps * tokens_per_step)
+    if train.length == "printed":
+        own_tokens = printed_length(cell).tokens
+    else:
+        tokens_per_exposure = train.tokens_per_exposure or facts.tokens_per_biography
+        own_tokens = cell.data.n_people * train.exposures * tokens_per_exposure
     wanted_tokens = own_tokens * facts.stream_ratio
     steps = max(1, round(wanted_tokens / tokens_per_step))
     return RunLength(steps=steps, tokens=steps * tokens_per_step)
@@ -56,16 +66,19 @@ def length_of(cell: Cell) -> RunLength:
 
 
 def round_trials(cell: Cell, spec: ModelSpec) -> int:
-    """Trials of the cell that its study is asked for at once: `tune.fused`, or by the size of a
+    """Trials of the cell that one program is asked to train at most."""
+    return min(cell.tune.fused or MAX_FUSED, round_size(cell, spec), cell.tune.trials)
+
+
+def round_size(cell: Cell, spec: ModelSpec) -> int:
+    """Trials in a row whose points are chosen without the results of one another, by the size of a
     step.
 
-    A function of the cell alone, since it decides which points are tried; how many of them train
-    together is for the device at hand.
+    A function of the model and its batch alone, since it decides which points are tried: not of how
+    many trials there are, nor of how many train together.
     """
-    if cell.tune.fused is not None:
-        return min(cell.tune.fused, cell.tune.trials)
     tokens = cell.train.batch_windows * cell.train.window_tokens
     # 6 FLOPs per weight and token, forward and backward; the embedding's rows count through the
     # head.
     flops = 6 * tokens * spec.n_params_active
-    return max(1, min(cell.tune.trials, MAX_FUSED, int(ROUND_FLOPS / flops)))
+    return max(1, min(MAX_FUSED, int(ROUND_FLOPS / flops)))

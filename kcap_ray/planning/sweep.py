@@ -2,6 +2,7 @@
 
 import fnmatch
 import itertools
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -11,18 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from kcap_ray.config.cell import Cell, ModelConfig, TrainConfig
+from kcap_ray.config.contents import with_contents
 from kcap_ray.config.data import DataConfig, JunkConfig
 from kcap_ray.config.errors import UserError
+from kcap_ray.config.identity import NOT_SCIENCE
 from kcap_ray.config.schema import build_cell
 from kcap_ray.config.sweep_file import SweepFile, Values, override, read_sections, read_where
 from kcap_ray.config.yaml import parse_yaml, read_yaml
 from kcap_ray.models.spec import model_of
-from kcap_ray.recipes.published import arch_of, published_recipe
+from kcap_ray.planning.shipped import find_sweep
+from kcap_ray.recipes.length import printed_length
+from kcap_ray.recipes.published import nearest_recipe
 from kcap_ray.text.stream.corpus import facts_of
 
 _FROM_RECIPE = ("train.lr", "train.weight_decay", "train.batch_windows", "train.precision")
 
-"""Keys of `data`, and of its parts, that name files."""
+MAX_POINTS = 100_000
+"""Points of a grid, which are all looked at, at up to a thousand a second."""
+
+_LONGEST = 200  # characters of a setting that a message repeats
 
 _Index = tuple[int, ...]
 """Position in the grid, one number per axis."""
@@ -46,6 +54,8 @@ class Sweep:
     """cell_id -> that of the cell one step back on the first axis where there is one, or None."""
     n_left_out: int
     """Points of the grid that `where` leaves out."""
+    notes: tuple[str, ...] = ()
+    """What was taken for settings that the paper does not print."""
 
     def matching(self, pattern: str | None) -> list[Cell]:
         """The cells whose id matches the glob; all without one. `UserError` if none does."""
@@ -61,7 +71,8 @@ class Sweep:
 
 
 def load_sweep(path: str | Path, overrides: Mapping[str, str] | None = None) -> Sweep:
-    """The sweep that the file at `path` describes, after `overrides` (dotted key -> YAML text).
+    """The sweep that the file at `path`, or the sweep of that name that comes with kcap,
+    describes, after `overrides` (dotted key -> YAML text).
 
     An override of a key of the grid replaces that axis; a list makes an axis; anything else
     replaces the base value.
@@ -69,13 +80,13 @@ def load_sweep(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
     Raises `UserError` of one or two lines that names the file, the key, what was given and what is
     allowed.
     """
-    path = Path(path)
+    path = find_sweep(Path(path))
     text, content = read_yaml(path)
     origin = str(path)
     try:
         draft = read_sections(content, default_name=path.stem)
         for key, value in (overrides or {}).items():
-            origin = f"--set {key}={value}"
+            origin = f"--set {key}={value if len(value) <= _LONGEST else value[:_LONGEST] + '...'}"
             override(draft, key, parse_yaml(value, origin=origin))
         origin = str(path)
         return _resolve(draft, path=path, text=text)
@@ -89,17 +100,27 @@ def _resolve(draft: SweepFile, *, path: Path, text: str) -> Sweep:
     if not isinstance(draft.name, str) or not re.fullmatch(r"[\w.-]+", draft.name):
         raise UserError(f"name: got {draft.name!r}; write letters, digits, `-`, `_` and `.`")
     where = read_where(draft.where)
+    n_points = math.prod(map(len, draft.grid.values()))
+    if n_points > MAX_POINTS:
+        raise UserError(
+            f"grid: {n_points:,} points; at most {MAX_POINTS:,} are planned, so write shorter axes"
+        )
     kept: dict[_Index, Cell] = {}
     n_left_out = 0
+    notes: dict[str, int] = {}
     for index in itertools.product(*(range(len(axis)) for axis in draft.grid.values())):
         values = dict(draft.base)
         for axis, position in zip(draft.grid.values(), index, strict=True):
             values |= axis[position]
+        note = _fill_from_recipe(values)
         cell = _cell(values, folder=path.parent)
-        if where is None or where.low <= _max_capacity_ratio(cell) <= where.high:
-            kept[index] = cell
-        else:
+        if where is not None and not where.low <= _max_capacity_ratio(cell) <= where.high:
             n_left_out += 1
+            continue
+        kept[index] = cell
+        for said in (note, _note_on_length(cell)):
+            if said is not None:
+                notes[said] = notes.get(said, 0) + 1
     if not kept:
         raise UserError(
             f"where: leaves out all {n_left_out} cells of the grid; widen max_capacity_ratio"
@@ -115,6 +136,9 @@ def _resolve(draft: SweepFile, *, path: Path, text: str) -> Sweep:
         cells=list(kept.values()),
         neighbour={ids[index]: _neighbour(index, ids) for index in ids},
         n_left_out=n_left_out,
+        notes=tuple(
+            f"{text} ({n_cells:,} cell{'s' * (n_cells > 1)})." for text, n_cells in notes.items()
+        ),
     )
 
 
@@ -149,8 +173,11 @@ def _refuse_equal_cells(ids: Mapping[_Index, str], axes: Mapping[str, list[Any]]
                 ", ".join(f"{key}={axes[key][i]}" for key, i in zip(axes, point, strict=True))
                 for point in (first[cell_id], index)
             ]
+            idle = [key for key in axes if key in NOT_SCIENCE]
+            why = f" ({', '.join(idle)} makes no other cell)" if idle else ""
             raise UserError(
-                f"grid: two points are the same cell: {points[0]} and {points[1]}; leave one out"
+                f"grid: two points are the same cell{why}: {points[0]} and {points[1]}; "
+                "leave one out"
             )
         first[cell_id] = index
 
@@ -162,9 +189,9 @@ def _max_capacity_ratio(cell: Cell) -> float:
 
 
 def _cell(values: Values, *, folder: Path) -> Cell:
-    _fill_from_recipe(values)
     cell = build_cell(values)
-    cell = replace(cell, data=cell.data.with_paths(partial(_found, folder=folder)))
+    data = cell.data.with_paths(partial(_found, folder=folder))
+    cell = replace(cell, data=with_contents(data))
     # The name is checked here, so that a wrong one stops the sweep before any cell runs.
     model_of(cell.model, 1)
     return cell
@@ -193,31 +220,47 @@ def _from_here(path: Path) -> str:
     return str(whole.relative_to(here) if whole.is_relative_to(here) else whole)
 
 
-def _fill_from_recipe(values: Values) -> None:
-    """Writes the published lr, weight decay, batch and precision where `values` lacks them.
+def _fill_from_recipe(values: Values) -> str | None:
+    """Writes the published lr, weight decay, batch and precision where `values` lacks them; returns
+    what is different about the published setting, if anything.
 
-    Raises `UserError` with the keys to write where some are lacking and the paper has no setting.
+    Raises `UserError` with the keys to write where the batch is lacking and its windows are of
+    another length than the published ones.
     """
     lacking = [key for key in _FROM_RECIPE if key not in values]
     needed = ("model.name", "data.n_people", "train.exposures")
     if not lacking or any(key not in values for key in needed):
-        return
+        return None
     model, n_people, exposures = (values[key] for key in needed)
     model_of(ModelConfig(name=model), 1)
     kind = values.get("data.kind", DataConfig.kind)
     junk = _junk(values)
-    recipe = published_recipe(arch_of(model), kind, n_people, exposures, junk)
+    if n_people < 1 or exposures < 1:
+        return None  # said when the cell is made
+    recipe, difference = nearest_recipe(model, kind, n_people, exposures, junk)
     window_tokens = values.get("train.window_tokens", TrainConfig.window_tokens)
     # A batch counted in windows of another length would be another batch.
-    has_batch = "train.batch_windows" in values
-    if recipe is not None and (has_batch or window_tokens == recipe.window_tokens):
-        for key in lacking:
-            values[key] = getattr(recipe, key.removeprefix("train."))
-        return
-    keys, data = ", ".join(lacking), kind if junk is None else f"{kind} among {junk.label}"
-    raise UserError(
-        f"no value for {keys}, and the paper prints none for {model} on {data} with {n_people} "
-        f"people, {exposures} exposures, {window_tokens} tokens a window; write them under `base:`"
+    if "train.batch_windows" not in values and window_tokens != recipe.window_tokens:
+        raise UserError(
+            f"no value for {', '.join(lacking)}: {recipe.source} counts its batch in windows of "
+            f"{recipe.window_tokens} tokens, and these have {window_tokens}; "
+            "write train.batch_windows under `base:`"
+        )
+    for key in lacking:
+        values[key] = getattr(recipe, key.removeprefix("train."))
+    if difference is None:
+        return None
+    names = ", ".join(key.removeprefix("train.") for key in lacking)
+    return f"The paper prints no {names} here; taken from {recipe.source}: {difference}"
+
+
+def _note_on_length(cell: Cell) -> str | None:
+    """What is inferred about the length of a run; `UserError` where nothing can be."""
+    if cell.train.length != "printed" or printed_length(cell).is_printed:
+        return None
+    return (
+        "The paper prints no steps here; as many tokens for each exposure are taken as Param 1's "
+        "printed steps come to at 1000 exposures and the nearest number of people"
     )
 
 

@@ -16,7 +16,7 @@ from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.runs.columns import Measured, Provenance, Quantized, Stored
 from kcap_ray.runs.environment import provenance
 from kcap_ray.runs.record import ResultRow
-from kcap_ray.runs.results import CellDirectory, RunDirectory
+from kcap_ray.runs.results import CellDirectory, RunDirectory, is_of_model
 from kcap_ray.runs.schema import section
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def jobs_of(
     if not any(run.cell(cell_id).checkpoint.is_dir() for cell_id in finished):
         raise UserError(
             f"{run.path}: no cell has kept its weights; write keep_checkpoint: true in the sweep "
-            "file and run it again"
+            "file and run it with another --out"
         )
     return [QuantizeJob(cell_id=cell, config=config) for cell in finished for config in configs]
 
@@ -66,8 +66,13 @@ def to_do(
     jobs: Iterable[QuantizeJob], run: RunDirectory, *, retry_failed: bool
 ) -> list[QuantizeJob]:
     """The jobs that have no row yet, and on demand those that failed."""
-    rows = [(job, job.directory(run).result()) for job in jobs]
-    return [job for job, row in rows if row is None or (retry_failed and row.status == "failed")]
+    todo = []
+    for job in jobs:
+        row, before = job.directory(run).result(), run.cell(job.cell_id).result()
+        is_current = row is not None and before is not None and is_of_model(row, before)
+        if row is None or not is_current or (retry_failed and row.status == "failed"):
+            todo.append(job)
+    return todo
 
 
 def run_job(job: QuantizeJob, run: RunDirectory, *, device: "torch.device") -> ResultRow:

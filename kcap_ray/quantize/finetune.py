@@ -126,7 +126,8 @@ class _Rounded(torch.autograd.Function):
         return scale_OI * (_codes(weight_OI, scale_OI, zero_OI, bits) - zero_OI)
 
     @staticmethod
-    def backward(ctx, grad_OI: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
+        (grad_OI,) = grad_outputs
         return grad_OI, None, None, None
 
 

@@ -28,6 +28,15 @@ class Recipe:
     """Where the paper prints it."""
     window_tokens: int = 512
     """Context length that the batch is counted in."""
+    steps: int | None = None
+    """Optimizer steps of a run, as printed ("roughly"); None where the paper prints none."""
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens of a run of the printed steps."""
+        if self.steps is None:
+            return None
+        return self.steps * self.batch_windows * self.window_tokens
 
     @property
     def lr(self) -> float:
@@ -38,8 +47,10 @@ class Recipe:
 
 
 Rows = tuple[Recipe, ...]
-Numbers = tuple[tuple[int, float, tuple[float, ...], int], ...]
-"""People, weight decay, learning rates, batch in windows."""
+Row = tuple[int, float, tuple[float, ...], int]
+RowWithSteps = tuple[int, float, tuple[float, ...], int, int]
+Numbers = tuple[Row | RowWithSteps, ...]
+"""People, weight decay, learning rates, batch in windows, and steps where they are printed."""
 
 
 def table(
@@ -54,6 +65,7 @@ def table(
             batch_windows=batch_windows,
             precision=precision,
             source=f"{paper}, {source}",
+            steps=steps[0] if steps else None,
         )
-        for n_people, weight_decay, lr_options, batch_windows in numbers
+        for n_people, weight_decay, lr_options, batch_windows, *steps in numbers
     )

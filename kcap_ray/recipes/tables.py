@@ -3,27 +3,25 @@ arXiv 2512.17351 (Part 4.1) for architectures that only that paper has.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from kcap_ray.recipes.recipe import Numbers, Recipe, Rows, table
 
 _GPT2_1000_NUMBERS: Numbers = (
-    (10_000, 0.02, (1e-3,), 24),
-    (20_000, 0.02, (1e-3,), 48),
-    (50_000, 0.02, (1e-3,), 96),
-    (100_000, 0.02, (1e-3,), 192),
-    (200_000, 0.02, (1e-3,), 192),
-    (500_000, 0.01, (5e-4,), 192),
-    (1_000_000, 0.01, (5e-4,), 192),
-    (2_000_000, 0.005, (3e-4,), 1536),
-    (5_000_000, 0.002, (3e-4,), 1536),
-    (10_000_000, 0.001, (3e-4,), 1536),
+    (10_000, 0.02, (1e-3,), 24, 140_000),
+    (20_000, 0.02, (1e-3,), 48, 140_000),
+    (50_000, 0.02, (1e-3,), 96, 175_000),
+    (100_000, 0.02, (1e-3,), 192, 175_000),
+    (200_000, 0.02, (1e-3,), 192, 349_000),
+    (500_000, 0.01, (5e-4,), 192, 435_000),
+    (1_000_000, 0.01, (5e-4,), 192, 870_000),
+    (2_000_000, 0.005, (3e-4,), 1536, 220_000),
+    (5_000_000, 0.002, (3e-4,), 1536, 540_000),
+    (10_000_000, 0.001, (3e-4,), 1536, 1_000_000),
 )
 _GPT2_1000 = table("Param 1", "fp16", _GPT2_1000_NUMBERS)
 _SIMPLE_AND_REWRITTEN_1000 = table("Param 4", "fp16", _GPT2_1000_NUMBERS)
 
-# Two exceptions of single models are left out: GPT2-2-20 at 200K people used lr 5e-4, GPT2-28-20 at
-# 20M a batch of 1280.
 _ONE_RATE_100: Numbers = (
     (50_000, 0.01, (1e-3,), 12),
     (100_000, 0.01, (1e-3,), 24),
@@ -160,6 +158,12 @@ PUBLISHED: Mapping[tuple[str, int], Mapping[str, Rows]] = {
     ("bioD", 1000): {"gpt2": (_BIOD_1000,)},
 }
 """(kind of data, exposures) -> architecture, as `arch_of` names it -> settings by people."""
+
+EXCEPTIONS: Mapping[tuple[str, int, int], Mapping[str, Any]] = {
+    ("gpt2-2-20", 100, 200_000): {"lr_options": (5e-4,)},
+    ("gpt2-28-20", 100, 20_000_000): {"batch_windows": 1280},  # for memory, the paper says
+}
+"""(model, exposures, people) of bioS -> what Param 2 prints for this model alone."""
 
 # Between LLaMA and GPT2, step by step (figure 5): gated MLPs got three rates, standard MLPs the one
 # of Param 2.

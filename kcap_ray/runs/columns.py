@@ -101,7 +101,7 @@ class Asked(Record):
         Column(
             "Demand",
             "N log2(N0 / N) + N log2(S0) for the names and values of every table; bioD counts "
-            "K C log2(D) for log2(S0), and its strings: K D log2(T^L / D).",
+            "K C log2(D) for log2(S0), and its strings: K D log2(U^L / D).",
             "bits",
             ",.0f",
         ),
@@ -198,7 +198,7 @@ class Measured(Record):
         float | None,
         Column(
             "Diversity bits",
-            "bioD: K D (log2(T^L / D) - loss_value1_attribute_nats / ln 2); otherwise 0.",
+            "bioD: K D (log2(U^L / D) - loss_value1_attribute_nats / ln 2); otherwise 0.",
             "bits",
         ),
     ] = None

@@ -21,8 +21,10 @@ def page() -> str:
         "version 1, where `loss_value_nats` and `loss_value1_nats` of bioD were means over the "
         "attributes of a person; `kcap` and the analysis convert it when they read it.",
         "",
-        "N: people; K, C, D, L, T: the numbers of bioD; N0: possible names; S0: possible values of "
-        "a person (arXiv 2404.05405, definitions 4.1 and 4.3). Of several tables, losses are those "
+        "N: people; K, C, D, L, T: the numbers of bioD, and U of the T symbols those that a "
+        "compact vocabulary holds (with `vocab: full` U is T, as in rows made before U was "
+        "counted); N0: possible names; S0: possible values of a person (arXiv 2404.05405, "
+        "definitions 4.1 and 4.3). Of several tables, losses are those "
         "of the first, bits the sum over all.",
         "",
         "## results.parquet: a row per cell, and per quantized model",

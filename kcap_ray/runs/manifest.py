@@ -3,82 +3,107 @@ work in it.
 """
 
 import fcntl
-import hashlib
 import json
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.earlier import (
+    MANIFEST,
+    TABLE,
+    VERSION,
+    Manifest,
+    StoredCell,
+    adopt,
+    orphans,
+    read_manifest,
+)
 from kcap_ray.runs.environment import describe
-from kcap_ray.runs.results import RunDirectory, write_atomically
+from kcap_ray.runs.progress import LOCK
+from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
 
 
 def write_header(
     directory: RunDirectory, *, name: str, question: str, sweep_file: Path, cells: Sequence[Cell]
 ) -> None:
-    """Write what the run is of: name, question and file of its sweep as given, its cells, the files
-    that these read, and the environment.
+    """Write what the run is of: name, question and file of its sweep as given, its cells and those
+    that it had before, and the environment. Cells of earlier versions get the names of this one.
 
-    Raises `UserError` if the directory holds the run of a sweep of another name, or of files with
-    other contents.
+    Raises `UserError` if the directory holds a run of another sweep, or of one that asks something
+    else.
     """
-    files = {path: _digest(path) for path in _files_read(cells)}
-    if (directory.path / "cells.json").exists():
-        with _reading(directory.path) as header:
-            before, files_before = header["sweep"], header.get("files", {})
-        if before != name:
-            raise UserError(
-                f"--out {directory.path}: holds a run of the sweep {before!r}, and this is "
-                f"{name!r}; name another directory"
-            )
-        for path, digest in files.items():
-            if files_before.get(path, digest) != digest:
-                raise UserError(
-                    f"{path}: has changed since the run in {directory.path} began; "
-                    "name another directory with --out"
-                )
-        files = files_before | files
-    write_atomically(directory.path / "sweep.yaml", sweep_file.read_text(encoding="utf-8"))
-    header = {
+    path = directory.path
+    before = _before(path)
+    if before is not None:
+        _check_same("sweep", before.sweep, name, path)
+        if before.question and question:
+            _check_same("question", before.question, question, path)
+    stored = [] if before is None else before.cells
+    stored = [*stored, *orphans(path, before)]
+    if before is None and not stored and (path / TABLE).exists():
+        raise UserError(
+            f"--out {path}: holds the table of a run and not its cells, so none can join it; name "
+            "another directory"
+        )
+    earlier = [one for one in stored if one.name != one.cell.cell_id]
+    for one in sorted(earlier, key=lambda one: -_n_trials(path, one)):
+        adopt(path, one)
+    joined = {one.cell.cell_id: one.cell for one in stored}
+    joined |= {cell.cell_id: cell for cell in cells}
+    write_atomically(path / "sweep.yaml", sweep_file.read_text(encoding="utf-8"))
+    manifest = {
+        "version": VERSION,
         "sweep": name,
         "question": question,
-        "cells": [cell.to_dict() for cell in cells],
-        "files": files,
+        "cells": [cell.to_dict() for cell in joined.values()],
     }
-    write_atomically(directory.path / "cells.json", json.dumps(header) + "\n")
-    write_atomically(directory.path / "environment.json", json.dumps(describe(), indent=1) + "\n")
+    write_atomically(path / MANIFEST, json.dumps(manifest) + "\n")
+    write_atomically(path / "environment.json", json.dumps(describe(), indent=1) + "\n")
 
 
-def _files_read(cells: Sequence[Cell]) -> list[str]:
-    """Files of facts, templates and pool sizes that cells name, each once."""
-    tables = [table for cell in cells for table in (cell.data, *cell.data.parts)]
-    paths = [path for t in tables for path in (t.file, t.templates, t.pool_sizes)]
-    return sorted({path for path in paths if path is not None})
-
-
-def _digest(path: str) -> str:
-    """SHA-256 of a file, or of all files of a directory. Raises `UserError` if it is not there."""
-    place = Path(path)
+def _before(path: Path) -> Manifest | None:
+    """The manifest of the run so far; None without one that can be read, which is made anew from
+    the cells that are there.
+    """
+    if not (path / MANIFEST).exists():
+        return None
     try:
-        files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
-        digests = []
-        for file in files:
-            with file.open("rb") as opened:
-                digests.append(hashlib.file_digest(opened, "sha256").hexdigest())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+        return read_manifest(path)
+    except UserError:
+        text = f"kcap: {path / MANIFEST} cannot be read; it is made anew from the finished cells"
+        print(text, file=sys.stderr, flush=True)
+        return None
 
 
-def forget_failed(cells: Sequence[Cell], directory: RunDirectory) -> None:
-    """Let cells that failed run again."""
+def _check_same(what: str, before: str, now: str, path: Path) -> None:
+    if before != now:
+        raise UserError(
+            f"--out {path}: holds a run of the {what} {before!r}, and this is {now!r}; name "
+            "another directory"
+        )
+
+
+def _n_trials(path: Path, one: StoredCell) -> int:
+    """Trials of the cell that are done, of a result most of all: of two directories of one cell the
+    larger is taken.
+    """
+    row = CellDirectory(path / "cells" / one.name).result()
+    return 0 if row is None else 1 + row.n_trials
+
+
+def forget_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bool = True) -> None:
+    """Let cells that failed run again; without `mistakes` only those that the machine made fail,
+    which are told by the error that was written down.
+    """
     for cell in cells:
         cell_directory = directory.cell(cell.cell_id)
         row = cell_directory.result()
-        if row is not None and row.status == "failed":
+        is_failed = row is not None and row.status == "failed"
+        if is_failed and (mistakes or cell_directory.error_file.exists()):
             cell_directory.result_file.unlink()
 
 
@@ -86,23 +111,23 @@ def forget_failed(cells: Sequence[Cell], directory: RunDirectory) -> None:
 def only_driver(path: Path) -> Iterator[None]:
     """Hold the run directory for this process. Raises `UserError` if another kcap has it."""
     # The kernel drops the lock when its process dies, however it dies.
-    with (path / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"--out {path}: another kcap is at work in this directory") from None
+    with (path / LOCK).open("w") as file:
+        for wait_s in (0.05, 0.1, 0.2, None):  # `kcap status` holds it for a moment
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if wait_s is None:
+                    raise UserError(
+                        f"--out {path}: another kcap is at work in this directory"
+                    ) from None
+                time.sleep(wait_s)
         yield
 
 
 def read_cells(path: Path) -> list[Cell]:
     """The cells of the run at `path`. Raises `UserError` if there is no run."""
-    with _reading(path) as header:
-        return [Cell.from_dict(cell) for cell in header["cells"]]
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        yield json.loads((path / "cells.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path}: not a run directory (no readable cells.json in it)") from error
+    manifest = read_manifest(path)
+    if manifest is None:
+        raise UserError(f"{path}: not a run directory (no readable {MANIFEST} in it)")
+    return [stored.cell for stored in manifest.cells]

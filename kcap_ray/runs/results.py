@@ -5,28 +5,37 @@ a cell is done. So a run that is killed anywhere, on any machine, goes on when t
 given again.
 """
 
+import itertools
 import json
 import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.checked import checked, with_checksum
+from kcap_ray.runs.earlier import name_of
 from kcap_ray.runs.record import ResultRow, TrialRecord
-from kcap_ray.runs.schema import arrow_schema
+from kcap_ray.runs.schema import Record, arrow_schema
+
+Kind = TypeVar("Kind", bound=Record)
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -80,41 +89,40 @@ class CellDirectory:
         return [result for result in results if result is not None]
 
     def result(self) -> ResultRow | None:
-        """The row of a finished cell; None while it has none. A file that cannot be read counts as
-        none.
+        """The row of a finished cell; None while it has none. A file that cannot be read, or of
+        which a byte has changed, counts as none.
 
         Raises `UserError` if a later version of kcap has written it.
         """
         try:
-            values = json.loads(self.result_file.read_text(encoding="utf-8"))
-            return ResultRow.from_dict(values)
-        except UserError as error:
-            raise UserError(f"{self.result_file}: {error}") from error
-        except (FileNotFoundError, ValueError, LookupError, TypeError):  # cut off, or of no cell
+            text = self.result_file.read_text(encoding="utf-8")
+        except (OSError, ValueError):  # ValueError: not UTF-8
             return None
+        return _read(ResultRow, self.result_file, text)
 
     def trials(self) -> list[TrialRecord]:
-        """The finished trials, each with the meaning that its version has."""
-        try:
-            return [TrialRecord.from_dict(json.loads(line)) for line in self._trial_lines()]
-        except ValueError as error:  # neither UTF-8 nor JSON, nor of a trial
-            raise UserError(
-                f"{self.trials_file} cannot be read ({error}); delete it to train the cell again"
-            ) from error
+        """The finished trials up to the first that cannot be read, or of which a byte has changed:
+        from there on they are trained again, which gives the same. Each has the meaning that its
+        version has.
 
-    def _trial_lines(self) -> list[str]:
-        if not self.trials_file.exists():
+        Raises `UserError` if a later version of kcap has written them.
+        """
+        try:
+            lines = self.trials_file.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
             return []
-        return self.trials_file.read_text(encoding="utf-8").splitlines()
+        trials = (_read(TrialRecord, self.trials_file, line) for line in lines)
+        return [trial for trial in itertools.takewhile(bool, trials) if trial is not None]
 
     def add_trials(self, trials: Iterable[TrialRecord]) -> None:
         """Append finished trials, all of them or none."""
-        lines = [*self._trial_lines(), *(json.dumps(trial.to_dict()) for trial in trials)]
+        lines = [json.dumps(with_checksum(one.to_dict())) for one in [*self.trials(), *trials]]
         write_atomically(self.trials_file, "\n".join(lines) + "\n")
 
     def finish(self, row: ResultRow) -> None:
         """Write the row; from now on the cell is done."""
-        write_atomically(self.result_file, json.dumps(row.to_dict(), indent=1) + "\n")
+        values = with_checksum(row.to_dict())
+        write_atomically(self.result_file, json.dumps(values, indent=1) + "\n")
         self.progress_file.unlink(missing_ok=True)
         if row.status != "failed":
             # A failed cell that is run again goes on where it was.
@@ -129,8 +137,8 @@ class RunDirectory:
     path: Path
 
     def cell(self, cell_id: str) -> CellDirectory:
-        """The directory of one cell."""
-        return CellDirectory(self.path / "cells" / cell_id)
+        """The directory of one cell, in runs of earlier versions under the name that it had."""
+        return CellDirectory(self.path / "cells" / name_of(self.path, cell_id))
 
     @property
     def results_file(self) -> Path:
@@ -164,12 +172,37 @@ class RunDirectory:
         rows = [row.to_dict() for cell in cells for row in self._rows_of(cell)]
         table = pa.Table.from_pylist(rows, schema=arrow_schema(ResultRow))
         temporary = self.results_file.with_name(f"{self.results_file.name}.{os.getpid()}.tmp")
-        pq.write_table(table, temporary)
-        os.replace(temporary, self.results_file)
+        try:
+            pq.write_table(table, temporary)
+            os.replace(temporary, self.results_file)
+        finally:
+            temporary.unlink(missing_ok=True)
         return len(rows)
 
     def _rows_of(self, cell: Cell) -> list[ResultRow]:
         """The row of a cell and those of its quantized models; none while it is not done."""
         directory = self.cell(cell.cell_id)
         row = directory.result()
-        return [] if row is None else [row, *directory.quantized_rows()]
+        if row is None:
+            return []
+        return [row, *(one for one in directory.quantized_rows() if is_of_model(one, row))]
+
+
+def is_of_model(quantized: ResultRow, row: ResultRow) -> bool:
+    """Whether the quantized model is made of the model that the cell's row is of, and not of one
+    that was the best before there were more trials.
+    """
+    return (quantized.lr, quantized.weight_decay) == (row.lr, row.weight_decay)
+
+
+def _read(record: type[Kind], file: Path, text: str) -> Kind | None:
+    """A record as it was written; None if it has changed since, or is none."""
+    values = checked(text)
+    if values is None:
+        return None
+    try:
+        return record.from_dict(values)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    except (ValueError, LookupError, TypeError):
+        return None

@@ -24,6 +24,12 @@ class EvaluationDocuments(NamedTuple):
     2 + i attribute i of the source."""
     first_chunk_PT: NDArray[np.bool_]
     """Whether the token belongs to the first chunk of a value; only bioD has chunks."""
+    end_PT: NDArray[np.int16] | None
+    """1 + a number in `continuations` where what counts is that none of these comes, and not which
+    token does; 0 elsewhere. None: 0 everywhere.
+    """
+    continuations: tuple[NDArray[np.integer], ...]
+    """Tokens that go on with a longer name or value; see `text/kinds/endings.py`."""
 
 
 class BiographyTooLongError(UserError):
@@ -58,12 +64,12 @@ def evaluation_documents(
     Wording and order are random and those of no training exposure, except that the employer comes
     before the work city, which gives it away (arXiv 2404.05405, lemma F.1: a value may be predicted
     only from what is independent of it). The work city counts nothing, and of the pronouns the
-    first alone counts. bioS_simple says everything in one way only, and is measured on it (with the
-    two sentences swapped where the work city came first).
+    first alone counts. bioS_simple says everything in one way only, and is measured on it; where
+    its work city comes first, city and employer count as one, by the chain rule.
 
     Before each biography stands that of the next person in the table, as another one nearly always
     does in training. It tells nothing (people are independent), but a model that never had to begin
-    a name with a lone end of text before it is not judged by how it does so; see docs/decisions.md.
+    a name with a lone end of text before it is not judged by how it does so (docs/decisions, 0001).
     Where the two are longer than `max_tokens`, the window of the model, the first loses its
     beginning.
 
@@ -94,7 +100,11 @@ def evaluation_documents(
         _keep_first(target_PT, pronoun)
     first_chunk_PT = np.zeros(is_own_PT.shape, np.bool_)
     first_chunk_PT[is_own_PT] = own.first_chunk_L
-    return EvaluationDocuments(tokens_PT, target_PT, first_chunk_PT)
+    end_PT = None
+    if own.end_L is not None:
+        end_PT = np.zeros(is_own_PT.shape, np.int16)
+        end_PT[is_own_PT] = own.end_L
+    return EvaluationDocuments(tokens_PT, target_PT, first_chunk_PT, end_PT, own.continuations)
 
 
 def _counted_codes(rendered: Rendered, attributes: tuple[str, ...]) -> NDArray[np.int8]:

@@ -1,6 +1,7 @@
 """A training run on disk, so that a killed one goes on where it was."""
 
 import os
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,48 @@ class CorruptCheckpointError(UserError):
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` whole or not at all: a temporary file, then a rename."""
+    """Write `state` whole or not at all: a temporary file, then a rename. The one before stays
+    beside it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.is_file():
+            os.replace(path, before(path))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def before(path: Path) -> Path:
+    """Where the checkpoint is that was saved before the one at `path`."""
+    return path.with_name(f"{path.name}.before")
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove the checkpoint at `path`, and the one before."""
+    for file in (path, before(path)):
+        file.unlink(missing_ok=True)
+
+
+def resume_from(path: Path, *, run_key: str) -> dict[str, Any] | None:
+    """The last state of the run that can be read: that at `path`, or the one before; None if there
+    is neither. Of one that cannot be read a line on standard error says so.
+    """
+    for file in (path, before(path)):
+        try:
+            state = load_checkpoint(file, run_key=run_key)
+        except CorruptCheckpointError as error:
+            text = f"kcap: {str(error).rpartition(';')[0]}; it goes on from an earlier one, if any"
+            print(text, file=sys.stderr, flush=True)
+            continue
+        if state is not None:
+            return state
+    return None
 
 
 def load_checkpoint(path: Path, *, run_key: str) -> dict[str, Any] | None:

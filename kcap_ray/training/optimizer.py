@@ -2,7 +2,7 @@
 stepped at once.
 
 Weight matrices and embeddings decay, biases and norms do not; the paper says no more than "AdamW",
-see docs/decisions.md.
+see docs/decisions/ (0028).
 """
 
 from collections.abc import Sequence

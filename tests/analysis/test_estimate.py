@@ -32,8 +32,8 @@ def test_one_seed_has_a_value_and_no_interval():
 
 def test_the_mean_of_inverses_is_the_inverse_of_the_mean():
     """Which side of a ratio stands on top does not matter."""
-    values = np.array([0.7, 0.9, 1.3])
-    found, inverse = geometric_mean(values), geometric_mean(1 / values)
+    values = [0.7, 0.9, 1.3]
+    found, inverse = geometric_mean(values), geometric_mean([1 / value for value in values])
     assert found.low is not None and inverse.high is not None
     assert found.value * inverse.value == pytest.approx(1.0)
     assert found.low * inverse.high == pytest.approx(1.0)

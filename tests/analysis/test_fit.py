@@ -1,13 +1,11 @@
 """Fitting the law back from data that it generated, and refusing what cannot be fitted."""
 
 import json
-import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.exposure_fit import fit_exposures
 from analysis.fit import FitStatus, fit_capacity, fit_groups
 from analysis.groups import GroupKey
 from analysis.law import CapacityLaw, ExposureLaw
@@ -15,6 +13,7 @@ from analysis.published import published_rows
 
 KEY = GroupKey(dataset="bioS", family="gpt2", exposures=1000.0, quantization="none")
 MAX_RATIOS = np.geomspace(0.4, 6.0, 14)
+BEYOND = np.geomspace(2.5, 9.0, 6)
 
 
 def fit_law(law, max_ratio_N=MAX_RATIOS, **options):
@@ -26,28 +25,11 @@ def fit_law(law, max_ratio_N=MAX_RATIOS, **options):
 def test_known_parameters_are_recovered_from_noise_free_data(capacity, sharpness):
     """Fit(generate(law)) = law, to 1e-6."""
     law = CapacityLaw(capacity=capacity, sharpness=sharpness)
-    fit = fit_law(law, MAX_RATIOS * capacity, n_resamples=50)
+    fit = fit_law(law, MAX_RATIOS * capacity)
     assert fit.status is FitStatus.OK
     assert fit.law is not None
     assert fit.law.capacity == pytest.approx(capacity, rel=1e-6)
     assert fit.law.sharpness == pytest.approx(sharpness, rel=1e-6)
-
-
-@pytest.mark.slow
-def test_intervals_cover_the_truth_at_the_stated_rate():
-    """Of 150 runs, 90% intervals miss about 15; the band is left by chance 1 time in 1000."""
-    law = CapacityLaw(capacity=1.5, sharpness=5.0)
-    rng = np.random.default_rng(7)
-    n_runs, n_covered = 150, {"capacity": 0, "sharpness": 0}
-    for _ in range(n_runs):
-        ratios = law.sample_ratio(MAX_RATIOS, log_sd=0.03, rng=rng)
-        fit = fit_capacity(KEY, max_ratio_N=MAX_RATIOS, ratio_N=ratios, level=0.9, n_resamples=150)
-        for name, estimate in (("capacity", fit.capacity), ("sharpness", fit.sharpness)):
-            if estimate is not None and estimate.low is not None and estimate.high is not None:
-                n_covered[name] += estimate.low <= getattr(law, name) <= estimate.high
-    low, high = stats.binom.ppf([0.0005, 0.9995], n_runs, 0.9)
-    assert low <= n_covered["capacity"] <= high
-    assert low <= n_covered["sharpness"] <= high
 
 
 def test_one_failed_cell_hardly_moves_the_capacity():
@@ -55,13 +37,13 @@ def test_one_failed_cell_hardly_moves_the_capacity():
     law = CapacityLaw(capacity=2.0, sharpness=5.0)
     ratios = law.ratio(MAX_RATIOS)
     ratios[-3] /= 2
-    fit = fit_capacity(KEY, max_ratio_N=MAX_RATIOS, ratio_N=ratios, n_resamples=50)
+    fit = fit_capacity(KEY, max_ratio_N=MAX_RATIOS, ratio_N=ratios)
     assert fit.law is not None
     assert fit.law.capacity == pytest.approx(2.0, rel=0.05)
 
 
 def test_the_same_data_give_the_same_intervals():
-    """The bootstrap is seeded: a report can be made again, digit by digit."""
+    """Nothing is drawn at random: a report can be made again, digit by digit."""
     law = CapacityLaw(capacity=2.0, sharpness=5.0)
     ratios = law.sample_ratio(MAX_RATIOS, log_sd=0.05, rng=np.random.default_rng(1))
     fits = [fit_capacity(KEY, max_ratio_N=MAX_RATIOS, ratio_N=ratios) for _ in range(2)]
@@ -96,6 +78,8 @@ def test_the_band_holds_the_law_and_meets_the_capacity_interval():
         ([0.1, 0.5, 1.0, 1.4], [0.1, 0.5, 0.98, 1.37], FitStatus.CAPACITY_NOT_IDENTIFIED),
         ([0.5, 1.0, 1.4], [0.49, 0.95, 1.27], FitStatus.CAPACITY_NOT_IDENTIFIED),
         ([0.1, 0.2, 0.4, 2.0, 9.0], [0.04, 0.08, 0.16, 0.8, 0.9], FitStatus.POOR_FIT),
+        ([2.5, 2.5, 2.5], [1.0, 1.0, 1.0], FitStatus.SINGLE_DEMAND),
+        ([2.5, 2.51, 2.49], [1.43, 1.44, 1.42], FitStatus.SINGLE_DEMAND),
     ],
 )
 def test_cells_that_do_not_tell_a_capacity_get_a_status_and_no_number(max_ratios, ratios, status):
@@ -117,46 +101,25 @@ def test_without_cells_near_the_corner_capacity_is_told_and_sharpness_is_not():
     assert fit.status is FitStatus.SHARPNESS_NOT_IDENTIFIED
     assert fit.sharpness is None
     assert fit.law is not None
-    assert math.isinf(fit.law.sharpness)
     assert fit.law.capacity == pytest.approx(1.5, rel=0.03)
+    assert "sharpness" in fit.reason
 
 
 def test_groups_are_fitted_apart(make_rows):
     """Each exposures setting gets back its own capacity."""
     rows = make_rows(log_sd=0.0, n_people=(50_000, 500_000))
-    fits = fit_groups(rows, n_resamples=50)
+    fits = fit_groups(rows)
     assert [fit.group.exposures for fit in fits] == [30, 100, 300, 1000]
     capacities = [fit.capacity.value for fit in fits if fit.capacity]
     expected = ExposureLaw(limit=2.25, half_exposures=65.0).capacity([30, 100, 300, 1000])
     assert capacities == pytest.approx(expected, rel=0.01)
 
 
-def test_exposure_law_is_recovered(make_rows):
-    """c(E) of four noise-free groups gives back limit and half point."""
-    rows = make_rows(log_sd=0.0, n_people=(50_000, 500_000))
-    rows["capacity_ratio"] = [
-        float(CapacityLaw(capacity=2.25 * e / (e + 65.0), sharpness=5.0).ratio(m))
-        for e, m in zip(rows["exposures"], rows["max_capacity_ratio"], strict=True)
-    ]
-    (fit,) = fit_exposures(fit_groups(rows, n_resamples=50))
-    assert fit.law is not None
-    assert fit.law.limit == pytest.approx(2.25, rel=1e-6)
-    assert fit.law.half_exposures == pytest.approx(65.0, rel=1e-6)
-
-
-def test_two_exposures_do_not_make_a_curve(make_rows):
-    """Two capacities and two parameters always fit; that is no evidence, so nothing is fitted."""
-    rows = make_rows(exposures=(100, 1000), n_people=(50_000, 500_000))
-    (fit,) = fit_exposures(fit_groups(rows, n_resamples=50))
-    assert fit.status is FitStatus.TOO_FEW_POINTS
-    assert fit.law is None
-
-
 def test_fits_are_valid_json_with_or_without_numbers():
     """No NaN and no infinity reaches a JSON file."""
     saturated = np.array([0.1, 0.5, 1.0])
     fits = [
-        fit_law(CapacityLaw(capacity=2.0, sharpness=5.0), n_resamples=50),
+        fit_law(CapacityLaw(capacity=2.0, sharpness=5.0)),
         fit_capacity(KEY, max_ratio_N=saturated, ratio_N=saturated),
     ]
     text = json.dumps([fit.to_json() for fit in fits], allow_nan=False)
@@ -166,6 +129,137 @@ def test_fits_are_valid_json_with_or_without_numbers():
 def test_the_published_points_give_about_two_bits_at_1000_exposures():
     """The paper's own figure, fitted: between its claimed peak of 2 and its largest R, 2.72."""
     rows = published_rows()
-    (fit,) = fit_groups(rows[rows["exposures"] == 1000], n_resamples=50)
+    (fit,) = fit_groups(rows[rows["exposures"] == 1000])
     assert fit.capacity is not None
     assert 2.0 < fit.capacity.value < 2.72
+
+
+def test_the_published_points_do_not_follow_one_law():
+    """c rises with the people: a status of its own with the test, and an interval over N."""
+    rows = published_rows()
+    (fit,) = fit_groups(rows[rows["exposures"] == 1000])
+    assert fit.status is FitStatus.VARIES
+    (test,) = [test for test in fit.lack_of_fit if test.by == "people"]
+    assert test.f > 20 and test.p < 1e-6
+    assert "50000" in test.detail and "1000000" in test.detail
+    assert fit.capacity is not None and fit.capacity.low is not None
+    assert fit.capacity.high is not None
+    assert fit.capacity.high - fit.capacity.low > 0.5  # 0.27 when cells were taken as independent
+
+
+@pytest.mark.parametrize("n_cells", [3, 4])
+def test_few_cells_have_a_capacity_and_no_interval(n_cells):
+    """Two parameters leave next to nothing: the reason says so, with the degrees of freedom."""
+    max_ratios = np.array([0.7, 1.5, 2.5, 4.0])[-n_cells:]
+    rng = np.random.default_rng(n_cells)
+    law = CapacityLaw(capacity=1.5, sharpness=5.0)
+    ratios = law.sample_ratio(max_ratios, log_sd=0.03, rng=rng)
+    fit = fit_capacity(KEY, max_ratio_N=max_ratios, ratio_N=ratios)
+    assert fit.capacity is not None
+    assert fit.capacity.low is None and fit.capacity.high is None
+    assert "degrees of freedom" in fit.reason
+    assert fit.band(max_ratios) is None
+
+
+@pytest.mark.parametrize("n_saturated", [5, 50])
+def test_saturated_cells_add_no_certainty(n_saturated):
+    """Six cells on the plateau: never narrower than Student's interval of their own mean.
+
+    The saturated ones scatter ten times less, which says nothing of how c scatters.
+    """
+    rng = np.random.default_rng(5)
+    law, small = CapacityLaw(capacity=1.5, sharpness=5.0), np.geomspace(0.05, 0.7, n_saturated)
+    own = law.sample_ratio(BEYOND, log_sd=0.05, rng=rng)
+    more = law.sample_ratio(small, log_sd=0.005, rng=rng)
+    fit = fit_capacity(KEY, max_ratio_N=np.append(small, BEYOND), ratio_N=np.append(more, own))
+    found = fit.capacity
+    assert found is not None and found.low is not None and found.high is not None
+    low, high = stats.t.interval(0.95, 5, loc=0.0, scale=stats.sem(np.log(own)))
+    assert np.log(found.high / found.low) > 0.9 * (high - low)
+
+
+def test_seeds_of_a_cell_are_not_further_cells():
+    """Ten copies of the same cells, called seeds, give the interval of one."""
+    rng = np.random.default_rng(8)
+    max_ratios = np.geomspace(0.6, 6.0, 9)
+    ratios = CapacityLaw(capacity=1.5, sharpness=5.0).sample_ratio(max_ratios, log_sd=0.05, rng=rng)
+    once = fit_capacity(KEY, max_ratio_N=max_ratios, ratio_N=ratios)
+    often = fit_capacity(
+        KEY,
+        max_ratio_N=np.tile(max_ratios, 10),
+        ratio_N=np.tile(ratios, 10),
+        clusters={"cell": np.tile(np.arange(9), 10)},
+    )
+    assert once.capacity is not None and once.capacity.low is not None
+    assert often.capacity is not None and often.capacity.low is not None
+    assert often.capacity.value == pytest.approx(once.capacity.value, rel=0.01)
+    assert often.capacity.low == pytest.approx(once.capacity.low, rel=0.03)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_capacity_that_is_not_reached_is_a_bound(seed):
+    """c = 2, R_max up to 1.8: no number, but what c exceeds."""
+    rng = np.random.default_rng(seed)
+    law, max_ratios = CapacityLaw(capacity=2.0, sharpness=5.0), np.geomspace(0.4, 1.8, 10)
+    ratios = law.sample_ratio(max_ratios, log_sd=0.03, rng=rng)
+    fit = fit_capacity(KEY, max_ratio_N=max_ratios, ratio_N=np.minimum(ratios, max_ratios))
+    assert fit.status is FitStatus.CAPACITY_NOT_IDENTIFIED
+    assert fit.capacity is None
+    assert fit.at_least is not None and 1.3 < fit.at_least < 2.0
+    assert f"c > {fit.at_least:.3g}" in fit.reason
+
+
+def test_one_cell_far_off_is_named():
+    """One cell in ten at half its value: by name, and the corner is not blamed."""
+    rng = np.random.default_rng(4)
+    ratios = CapacityLaw(capacity=2.0, sharpness=5.0).sample_ratio(MAX_RATIOS, log_sd=0.02, rng=rng)
+    ratios[9] /= 2
+    names = [f"model {i}" for i in range(len(ratios))]
+    fit = fit_capacity(KEY, max_ratio_N=MAX_RATIOS, ratio_N=ratios, names=names)
+    assert fit.outliers == ("model 9",)
+    assert "model 9" in fit.reason and "corner" not in fit.reason
+
+
+def test_cells_at_or_below_zero_pull_down_and_are_counted_aloud():
+    """They are known to lie below the law; left out they would flatter c."""
+    law = CapacityLaw(capacity=2.0, sharpness=5.0)
+    max_ratios = np.geomspace(0.4, 8.0, 24)
+    ratios = law.sample_ratio(max_ratios, log_sd=0.05, rng=np.random.default_rng(6))
+    spoilt = ratios.copy()
+    spoilt[[17, 20]] = [-0.1, 0.0]
+    kept = np.delete(np.arange(24), [17, 20])
+    fit = fit_capacity(KEY, max_ratio_N=max_ratios, ratio_N=spoilt)
+    without = fit_capacity(KEY, max_ratio_N=max_ratios[kept], ratio_N=ratios[kept])
+    assert fit.n_censored == 2 and fit.n_points == 22
+    assert "2 cell(s) store zero or negative bits" in fit.reason
+    assert fit.capacity is not None and without.capacity is not None
+    assert fit.capacity.value < without.capacity.value
+    assert fit.capacity.value > 1.7
+
+
+def test_a_growth_beyond_the_corner_is_a_lack_of_fit():
+    """R that goes on as R_max to the power 0.15 is no plateau, however well the points agree."""
+    max_ratios = np.geomspace(0.3, 9.0, 24)
+    ratios = CapacityLaw(capacity=1.5, sharpness=5.0).ratio(max_ratios)
+    ratios = ratios * np.maximum(max_ratios / 1.5, 1.0) ** 0.15
+    noise = np.exp(np.random.default_rng(2).normal(0.0, 0.01, 24))
+    fit = fit_capacity(KEY, max_ratio_N=max_ratios, ratio_N=ratios * noise)
+    assert fit.status is FitStatus.VARIES
+    assert [test.by for test in fit.lack_of_fit if test.is_significant] == ["R_max"]
+
+
+def test_cells_of_one_law_seldom_fail_the_tests_of_it():
+    """5 N x 6 shapes of one c: at the level of 1% at most 4 of 60 fits lack anything."""
+    rng = np.random.default_rng(11)
+    law, max_ratios = CapacityLaw(capacity=1.5, sharpness=5.0), np.tile(np.geomspace(0.6, 6, 6), 5)
+    labels = {
+        "cell": np.arange(30),
+        "people": np.repeat(np.arange(5), 6),
+        "shape": np.tile(np.arange(6), 5),
+    }
+    n_lacking = 0
+    for _ in range(60):
+        ratios = law.sample_ratio(max_ratios, log_sd=0.04, rng=rng)
+        fit = fit_capacity(KEY, max_ratio_N=max_ratios, ratio_N=ratios, clusters=labels)
+        n_lacking += fit.status is FitStatus.VARIES
+    assert n_lacking <= 4

@@ -1,10 +1,21 @@
 """Which rows belong together, and the peak of each group."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from analysis.groups import family_of, find_peaks, full_pool_bits, has_full_pools, split_groups
+from analysis.groups import (
+    cluster_labels,
+    family_of,
+    find_peaks,
+    full_pool_bits,
+    has_full_pools,
+    split_groups,
+)
+from analysis.load import load_results
 from analysis.published import published_rows
 
 
@@ -63,6 +74,27 @@ def test_a_peak_that_the_data_set_limits_says_so(make_rows):
     assert [peak.is_demand_limited for peak in find_peaks(rows)] == [True, False]
 
 
+@pytest.mark.parametrize(("share", "is_limited"), [(0.85, False), (0.93, True), (0.97, True)])
+def test_nine_tenths_of_what_there_is_counts_as_limited_by_it(make_rows, share, is_limited):
+    """On a corner of the usual sharpness a model at 90% of R_max is at 84% of c."""
+    rows = make_rows(n_people=(50_000,), exposures=(1000,), sizes=((2, 2), (4, 2)))
+    rows["capacity_ratio"] = share * rows["max_capacity_ratio"].max()
+    (peak,) = find_peaks(rows)
+    assert peak.is_demand_limited is is_limited
+
+
+def test_seeds_share_a_cell_and_people_and_shapes_are_clusters(make_cells):
+    """Labels of 3 shapes x 2 N x 3 seeds: six cells, whichever seed."""
+    rows = make_cells({"gpt2": 1.0}, n_people=(400, 800))
+    labels = cluster_labels(rows)
+    assert {name: len(set(values)) for name, values in labels.items()} == {
+        "cell": 6,
+        "people": 2,
+        "shape": 3,
+    }
+    assert len(set(labels["cell"][rows["seed"] == 0])) == 6
+
+
 def test_published_peaks_are_those_of_the_fact_sheet():
     """Digitised peaks of Figure 1(a), in bits per parameter."""
     rows = published_rows()
@@ -77,3 +109,26 @@ def test_full_pools_are_told_from_miniature_ones_by_their_entropy(make_rows):
     assert full_pool_bits(np.array([50_000.0]))[0] == pytest.approx(2.96e6, rel=2e-3)
     assert has_full_pools(make_rows(exposures=(100,))).all()
     assert not has_full_pools(make_rows(exposures=(100,), mini=True, n_people=(500,))).any()
+
+
+def test_seeds_of_the_committed_sweeps_have_nothing_in_common():
+    """Two-way layouts of architectures and seeds, log R: F of seeds is that of chance.
+
+    So seeds repeat a cell and are no cluster across cells (docs/decisions.md).
+    """
+    names = ("laptop_architectures", "laptop_architectures300", "laptop_optimizers")
+    results = Path(__file__).parents[2] / "docs" / "results"
+    rows = load_results([results / name for name in names]).used
+    rows = rows.assign(log_ratio=np.log(rows["capacity_ratio"]))
+    cell = ["run_dir", "model", "optimizer"]
+    found = {}
+    for exposures, own in rows.groupby("exposures"):
+        off = own["log_ratio"] - own.groupby(cell)["log_ratio"].transform("mean")
+        by_seed = off.groupby(own["seed"]).mean()
+        n_cells, n_seeds = len(own) // len(by_seed), len(by_seed)
+        explained = n_cells * float((by_seed**2).sum())
+        degrees = n_seeds - 1, (n_cells - 1) * (n_seeds - 1)
+        f = explained / degrees[0] / ((float((off**2).sum()) - explained) / degrees[1])
+        found[exposures] = (round(f, 2), float(stats.f.sf(f, *degrees)))
+    assert {key: f for key, (f, _) in found.items()} == {30.0: 0.07, 100.0: 0.70, 300.0: 1.09}
+    assert min(p for _, p in found.values()) > 0.3

@@ -39,12 +39,13 @@ def test_junk_is_measured_by_the_fewest_exposures_and_by_equal_ones(make_cells):
     """The paper's reference is 100 exposures without junk, whatever the exposures with it."""
     points = compare_junk(make_junk(make_cells))
     assert [point.case is None for point in points] == [True, True, False]
-    assert points[0].comparison.ratio.value == pytest.approx(1.0)
-    with_junk = points[2]
-    assert with_junk.comparison.baseline.exposures == 100
-    assert with_junk.same_exposures is not None
-    ratio = with_junk.comparison.ratio.value / with_junk.same_exposures.ratio.value
-    assert ratio == pytest.approx(points[1].comparison.ratio.value)
+    alone, alone_longer, with_junk = (point.comparison.ratio for point in points)
+    assert alone is not None and alone_longer is not None and with_junk is not None
+    assert alone.value == pytest.approx(1.0)
+    assert points[2].comparison.baseline.exposures == 100
+    same_exposures = points[2].same_exposures
+    assert same_exposures is not None and same_exposures.ratio is not None
+    assert with_junk.value / same_exposures.ratio.value == pytest.approx(alone_longer.value)
 
 
 def test_junk_needs_cells_without_it(make_cells):

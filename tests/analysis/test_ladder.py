@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.ladder import find_ladders
+from analysis.ladder import Step, find_ladders
 
 STEPS = {
     "llama": 0.5,
@@ -14,13 +14,18 @@ STEPS = {
 }
 
 
+def _change(step: Step) -> float:
+    assert step.change is not None and step.change.ratio is not None
+    return step.change.ratio.value
+
+
 def test_each_step_comes_from_the_one_that_it_adds_a_variant_to(make_cells):
     """In the order of the sweep's models, GPT-2 last."""
     (ladder,) = find_ladders(make_cells(STEPS, n_people=(12_800,), log_sd=0.0))
     assert [step.side.name for step in ladder] == list(STEPS)
     origins = ["", "llama", "llama-tied", "llama", "llama-standard", "llama-standard-tied"]
     assert [step.before for step in ladder] == origins
-    changes = [step.change.ratio.value for step in ladder[1:]]
+    changes = [_change(step) for step in ladder[1:]]
     expected = [0.6 / 0.5, 1.0, 0.8 / 0.5, 0.9 / 0.8, 1.0 / 0.9]
     assert changes == pytest.approx(expected, rel=0.01)
 
@@ -31,10 +36,11 @@ def test_changes_along_a_path_multiply_to_the_whole(make_cells):
     path = [step for step in ladder[1:] if "tied-" not in step.side.name][1:]
     product = 1.0
     for step in path:
-        product *= step.change.ratio.value
-    whole = ladder[-1].side.capacity.value / ladder[0].side.capacity.value
+        product *= _change(step)
+    first, last = (ladder[i].side.capacity for i in (0, -1))
+    assert first is not None and last is not None
     assert [step.side.name for step in path] == ["llama-standard", "llama-standard-tied", "gpt2"]
-    assert product == pytest.approx(whole)
+    assert product == pytest.approx(last.value / first.value)
 
 
 def test_an_architecture_table_is_no_ladder(make_cells):

@@ -35,20 +35,35 @@ def test_negative_bits_are_used_not_excluded(make_rows, spoil, write_run, tmp_pa
 
 
 def test_a_later_row_of_the_same_cell_replaces_the_earlier(make_rows, write_run, tmp_path):
-    """One cell counts once per quantization, else it would weigh double in fits."""
+    """One cell counts once per quantization, with what was written last."""
     rows = make_rows(exposures=(100,), n_people=(50_000,))
-    results = load_results([write_run(tmp_path / "run", pd.concat([rows, rows]), with_cells=False)])
+    later = rows.assign(stored_bits=2 * rows["stored_bits"])
+    results = load_results(
+        [write_run(tmp_path / "run", pd.concat([rows, later]), with_cells=False)]
+    )
+    assert results.used["stored_bits"].tolist() == later["stored_bits"].tolist()
+    assert results.excluded["stored_bits"].tolist() == rows["stored_bits"].tolist()
+
+
+def test_a_copied_run_directory_counts_once(make_rows, write_run, tmp_path):
+    """The same cells with the same bits are one measurement: the copy is listed, not fitted."""
+    rows = make_rows(exposures=(100,), n_people=(50_000,))
+    folders = [write_run(tmp_path / name, rows, with_cells=False) for name in ("a", "b")]
+    results = load_results([*folders, folders[0]])
     assert len(results.used) == len(rows)
+    assert results.excluded["excluded_because"].eq(f"a copy of the cell in {folders[0]}").all()
     assert len(results.excluded) == len(rows)
 
 
-def test_several_runs_make_one_table_and_a_run_given_twice_counts_once(
-    make_rows, write_run, tmp_path
-):
-    """Cells of different runs are different cells, even of equal name."""
+def test_runs_of_one_cell_that_differ_are_both_used(make_rows, write_run, tmp_path):
+    """Another version measured otherwise: that is a measurement of its own."""
     rows = make_rows(exposures=(100,), n_people=(50_000,))
-    folders = [write_run(tmp_path / name, rows, with_cells=False) for name in ("a", "b")]
-    assert len(load_results([*folders, folders[0]]).used) == 2 * len(rows)
+    other = rows.assign(stored_bits=0.99 * rows["stored_bits"])
+    folders = [
+        write_run(tmp_path / name, table, with_cells=False)
+        for name, table in (("a", rows), ("b", other))
+    ]
+    assert len(load_results(folders).used) == 2 * len(rows)
 
 
 def test_rows_with_impossible_numbers_are_excluded(make_rows, write_run, tmp_path):

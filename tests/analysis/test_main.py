@@ -57,7 +57,7 @@ def test_a_table_holds_one_line_per_comparison(families, tmp_path, ending):
     read = pd.read_csv if ending == "csv" else pd.read_json
     table = read(path).set_index("subject")
     assert set(table.index) == {"llama", "gpt2 (muon)"}
-    assert table.loc["llama", "low"] < 0.8 < table.loc["llama", "high"]
+    assert table["low"]["llama"] < 0.8 < table["high"]["llama"]
 
 
 def test_a_table_without_a_file_is_shown(families):

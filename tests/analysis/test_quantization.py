@@ -16,6 +16,7 @@ from analysis.figures.style import NothingToDrawError
 from analysis.load import load_results
 from analysis.plots import Inputs, draw
 from analysis.quantizers import DEFAULTS, find_quantized, quantizer_of
+from analysis.runs import runs_of
 from kcap_ray.quantize.config import QuantizeConfig
 
 KEPT = {8: 0.998, 6: 0.98, 5: 0.93, 4: 0.8, 3: 0.35, 2: -0.4}
@@ -58,7 +59,7 @@ def bits_per_weight(config: QuantizeConfig) -> float:
 def quantized(rows: pd.DataFrame, ways: Iterable[QuantizeConfig] = WAYS) -> pd.DataFrame:
     """The rows, and each of them quantized in all ways."""
     rng = np.random.default_rng(0)
-    found: list[dict[str, Any]] = []
+    found: list[dict[Any, Any]] = []
     for row in rows.assign(bits_per_weight=32.0, quantization_config=None).to_dict("records"):
         found.append(row)
         for config in ways:
@@ -226,9 +227,10 @@ def test_calibrations_are_drawn_over_the_people_read(rows, write_run, tmp_path):
 
 def test_the_claim_about_gptq_is_judged_by_its_default_settings(make_cells):
     """Fine-tuned models and other calibrations are not the paper's."""
-    found = [one for stated in QUANTIZED for one in stated.find(quantized(make_cells({"gpt2": 1})))]
-    names = [one.subject.name for one in found]
-    assert names == ["gpt2 gptq-int8-g128", "gpt2 gptq-int4-g128"]
+    runs = runs_of(quantized(make_cells({"gpt2": 1})))
+    found = [one for stated in QUANTIZED for one in stated.find(runs)]
+    names = dict.fromkeys(one.subject.name for one in found)
+    assert list(names) == ["gpt2 gptq-int8-g128", "gpt2 gptq-int4-g128"]
 
 
 @pytest.mark.parametrize("name", ["capacity", "ratio"])

@@ -78,7 +78,7 @@ def test_a_run_in_which_every_cell_failed_still_has_a_report(make_rows, write_ru
     path = write_report(write_run(tmp_path / "run", rows))
     text = parse(path)
     assert text.count("failed: boom") == 2
-    assert "not tested" in text
+    assert "not measured" in text
     assert "<img" not in path.read_text(encoding="utf-8")
 
 

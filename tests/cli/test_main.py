@@ -218,3 +218,35 @@ def test_reader_that_stops_early_is_no_error(sweep):
     assert process.stderr.read() == b""
     assert process.wait() == 0
     process.stderr.close()
+
+
+def test_version_is_one_line():
+    """Before any verb is asked for."""
+    done = run("--version")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("kcap ")
+    assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("kcap pla", {"plan"}),
+        ("kcap plan quick", {"quickstart"}),
+        ("kcap sweep stra", {"strange.yaml"}),
+        ("kcap plan b", {"beyond100", "biod", "bior", "bios_simple", "beside/"}),
+        ("kcap measure model --data quick", {"quickstart"}),
+        ("kcap plan [", set()),
+    ],
+)
+def test_shells_complete_verbs_sweeps_and_files(sweep, monkeypatch, words, expected):
+    """As bash asks: names of sweeps that come with kcap, sweep files and folders."""
+    monkeypatch.chdir(sweep.parent)
+    (sweep.parent / "beside").mkdir()
+    asked = {
+        "_KCAP_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    done = CliRunner().invoke(app, [], prog_name="kcap", env=asked)
+    assert set(done.stdout.split()) == expected

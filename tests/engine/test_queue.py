@@ -1,6 +1,7 @@
 """The queue: which programs run does not depend on how many run at a time, or on who is first."""
 
 import random
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ class Machines:
         self.chance = random.Random(seed)
         self.programs = []
 
-    def run(self, *, at_most=100):
+    def run(self, *, at_most=100) -> dict[str, Any]:
         """Run until the queue is empty, or `at_most` programs have ended; the others are lost."""
         queue = SweepQueue(CELLS, NEIGHBOUR, self.directory, sweep="made-up")
         running = []
@@ -107,18 +108,18 @@ def test_second_point_is_the_best_of_the_neighbour(tmp_path):
 def test_longest_cell_starts_first(tmp_path):
     """So that no long cell is left to run alone at the end."""
     queue = SweepQueue(CELLS, {}, RunDirectory(tmp_path), sweep="made-up")
-    assert queue.next_program().cell == CELLS[2]
+    program = queue.next_program()
+    assert program is not None and program.cell == CELLS[2]
 
 
-def test_cell_whose_ledger_cannot_be_read_fails_alone(tmp_path):
-    """Trials that cannot be read fail their cell, with the file's name; the others run."""
-    machines = Machines(tmp_path)
+def test_cell_whose_ledger_cannot_be_read_is_trained_again(tmp_path):
+    """From the first trial that cannot be read on; the rows are those of an undisturbed run."""
+    expected = Machines(tmp_path / "whole").run()
+    machines = Machines(tmp_path / "run")
     broken = machines.directory.cell(IDS[1]).trials_file
     broken.parent.mkdir(parents=True)
     broken.write_text("{")
-    rows = machines.run()
-    assert [rows[cell_id].status for cell_id in IDS] == ["ok", "failed", "ok"]
-    assert str(broken) in rows[IDS[1]].reason
+    assert machines.run() == expected
 
 
 def test_a_cell_of_one_trial_waits_for_nobody(tmp_path):
@@ -127,4 +128,4 @@ def test_a_cell_of_one_trial_waits_for_nobody(tmp_path):
     neighbour = {cells[0].cell_id: None, cells[1].cell_id: cells[0].cell_id}
     queue = SweepQueue(cells, neighbour, RunDirectory(tmp_path), sweep="made-up")
     started = [queue.next_program(), queue.next_program()]
-    assert {program.cell for program in started} == set(cells)
+    assert {program.cell for program in started if program} == set(cells)

@@ -57,7 +57,7 @@ def test_read_tasks_make_up_the_global_batch(workers):
         tasks = source.get_read_tasks(1)
         blocks = [block["windows"] for task in tasks for block in task()]
         rows = np.concatenate([np.asarray(block.to_pylist()) for block in blocks])
-        assert len(rows) == sum(task.metadata.num_rows for task in tasks)
+        assert len(rows) == sum(task.metadata.num_rows or 0 for task in tasks)
         shares.append(rows.reshape(200, -1, rows.shape[1]))
     np.testing.assert_array_equal(
         np.concatenate(shares, axis=1), np.stack(list(in_process(cell, step)))
@@ -84,6 +84,8 @@ def test_tasks_do_not_depend_on_the_cluster():
     source = WindowsSource(
         tiny_cell(batch_windows=4), rank=0, workers=1, first_step=10, n_steps=N_STEPS
     )
-    rows = [[task.metadata.num_rows for task in source.get_read_tasks(n)] for n in (1, 16, 500)]
+    rows = [
+        [task.metadata.num_rows or 0 for task in source.get_read_tasks(n)] for n in (1, 16, 500)
+    ]
     assert rows[0] == rows[1] == rows[2]
     assert sum(rows[0]) == 4 * (N_STEPS - 10)

@@ -1,6 +1,7 @@
 import dataclasses
 import math
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def test_the_setting_fits_and_the_next_larger_one_does_not(
     is_smallest = found.n_fused == 1 and found.micro_windows == 1
     assert is_smallest or need(found, n_trials=n_trials) <= USABLE * at_hand
     if found.micro_windows != own:
-        assert found.n_fused == 1
+        assert found.n_fused == 1 and found.micro_windows is not None
         n_parts = math.ceil(n_own / found.micro_windows)
         larger = dataclasses.replace(found, micro_windows=math.ceil(n_own / (n_parts - 1)))
     elif found.n_fused < n_trials:
@@ -99,7 +100,7 @@ def test_a_kept_setting_is_for_its_kind_of_device(tmp_path) -> None:
     assert kept_setting(directory, "cpu") is None
 
 
-def wide_cell(model: str, **train: object) -> Cell:
+def wide_cell(model: str, **train: Any) -> Cell:
     """A cell with heads 64 wide and windows of 512 tokens."""
     tune = TuneConfig(trials=6, lr=Range(low=1e-4, high=1e-2))
     cell = tiny_cell(BIOS, model=model, tune=tune, window_tokens=512, exposures=1_000, **train)

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -35,7 +36,7 @@ def run_study(
     result: Callable[[Point], float | None] = ratio_of,
 ) -> list[Point]:
     """All points of a cell, asked for in groups and told in groups."""
-    study = CellStudy(cell, n_steps=100, hint=hint)
+    study = CellStudy(cell, n_steps=100, hint=hint, round_size=at_once)
     points: list[Point] = []
     while not study.is_exhausted:
         asked = study.ask(at_once)
@@ -68,10 +69,53 @@ def test_points_outside_of_the_ranges_are_brought_to_their_ends() -> None:
 @pytest.mark.parametrize("hint", [None, Hint(point=OWN, n_steps=200)])
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_equal_studies_ask_for_equal_points(hint: Hint | None, at_once: int) -> None:
-    """Points follow from the cell, the hint and the results; another seed searches elsewhere."""
+    """Points follow from the cell, the hint and the results; another model is searched elsewhere,
+    and other weights of the same one at the same points.
+    """
     points = run_study(searching_cell(), hint=hint, at_once=at_once)
     assert run_study(searching_cell(), hint=hint, at_once=at_once) == points
-    assert run_study(searching_cell(seed=1), hint=hint, at_once=at_once) != points
+    assert run_study(searching_cell(seed=1), hint=hint, at_once=at_once) == points
+    other = dataclasses.replace(searching_cell().model, name="gpt2-2-1")
+    cell = dataclasses.replace(searching_cell(), model=other)
+    assert run_study(cell, hint=hint, at_once=at_once) != points
+
+
+@pytest.mark.parametrize("round_size", [1, 2, 4, 8])
+@pytest.mark.parametrize("first", [2, 3, 6])
+def test_trials_are_a_sequence(round_size: int, first: int) -> None:
+    """More trials after some are those that as many would have been from the start, however many
+    are asked for at once; so they do not depend on where a cell runs, either.
+    """
+
+    def points_of(trials: int, at_once: int, told: list[Point]) -> list[Point]:
+        study = CellStudy(searching_cell(trials), n_steps=100, hint=None, round_size=round_size)
+        points: list[Point] = []
+        while not study.is_exhausted:
+            asked = study.ask(at_once if len(points) >= len(told) else len(told) - len(points))
+            study.tell(len(points), [ratio_of(point) for point in asked], asked)
+            points += asked
+        return points
+
+    whole = points_of(10, 8, [])
+    for at_once in (1, 3):
+        some = points_of(first, at_once, [])
+        assert some == whole[:first]
+        assert points_of(10, at_once, some) == whole
+
+
+def test_results_at_other_points_are_learnt_from_as_they_are() -> None:
+    """Another version asked for other points: what comes next follows from what was found there."""
+    lower = Point(lr=2e-4, weight_decay=0.02)
+
+    def sixth(told: Point | None) -> Point:
+        study = CellStudy(searching_cell(6), n_steps=100, hint=None)
+        for index in range(5):
+            (asked,) = study.ask(1)
+            at = asked if told is None else told
+            study.tell(index, [ratio_of(at)], [at])
+        return study.ask(1)[0]
+
+    assert sixth(None) != sixth(lower) == sixth(lower)
 
 
 @settings(deadline=None, max_examples=10)
@@ -81,7 +125,7 @@ def test_a_study_that_is_told_again_goes_on_as_before(n_told: int, at_once: int)
     cell = searching_cell(8)
     whole = run_study(cell, at_once=at_once)
     told = dict(zip(whole, map(ratio_of, whole), strict=True))
-    study = CellStudy(cell, n_steps=100, hint=None)
+    study = CellStudy(cell, n_steps=100, hint=None, round_size=at_once)
     while study.n_asked < n_told:
         first = study.n_asked
         study.tell(first, [told[point] for point in study.ask(at_once)])

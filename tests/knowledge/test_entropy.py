@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from kcap_ray.config.data import DataConfig
 from kcap_ray.config.errors import UserError
+from kcap_ray.knowledge.diversity import draw_diversity_sets
 from kcap_ray.knowledge.entropy import entropy_of
 from kcap_ray.text.kinds.bios import ATTRIBUTES
 
@@ -28,12 +29,35 @@ def test_demand_of_bios_is_the_published_one(n_people, megabits):
     st.integers(1, 1000), *[st.integers(1, 50)] * 2, st.integers(1, 20), *[st.integers(20, 500)] * 2
 )
 def test_demand_of_biod_is_definition_4_1(n_people, K, C, D, L, T):
-    """N log2(N0/N) + N K C log2 D + K D log2(T^L / D)."""
+    """N log2(N0/N) + N K C log2 D + K D log2(T^L / D), where the model has all symbols."""
     data = DataConfig(kind="bioD", n_people=n_people, pools="mini", K=K, C=C, D=D, L=L, T=T)
     names = n_people * log2(160_000 / n_people)
     values = n_people * K * C * log2(D)
     diversity = K * D * (L * log2(T) - log2(D))
-    assert entropy_of(data).demand_bits == pytest.approx(names + values + diversity, rel=1e-9)
+    demand_bits = entropy_of(data, "full").demand_bits
+    assert demand_bits == pytest.approx(names + values + diversity, rel=1e-9)
+
+
+@given(
+    st.integers(1, 1000), *[st.integers(1, 9)] * 2, st.integers(1, 20), *[st.integers(20, 500)] * 2
+)
+def test_a_compact_vocabulary_gives_the_symbols_away(n_people, K, C, D, L, T):
+    """Strings are drawn from the U symbols that the embedding has rows for: U^L in place of T^L."""
+    data = DataConfig(kind="bioD", n_people=n_people, pools="mini", K=K, C=C, D=D, L=L, T=T)
+    n_symbols = len(set(draw_diversity_sets(data).ravel().tolist()))
+    gap = entropy_of(data, "full").demand_bits - entropy_of(data).demand_bits
+    assert gap == pytest.approx(K * D * L * log2(T / n_symbols), abs=1e-6)
+
+
+def test_a_larger_alphabet_of_which_as_little_is_used_is_no_more_to_know():
+    """The quickstart with 300 symbols, 2,000 and all 32,012: the same 300 strings of one symbol."""
+    demands = [
+        entropy_of(
+            DataConfig(kind="bioD", n_people=200, pools="mini", K=6, C=1, D=50, L=1, T=T)
+        ).demand_bits
+        for T in (2_000, 32_012)
+    ]
+    assert demands[0] == pytest.approx(demands[1], rel=0.01)
 
 
 def test_attributes_are_those_that_are_counted():

@@ -87,23 +87,37 @@ def knows_only_the_pools(corpus: Corpus, seed: int) -> Distributions:
     for tokens, targets in biographies(corpus, seed):
         for code, name in enumerate(corpus.main.attributes, start=2):
             places = [place for place, target in enumerate(targets) if target == code]
-            slots = _pools(corpus, name)
+            parts = _parts(corpus, name, [tokens[place] for place in places])
             said: list[int] = []
             for place in places:
-                following = [v[len(said)] for v in slots[0] if v[: len(said)] == said]
-                weights: defaultdict[int, float] = defaultdict(float)
-                for token in following:
-                    weights[token] += 1.0
-                distributions[tuple(tokens[:place])] = dict(weights)
+                following, n_over = _following(parts[0], said), parts[0].count(said)
+                is_over = n_over > 0 and tokens[place] not in following
+                if n_over:  # the sentence goes on
+                    following[tokens[place] if is_over else corpus.vocab.eos] += n_over
+                distributions[tuple(tokens[:place])] = dict(following)
+                if is_over:
+                    parts, said = parts[1:], []
+                    continue
                 said.append(tokens[place])
-                if said in slots[0]:
-                    slots, said = slots[1:], []
-            assert not slots, f"{name}: a value of the biography is in no pool"
+                if said in parts[0] and not _following(parts[0], said):
+                    parts, said = parts[1:], []
+            assert not parts, f"{name}: a value of the biography is in no pool"
     return distributions
 
 
-def _pools(corpus: Corpus, attribute: str) -> list[list[list[int]]]:
-    """Tokens of the values of each part of an attribute: a birth date has three, a chunk is one."""
+def _following(values: list[list[int]], said: list[int]) -> defaultdict[int, float]:
+    """How many of the values go on with each token."""
+    weights: defaultdict[int, float] = defaultdict(float)
+    for value in values:
+        if value[: len(said)] == said != value:
+            weights[value[len(said)]] += 1.0
+    return weights
+
+
+def _parts(corpus: Corpus, attribute: str, said: list[int]) -> list[list[list[int]]]:
+    """Tokens of the values of each part of an attribute as it is said: a birth date has three, a
+    chunk is one, and of bioS_simple the employer has two where its city comes first.
+    """
     data = corpus.data
     if data.kind == "bioD":
         assert data.T
@@ -119,6 +133,13 @@ def _pools(corpus: Corpus, attribute: str) -> list[list[list[int]]]:
         "employer": [pools.employers],
         "pronoun": [("He", "She")],
     }[attribute]
+    if attribute == "employer":
+        city_of = [pools.work_cities[city] for city in pools.city_of_employer]
+        for city in pools.work_cities:
+            ids = corpus.vocab.encode(bpe.encode(f" {city}")).tolist()
+            if said[: len(ids)] == ids:
+                there = zip(pools.employers, city_of, strict=True)
+                values = [city_of, tuple(e for e, where in there if where == city)]
     return [
         [corpus.vocab.encode(bpe.encode(f" {value}")).tolist() for value in part] for part in values
     ]

@@ -25,7 +25,7 @@ def _with_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(counts.MIXERS, "mean", counting["mean"])
 
 
-@pytest.mark.usefixtures("_with_mean")
+@pytest.mark.usefixtures("_with_mean", "in_float64")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_guides_mixer_keeps_the_laws_of_all_models(name: str) -> None:
     """Counted right, causal, and the same alone and fused, after nothing but the guide's steps."""

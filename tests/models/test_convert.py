@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from kcap_ray.models.convert import to_hugging_face
+from tests.rounding import assert_same_but_for_rounding
 from tests.tiny import random_decoder, random_tokens
 
 EXPORTABLE = {
@@ -20,19 +21,47 @@ EXPORTABLE = {
 """Models that a class of transformers can hold."""
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("name", EXPORTABLE)
 def test_logits_and_gradients_equal_those_of_the_hugging_face_class(name: str) -> None:
-    """Same weights, same logits, in float32 to 1e-5; same gradient of the embedding."""
+    """Same weights, same logits, same gradient of the embedding."""
     model = random_decoder(name)
     exported = to_hugging_face(model, eos=0)
     assert type(exported).__name__ == EXPORTABLE[name]
     tokens_BT = random_tokens(3, 24)
     ours, theirs = model(tokens_BT), exported(tokens_BT).logits
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert_same_but_for_rounding(ours, theirs)
     ours.square().mean().backward()
     theirs.square().mean().backward()
     their_grad = exported.get_input_embeddings().weight.grad
-    torch.testing.assert_close(model.embedding.grad, their_grad, rtol=1e-4, atol=1e-6)
+    assert model.embedding.grad is not None
+    assert_same_but_for_rounding(model.embedding.grad, their_grad)
+
+
+@pytest.mark.usefixtures("in_float64")
+@pytest.mark.parametrize(
+    ("name", "rotary", "exported_as"),
+    [
+        ("gpt2-2-2", {"rotary_frac": 0.25}, "GPTNeoXForCausalLM"),
+        ("gpt2-2-2", {"rotary_frac": 0.5, "rope_base": 500.0}, "GPTNeoXForCausalLM"),
+        ("llama-2-2", {"rope_base": 500.0}, "LlamaForCausalLM"),
+        ("mistral-2-4", {"rope_base": 1e6}, "MistralForCausalLM"),
+        ("llama-2-2", {"rotary_frac": 0.5}, "KcapForCausalLM"),
+    ],
+)
+def test_share_and_base_of_the_rotary_embedding_are_exported(
+    name: str, rotary: dict[str, float], exported_as: str
+) -> None:
+    """Logits are equal, also through config.json; they are not those of the default."""
+    model = random_decoder(name, rotary=rotary)
+    exported = to_hugging_face(model, eos=0)
+    assert type(exported).__name__ == exported_as
+    tokens_BT = random_tokens(3, 24)
+    assert_same_but_for_rounding(model(tokens_BT), exported(tokens_BT).logits)
+    assert not torch.allclose(model(tokens_BT), random_decoder(name)(tokens_BT))
+    again = type(exported)(type(exported.config).from_dict(exported.config.to_dict())).eval()
+    again.load_state_dict(exported.state_dict())
+    assert_same_but_for_rounding(model(tokens_BT), again(tokens_BT).logits)
 
 
 @pytest.mark.parametrize("name", EXPORTABLE)

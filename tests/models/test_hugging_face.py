@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from kcap_ray.models.hugging_face import KcapForCausalLM, as_kcap_model
+from tests.rounding import assert_same_but_for_rounding
 from tests.tiny import MODELS, random_decoder, random_tokens
 
 transformers_logging.disable_progress_bar()
@@ -42,16 +44,17 @@ def test_layers_are_torchs_own() -> None:
     assert len(linears) == 2 * 4
 
 
+@pytest.mark.usefixtures("in_float64")
 def test_loss_is_that_of_the_decoder() -> None:
     """Labels are shifted inside, as everywhere in transformers, and -100 counts nothing."""
     model = random_decoder("gpt2-1-1-gated")
     exported, tokens_BT = as_kcap_model(model), random_tokens(3, 12)
-    torch.testing.assert_close(exported(tokens_BT, labels=tokens_BT).loss, model.loss(tokens_BT))
+    found = exported(tokens_BT, labels=tokens_BT).loss
+    assert_same_but_for_rounding(found, model.loss(tokens_BT))
     labels_BT = tokens_BT.clone()
     labels_BT[:, 7:] = -100
-    torch.testing.assert_close(
-        exported(tokens_BT, labels=labels_BT).loss, model.loss(tokens_BT[:, :7])
-    )
+    found = exported(tokens_BT, labels=labels_BT).loss
+    assert_same_but_for_rounding(found, model.loss(tokens_BT[:, :7]))
 
 
 def test_what_the_decoder_cannot_do_is_refused() -> None:
@@ -69,7 +72,7 @@ def test_what_the_decoder_cannot_do_is_refused() -> None:
 def test_generation_takes_the_likeliest_token_each_time() -> None:
     """`generate` without sampling goes on as the decoder's logits say."""
     model = random_decoder("gpt2-1-2-ssd-canon").eval()
-    exported = as_kcap_model(model, pad_token_id=0).eval()
+    exported: Any = as_kcap_model(model, pad_token_id=0).eval()
     tokens_BT = random_tokens(1, 5)
     generated_BT = exported.generate(tokens_BT, max_new_tokens=4, do_sample=False)
     for length in range(5, 9):

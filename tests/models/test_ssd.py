@@ -41,23 +41,33 @@ def test_parallel_form_is_the_recurrence_over_time() -> None:
 
 @pytest.mark.parametrize("log_decay", [-200.0, -1e-6, 0.0])
 def test_whole_windows_stay_finite_and_exact_at_any_decay(log_decay: float) -> None:
-    """512 tokens of float32 agree with the float64 recurrence where all or nothing is forgotten."""
+    """512 tokens of float32 agree with the float64 recurrence where all or nothing is forgotten.
+
+    A sum of n products errs in float32 by less than n 2^-23 of the sum of their magnitudes, in
+    whatever order it is made; here n is the width of a key plus the tokens, and one more for the
+    decay, whose logarithm is a sum that differs from 0 by less than 0.001, or leaves nothing.
+    """
     inputs = random_inputs(512, longest_memory=10.0, dtype=torch.float32)
     inputs[-1] = torch.full_like(inputs[-1], log_decay).requires_grad_()
     parallel = ssd(*inputs)
     expected = by_recurrence(*(tensor.double() for tensor in inputs))
-    torch.testing.assert_close(parallel.double(), expected, rtol=1e-3, atol=1e-3)
+    q, k, v, _ = (tensor.double().abs() for tensor in inputs)
+    magnitudes = by_recurrence(q, k, v, inputs[-1].double())
+    allowed = (8 + 512 + 1) * 2.0**-23 * magnitudes
+    assert bool(((parallel - expected).abs() <= allowed).all())
     (grad,) = torch.autograd.grad(parallel.square().mean(), inputs[-1])
     assert torch.isfinite(grad).all()
 
 
 def test_bfloat16_is_near_float32() -> None:
-    """Under autocast the decays stay in float32: the error is that of the products, about 1%."""
+    """Under autocast the decays stay in float32: the error is that of the products. Queries, keys,
+    scores, values and outputs are each rounded once, by at most 2^-9, which makes 1% at most.
+    """
     inputs = random_inputs(256, longest_memory=1_000.0, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         coarse = ssd(*inputs)
     fine = ssd(*inputs)
-    assert (coarse - fine).square().mean().sqrt() < 0.02 * fine.square().mean().sqrt()
+    assert (coarse - fine).square().mean().sqrt() < 5 * 2**-9 * fine.square().mean().sqrt()
 
 
 @pytest.mark.parametrize(("n_head", "memories"), [(1, [1000**0.5]), (2, [10, 100])])

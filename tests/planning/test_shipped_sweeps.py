@@ -51,7 +51,8 @@ def test_sweeps_of_junk_run_every_setting_that_is_printed():
     found = set()
     for cell in cells:
         data, train = cell.data, cell.train
-        recipe = published_recipe("gpt2", "bioS", data.n_people, train.exposures, data.junk)
+        asked = (data.n_people, train.exposures, data.junk, cell.model.name)
+        recipe = published_recipe("gpt2", "bioS", *asked)
         assert recipe is not None and recipe.n_people == data.n_people
         assert (train.lr, train.batch_windows) == (recipe.lr, recipe.batch_windows)
         found |= {recipe} if data.junk is not None else set()

@@ -99,7 +99,7 @@ def test_experts_work_on_all_their_places(factor):
         for f in (factor, 1.0)
     )
     flop = [step_work(spec, tokens=96, window_tokens=24)["block_flop"] for spec in (few, more)]
-    rows = [4 * capacity(spec, 96, is_training=True) for spec in (few, more)]
+    rows = [4 * capacity(spec, 96) for spec in (few, more)]
     per_row = 6 * 2 * 32 * 32  # an expert is d -> d -> d
     assert flop[0] - flop[1] == pytest.approx((rows[0] - rows[1]) * per_row, rel=0.05)
 

@@ -100,17 +100,46 @@ def test_published_recipe_fills_what_is_left_out(load):
     assert (cell.train.lr, cell.train.precision, cell.train.batch_windows) == (3e-4, "bf16", 48)
 
 
-def test_values_without_recipe_must_be_written(load):
-    """Where the paper has no setting the message says which keys to write."""
-    message = refused(load, "base: {train.exposures: 20, data.n_people: 1000, model: gpt2-2-2}")
-    for key in ("train.lr", "train.weight_decay", "train.batch_windows", "train.precision"):
-        assert key in message
-    message = refused(
-        load,
-        "base: {train.exposures: 100, data.n_people: 50_000, model: gpt2-2-2, "
-        "train.window_tokens: 128}",
-    )
-    assert "128 tokens" in message
+@pytest.mark.parametrize(
+    "override, source, taken, difference",
+    [
+        ({"data__kind": "bioS_simple"}, "Param 2", (1e-3, 12), "bioS in place of bioS_simple"),
+        ({"data__n_people": "1000"}, "Param 2", (1e-3, 12), "50,000 people in place of 1,000"),
+        ({"train__exposures": "300"}, "Param 2", (1e-3, 12), "100 exposures in place of 300"),
+        (
+            {"model": "gpt2-2-2-mlp1/4", "data__n_people": "2_000_000"},
+            "Param 2",
+            (5e-4, 384),
+            "gpt2 in place of gpt2-mlp1/4",
+        ),
+        ({"data__kind": "tuples", "data__file": "x.csv"}, "Param 2", (1e-3, 12), "bioS in place"),
+    ],
+)
+def test_what_is_not_printed_begins_with_the_nearest_that_is(
+    load, override, source, taken, difference
+):
+    """The nearest printed setting fills in, and a note says which, and for what it was printed."""
+    text = "base: {train.exposures: 100, data.n_people: 50_000, model: gpt2-2-2}"
+    assert load(text).notes == ()
+    sweep = load(text, **override)
+    (cell,), (note,) = sweep.cells, sweep.notes
+    assert (cell.train.lr, cell.train.batch_windows) == taken
+    assert source in note and difference in note and "1 cell" in note
+
+
+def test_batches_of_other_windows_must_be_written(load):
+    """A batch is counted in windows: with shorter ones it would be another batch."""
+    text = "base: {train.exposures: 100, data.n_people: 50_000, model: gpt2-2-2}"
+    message = refused(load, text, train__window_tokens="128")
+    assert "512 tokens" in message and "128" in message and "train.batch_windows" in message
+    assert load(text, train__window_tokens="128", train__batch_windows="48").cells[0].train.lr
+
+
+def test_no_setting_of_the_published_sweep_is_refused(tmp_path):
+    """exposure100 takes any architecture and kind of data, with the nearest setting and a note."""
+    for changes in ({"model": "gpt2-2-2-mlp1/4"}, {"data.kind": "bioS_simple"}):
+        sweep = load_sweep("sweeps/exposure100.yaml", changes)
+        assert sweep.cells and (sweep.notes or "data.kind" not in changes)
 
 
 def test_override_replaces_an_axis_and_base_values(load):
@@ -178,7 +207,7 @@ def test_wrong_value_says_what_was_given_and_what_is_allowed(load, line, given):
     [
         ("base: {a: 1", "line"),
         ("? [a]\n: 3", "line 1: a key must be"),
-        ("base: {tune.lr.step: 3}", "allowed are tune.lr.low, tune.lr.high, tune.lr.log"),
+        ("base: {tune.lr.many: 3}", "allowed are tune.lr.low, tune.lr.high, tune.lr.log"),
         ("name: a\nname: b", "line 2: name is given twice"),
         ("[1, 2]", "mapping"),
         ("train.lr: 1", "goes under `base:`"),
@@ -256,13 +285,14 @@ def test_a_cell_is_the_same_wherever_its_files_lie(load, tmp_path, monkeypatch):
     assert len(ids) == 1
 
 
-def test_junk_brings_its_own_setting_or_none(load):
+def test_junk_brings_its_own_setting(load):
     """A cell with junk never begins with the setting of data without it."""
     text = "base: {train.exposures: 100, data.n_people: 200_000, model: gpt2-2-2}"
     assert load(text).cells[0].train.lr == 1e-3
     assert load(text, data__junk="{n_people: 100_000_000}").cells[0].train.lr == 5e-4
-    message = refused(load, text, data__junk="{n_people: 100_000_000, ratio: 3}")
-    assert "on bioS among junk3x100M" in message
+    sweep = load(text, data__junk="{n_people: 100_000_000, ratio: 3}")
+    assert sweep.cells[0].train.lr == 5e-4
+    assert "junk7x100M in place of junk3x100M" in sweep.notes[0]
 
 
 def test_an_axis_may_set_several_keys_together(load):

@@ -15,6 +15,7 @@ from kcap_ray.quantize.decoder import SEQUENCES_AT_ONCE, quantize_decoder
 from kcap_ray.quantize.grid import QuantizedMatrix
 from kcap_ray.quantize.rtn import rtn
 from kcap_ray.quantize.weights import QuantizedWeights
+from tests.rounding import assert_same_but_for_rounding
 from tests.tiny import random_decoder, random_tokens
 
 MODELS = [
@@ -86,6 +87,7 @@ def inputs_seen_by(model: Decoder, names: list[str], tokens_BT: Tensor) -> list[
     return seen
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("model_name", MODELS)
 @torch.no_grad()
 def test_each_layer_is_calibrated_on_what_it_will_get(model_name: str, spy: Spy) -> None:
@@ -101,7 +103,7 @@ def test_each_layer_is_calibrated_on_what_it_will_get(model_name: str, spy: Spy)
         expected = inputs_seen_by(finished, names, part_BT)
         given = [batches[number] for batches in spy.inputs]
         for ours, theirs in zip(given, expected, strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+            assert_same_but_for_rounding(ours, theirs)
 
 
 @pytest.mark.parametrize("model_name", MODELS)

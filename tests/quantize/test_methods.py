@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.quantize.config import QuantizeConfig
+from kcap_ray.quantize.config import Method, QuantizeConfig
 from kcap_ray.quantize.gptq import gptq, hessian_of
 from kcap_ray.quantize.grid import QuantizedMatrix, find_grid
 from kcap_ray.quantize.hqq import NORM, hqq
 from kcap_ray.quantize.rtn import rtn
+from tests.quantize.brain_surgeon import brain_surgeon, in_order, inputs_all_alike
 
 METHODS = {"gptq": gptq, "rtn": rtn, "hqq": hqq}
 
@@ -34,7 +35,7 @@ def correlated_inputs(n_rows: int, d_in: int, *, seed: int = 1) -> list[Tensor]:
     return list((few @ mixing + noise).split([n_rows // 3, n_rows - n_rows // 3]))
 
 
-def quantized(method: str, weight_OI: Tensor, **others: Any) -> QuantizedMatrix:
+def quantized(method: Method, weight_OI: Tensor, **others: Any) -> QuantizedMatrix:
     """One matrix by one method, calibrated on correlated inputs."""
     config = QuantizeConfig(method=method, **others)
     return METHODS[method](weight_OI, correlated_inputs(300, weight_OI.shape[1]), config)
@@ -44,41 +45,6 @@ def error_of(matrix: QuantizedMatrix, weight_OI: Tensor) -> float:
     """Mean squared error of the outputs on the inputs of the calibration."""
     x_nI = torch.cat(correlated_inputs(300, weight_OI.shape[1]))
     return float((x_nI @ (matrix.dequantized().double() - weight_OI).T).square().mean())
-
-
-def in_order(hessian_II: Tensor, config: QuantizeConfig) -> list[int]:
-    """Columns in the order in which they are quantized."""
-    diagonal_I = hessian_II.diagonal()
-    return (
-        diagonal_I.argsort(descending=True).tolist()
-        if config.act_order
-        else list(range(len(diagonal_I)))
-    )
-
-
-def brain_surgeon(weight_OI: Tensor, hessian_II: Tensor, config: QuantizeConfig) -> Tensor:
-    """GPTQ as its derivation has it, plain and slow; codes [O, I].
-
-    Columns in order; after each one the optimal change of all columns still to come, from the
-    inverse of the Hessian of what is left, made anew every time (arXiv 2210.17323, equation 2).
-    """
-    d_in = weight_OI.shape[1]
-    damping = config.damping * hessian_II.diagonal().mean()
-    hessian_II = hessian_II + damping * torch.eye(d_in).double()
-    order = in_order(hessian_II, config)
-    left_OI, codes_OI = weight_OI.clone(), torch.empty_like(weight_OI)
-    width = min(config.group_size or d_in, d_in)
-    for place, i in enumerate(order):
-        if place % width == 0:
-            group = left_OI[:, order[place : place + width]]
-            scale_O1, zero_O1 = find_grid(group, config.bits, symmetric=config.symmetric)
-        coming = order[place:]
-        inverse = torch.linalg.inv(hessian_II[coming][:, coming])
-        code_O = (left_OI[:, i] / scale_O1[:, 0]).round() + zero_O1[:, 0]
-        codes_OI[:, i] = code_O.clamp(0, 2**config.bits - 1)
-        error_O = left_OI[:, i] - scale_O1[:, 0] * (codes_OI[:, i] - zero_O1[:, 0])
-        left_OI[:, coming] -= error_O[:, None] / inverse[0, 0] * inverse[0]
-    return codes_OI
 
 
 def assert_same_as_brain_surgeon(d_out: int, d_in: int, config: QuantizeConfig) -> None:
@@ -91,7 +57,8 @@ def assert_same_as_brain_surgeon(d_out: int, d_in: int, config: QuantizeConfig) 
     first = in_order(hessian_II, config)[:: config.group_size or d_in]
     weight_OI[:, first] *= 0.1
     expected = brain_surgeon(weight_OI, hessian_II, config)
-    assert torch.equal(gptq(weight_OI, inputs, config).codes_OI.double(), expected)
+    assert bool(expected.is_certain_O(config.bits, torch.float64).all())
+    assert torch.equal(gptq(weight_OI, inputs, config).codes_OI.double(), expected.codes_OI)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
@@ -151,17 +118,16 @@ def test_the_hessian_is_that_of_all_inputs_however_they_are_cut() -> None:
 
 def test_damping_that_is_too_small_is_the_users_mistake() -> None:
     """Equal inputs leave a Hessian that has no inverse; the message names a larger damping."""
-    same = [torch.ones(50, 64)]
     config = QuantizeConfig(damping=1e-12)
     with pytest.raises(UserError, match=r"--damping 1e-12 is too small.*write 1e-11"):
-        gptq(random_weight(2, 64).float(), same, config)
+        gptq(random_weight(2, 64).float(), inputs_all_alike(64), config)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("bits", range(2, 9))
 @pytest.mark.parametrize("group_size", [None, 10, 64])
 def test_codes_and_shapes_are_those_of_the_setting(
-    method: str, bits: int, group_size: int | None
+    method: Method, bits: int, group_size: int | None
 ) -> None:
     """Codes fit their bits and use both halves of them; a short last group is one."""
     weight_OI = random_weight(8, 32)
@@ -204,7 +170,7 @@ def test_rounding_is_exact_on_weights_of_a_grid(bits: int, symmetric: bool) -> N
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_eight_bits_are_nearly_the_weights(method: str) -> None:
+def test_eight_bits_are_nearly_the_weights(method: Method) -> None:
     """Below a hundredth of the largest weight of the group, for gptq in the outputs."""
     weight_OI = random_weight(16, 64)
     matrix = quantized(method, weight_OI, bits=8, group_size=32)
@@ -214,7 +180,7 @@ def test_eight_bits_are_nearly_the_weights(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_rows_of_zeros_and_of_tiny_weights_stay_what_they_are(method: str) -> None:
+def test_rows_of_zeros_and_of_tiny_weights_stay_what_they_are(method: Method) -> None:
     """No division by zero, and nothing grows: vocabulary that is never said decays to this."""
     weight_OI = torch.zeros(3, 16)
     weight_OI[1] = 1e-12

@@ -3,7 +3,7 @@
 import pytest
 
 from kcap_ray.config.data import JunkConfig
-from kcap_ray.recipes.published import arch_of, published_recipe
+from kcap_ray.recipes.published import arch_of, nearest_recipe, published_recipe
 
 RANDOM = JunkConfig(n_people=100_000_000)
 REPETITIVE = JunkConfig(n_people=1_000)
@@ -184,3 +184,59 @@ def test_each_case_of_junk_has_its_own_setting(junk, exposures, n_people, expect
 def test_other_junk_has_no_setting(arch, kind, n_people, exposures, junk):
     """What the paper did not run has no setting, and never that of the data without junk."""
     assert published_recipe(arch, kind, n_people, exposures, junk) is None
+
+
+@pytest.mark.parametrize(
+    "model, n_people, changed",
+    [("gpt2-2-20", 200_000, ("lr", 5e-4)), ("gpt2-28-20", 20_000_000, ("batch_windows", 1280))],
+)
+def test_two_models_have_a_number_of_their_own(model, n_people, changed):
+    """Param 2 prints a rate for GPT2-2-20 at 200K, and a batch for GPT2-28-20 at 20M; no others."""
+    field, value = changed
+    plain = published_recipe("gpt2", "bioS", n_people, 100, None, "gpt2-3-20")
+    own = published_recipe("gpt2", "bioS", n_people, 100, None, model)
+    assert plain is not None and own is not None
+    assert getattr(own, field) == value != getattr(plain, field)
+    assert published_recipe("gpt2", "bioS", 50_000, 100, None, model) == published_recipe(
+        "gpt2", "bioS", 50_000, 100
+    )
+
+
+@pytest.mark.parametrize(
+    "n_people, steps, tokens_per_exposure",
+    [
+        (10_000, 140_000, 172),
+        (50_000, 175_000, 172),
+        (200_000, 349_000, 171.5),
+        (500_000, 435_000, 85.5),
+        (2_000_000, 220_000, 86.5),
+        (10_000_000, 1_000_000, 78.6),
+    ],
+)
+def test_printed_steps_are_a_column_of_param_1(n_people, steps, tokens_per_exposure):
+    """Steps, and what they are for each person and exposure; no other list prints any."""
+    recipe = published_recipe("gpt2", "bioS", n_people, 1000)
+    assert recipe is not None and recipe.steps == steps and recipe.tokens is not None
+    assert recipe.tokens / (1000 * n_people) == pytest.approx(tokens_per_exposure, abs=0.05)
+    other = published_recipe("gpt2", "bioS", 50_000, 100)
+    assert other is not None and other.steps is None
+
+
+@pytest.mark.parametrize(
+    "model, kind, n_people, exposures, junk, source, difference",
+    [
+        ("gpt2-2-2", "bioS", 9_999, 1000, None, "Param 1", "10,000 people in place of 9,999"),
+        ("gpt2-2-2", "bioR", 50_000, 100, None, "Param 2", "bioS in place of bioR"),
+        ("llama-2-2", "bioD", 7, 1000, None, "Param 5", "gpt2 in place of llama"),
+        ("gpt2-2-2", "bioD", 7, 100, None, "Param 2", "bioS in place of bioD"),
+        ("mistral-2-4-ssd-moe8", "bioS", 50_000, 100, None, "Param 7", "mistral in place of"),
+        ("gpt2-2-2", "bioS", 50_000, 300, REPETITIVE, "8(f)", "100 exposures in place of 300"),
+    ],
+)
+def test_the_nearest_setting_gives_up_as_little_as_may_be(
+    model, kind, n_people, exposures, junk, source, difference
+):
+    """And says what it was printed for."""
+    nearest = nearest_recipe(model, kind, n_people, exposures, junk)
+    assert source in nearest.recipe.source
+    assert nearest.difference is not None and difference in nearest.difference

@@ -43,7 +43,7 @@ def test_cells_are_read_back_as_they_were(sweep: Sweep, run: RunDirectory) -> No
 
 def test_a_run_of_an_older_version_can_be_read() -> None:
     """Runs that were kept before cells had junk, parts or frequencies still say their cells."""
-    cells = read_cells(Path(__file__).parents[2] / "docs" / "results" / "quickstart")
+    cells = read_cells(Path(__file__).parents[1] / "old_runs" / "quickstart")
     assert {cell.data.n_people for cell in cells} == {200, 800}
 
 
@@ -56,8 +56,26 @@ def test_directory_of_another_sweep_is_refused(sweep: Sweep, run: RunDirectory) 
     assert (run.path / "cells.json").read_bytes() == before
 
 
-def test_a_file_of_facts_that_changed_is_refused(run: RunDirectory, tmp_path: Path) -> None:
-    """Cells that are done knew other facts; the same command with the same file goes on."""
+def test_another_question_is_refused(sweep: Sweep, run: RunDirectory) -> None:
+    """In one line that says both; a run without a question of its own takes any."""
+    write(replace(sweep, question=""), run)
+    write(sweep, run)
+    with pytest.raises(UserError, match=r"of the question '.*', and this is 'why\?'"):
+        write(replace(sweep, question="why?"), run)
+
+
+def test_a_run_only_grows(sweep: Sweep, run: RunDirectory) -> None:
+    """Cells of other settings join those that are there; those that are asked for again stay."""
+    write(replace(sweep, cells=sweep.cells[:3]), run)
+    write(replace(sweep, cells=sweep.cells[2:]), run)
+    write(replace(sweep, cells=[replace(sweep.cells[0], keep_checkpoint=False)]), run)
+    assert [cell.cell_id for cell in read_cells(run.path)] == [c.cell_id for c in sweep.cells]
+
+
+def test_facts_that_changed_make_other_cells(run: RunDirectory, tmp_path: Path) -> None:
+    """Cells that are done knew other facts: they stay, and those of the file as it is join them;
+    the same command with the same file goes on.
+    """
     (tmp_path / "facts.csv").write_text("name,attribute,value\nIron,symbol,Fe\n")
     (tmp_path / "facts.yaml").write_text(
         "# Question: what is known of iron?\n# Run: kcap sweep facts.yaml\n"
@@ -65,12 +83,15 @@ def test_a_file_of_facts_that_changed_is_refused(run: RunDirectory, tmp_path: Pa
         "  train: {exposures: 1, lr: 0.01, weight_decay: 0.1, batch_windows: 1, precision: fp32}\n"
         "grid:\n  model: [gpt2-1-1]\n"
     )
-    sweep = load_sweep(tmp_path / "facts.yaml")
-    write(sweep, run)
-    write(sweep, run)
+    before = load_sweep(tmp_path / "facts.yaml")
+    write(before, run)
+    write(load_sweep(tmp_path / "facts.yaml"), run)
+    assert read_cells(run.path) == before.cells
     (tmp_path / "facts.csv").write_text("name,attribute,value\nIron,symbol,Ir\n")
-    with pytest.raises(UserError, match=r"facts\.csv: has changed since the run"):
-        write(sweep, run)
+    after = load_sweep(tmp_path / "facts.yaml")
+    write(after, run)
+    assert read_cells(run.path) == before.cells + after.cells
+    assert before.cells[0].cell_id != after.cells[0].cell_id
 
 
 def test_second_driver_is_told_that_another_is_at_work(run: RunDirectory) -> None:
@@ -109,12 +130,38 @@ def test_directory_without_a_run_is_named(tmp_path: Path, content: bytes | None)
 
 
 def test_only_failed_cells_are_forgotten(sweep: Sweep, run: RunDirectory) -> None:
-    """A retry leaves results alone, those of diverged cells among them."""
-    failed, diverged = sweep.cells[:2]
-    for cell in (failed, diverged):
+    """A retry leaves results alone, those of diverged cells among them; and the same command those
+    that a mistake made fail, which are told by that no error was written down.
+    """
+    mistaken, broken, diverged = sweep.cells[:3]
+    for cell in (mistaken, broken, diverged):
         row = fail_cell(cell, run.cell(cell.cell_id), sweep=sweep.name, reason="none")
     row = replace(row, status="diverged")
     run.cell(diverged.cell_id).finish(row)
+    run.cell(broken.cell_id).error_file.write_text("No space left on device")
+    forget_failed(sweep.cells, run, mistakes=False)
+    assert run.cell(broken.cell_id).result() is None
+    assert run.cell(mistaken.cell_id).result() is not None
     forget_failed(sweep.cells, run)
-    assert run.cell(failed.cell_id).result() is None
+    assert run.cell(mistaken.cell_id).result() is None
     assert run.cell(diverged.cell_id).result() == row
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "1", "{"])
+def test_a_list_of_cells_that_is_broken_is_made_anew(
+    sweep: Sweep, run: RunDirectory, content: str
+) -> None:
+    """From the rows of the finished cells, which hold their cells whole, and from what is asked."""
+    write(sweep, run)
+    fail_cell(sweep.cells[0], run.cell(sweep.cells[0].cell_id), sweep=sweep.name, reason="none")
+    (run.path / "cells.json").write_text(content)
+    write(replace(sweep, cells=sweep.cells[1:2]), run)
+    assert read_cells(run.path) == sweep.cells[:2]
+
+
+def test_a_run_that_is_kept_as_a_table_is_not_written_to(sweep: Sweep, run: RunDirectory) -> None:
+    """Its rows would be gone: there are no cells that they could be made of again."""
+    run.results_file.write_bytes(b"table")
+    with pytest.raises(UserError, match="holds the table of a run and not its cells"):
+        write(sweep, run)
+    assert run.results_file.read_bytes() == b"table"

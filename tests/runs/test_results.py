@@ -6,6 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import fail_cell
@@ -85,7 +87,8 @@ def test_a_row_comes_back_as_it_was_written(run: RunDirectory) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b'{"status": "ok", "r', b"\xff\xfe\x00", b"\0" * 64, b"[]", b"{}", b"1"]
+    "content",
+    [b"", b'{"status": "ok", "r', b"\xff\xfe\x00", b"\0" * 64, b"[]", b"{}", b"1", b"[" * 9_999],
 )
 def test_a_result_that_cannot_be_read_is_no_result(run: RunDirectory, content: bytes) -> None:
     """A cell with such a file is not done: it runs again and is not in the table."""
@@ -106,13 +109,39 @@ def test_trials_are_added_in_order(tmp_path: Path) -> None:
     assert directory.trials() == trials
 
 
-@pytest.mark.parametrize("content", [b'{"trial": 0}\n{"tri', b"\xff\xfe\n", b"[]\n", b"{}\n"])
-def test_trials_that_cannot_be_read_name_their_file(tmp_path: Path, content: bytes) -> None:
-    """The trials are the cell's state, so a broken file is an error and not an empty list."""
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b"{}", b"1", b"[" * 9_999, b"\0"])
+def test_trials_are_read_up_to_what_cannot_be(tmp_path: Path, content: bytes) -> None:
+    """What follows is trained again; and then the file is whole."""
     directory = CellDirectory(tmp_path)
-    directory.trials_file.write_bytes(content)
-    with pytest.raises(UserError, match=r"trials\.jsonl cannot be read .*; delete it"):
-        directory.trials()
+    directory.add_trials([trial_of(0), trial_of(1)])
+    whole = directory.trials_file.read_bytes().splitlines(keepends=True)
+    directory.trials_file.write_bytes(whole[0] + content + b"\n" + whole[1])
+    assert directory.trials() == [trial_of(0)]
+    directory.add_trials([trial_of(1)])
+    assert directory.trials() == [trial_of(0), trial_of(1)]
+    directory.trials_file.unlink()
+    directory.trials_file.mkdir()
+    assert directory.trials() == []
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_flipped_bit_is_found(run: RunDirectory, data: st.DataObject) -> None:
+    """Wherever it is in a row or in a trial: it never reads as another number."""
+    directory = run.cell(CELLS[0].cell_id)
+    directory.trials_file.unlink(missing_ok=True)
+    directory.add_trials([trial_of(0, bits=1.5)])
+    directory.finish(row_of(cell_id=CELLS[0].cell_id))
+    row, trials = directory.result(), directory.trials()
+    for file, now, before in (
+        (directory.result_file, directory.result, (row, None)),
+        (directory.trials_file, directory.trials, (trials, [])),
+    ):
+        content = bytearray(file.read_bytes())
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        file.write_bytes(content)
+        # A flip in white space, or in the name of the checksum alone, changes nothing that is said.
+        assert now() in before
 
 
 def test_finishing_a_cell_removes_what_only_a_running_one_needs(run: RunDirectory) -> None:

@@ -35,6 +35,9 @@ def untidy_pools(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
+BIOD_COMPACT: dict[str, Any] = BIOD | {"C": 1, "K": 7, "style": "compact"}
+
+
 @pytest.fixture(
     scope="session",
     params=["bioS", "bioS mini", "bioS untidy", "bioS_simple", "bioD", "bioD compact"],
@@ -47,7 +50,7 @@ def data(request: pytest.FixtureRequest, untidy_pools: str) -> DataConfig:
         "bioS untidy": DataConfig(n_people=60, pools=untidy_pools),
         "bioS_simple": DataConfig(n_people=60, kind="bioS_simple", pools="mini"),
         "bioD": DataConfig(n_people=60, **BIOD),
-        "bioD compact": DataConfig(n_people=60, style="compact", **(BIOD | {"C": 1, "K": 7})),
+        "bioD compact": DataConfig(n_people=60, **BIOD_COMPACT),
     }[request.param]
 
 

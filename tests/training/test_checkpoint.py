@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 from kcap_ray.training.checkpoint import (
     CorruptCheckpointError,
     load_checkpoint,
+    remove_checkpoint,
+    resume_from,
     save_checkpoint,
 )
 
@@ -96,11 +99,31 @@ def test_a_save_that_fails_leaves_the_last_checkpoint(
     path = tmp_path / "trial0.pt"
     save_checkpoint(path, STATE)
 
-    def fill_disk(state: object, file: Path) -> None:
-        Path(file).write_bytes(b"half")
+    def fill_disk(state: object, file: BinaryIO) -> None:
+        file.write(b"half")
         raise OSError("No space left on device")
 
     monkeypatch.setattr(torch, "save", fill_disk)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(path, {**STATE, "step": 4})
     assert equal(STATE, load_checkpoint(path, run_key="mine"))
+    assert [file.name for file in tmp_path.iterdir()] == ["trial0.pt"]
+
+
+@pytest.mark.parametrize("broken", [None, b"torn"])
+def test_the_checkpoint_before_is_taken_where_the_last_is_not_in_order(
+    tmp_path: Path, broken: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether it is torn or gone; without either a run starts from its first step."""
+    path = tmp_path / "trial0.pt"
+    assert resume_from(path, run_key="mine") is None
+    save_checkpoint(path, STATE)
+    save_checkpoint(path, {**STATE, "step": 4})
+    path.unlink()
+    if broken is not None:
+        path.write_bytes(broken)
+    assert equal(STATE, resume_from(path, run_key="mine"))
+    assert resume_from(path, run_key="other") is None
+    remove_checkpoint(path)
+    assert list(tmp_path.iterdir()) == []
+    assert ("trial0.pt cannot be read" in capsys.readouterr().err) == (broken is not None)

@@ -1,5 +1,7 @@
+import os
 import pickle
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +15,14 @@ from hypothesis import strategies as st
 import kcap_ray.training.loop
 from kcap_ray.config.cell import Cell
 from kcap_ray.models.spec import parse_model
-from kcap_ray.training.checkpoint import CorruptCheckpointError
-from kcap_ray.training.loop import OpenBatches, Progress, Saving, TrainingDiverged, TrainResult
+from kcap_ray.training.loop import (
+    LOOK_EVERY_S,
+    OpenBatches,
+    Progress,
+    Saving,
+    TrainingDiverged,
+    TrainResult,
+)
 from kcap_ray.training.loop import train as run_training
 from kcap_ray.training.point import Point
 from tests.tiny import tiny_cell
@@ -34,7 +42,7 @@ class Killed(Exception):
     """Stands for the machine that is taken away."""
 
 
-def open_batches(kill_at: int | None = None) -> OpenBatches:
+def open_batches(kill_at: int | None = None, *, n_windows: int = 2) -> OpenBatches:
     """Batches that follow a rule with some noise; a run that asks for batch `kill_at` is killed."""
 
     def batches_from(step: int) -> Iterator[np.ndarray]:
@@ -42,8 +50,8 @@ def open_batches(kill_at: int | None = None) -> OpenBatches:
             if step == kill_at:
                 raise Killed
             random = np.random.default_rng([7, step])
-            first = random.integers(0, VOCABULARY, (2, 1))
-            noise = random.integers(0, 2, (2, 9))
+            first = random.integers(0, VOCABULARY, (n_windows, 1))
+            noise = random.integers(0, 2, (n_windows, 9))
             yield ((first + 3 * np.arange(9) + noise) % VOCABULARY).astype(np.uint16)
             step += 1
 
@@ -58,6 +66,7 @@ def train(
     batches: OpenBatches | None = None,
     saving: Saving | None = None,
     model: str = "gpt2-1-1",
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> TrainResult:
     """A short run on the CPU."""
     return run_training(
@@ -68,6 +77,7 @@ def train(
         n_steps=n_steps,
         device=CPU,
         saving=saving,
+        on_progress=on_progress,
     )
 
 
@@ -84,26 +94,29 @@ def assert_equal(one: TrainResult, other: TrainResult) -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize(("model", "grad_clip"), [("gpt2-1-1", None), ("mistral-1-2", 0.5)])
 def test_fused_trials_are_the_separate_runs(model: str, grad_clip: float | None) -> None:
     """Three trials of different rate and decay in one program end as in three, after 200 steps.
 
-    Every loss of the curves agrees to 1e-5, every weight to 1e-3 of the largest.
+    Every loss of the curves agrees to 1e-6, every weight to 1e-6 of the largest: 200 steps do not
+    blow up float64's rounding that far (tests/training/test_fused.py).
     """
     cell = tiny_cell(window_tokens=8, grad_clip=grad_clip)
     fused = train(cell=cell, n_steps=200, model=model)
     losses_E = fused.history[-1].losses
-    assert max(losses_E) < 0.8 * max(fused.history[0].losses), "the models learn"
+    assert min(losses_E) < 0.5 * min(fused.history[0].losses), "the models learn"
+    assert max(losses_E) > 1.5 * min(losses_E), "each in its own way"
     for trial, point in enumerate(POINTS):
         alone = train([point], cell=cell, n_steps=200, model=model)
         assert [p.losses[trial] for p in fused.history] == pytest.approx(
-            [p.losses[0] for p in alone.history], rel=1e-5
+            [p.losses[0] for p in alone.history], rel=1e-6
         )
         for ours, theirs in zip(
             fused.model.trial(trial).parameters(), alone.model.parameters(), strict=True
         ):
             largest = theirs.abs().max().item()
-            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3 * largest)
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6 * largest)
 
 
 @settings(
@@ -157,14 +170,28 @@ def test_a_finished_run_that_is_started_again_trains_no_more(tmp_path: Path) -> 
     assert_equal(train(n_steps=5, saving=saving, batches=no_batches), first)
 
 
-def test_a_checkpoint_of_other_points_is_refused(tmp_path: Path) -> None:
-    """The error names the file, which stays as it was."""
+def test_a_checkpoint_is_saved_when_it_is_asked_for(tmp_path: Path) -> None:
+    """Long before its time; a request of before the run began asks for nothing."""
+    saving = Saving(path=tmp_path / "trial0.pt", request=tmp_path / "save")
+    (tmp_path / "save").write_text("")
+    os.utime(tmp_path / "save", (1, 1))
+    saved = []
+
+    def ask(progress: Progress) -> None:
+        saved.append(saving.path.exists())
+        if progress.step == 3:
+            (tmp_path / "save").write_text("")
+        time.sleep(LOOK_EVERY_S)
+
+    train(n_steps=6, saving=saving, on_progress=ask)
+    assert saved == [False] * 3 + [True] * 3
+
+
+def test_a_checkpoint_of_other_points_is_not_taken(tmp_path: Path) -> None:
+    """A run of other points starts from its first step."""
     saving = Saving(path=tmp_path / "trial0.pt", every_s=0.0)
     train(POINTS[:1], n_steps=3, saving=saving)
-    content = saving.path.read_bytes()
-    with pytest.raises(CorruptCheckpointError, match=r"trial0\.pt is not of this run"):
-        train(POINTS[1:2], n_steps=3, saving=saving)
-    assert saving.path.read_bytes() == content
+    assert_equal(train(POINTS[1:2], n_steps=3, saving=saving), train(POINTS[1:2], n_steps=3))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
@@ -249,14 +276,17 @@ def test_the_load_of_the_experts_is_recorded(n_trials: int) -> None:
 def test_balance_is_trained_for_and_is_no_part_of_the_loss() -> None:
     """The recorded loss is the mean of -ln p alone; a heavy weight of the balance evens the load.
 
-    From weights that prefer some experts, the busiest one's share falls towards a quarter.
+    From weights that prefer some experts, the busiest one's share falls towards a quarter. Of 256
+    tokens, over 20 steps, chance moves it by 0.01.
     """
     busiest, first_losses = [], []
     for weight in (0.0, 10.0):
-        cell = tiny_cell(window_tokens=8, load_balance=weight, init_std=1.0)
-        history = train(POINTS[:1], cell=cell, n_steps=100, model="gpt2-1-1-moe4").history
+        cell = tiny_cell(window_tokens=8, load_balance=weight, init_std=1.0, batch_windows=32)
+        batches = open_batches(n_windows=32)
+        found = train(POINTS[:1], cell=cell, n_steps=100, batches=batches, model="gpt2-1-1-moe4")
+        history = found.history
         loads = [p.expert_load_max[0] for p in history[-20:] if p.expert_load_max]
         busiest.append(float(np.mean(loads)))
         first_losses.append(history[0].losses)
     assert first_losses[0] == first_losses[1]
-    assert busiest[1] < 0.45 < busiest[0]
+    assert busiest[1] < 0.34 < busiest[0]

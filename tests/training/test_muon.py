@@ -2,13 +2,14 @@ import pytest
 import torch
 
 from kcap_ray.training.muon import EPS, Matrices, Muon, orthogonalized
+from tests.rounding import assert_same_but_for_rounding
 
 SHAPES = [(4, 4), (4, 12), (12, 4), (32, 8), (1, 7), (7, 1)]
 
 
 def orthogonalized_by_svd(matrix_RC: torch.Tensor) -> torch.Tensor:
-    """U f(S / |S|) V^T in float64, with f the published quintic five times over."""
-    u, s, vh = torch.linalg.svd(matrix_RC.double(), full_matrices=False)
+    """U f(S / |S|) V^T, with f the published quintic five times over."""
+    u, s, vh = torch.linalg.svd(matrix_RC, full_matrices=False)
     x = s / (s.square().sum().sqrt() + EPS)
     for _ in range(5):
         x = 3.4445 * x - 4.7750 * x**3 + 2.0315 * x**5
@@ -25,16 +26,15 @@ def random_matrices(n: int, shape: tuple[int, int], *, spread: float = 3.0) -> t
     return sizes * (u * s.unsqueeze(1)) @ vh
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_each_singular_value_becomes_its_quintic_and_no_vector_turns(
     shape: tuple[int, int],
 ) -> None:
-    """Of U S V^T, by a float64 singular value decomposition, U f(S / |S|) V^T is left, to 1e-4."""
+    """Of U S V^T, by a singular value decomposition, U f(S / |S|) V^T is left."""
     matrices_NRC = random_matrices(6, shape)
     expected = torch.stack([orthogonalized_by_svd(matrix_RC) for matrix_RC in matrices_NRC])
-    torch.testing.assert_close(
-        orthogonalized(matrices_NRC).double(), expected, rtol=1e-4, atol=1e-4
-    )
+    assert_same_but_for_rounding(orthogonalized(matrices_NRC), expected)
 
 
 def test_the_result_is_nearly_orthogonal() -> None:
@@ -61,8 +61,9 @@ def test_a_matrix_of_zeros_stays() -> None:
     assert not orthogonalized(torch.zeros(2, 3, 5)).any()
 
 
+@pytest.mark.usefixtures("in_float64")
 def test_steps_are_those_of_a_plain_loop_over_matrices() -> None:
-    """20 steps of changing rate equal a slow float64 reference of each matrix and trial alone.
+    """20 steps of changing rate equal a slow reference of each matrix and trial alone.
 
     Stacks, tall, wide and square matrices lie in one row of weights.
     """
@@ -73,9 +74,9 @@ def test_steps_are_those_of_a_plain_loop_over_matrices() -> None:
     lr_E1, decay_E1 = torch.tensor([[3e-2], [1e-3]]), torch.tensor([[0.1], [2.0]])
     weights_EQ = start_EQ.clone()
     muon = Muon(
-        weights_EQ, matrices, lr_E1=lr_E1, decay_rate_E1=lr_E1 * decay_E1, dtype=torch.float32
+        weights_EQ, matrices, lr_E1=lr_E1, decay_rate_E1=lr_E1 * decay_E1, dtype=torch.float64
     )
-    expected, momenta = start_EQ.double(), torch.zeros_like(start_EQ).double()
+    expected, momenta = start_EQ.clone(), torch.zeros_like(start_EQ)
     for step in range(20):
         grad_EQ = torch.randn(2, n_weights, generator=generator)
         ratio = (step + 1) / 20
@@ -87,10 +88,10 @@ def test_steps_are_those_of_a_plain_loop_over_matrices() -> None:
                 for _ in range(some.n):
                     stop = start + some.n_rows * some.n_columns
                     place = (trial, slice(start, stop))
-                    grad = grad_EQ[place].double()
+                    grad = grad_EQ[place]
                     momenta[place] = 0.95 * momenta[place] + grad
                     direction = (grad + 0.95 * momenta[place]).view(some.n_rows, some.n_columns)
                     update = 0.2 * max(direction.shape) ** 0.5 * orthogonalized_by_svd(direction)
                     expected[place] -= lr * (decay * expected[place] + update.flatten())
                     start = stop
-    torch.testing.assert_close(weights_EQ.double(), expected, rtol=1e-4, atol=1e-5)
+    assert_same_but_for_rounding(weights_EQ, expected)

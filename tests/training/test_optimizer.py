@@ -6,6 +6,7 @@ import torch
 from kcap_ray.config.cell import Optimizer, TrainConfig
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.training.optimizer import FusedOptimizer
+from tests.rounding import assert_same_but_for_rounding
 from tests.tiny import random_decoder
 
 N_STEPS = 50
@@ -55,10 +56,11 @@ def random_gradients(model: Decoder, step: int) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("name", ["gpt2-1-1", "llama-1-1"])
 @pytest.mark.parametrize("grad_clip", [None, 2.0])
 def test_every_trial_is_stepped_as_by_torchs_adamw(name: str, grad_clip: float | None) -> None:
-    """Over 50 steps of changing rate, with weight decay and clipping, weights agree to 1e-6."""
+    """Over 50 steps of changing rate, with weight decay and clipping."""
     fused = random_decoder(name, n_trials=3)
     alone = [fused.trial(trial) for trial in range(3)]
     optimizer = fused_optimizer(fused, grad_clip=grad_clip)
@@ -73,13 +75,16 @@ def test_every_trial_is_stepped_as_by_torchs_adamw(name: str, grad_clip: float |
             for key, parameter in model.named_parameters():
                 parameter.grad = grads[key][trial].clone()
             if grad_clip is not None:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+                own = [grads[key][trial] for key, _ in model.named_parameters()]
+                norm = torch.nn.utils.get_total_norm(own)
+                # torch divides by the norm plus 1e-6, which is more than rounding.
+                torch.nn.utils.clip_grads_with_norm_(model.parameters(), grad_clip, norm - 1e-6)
             for group in reference.param_groups:
                 group["lr"] = ratio * SETTINGS[trial][0]
             reference.step()
     for trial, model in enumerate(alone):
         for ours, theirs in zip(fused.parameters(), model.parameters(), strict=True):
-            torch.testing.assert_close(ours[trial], theirs, rtol=1e-6, atol=1e-6)
+            assert_same_but_for_rounding(ours[trial], theirs)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -101,6 +106,7 @@ def test_a_trial_that_is_not_active_stays_as_it_is(name: str) -> None:
         assert torch.equal(value[[0, 2]], free_optimizer.state()[key][[0, 2]])
 
 
+@pytest.mark.usefixtures("in_float64")
 def test_clipping_scales_down_long_gradients_only() -> None:
     """Each trial's norm is its own, and a gradient of zeros or of the allowed length stays."""
     optimizer = fused_optimizer(random_decoder("gpt2-1-1", n_trials=3), grad_clip=5.0)
@@ -108,8 +114,8 @@ def test_clipping_scales_down_long_gradients_only() -> None:
     grad_EP[0, :2] = torch.tensor([3.0, 4.0])
     grad_EP[1, :2] = torch.tensor([30.0, 40.0])
     clipped_EP = optimizer.clip(grad_EP)
-    torch.testing.assert_close(clipped_EP[0], grad_EP[0])
-    torch.testing.assert_close(clipped_EP[1], grad_EP[1] / 10)
+    assert_same_but_for_rounding(clipped_EP[0], grad_EP[0])
+    assert_same_but_for_rounding(clipped_EP[1], grad_EP[1] / 10)
     assert not clipped_EP[2].any()
 
 
@@ -129,9 +135,10 @@ def test_the_model_follows_a_state_that_is_loaded(name: str) -> None:
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_muon_leaves_all_but_the_matrices_of_the_blocks_to_adamw(precision: str) -> None:
-    """Those others move exactly as with AdamW alone; the matrices move elsewhere.
+    """Those others move as with AdamW alone; the matrices move elsewhere.
 
     Their step's root mean square is that of AdamW's first step, lr, within a factor of 0.1 to 0.3
     (0.2 times a factor near 1, from the nearly equal singular values).
@@ -147,9 +154,10 @@ def test_muon_leaves_all_but_the_matrices_of_the_blocks_to_adamw(precision: str)
     adamw, muon = (dict(model.named_parameters()) for model in models)
     for key in before:
         is_matrix_inside = key.startswith("blocks.") and "norm" not in key
-        assert torch.equal(adamw[key], muon[key]) != is_matrix_inside
         if not is_matrix_inside:
+            assert_same_but_for_rounding(adamw[key], muon[key])
             continue
+        assert not torch.allclose(adamw[key], muon[key])
         for trial, (lr, decay) in enumerate(SETTINGS):
             moved = muon[key][trial] - before[key][trial] * (1 - lr * decay)
             ratio = moved.square().mean().sqrt().item() / lr

@@ -22,6 +22,7 @@ from kcap_ray.text.kinds.wording import (
     NAME_CODE,
     Tellings,
     check_last_names,
+    last_names_alike,
     name_fragments,
     name_offsets,
 )
@@ -139,6 +140,7 @@ def biod_wording(data: KnowledgeConfig) -> BioDWording:
         attributes=tuple(f"ID {k}" for k in range(1, data.K + 1)),
         slot_code_S=_slot_codes(data.K, data.C),
         slot_is_first_chunk_S=_slots_of_first_chunks(data.K, data.C),
+        alike=(last_names_alike(names),),
         name_offsets=name_offsets(names),
         opening_offset=opening_offset,
         eos_piece=len(fragments),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kcap_ray.knowledge.randomness import hash64
 from kcap_ray.text.kinds.piece_wording import Chosen, PieceWording
 from kcap_ray.text.kinds.templates import SENTENCES
-from kcap_ray.text.kinds.wording import Tellings
+from kcap_ray.text.kinds.wording import FIRST_ATTRIBUTE_CODE, Rendered, Tellings
 
 ATTRIBUTES = ("birth_date", "birth_city", "university", "major", "employer", "pronoun")
 """Counted attributes: the factors of S0 (arXiv 2404.05405, definition 4.3 and footnote 12)."""
@@ -24,6 +24,8 @@ N_OPENINGS = 1 + len(PRONOUNS)
 ORDERS = tuple(permutations(range(len(SENTENCES))))
 """All orders of the sentences."""
 _FIRST_SENTENCE_O = np.array([order[0] for order in ORDERS])
+_EMPLOYER_CODE = FIRST_ATTRIBUTE_CODE + ATTRIBUTES.index("employer")
+_WORK_CITY_CODE = FIRST_ATTRIBUTE_CODE + len(ATTRIBUTES)
 
 
 def _orders_with_employer_first() -> NDArray[np.int64]:
@@ -114,6 +116,25 @@ class BioSWording(PieceWording):
         slot_PS = self.slot_order_OS[order_P]
         piece_PS = piece_SP.ravel()[slot_PS * n_people + np.arange(n_people)[:, None]]
         return Chosen(piece_PS, slot_PS)
+
+    def rendered(self, tellings: Tellings) -> Rendered:
+        """The same with what each token holds.
+
+        A work city that comes before its employer holds a part of it: the chance of the city times
+        that of the employer behind it is the chance of the employer.
+        """
+        rendered = super().rendered(tellings)
+        code_L = rendered.code_L
+        person_L = np.repeat(np.arange(len(rendered.length_P)), rendered.length_P)
+        place_L = np.arange(len(code_L))
+        first_employer_P = np.full(len(rendered.length_P), len(code_L))
+        is_employer_L = code_L == _EMPLOYER_CODE
+        np.minimum.at(first_employer_P, person_L[is_employer_L], place_L[is_employer_L])
+        is_before_L = (code_L == _WORK_CITY_CODE) & (place_L < first_employer_P[person_L])
+        if not is_before_L.any():
+            return rendered
+        joint_L = np.where(is_before_L, np.int8(_EMPLOYER_CODE), code_L)
+        return rendered._replace(code_L=joint_L)
 
     def _draw(
         self, draw_P: NDArray[np.integer], key: int

@@ -21,12 +21,14 @@ from kcap_ray.text.kinds.bios import (
     Sentence,
     ValueSlot,
 )
+from kcap_ray.text.kinds.endings import PieceRange
 from kcap_ray.text.kinds.templates import SENTENCES, Template, load_templates
 from kcap_ray.text.kinds.wording import (
     FIRST_ATTRIBUTE_CODE,
     N_NAME_SLOTS,
     NAME_CODE,
     check_last_names,
+    last_names_alike,
     name_fragments,
     name_offsets,
 )
@@ -56,20 +58,31 @@ class _Draft(NamedTuple):
     """For each part: fragment of value 0 in the context of each template."""
     rest: int
 
+    def alike(self) -> list[tuple[PieceRange, ...]]:
+        """Pieces of each part, those that stand behind the same text together."""
+        groups = []
+        for part, first_T in zip(self.parts, self.first_fragment_by_part, strict=True):
+            by_left: dict[str, dict[int, None]] = {}
+            for template, first in zip(self.templates, first_T.tolist(), strict=True):
+                left = template.left if part.left is None else part.left
+                by_left.setdefault(left, {})[first] = None
+            groups += [tuple((f, len(part.pool)) for f in firsts) for firsts in by_left.values()]
+        return groups
+
 
 @cache
-def bios_wording(pools: str) -> BioSWording:
-    """The wording of bioS in GPT-2's tokens; UserError where a name of the pools does not fit the
-    templates.
+def bios_wording(pools: str, templates: str | None = None) -> BioSWording:
+    """The wording of bioS in GPT-2's tokens, in the templates of a directory or in those of the
+    package; UserError where a name of the pools does not fit the templates.
     """
     names, values = load_name_pools(pools), load_value_pools(pools)
     fragments = name_fragments(names)
     drafts = [
-        _draft(fragments, load_templates(sentence), _value_parts(sentence, values))
+        _draft(fragments, load_templates(sentence, templates), _value_parts(sentence, values))
         for sentence in SENTENCES
     ]
-    templates = [template for draft in drafts for template in draft.templates]
-    check_last_names(pools, names, [template.opening or template.left for template in templates])
+    all_templates = [template for draft in drafts for template in draft.templates]
+    check_last_names(pools, names, [t.opening or t.left for t in all_templates])
     pieces = tokenize(fragments).followed_by(pieces_of_tokens(np.array([[EOS]])))
     sentences, slot = [], N_NAME_SLOTS
     for draft in drafts:
@@ -86,6 +99,7 @@ def bios_wording(pools: str) -> BioSWording:
         slot_code_S=_slot_codes(sentences, n_slots=slot + 1),
         slot_is_first_chunk_S=np.zeros(slot + 1, np.bool_),  # only bioD has chunks
         slot_order_OS=_slot_orders(sentences, n_slots=slot + 1),
+        alike=(last_names_alike(names), *(group for draft in drafts for group in draft.alike())),
         mean_tokens=_mean_tokens(pieces, names, offsets, sentences),
     )
 

@@ -7,11 +7,13 @@ slot is filled with one piece. Shape letters: P people, S slots, L tokens.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kcap_ray.text.kinds.endings import Endings, PieceRange, endings
 from kcap_ray.text.kinds.wording import (
     FIRST_ATTRIBUTE_CODE,
     NAME_CODE,
@@ -52,6 +54,8 @@ class PieceWording(ABC):
     """What each slot holds: nothing, the name, or an attribute."""
     slot_is_first_chunk_S: NDArray[np.bool_]
     """Whether the slot holds the first chunk of a value of bioD."""
+    alike: tuple[tuple[PieceRange, ...], ...] = ()
+    """Pools of names and values of which one may begin another; see `endings`."""
 
     @abstractmethod
     def choose(self, tellings: Tellings) -> Chosen:
@@ -74,19 +78,39 @@ class PieceWording(ABC):
             blocks.append(self.pieces.tokens[self.pieces.token_places(self.choose(block).piece_PS)])
         return np.concatenate(blocks) if blocks else np.empty(0, np.uint16)
 
+    @cached_property
+    def _endings(self) -> Endings:
+        return endings(self.pieces, self.alike)
+
     def rendered(self, tellings: Tellings) -> Rendered:
-        """The same with what each token holds."""
+        """The same with what each token holds; where a name or value begins a longer one, the token
+        behind it holds it too.
+        """
         chosen = self.choose(tellings)
         places_L = self.pieces.token_places(chosen.piece_PS)
         lengths_PS = self.pieces.lengths[chosen.piece_PS]
         slot_L = np.repeat(chosen.slot_PS.ravel(), lengths_PS.ravel())
         is_value_L = self.pieces.is_value[places_L]
-        return Rendered(
+        rendered = Rendered(
             length_P=lengths_PS.sum(axis=1),
             tokens_L=self.pieces.tokens[places_L],
             code_L=np.where(is_value_L, self.slot_code_S[slot_L], 0).astype(np.int8),
             first_chunk_L=is_value_L & self.slot_is_first_chunk_S[slot_L],
         )
+        return self._with_ends(rendered, chosen) if self._endings.continuations else rendered
+
+    def _with_ends(self, rendered: Rendered, chosen: Chosen) -> Rendered:
+        piece_F, slot_F = chosen.piece_PS.ravel(), chosen.slot_PS.ravel()
+        lengths_F = self.pieces.lengths[piece_F]
+        number_F = self._endings.number_of_piece[piece_F]
+        stop_F = np.cumsum(lengths_F) - lengths_F + self._endings.value_tokens_of_piece[piece_F]
+        ends = np.flatnonzero(number_F)
+        end_L = np.zeros(len(rendered.tokens_L), np.int16)
+        end_L[stop_F[ends]] = number_F[ends]
+        code_L = rendered.code_L.copy()
+        code_L[stop_F[ends]] = self.slot_code_S[slot_F[ends]]
+        continuations = self._endings.continuations
+        return rendered._replace(code_L=code_L, end_L=end_L, continuations=continuations)
 
     def spoken(self, tellings: Tellings) -> Iterator[Spoken]:
         """The same as text, one by one."""

@@ -60,6 +60,12 @@ class Rendered(NamedTuple):
     """
     first_chunk_L: NDArray[np.bool_]
     """Whether the token belongs to the first chunk of a value of bioD."""
+    end_L: NDArray[np.int16] | None = None
+    """1 + a number in `continuations` at a token behind a name or value that begins a longer one:
+    what counts there is that none of these tokens comes; 0 elsewhere. None: 0 everywhere.
+    """
+    continuations: tuple[NDArray[np.integer], ...] = ()
+    """Tokens that go on with a longer name or value."""
 
 
 class Span(NamedTuple):
@@ -148,3 +154,10 @@ def check_last_names(pools: str, names: NamePools, followers: Iterable[str]) -> 
 def name_offsets(names: NamePools) -> tuple[int, int, int]:
     """Piece of the first first, middle and last name, in the list of `name_fragments`."""
     return 0, len(names.first), len(names.first) + len(names.middle)
+
+
+def last_names_alike(names: NamePools) -> tuple[tuple[int, int], ...]:
+    """Pieces of the last names: of these one may begin another, and nothing counted comes behind.
+    Where a first or middle name ends, the next part of the name counts.
+    """
+    return ((name_offsets(names)[2], len(names.last)),)

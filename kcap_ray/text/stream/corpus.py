@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kcap_ray.config.data import DataConfig, KnowledgeConfig
+from kcap_ray.config.data import DataConfig, KnowledgeConfig, Vocab
 from kcap_ray.knowledge.entropy import entropy_of
 from kcap_ray.knowledge.people import check_name_space, column_sizes, draw_people
 from kcap_ray.knowledge.tuples import fact_bits, load_tuples
@@ -85,7 +85,7 @@ def build_corpus(data: DataConfig) -> Corpus:
     vocab = _vocabulary(data, wordings)
     weights = (1.0, *(part.weight for part in data.parts))
     sources = [
-        _source(table, wording.in_vocabulary(vocab), weight)
+        _source(table, wording.in_vocabulary(vocab), weight, data.vocab)
         for table, wording, weight in zip(tables, wordings, weights, strict=True)
     ]
     sources[0] = replace(sources[0], marker=vocab.marker)
@@ -93,7 +93,7 @@ def build_corpus(data: DataConfig) -> Corpus:
     return Corpus(data=data, vocab=vocab, sources=tuple(sources), junk=junk)
 
 
-def _source(table: KnowledgeConfig, wording: Wording, weight: float) -> Source:
+def _source(table: KnowledgeConfig, wording: Wording, weight: float, vocab: Vocab) -> Source:
     frequency_P = frequency_of(table)
     schedule: Schedule = Everybody(table.n_people)
     if frequency_P is not None:
@@ -103,7 +103,7 @@ def _source(table: KnowledgeConfig, wording: Wording, weight: float) -> Source:
         wording=wording,
         schedule=schedule,
         weight=weight,
-        entropy=entropy_of(table),
+        entropy=entropy_of(table, vocab),
         known=listed(wording, draw_people(table)),
         frequency_P=frequency_P,
         value_bits_P=fact_bits(table).bits_P if table.kind == "tuples" else None,
@@ -145,12 +145,14 @@ def facts_of(data: DataConfig) -> CorpusFacts:
         tokens_per_biography=tokens_per_biography,
         stream_ratio=1.0 + sum(part.weight for part in data.parts) + junk_ratio,
         demand_bits=_demand_bits(data),
-        demand_is_estimate=any(entropy_of(table).is_estimate for table in _tables(data)),
+        demand_is_estimate=any(
+            entropy_of(table, data.vocab).is_estimate for table in _tables(data)
+        ),
     )
 
 
 def _demand_bits(data: DataConfig) -> float:
-    return sum(entropy_of(table).demand_bits for table in _tables(data))
+    return sum(entropy_of(table, data.vocab).demand_bits for table in _tables(data))
 
 
 def _tables(data: DataConfig) -> Sequence[KnowledgeConfig]:
@@ -170,7 +172,9 @@ def _wording(table: KnowledgeConfig) -> Wording:
     if table.kind == "bioR":
         return rewritten_wording(table)
     table = _without_people(table)
-    return biod_wording(table) if table.kind == "bioD" else bios_wording(table.pools)
+    if table.kind == "bioD":
+        return biod_wording(table)
+    return bios_wording(table.pools, table.templates)
 
 
 def _without_people(table: Any) -> Any:

@@ -94,12 +94,12 @@ class Source:
         """Biographies of people as they are told for measurement, as in no exposure of training.
 
         bioS_simple has one biography per person, which belongs to the data as its facts do: it is
-        the same in training and in measurement.
+        the same, word by word, in training and in measurement.
         """
         is_fixed = self.knowledge.kind == "bioS_simple"
         key = self._fixed_wording() if is_fixed else stream_key(seed, Purpose.EVALUATION)
         times_P = np.zeros_like(people_P)
-        return Tellings(people_P, self._values(people_P), people_P, times_P, key, True)
+        return Tellings(people_P, self._values(people_P), people_P, times_P, key, not is_fixed)
 
     def _fixed_wording(self) -> int:
         return stream_key(self.knowledge.seed, Purpose.WORDING, 0)
@@ -135,6 +135,8 @@ class Source:
             tokens_L=np.insert(rendered.tokens_L, starts_P, self.marker),
             code_L=np.insert(rendered.code_L, starts_P, 0),
             first_chunk_L=np.insert(rendered.first_chunk_L, starts_P, False),
+            end_L=None if rendered.end_L is None else np.insert(rendered.end_L, starts_P, 0),
+            continuations=rendered.continuations,
         )
 
     def spoken(self, tellings: Tellings) -> list[Spoken]:

@@ -1,0 +1,107 @@
+"""Trials and training curves of cells, from either form of a run directory.
+
+A live run has one file per cell: `cells/<cell_id>/trials.jsonl` and `history.parquet`. A compact
+run has one table for all cells: `trials.parquet` and `curves.parquet`, with a column `cell_id`.
+Where a directory has both, a cell's own file is read.
+"""
+
+import json
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.files import ResultsError, read_parquet
+
+TRIALS, TRIALS_TABLE = "trials.jsonl", "trials.parquet"
+CURVE, CURVES_TABLE = "history.parquet", "curves.parquet"
+
+
+class CellTables:
+    """Trials and curves of the cells of one run directory.
+
+    A file that cannot be read leaves a sentence in `notes`, and its cells have no rows.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.notes: list[str] = []
+
+    def trials(self, cell_id: str) -> pd.DataFrame | None:
+        """One row per tuning trial of the cell, in their order; None if there is none."""
+        path = self._directory / "cells" / cell_id / TRIALS
+        if not path.is_file():
+            return _of_cell(self._all_trials, cell_id)
+        records, n_broken = read_json_lines(path)
+        if n_broken:
+            self.notes.append(f"{cell_id}: {n_broken} unreadable line(s) in {TRIALS}")
+        return pd.DataFrame(records) if records else None
+
+    def curve(self, cell_id: str) -> pd.DataFrame | None:
+        """One row per logged step of the cell's best trial; None if there is none."""
+        path = self._directory / "cells" / cell_id / CURVE
+        if not path.is_file():
+            return _of_cell(self._all_curves, cell_id)
+        return self._read(path)
+
+    @cached_property
+    def _all_trials(self) -> pd.DataFrame | None:
+        return self._read(self._directory / TRIALS_TABLE)
+
+    @cached_property
+    def _all_curves(self) -> pd.DataFrame | None:
+        return self._read(self._directory / CURVES_TABLE)
+
+    def _read(self, path: Path) -> pd.DataFrame | None:
+        if not path.is_file():
+            return None
+        try:
+            return read_parquet(path)
+        except ResultsError as error:
+            self.notes.append(str(error))
+            return None
+
+
+def collect_tables(
+    rows: pd.DataFrame, read: Callable[[CellTables, str], pd.DataFrame | None]
+) -> tuple[list[tuple[dict[Any, Any], pd.DataFrame]], list[str]]:
+    """What `read` finds for the cell of each row (columns `run_dir` and `cell_id`) beside that
+    row, where it finds something; and notes on what could not be read.
+    """
+    directories: dict[str, CellTables] = {}
+    found = []
+    for row in rows.to_dict("records"):
+        run_dir = row["run_dir"]
+        tables = directories.setdefault(run_dir, CellTables(Path(run_dir)))
+        table = read(tables, row["cell_id"])
+        if table is not None:
+            found.append((row, table))
+    return found, [note for tables in directories.values() for note in tables.notes]
+
+
+def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Objects of a JSON-lines file, and how many lines are none (a killed writer leaves half)."""
+    records, n_broken = [], 0
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            record = None
+        if isinstance(record, dict):
+            record.pop("checksum", None)
+            records.append(record)
+        else:
+            n_broken += 1
+    return records, n_broken
+
+
+def _of_cell(table: pd.DataFrame | None, cell_id: str) -> pd.DataFrame | None:
+    """The cell's rows without its id, and without columns that only other cells have."""
+    if table is None or "cell_id" not in table:
+        return None
+    rows = table[table["cell_id"] == cell_id].drop(columns="cell_id").reset_index(drop=True)
+    return None if rows.empty else rows.dropna(axis="columns", how="all")

@@ -1,0 +1,234 @@
+"""From measured parts of a claim to a verdict, by intervals.
+
+A claim is a conjunction of conditions, each "this number is at least (at most) that bound". It
+holds if every condition is shown at an error of ERROR; no correction is due, because all of them
+must be. It does not hold if the opposite of some condition is shown, and there Holm's correction
+over the conditions is due, because the more of them there are the likelier one looks broken by
+chance. So at most ERROR of claims that are false are said to hold, and at most ERROR of true ones
+not to; what neither can be said of is undecided.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from analysis.claims.claim import Outcome, Verdict
+from analysis.peaks import Peaks
+from analysis.pooling import holm, moderate_peaks
+from analysis.power import MAX_SEEDS, seeds_to_resolve
+
+ERROR = 0.025
+"""Of each side, so that a verdict is that of a 95% interval."""
+MIN_SEEDS = 3
+"""Two seeds that agree by chance would decide a claim; a third makes that rare."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """Where a number must lie for a statement to be true, both ends included."""
+
+    low: float | None = None
+    high: float | None = None
+    of: Literal["all", "lowest"] = "all"
+    """`all`: every number; `lowest`: the lowest of them ("up to 1.3 times lower")."""
+    wording: str
+    """The criterion and its margin in words, for instance `at least 0.9: no loss within 10%`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """One number that a statement is about."""
+
+    where: str
+    """Of which data or model, for instance `N=500,000`."""
+    peaks: Peaks
+    pooled_with: object = None
+    """Units of equal value are about equally noisy: their variances are pooled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One statement of a claim, with all numbers that it is about; there is at least one."""
+
+    name: str
+    """For sentences: `llama of gpt2 at 100 exposures`."""
+    region: Region
+    units: tuple[Unit, ...]
+    unit_of_number: str = ""
+    """What stands behind a number: x for ratios."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Condition:
+    part: Part
+    unit: Unit
+    error_if_true: float
+    """Probability of such numbers at most, were the condition false."""
+    error_if_false: float
+    """Probability of such numbers at most, were the condition true."""
+    bound: float
+
+
+def judge(
+    parts: Sequence[Part], *, missing: str = "", aside: str = "", too_few: str = ""
+) -> Outcome:
+    """The verdict on the conjunction of the parts.
+
+    `missing` says which parts of the claim were not measured: without them it can fail, but not
+    hold. `too_few` says why even all of them would not show it. `aside` is added to the reason.
+    """
+    if not parts:
+        reason = "; ".join(filter(None, [missing, aside]))
+        return Outcome(verdict=Verdict.NOT_MEASURED, reason=reason, decided_by=missing)
+    parts = _with_pooled_variances(parts)
+    conditions = [condition for part in parts for condition in _conditions(part)]
+    broken = holm([condition.error_if_false for condition in conditions])
+    failed = [c for c, error in zip(conditions, broken, strict=True) if error <= ERROR]
+    is_shown = all(condition.error_if_true <= ERROR for condition in conditions)
+    numbers = {key: value for part in parts for key, value in _numbers(part).items()}
+    if failed:
+        names = {condition.part.name for condition in failed}
+        shown = [_sentence(part, failed) for part in parts if part.name in names]
+        return Outcome(verdict=Verdict.FAILS, reason="; ".join(shown), numbers=numbers)
+    reason = "; ".join(filter(None, [missing, *map(_sentence, parts), aside]))
+    if missing:
+        return Outcome(
+            verdict=Verdict.NOT_MEASURED, reason=reason, decided_by=missing, numbers=numbers
+        )
+    if is_shown and not too_few:
+        return Outcome(verdict=Verdict.HOLDS, reason=reason, numbers=numbers)
+    open_ones = [] if is_shown else [c for c in conditions if c.error_if_true > ERROR]
+    decided_by = "; ".join(filter(None, [_what_decides(open_ones), too_few]))
+    return Outcome(verdict=Verdict.UNDECIDED, reason=reason, decided_by=decided_by, numbers=numbers)
+
+
+def _with_pooled_variances(parts: Sequence[Part]) -> list[Part]:
+    units = [unit for part in parts for unit in part.units]
+    better = moderate_peaks([u.peaks for u in units], [u.pooled_with for u in units])
+    found = iter(
+        Unit(where=unit.where, peaks=peaks, pooled_with=unit.pooled_with)
+        for unit, peaks in zip(units, better, strict=True)
+        if peaks is not None
+    )
+    return [
+        Part(
+            name=part.name,
+            region=part.region,
+            units=tuple(next(found) for _ in part.units),
+            unit_of_number=part.unit_of_number,
+        )
+        for part in parts
+    ]
+
+
+def _conditions(part: Part) -> list[_Condition]:
+    """What the part demands, one bound of one number each.
+
+    "The lowest is at most b" is one condition: some number is (Bonferroni's correction over them),
+    and it is broken only if every one of them is above.
+    """
+    region, found = part.region, []
+    if region.low is not None:
+        found += [_at_least(part, unit, region.low) for unit in part.units]
+    if region.high is not None:
+        below = [_at_most(part, unit, region.high) for unit in part.units]
+        if region.of == "lowest":
+            lowest = min(below, key=lambda condition: condition.error_if_true)
+            below = [
+                _Condition(
+                    part=part,
+                    unit=lowest.unit,
+                    error_if_true=min(1.0, len(below) * lowest.error_if_true),
+                    error_if_false=max(condition.error_if_false for condition in below),
+                    bound=region.high,
+                )
+            ]
+        found += below
+    return found
+
+
+def _at_least(part: Part, unit: Unit, bound: float) -> _Condition:
+    high, low = unit.peaks.tail_at_least(bound), unit.peaks.tail_at_most(bound)
+    return _condition(part, unit, bound, (high, low))
+
+
+def _at_most(part: Part, unit: Unit, bound: float) -> _Condition:
+    high, low = unit.peaks.tail_at_least(bound), unit.peaks.tail_at_most(bound)
+    return _condition(part, unit, bound, (low, high))
+
+
+def _condition(part: Part, unit: Unit, bound: float, errors: tuple[float, float]) -> _Condition:
+    is_enough = unit.peaks.n_seeds >= MIN_SEEDS
+    return _Condition(
+        part=part,
+        unit=unit,
+        error_if_true=errors[0] if is_enough else 1.0,
+        error_if_false=errors[1] if is_enough else 1.0,
+        bound=bound,
+    )
+
+
+def _sentence(part: Part, failed: Sequence[_Condition] = ()) -> str:
+    """`llama of gpt2 at 100 exposures 0.78x [0.70, 0.87] at N=500,000 (0.62 to 0.96: ...)`.
+
+    Of several numbers the lowest and the highest; of a part that failed those that break it.
+    """
+    units = {id(c.unit): c.unit for c in failed if c.part is part}.values() or part.units
+    ordered = sorted(units, key=lambda unit: unit.peaks.value)
+    ends = ordered[:1] if len(ordered) == 1 else [ordered[0], ordered[-1]]
+    if part.region.of == "lowest":
+        ends = ordered[:1]
+    shown = " to ".join(f"{_number(unit, part)} at {unit.where}" for unit in ends)
+    side = "outside" if failed else "needed"
+    return f"{part.name} {shown} ({side}: {part.region.wording})"
+
+
+def _number(unit: Unit, part: Part) -> str:
+    found = unit.peaks.interval()
+    value = f"{found.value:.3g}{part.unit_of_number}"
+    if found.low is None or found.high is None:
+        return f"{value} (one seed)"
+    return f"{value} [{found.low:.3g}, {found.high:.3g}]"
+
+
+def _numbers(part: Part) -> dict[str, float]:
+    """Every number, and the ends of its interval where it has one."""
+    numbers = {}
+    for unit in part.units:
+        found, name = unit.peaks.interval(), f"{part.name}, {unit.where}"
+        ends = {name: found.value, f"{name}, low": found.low, f"{name}, high": found.high}
+        numbers |= {
+            key: round(value, 4)
+            for key, value in ends.items()
+            if value is not None and math.isfinite(value)
+        }
+    return numbers
+
+
+def _what_decides(conditions: Sequence[_Condition]) -> str:
+    """More seeds, how many, and of what; or that no affordable number of them will do."""
+    if not conditions:
+        return ""
+    few = [c for c in conditions if c.unit.peaks.n_seeds < MIN_SEEDS]
+    if few:
+        now = min(condition.unit.peaks.n_seeds for condition in few)
+        return f"at least {MIN_SEEDS} seeds of every model (now {now})"
+    needed = [(_seeds(condition), condition) for condition in conditions]
+    n_seeds, worst = max(needed, key=lambda pair: pair[0])
+    what = f"{worst.part.name} at {worst.unit.where}"
+    if n_seeds > MAX_SEEDS:
+        bound = f"{worst.bound:.3g}{worst.part.unit_of_number}"
+        return f"{what} is too close to {bound} for {MAX_SEEDS} seeds to tell"
+    now = worst.unit.peaks.n_seeds
+    return f"about {n_seeds} seeds (now {now}), if {what} stays where it is and as noisy"
+
+
+def _seeds(condition: _Condition) -> int:
+    peaks, bound = condition.unit.peaks, condition.bound
+    if peaks.is_log:
+        gap = abs(math.log(peaks.value / bound)) if bound > 0 else math.inf
+    else:
+        gap = abs(peaks.value - bound)
+    needed = seeds_to_resolve(gap, math.sqrt(peaks.spread.variance))
+    return max(needed, peaks.n_seeds + 1)

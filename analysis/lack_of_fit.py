@@ -1,0 +1,134 @@
+"""Whether the cells follow one law: by people, shape and R_max, and cell by cell."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy import stats
+
+from analysis.inference import INFORMATIVE, Inference, level_test
+from analysis.solver import gradients, residuals
+
+SIGNIFICANT = 0.01  # after Holm's correction, over the tests of one fit
+MIN_SHOWN_SCATTER = 0.01  # a relative error of 1%: closer cells than that are not told apart
+
+
+@dataclass(frozen=True, kw_only=True)
+class LackOfFit:
+    """One test of a common law."""
+
+    by: str
+    """What the cells are told apart by: people, shape or R_max."""
+    f: float
+    degrees: tuple[int, int]
+    p: float
+    """After Holm's correction."""
+    detail: str
+    """In words, with the capacities or the slope."""
+
+    @property
+    def is_significant(self) -> bool:
+        return self.p < SIGNIFICANT
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def lack_of_fit(found: Inference, clusters: Mapping[str, np.ndarray]) -> tuple[LackOfFit, ...]:
+    """Every test that these cells allow, of the first set of measurements."""
+    tests = [_by_label(found, name, clusters[name]) for name in clusters if name != "cell"]
+    done = [
+        test for test in [*tests, _by_demand(found, clusters.get("people"))] if test is not None
+    ]
+    adjusted = holm([test.p for test in done])
+    return tuple(
+        LackOfFit(by=t.by, f=t.f, degrees=t.degrees, p=p, detail=t.detail)
+        for t, p in zip(done, adjusted, strict=True)
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of several p values (Scand. J. Statist. 6 (1979) 65)."""
+    adjusted, so_far = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(np.argsort(p_values)):
+        so_far = max(so_far, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = so_far
+    return adjusted
+
+
+def outliers(found: Inference) -> np.ndarray:
+    """Which cells are further from the law than the scatter of the others allows; shape N.
+
+    r / scatter against Student's t with two degrees less than informative cells, Holm over
+    the cells. The scatter is a median, which one cell in ten does not move.
+    """
+    residual_N = residuals(found.cells, found.found.theta_BP)[0]
+    scatter = max(float(found.scatter_B[0]), MIN_SHOWN_SCATTER)
+    degrees = max(int(found.n_informative_B[0]) - 2, 1)
+    p_N = 2 * stats.t.sf(np.abs(residual_N) / scatter, degrees)
+    return np.array(holm(p_N.tolist())) < SIGNIFICANT
+
+
+def residual_means(found: Inference, label_N: np.ndarray) -> dict[str, float]:
+    """Mean residual (natural log of R over the law) of the cells of each label."""
+    residual_N = residuals(found.cells, found.found.theta_BP)[0]
+    return {
+        str(label): round(float(residual_N[label_N == label].mean()), 4)
+        for label in np.unique(label_N)
+    }
+
+
+def _by_label(found: Inference, name: str, label_N: np.ndarray) -> LackOfFit | None:
+    """One c for all against a c for each label; None where too few cells tell."""
+    f_B, p_B, split = level_test(found.cells, found.found, label_N)
+    if not np.isfinite(p_B[0]):
+        return None
+    told_N = _told(found)
+    own, n_told = np.unique(label_N[told_N]), int(told_N.sum())
+    capacity_G = np.exp(split.log_capacity_BG[0])
+    all_labels = np.unique(label_N).tolist()
+    shown = {label: float(capacity_G[all_labels.index(label)]) for label in own}
+    low, high = min(shown, key=lambda k: shown[k]), max(shown, key=lambda k: shown[k])
+    return LackOfFit(
+        by=name,
+        f=float(f_B[0]),
+        degrees=(len(own) - 1, n_told - len(own)),
+        p=float(p_B[0]),
+        detail=f"c from {shown[low]:.3g} ({low}) to {shown[high]:.3g} ({high})",
+    )
+
+
+def _by_demand(found: Inference, people_N: np.ndarray | None) -> LackOfFit | None:
+    """Whether R still changes with R_max where the law is flat.
+
+    The slope of the residuals within each number of people, so that people whose c differs do
+    not hide it.
+    """
+    told_N = _told(found)
+    x_N = found.cells.log_max_ratio_N[told_N]
+    width = float(found.cells.width_B[0])
+    residual_N = np.clip(residuals(found.cells, found.found.theta_BP)[0][told_N], -width, width)
+    labels = np.zeros(len(x_N)) if people_N is None else people_N[told_N]
+    groups = np.unique(labels)
+    for label in groups:
+        own_N = labels == label
+        x_N = np.where(own_N, x_N - x_N[own_N].mean(), x_N)
+        residual_N = np.where(own_N, residual_N - residual_N[own_N].mean(), residual_N)
+    degrees = len(x_N) - len(groups) - 1
+    if degrees < 2 or np.ptp(x_N) < np.log(1.2) or found.scatter_B[0] < 1e-6:
+        return None
+    slope = float(x_N @ residual_N / (x_N @ x_N))
+    rest = float(((residual_N - slope * x_N) ** 2).sum())
+    f = slope**2 * float(x_N @ x_N) / max(rest / degrees, 1e-12)
+    return LackOfFit(
+        by="R_max",
+        f=f,
+        degrees=(1, degrees),
+        p=float(stats.f.sf(f, 1, degrees)),
+        detail=f"beyond the corner R goes as R_max to the power {slope:+.2f} off the law",
+    )
+
+
+def _told(found: Inference) -> np.ndarray:
+    p_BN, _ = gradients(found.cells, found.found.theta_BP)
+    return p_BN[0] > INFORMATIVE

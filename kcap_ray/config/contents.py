@@ -1,0 +1,82 @@
+"""What the files of a table of facts hold, as a digest: two files of one name are two tables."""
+
+import hashlib
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from kcap_ray.config.data import BUILT_IN_POOLS, PATHS, DataConfig, KnowledgeConfig
+
+NAME_POOLS = ("first_names.txt", "middle_names.txt", "last_names.txt")
+VALUE_POOLS = ("dates.txt", "cities.txt", "universities.txt", "majors.txt", "employers.txt")
+
+_Table = TypeVar("_Table", bound=KnowledgeConfig)
+
+
+def with_contents(data: DataConfig) -> DataConfig:
+    """The same with the digests of what its files hold now, those of its parts too."""
+    parts = tuple(_with_contents(part) for part in data.parts)
+    return replace(_with_contents(data), parts=parts)
+
+
+def _with_contents(table: _Table) -> _Table:
+    return replace(table, contents=contents_of(table))
+
+
+def contents_of(table: KnowledgeConfig) -> str | None:
+    """SHA-256 of all that the table reads; None if it reads no file, or one cannot be read."""
+    digests: dict[str, str] = {}
+    for field in PATHS:
+        path = getattr(table, field)
+        if path is None or (field == "pools" and not _reads_pools(table)):
+            continue
+        digest = pools_digest(path, table) if field == "pools" else file_digest(path)
+        if digest is None:
+            return None
+        digests[field] = digest
+    return combined(digests)
+
+
+def combined(digests: dict[str, str]) -> str | None:
+    """One digest of those of all fields; None without any."""
+    lines = "".join(f"{field} {digest}\n" for field, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest() if digests else None
+
+
+def _reads_pools(table: KnowledgeConfig) -> bool:
+    return table.pools not in BUILT_IN_POOLS and table.kind != "tuples"
+
+
+def pools_digest(folder: str, table: KnowledgeConfig) -> str | None:
+    """Digest of the pools that a table of this kind draws from."""
+    names = NAME_POOLS if table.kind == "bioD" else (*NAME_POOLS, *VALUE_POOLS)
+    digests = {name: file_digest(str(Path(folder).expanduser() / name)) for name in names}
+    found = {name: digest for name, digest in digests.items() if digest is not None}
+    return combined(found) if len(found) == len(names) else None
+
+
+def file_digest(path: str) -> str | None:
+    """SHA-256 of a file, or of all Parquet files of a directory, or else of its text files (of
+    templates); None if it cannot be read.
+    """
+    place = Path(path)
+    try:
+        files = [place]
+        if place.is_dir():
+            files = sorted(place.rglob("*.parquet")) or sorted(place.glob("*.txt"))
+        digests = []
+        for file in files:
+            state = file.stat()
+            digests.append(_digest(file, state.st_mtime_ns, state.st_size, state.st_ino))
+    except OSError:
+        return None
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+@lru_cache(maxsize=1_000)
+def _digest(file: Path, *state: int) -> str:
+    # A sweep asks for the same files for each of its cells: `state` tells one that has changed.
+    del state
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

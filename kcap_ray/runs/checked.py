@@ -1,0 +1,32 @@
+"""JSON objects that tell whether a byte of them has changed since they were written."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_KEY = "checksum"
+
+
+def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The object with a checksum of the rest as its last field."""
+    return {**values, _KEY: _checksum(values)}
+
+
+def checked(text: str, *, needed: Iterable[str] = ()) -> dict[str, Any] | None:
+    """The object that `text` writes, without its checksum; None if it is none, has changed, or
+    lacks a field that is needed. One that was written without a checksum is taken as it is.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict) or not all(name in values for name in needed):
+        return None
+    checksum = values.pop(_KEY, None)
+    return values if checksum in (None, _checksum(values)) else None
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    text = json.dumps({name: values[name] for name in values if name != _KEY}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,97 @@
+"""Two runs, cell by cell and seed by seed."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from analysis.__main__ import app
+from analysis.compare_runs import compare_runs
+from analysis.load import ResultsError, load_results
+
+FAMILIES = {"gpt2": 1.0, "llama": 0.8}
+
+
+@pytest.fixture(name="run")
+def run_fixture(write_run, tmp_path):
+    def run(name, rows):
+        return write_run(tmp_path / name, rows.assign(sweep=name), with_cells=False)
+
+    return run
+
+
+def results(folder):
+    return load_results([folder])
+
+
+def test_a_run_against_its_copy_has_ratios_of_one_and_no_width(make_cells, run):
+    """Every cell is there."""
+    rows = make_cells(FAMILIES)
+    found = compare_runs(results(run("a", rows)), results(run("b", rows)))
+    assert len(found.pairs) == 2 * 3
+    assert found.n_unpaired == (0, 0)
+    for pair in found.pairs:
+        ratio = pair.comparison.ratio
+        assert ratio is not None
+        assert (ratio.value, ratio.low, ratio.high) == pytest.approx((1.0, 1.0, 1.0))
+
+
+def test_what_one_run_does_better_is_seen_in_every_cell(make_cells, run):
+    """What cells of one seed share cancels; a factor of 1.1 is found, and its inverse the other way
+    round.
+    """
+    rows = make_cells(FAMILIES, log_sd=0.02, common_log_sd=0.3, n_people=(3_200,))
+    better = rows.assign(capacity_ratio=rows["capacity_ratio"] * 1.1)
+    a, b = results(run("a", rows)), results(run("b", better))
+    there, back = compare_runs(a, b), compare_runs(b, a)
+    assert there.overall[100.0].value == pytest.approx(1.1)
+    for one, other in zip(there.pairs, back.pairs, strict=True):
+        assert one.comparison.ratio.value == pytest.approx(1.1)  # type: ignore
+        assert one.comparison.ratio.value * other.comparison.ratio.value == pytest.approx(1.0)  # type: ignore
+
+
+def test_seeds_and_cells_without_a_partner_are_counted(make_cells, run):
+    """Not passed over in silence, and not compared with others."""
+    a = make_cells(FAMILIES, seeds=(0, 1, 2))
+    b = make_cells({"gpt2": 1.0}, seeds=(1, 2, 3))
+    found = compare_runs(results(run("a", a)), results(run("b", b)))
+    assert len(found.pairs) == 3
+    assert {pair.comparison.n_replicates for pair in found.pairs} == {2}
+    assert found.n_unpaired == (18 - 6, 9 - 6)
+
+
+def test_optimizers_are_compared_where_each_run_has_one(make_cells, run):
+    """Muon's cells against AdamW's; but not where one run has both."""
+    adamw, muon = make_cells({"gpt2": 1.0}), make_cells({"gpt2 (muon)": 1.3})
+    found = compare_runs(results(run("a", adamw)), results(run("b", muon)))
+    assert found.overall[100.0].value > 1.2
+    both = run("both", make_cells({"gpt2": 1.0, "gpt2 (muon)": 1.3}))
+    pairs = compare_runs(results(both), results(run("c", adamw))).pairs
+    assert {pair.model for pair in pairs} == {"gpt2 2-1", "gpt2 4-1", "gpt2 4-2"}
+
+
+def test_runs_without_a_common_cell_are_refused(make_cells, run):
+    """By the library with an error, by the command with status 2 and one line."""
+    a, b = run("a", make_cells({"gpt2": 1.0})), run("b", make_cells({"llama": 1.0}))
+    with pytest.raises(ResultsError, match="share no cell"):
+        compare_runs(results(a), results(b))
+    found = CliRunner().invoke(app, ["compare", str(a), str(b)])
+    assert found.exit_code == 2
+    assert found.stderr.startswith("error: a and b share no cell")
+
+
+def test_commands_print_and_write_what_they_find(make_cells, run, tmp_path):
+    """`compare` a line for each cell, `power` one for each exposures; both as JSON."""
+    a, b = run("a", make_cells(FAMILIES)), run("b", make_cells(FAMILIES, rng_seed=1))
+    out = tmp_path / "new" / "out.json"
+    found = CliRunner().invoke(app, ["compare", str(a), str(b), "--json", str(out)])
+    assert found.exit_code == 0
+    (record,) = json.loads(out.read_text())
+    assert len(record["cells"]) == 6
+    assert found.stdout.count("p ") >= 6
+    found = CliRunner().invoke(app, ["power", str(a), "--difference", "0.1", "--json", str(out)])
+    assert found.exit_code == 0
+    (record,) = json.loads(out.read_text())
+    assert record["exposures"] == 100.0
+    assert f": {record['n_seeds']} [" in found.stdout
+    assert CliRunner().invoke(app, ["power", str(a), "--difference", "0"]).exit_code == 2

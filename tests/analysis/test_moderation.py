@@ -1,0 +1,73 @@
+"""Variances that help each other."""
+
+import numpy as np
+import pytest
+from scipy import special
+
+from analysis.moderation import Spread, combine, moderate
+
+
+def spreads_of(variances, df=2.0):
+    return [Spread(variance=float(v), df=df) for v in variances]
+
+
+def test_a_variance_alone_stays_as_it_is():
+    """There is nothing to help it; and copies of one number, of variance 0, tell nothing."""
+    alone = spreads_of([0.3])
+    assert moderate(alone) == alone
+    with_copies = spreads_of([0.3, 0.0, 0.0])
+    assert moderate(with_copies) == with_copies
+
+
+def test_equal_variances_gain_all_degrees_of_freedom():
+    """Ten rows of three seeds each: 20 degrees of freedom instead of two."""
+    for found in moderate(spreads_of([0.04] * 10)):
+        assert found.variance == pytest.approx(0.04)
+        assert found.df == pytest.approx(20.0)
+
+
+def test_no_variance_is_made_smaller():
+    """A row that is noisier than the others stays so."""
+    before = spreads_of([0.01, 0.02, 0.5, 0.015])
+    for own, found in zip(before, moderate(before), strict=True):
+        assert found.variance >= own.variance
+        assert found.df > own.df
+
+
+def test_the_order_of_the_rows_changes_nothing():
+    """Every row has its own result, wherever it stands."""
+    before = spreads_of([0.01, 0.07, 0.02])
+    there, back = moderate(before), moderate(before[::-1])
+    for one, other in zip(there, back[::-1], strict=True):
+        assert (one.variance, one.df) == pytest.approx((other.variance, other.df))
+
+
+def test_parts_are_combined_by_satterthwaite():
+    """Two equal parts have twice the variance and twice the degrees of freedom."""
+    found = combine(spreads_of([0.1, 0.1], df=3.0))
+    assert (found.variance, found.df) == pytest.approx((0.2, 6.0))
+
+
+@pytest.mark.parametrize("n_rows", [2, 4, 15])
+@pytest.mark.parametrize("log_sd", [0.0, 0.35])
+def test_intervals_cover_and_are_shorter_than_students(n_rows, log_sd):
+    """Rows of three seeds with standard deviations that are equal, or differ by a third: 95%
+    intervals miss 5% of the truths or less. They are shorter than Student's, by a sixth at least
+    where a row has two others or more. 4.9 standard errors of the share of misses are allowed,
+    which chance leaves less than once in a million.
+    """
+    rng = np.random.default_rng(n_rows)
+    n_runs, missed, width, students = 1_500, 0, 0.0, 0.0
+    for _ in range(n_runs):
+        sd_R = np.exp(rng.normal(0, log_sd, n_rows))
+        values_RS = sd_R[:, None] * rng.normal(size=(n_rows, 3))
+        before = spreads_of(values_RS.var(axis=1, ddof=1))
+        for own, mean, found in zip(before, values_RS.mean(axis=1), moderate(before), strict=True):
+            reach = special.stdtrit(found.df, 0.975) * np.sqrt(found.variance / 3)
+            missed += abs(mean) > reach
+            width += reach
+            students += special.stdtrit(2, 0.975) * np.sqrt(own.variance / 3)
+    # Rows of one run share what they learn of each other: at worst they count as one.
+    error = np.sqrt(0.05 * 0.95 / n_runs)
+    assert missed / (n_runs * n_rows) <= 0.05 + 4.9 * error
+    assert width < students * (5 / 6 if n_rows > 2 else 1)

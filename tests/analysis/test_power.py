@@ -1,0 +1,69 @@
+"""Seeds needed to see a difference."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.power import MAX_SEEDS, seeds_needed, seeds_to_resolve
+
+ONE_SIZE = ((4, 2),)
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.7, 1.5])
+def test_the_seeds_that_are_asked_for_see_the_difference_at_the_stated_rate(ratio):
+    """A t-test at 95% on that many seeds sees a gap of `ratio` standard deviations in 80% of
+    experiments or a little more, and on one seed fewer less often. 1000 experiments each: six
+    standard errors are 7.6%.
+    """
+    n, rng = seeds_to_resolve(ratio, 1.0), np.random.default_rng(0)
+    found = [
+        float((stats.ttest_1samp(rng.normal(ratio, 1, (1000, m)), 0, axis=1).pvalue < 0.05).mean())
+        for m in (n, n // 2)
+    ]
+    assert 0.8 - 0.076 < found[0] < 0.8 + 0.15
+    assert found[1] < 0.7
+
+
+def test_no_gap_needs_more_seeds_than_there_are_and_no_scatter_needs_two():
+    """Neither is a number that one would plan by."""
+    assert seeds_to_resolve(0.0, 1.0) == MAX_SEEDS + 1
+    assert seeds_to_resolve(1e-9, 1.0) == MAX_SEEDS + 1
+    assert seeds_to_resolve(0.1, 0.0) == 2
+
+
+def test_seeds_follow_the_scatter_of_the_runs(make_cells):
+    """Twice the scatter needs about four times the seeds; the scatter is found again."""
+    names = [f"llama-{word}" for word in ("a", "b", "c", "d", "e", "f", "g", "h")]
+    found = {}
+    for log_sd in (0.05, 0.1):
+        rows = make_cells(
+            dict.fromkeys(names, 0.8),
+            sizes=ONE_SIZE,
+            n_people=(12_800,),
+            seeds=range(8),
+            log_sd=log_sd,
+            common_log_sd=0.0,
+        )
+        (found[log_sd],) = seeds_needed(rows, 0.05)
+        assert found[log_sd].log_sd_low < log_sd < found[log_sd].log_sd_high
+        assert found[log_sd].df == 7 * len(names)
+    assert found[0.1].n_seeds == pytest.approx(4 * found[0.05].n_seeds, rel=0.1)
+
+
+def test_a_run_given_twice_counts_once(make_cells):
+    """Copies have no scatter of their own."""
+    rows = make_cells({"gpt2": 1.0}, sizes=ONE_SIZE)
+    twice = rows.assign(run_dir="copy")
+    both = seeds_needed(pd.concat([rows, twice], ignore_index=True), 0.05)
+    (once,) = seeds_needed(rows, 0.05)
+    assert both[0].n_seeds == once.n_seeds and both[0].df == once.df
+    assert both[0].n_left_out == len(rows)
+
+
+def test_one_seed_tells_nothing_of_scatter(make_cells):
+    """No number is made up; and a difference of nothing is a mistake."""
+    rows = make_cells({"gpt2": 1.0}, seeds=(0,))
+    assert seeds_needed(rows, 0.05) == []
+    with pytest.raises(ValueError, match="above 0"):
+        seeds_needed(rows, 0.0)

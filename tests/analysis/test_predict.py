@@ -1,0 +1,144 @@
+"""The joint law, and what it predicts of cells that it never saw."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from analysis.__main__ import app
+from analysis.groups import full_pool_bits
+from analysis.joint import fit_joint, joint_cells
+from analysis.law import CapacityLaw
+from analysis.load import ResultsError
+from analysis.predict import (
+    Question,
+    demand_bits,
+    fit_predictor,
+    held_out,
+    summary,
+)
+from analysis.published import published_rows
+
+PEOPLE = (50_000, 100_000, 200_000, 500_000)
+
+
+def planted(make_rows, *, log_sd=0.03, seed=0):
+    """c = 1.2 (exposures / 100)^0.25 (people / 200,000)^0.15, s = 5."""
+    rows = make_rows(n_people=PEOPLE, exposures=(30, 100, 300, 1000), log_sd=0.0)
+    rng, ratios = np.random.default_rng(seed), []
+    for row in rows.to_dict("records"):
+        law = CapacityLaw(capacity=capacity(row["exposures"], row["n_people"]), sharpness=5.0)
+        ratios.append(float(law.sample_ratio(row["max_capacity_ratio"], log_sd=log_sd, rng=rng)))
+    rows["capacity_ratio"] = ratios
+    rows["stored_bits"] = rows["capacity_ratio"] * rows["n_params"]
+    return rows
+
+
+def capacity(exposures, n_people):
+    return 1.2 * (exposures / 100) ** 0.25 * (n_people / 200_000) ** 0.15
+
+
+def test_a_planted_law_is_recovered(make_rows):
+    """The exponents of exposures and people come back from noise-free cells, to 1e-3."""
+    cells, _ = joint_cells(planted(make_rows, log_sd=0.0))
+    law = fit_joint(cells)
+    found = law.coefficients()
+    assert law.form is not None and law.form.name == "power"
+    assert found["power 1"] == pytest.approx(0.25, abs=1e-3)
+    assert found["people exponent"] == pytest.approx(0.15, abs=1e-3)
+    assert law.sharpness == pytest.approx(5.0, rel=0.01)
+
+
+def test_intervals_hold_new_cells_of_a_planted_law(make_rows):
+    """Nine in ten or more of models, people and exposures that were not run, within the range."""
+    found = fit_predictor(planted(make_rows))
+    rng, held = np.random.default_rng(1), []
+    for _ in range(60):
+        n_people, exposures = rng.uniform(60_000, 450_000), rng.uniform(40, 900)
+        n_params = float(np.exp(rng.uniform(np.log(1e6), np.log(2e7))))
+        law = CapacityLaw(capacity=capacity(exposures, n_people), sharpness=5.0)
+        demand = float(full_pool_bits(np.array(n_people)))
+        truth = float(law.sample_ratio(demand / n_params, log_sd=0.03, rng=rng))
+        asked = Question(n_params=n_params, n_people=n_people, exposures=exposures, family="gpt2")
+        said = found.predict(asked)
+        assert said.ratio.low is not None and said.ratio.high is not None
+        top = np.inf if said.ratio.high >= said.max_ratio else said.ratio.high
+        held.append(said.ratio.low <= truth <= top)
+    assert np.mean(held) >= 0.9
+
+
+def test_demand_is_that_of_the_data_set(make_rows):
+    """bioS of any number of people, from the demand of four: to 1e-6."""
+    cells, _ = joint_cells(make_rows(n_people=PEOPLE, exposures=(100,)))
+    for n_people in (20_000.0, 123_456.0, 10_000_000.0):
+        expected = float(full_pool_bits(np.array(n_people)))
+        assert demand_bits(cells, n_people) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ()),
+        ({"exposures": 3000.0}, ("exposures",)),
+        ({"n_people": 5_000_000.0}, ("people", "R_max")),
+        ({"n_params": 1e9}, ("parameters", "R_max")),
+    ],
+)
+def test_what_lies_outside_of_the_cells_is_flagged(changes, said, make_rows):
+    """By name and range; an interpolation has no flag."""
+    found = fit_predictor(planted(make_rows))
+    usual = {"n_params": 5e6, "n_people": 100_000.0, "exposures": 300.0, "family": "gpt2"}
+    outside = found.predict(Question(**{**usual, **changes})).outside
+    assert tuple(text.split(" ")[0] for text in outside) == said
+
+
+def test_a_family_that_was_not_run_is_refused(make_rows):
+    """Nothing is known of it; the message says what there is."""
+    found = fit_predictor(planted(make_rows))
+    asked = Question(n_params=5e6, n_people=1e5, exposures=300.0, family="llama")
+    with pytest.raises(ResultsError, match="there are: gpt2"):
+        found.predict(asked)
+
+
+def test_a_new_exposures_setting_has_no_interval_where_nothing_tells_its_error(make_rows):
+    """One exposures setting says nothing of another."""
+    found = fit_predictor(make_rows(n_people=PEOPLE, exposures=(100,)))
+    known = Question(n_params=5e6, n_people=1e5, exposures=100.0, family="gpt2")
+    assert found.predict(known).ratio.low is not None
+    other = Question(n_params=5e6, n_people=1e5, exposures=300.0, family="gpt2")
+    assert found.predict(other).ratio.low is None
+    assert found.predict(other).outside
+
+
+@pytest.mark.parametrize("by", ["people", "shape"])
+def test_published_points_are_predicted_from_the_others(by):
+    """Cells of people, or models, left out: nine in ten inside, within 5% where c limits them."""
+    rows = published_rows()
+    found = summary(held_out(rows[rows["exposures"] == 1000], by))
+    limited = found["within range, limited by c"]
+    assert isinstance(limited, dict)
+    assert limited["n_cells"] >= 20
+    assert limited["inside_frac"] >= 0.9
+    assert limited["median_error"] < 0.05
+
+
+def test_predict_says_the_number_and_writes_json(tmp_path):
+    """R with its interval in one line, extrapolation in another, the same as JSON."""
+    path = tmp_path / "out.json"
+    asked = ["--params", "1e7", "--people", "300000", "--exposures", "1000"]
+    result = CliRunner().invoke(app, ["predict", "--published", *asked, "--json", str(path)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("R = ")
+    assert "extrapolated" not in result.stdout
+    (said,) = json.loads(path.read_text())
+    assert said["ratio"]["low"] < said["ratio"]["value"] < said["ratio"]["high"]
+    assert said["is_outside"] is False
+
+
+def test_predict_without_anything_to_learn_from_is_refused():
+    """Status 2 and a line that says what to write."""
+    asked = ["--params", "1e7", "--people", "300000", "--exposures", "1000"]
+    result = CliRunner().invoke(app, ["predict", *asked])
+    assert result.exit_code == 2
+    assert "no run directory given" in result.stderr

@@ -1,0 +1,96 @@
+"""What a cell's search starts from, when its neighbour fails and comes back."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from kcap_ray.config.cell import Cell, Range, TuneConfig
+from kcap_ray.execution.cell import fail_cell, run_cells
+from kcap_ray.execution.search import Hint
+from kcap_ray.execution.start import start_of, to_do
+from kcap_ray.runs.record import ResultRow
+from kcap_ray.runs.results import RunDirectory
+from kcap_ray.training.point import Point
+from tests.tiny import tiny_cell
+
+TUNE = TuneConfig(trials=2, lr=Range(low=1e-4, high=1e-1))
+CELLS = [tiny_cell(exposures=exposures, tune=TUNE) for exposures in (2, 3)]
+FIRST, SECOND = (cell.cell_id for cell in CELLS)
+NEIGHBOUR = {FIRST: None, SECOND: FIRST}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """An empty run directory."""
+    directory = RunDirectory(tmp_path / "run")
+    directory.prepare()
+    return directory
+
+
+def go_on(run: RunDirectory, cells: list[Cell] = CELLS) -> list[ResultRow]:
+    """What is left, and all rows without times."""
+    run_cells(cells, NEIGHBOUR, run, sweep="tiny", device=torch.device("cpu"))
+    return [
+        dataclasses.replace(row, train_time_s=None, tokens_per_s=None) for row in run.rows(cells)
+    ]
+
+
+def test_a_neighbour_that_failed_leaves_nothing_behind(run: RunDirectory, tmp_path: Path) -> None:
+    """A cell that was tuned without it is tuned again when it has a result: the table is that of an
+    undisturbed run, and what was found meanwhile is kept aside.
+    """
+    whole = RunDirectory(tmp_path / "whole")
+    whole.prepare()
+    expected = go_on(whole)
+    fail_cell(CELLS[0], run.cell(FIRST), sweep="tiny", reason="the disk was full")
+    disturbed = go_on(run)
+    assert [row.status for row in disturbed] == ["failed", "ok"]
+    assert disturbed[1].lr != expected[1].lr
+    assert to_do(CELLS, NEIGHBOUR, run) == []
+    run.cell(FIRST).result_file.unlink()
+    assert to_do(CELLS, NEIGHBOUR, run) == CELLS
+    assert go_on(run) == expected
+    assert (run.cell(SECOND).path / "without_neighbour" / "result.json").exists()
+    assert go_on(run) == expected
+
+
+def test_a_search_goes_on_from_where_it_began(run: RunDirectory) -> None:
+    """Whatever becomes of the neighbour later: its first points are tried already."""
+    first = run.cell(FIRST)
+    row = dataclasses.replace(
+        fail_cell(CELLS[0], first, sweep="tiny", reason=""),
+        status="ok",
+        stored_bits=1.0,
+        capacity_ratio=0.1,
+        lr=5e-3,
+        weight_decay=0.1,
+        n_trials=2,
+    )
+    hint = Hint(point=Point(lr=5e-3, weight_decay=0.1), n_steps=row.steps)
+    first.finish(row)
+    assert start_of(CELLS[1], FIRST, run) == hint
+    first.finish(dataclasses.replace(row, lr=6e-3))
+    assert start_of(CELLS[1], FIRST, run) == hint
+
+
+def test_more_trials_are_those_of_a_longer_search(run: RunDirectory, tmp_path: Path) -> None:
+    """Six from the start are three and three more; fewer than there are leave the row alone."""
+    tune = TuneConfig(trials=3, lr=Range(low=1e-4, high=1e-1), weight_decay=Range(low=0.1, high=1))
+    three = tiny_cell(exposures=2, tune=tune)
+    six = dataclasses.replace(three, tune=dataclasses.replace(tune, trials=6, fused=2))
+    whole = RunDirectory(tmp_path / "whole")
+    whole.prepare()
+    (row,) = go_on(whole, [six])
+    (before,) = go_on(run, [three])
+    records = run.cell(three.cell_id).trials()
+    (after,) = go_on(run, [six])
+    assert run.cell(three.cell_id).trials()[:3] == records
+    assert before.n_trials == 3
+    found, expected = (d.cell(six.cell_id).trials() for d in (run, whole))
+    assert [(t.lr, t.weight_decay) for t in found] == [(t.lr, t.weight_decay) for t in expected]
+    # Trials that are fused add up in another order.
+    assert [t.bits for t in found] == pytest.approx([t.bits for t in expected], rel=1e-3)
+    assert (after.lr, after.n_trials, after.status) == (row.lr, 6, "ok")
+    assert go_on(run, [three])[0].n_trials == 6
