@@ -23,7 +23,7 @@ def conclude(cells: list[Cell], directory: Any) -> None:
     rows = directory.rows(cells)
     is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < 100
     print_table(results_table(rows, is_narrow=is_narrow))
-    failed = [row for row in rows if row["status"] != "ok"]
+    failed = [row for row in rows if row.status != "ok"]
     if len(failed) < len(rows):
         typer.echo(f"report: {report_of(directory.path)}")
     typer.echo(f"table:  {directory.results_file}")

@@ -30,22 +30,3 @@ def checked(text: str, *, needed: Iterable[str] = ()) -> dict[str, Any] | None:
 def _checksum(values: Mapping[str, Any]) -> str:
     text = json.dumps({name: values[name] for name in values if name != _KEY}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def checked_trials(lines: Iterable[str]) -> list[dict[str, Any]]:
-    """The records of trials up to the first that cannot be read, without those of a program of
-    which another one is lost: trained again, they must be trained together.
-    """
-    trials: list[dict[str, Any]] = []
-    for line in lines:
-        trial = checked(line, needed=("lr", "weight_decay", "status", "capacity_ratio"))
-        if trial is None:
-            break
-        trials.append(trial)
-    n_whole = 0
-    while n_whole < len(trials):
-        n_next = n_whole + (trials[n_whole].get("n_trials_fused") or 1)
-        if n_next > len(trials):
-            break
-        n_whole = n_next
-    return trials[:n_whole]

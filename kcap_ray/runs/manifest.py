@@ -92,7 +92,7 @@ def _n_trials(path: Path, one: StoredCell) -> int:
     larger is taken.
     """
     row = CellDirectory(path / "cells" / one.name).result()
-    return 0 if row is None else 1 + row["n_trials"]
+    return 0 if row is None else 1 + row.n_trials
 
 
 def forget_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bool = True) -> None:
@@ -102,7 +102,7 @@ def forget_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: b
     for cell in cells:
         cell_directory = directory.cell(cell.cell_id)
         row = cell_directory.result()
-        is_failed = row is not None and row["status"] == "failed"
+        is_failed = row is not None and row.status == "failed"
         if is_failed and (mistakes or cell_directory.error_file.exists()):
             cell_directory.result_file.unlink()
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import Console
 from rich.live import Live
@@ -18,7 +18,9 @@ from rich.table import Table
 from kcap_ray.config.cell import Cell
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.earlier import rows_of_table
+from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory
+from kcap_ray.runs.schema import shown
 
 LOCK = ".lock"
 """File of a run directory that the process at work in it has locked."""
@@ -49,7 +51,7 @@ def cell_states(cells: Sequence[Cell], directory: RunDirectory) -> list[CellStat
     rows = rows_of_table(directory.path)
     is_alive = _is_worked_in(directory.path)
     return [
-        _finished(cell, rows[cell.cell_id])
+        _finished(cell, ResultRow.from_dict(rows[cell.cell_id]))
         if cell.cell_id in rows
         else _state(cell, directory.cell(cell.cell_id), is_alive=is_alive)
         for cell in cells
@@ -69,8 +71,8 @@ def _is_worked_in(path: Path) -> bool:
     return False
 
 
-def _finished(cell: Cell, row: dict[str, Any]) -> CellState:
-    return CellState(cell=cell, state=row["status"], detail=_result(row))
+def _finished(cell: Cell, row: ResultRow) -> CellState:
+    return CellState(cell=cell, state=row.status, detail=_result(row))
 
 
 def _state(cell: Cell, directory: CellDirectory, *, is_alive: bool = True) -> CellState:
@@ -88,13 +90,14 @@ def _state(cell: Cell, directory: CellDirectory, *, is_alive: bool = True) -> Ce
     return CellState(cell=cell, state=state, detail=", ".join(parts))
 
 
-def _result(row: dict[str, Any]) -> str:
-    if row["status"] != "ok":
-        return row["reason"]
-    return (
-        f"R {row['capacity_ratio']:.3f} of at most {row['max_capacity_ratio']:.3f} bit/param  "
-        f"lr {row['lr']:.2g}  wd {row['weight_decay']:.2g}  {row['train_time_s']:.0f} s"
+def _result(row: ResultRow) -> str:
+    if row.status != "ok":
+        return row.reason
+    ratio, most, lr, decay, time_s = (
+        shown(row, name)
+        for name in ("capacity_ratio", "max_capacity_ratio", "lr", "weight_decay", "train_time_s")
     )
+    return f"R {ratio} of at most {most} bit/param  lr {lr}  wd {decay}  {time_s} s"
 
 
 @dataclass(frozen=True, kw_only=True)

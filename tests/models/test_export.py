@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cell
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.models.export import export_cell, load_cell_model
 from kcap_ray.planning.run_length import spec_of
 from kcap_ray.runs.results import CellDirectory
@@ -22,7 +23,8 @@ from tests.tiny import random_tokens, tiny_cell
 def finished(path: Path, model: str) -> tuple[Cell, Path]:
     """A tiny cell of that model, trained."""
     cell = tiny_cell(model=model, exposures=3)
-    run_cell(cell, CellDirectory(path), sweep="tiny", device=torch.device("cpu"))
+    run = CellRun(cell=cell, directory=CellDirectory(path), device=torch.device("cpu"))
+    run_cell(run, sweep="tiny")
     return cell, path
 
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,6 +9,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.execution.cell import fail_cell
 from kcap_ray.runs.manifest import only_driver
 from kcap_ray.runs.progress import Watch, cell_states
+from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from tests.tiny import tiny_cell
 
@@ -41,7 +41,7 @@ def test_a_cell_that_has_ended_is_read_once(
     end(CELLS[0], directory)
     read, result = Counter(), CellDirectory.result
 
-    def counted(self: CellDirectory) -> dict[str, Any] | None:
+    def counted(self: CellDirectory) -> ResultRow | None:
         read[self.path.name] += 1
         return result(self)
 
