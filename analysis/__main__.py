@@ -13,12 +13,14 @@ from analysis.load import ResultsError, load_results
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.load import Results
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 Directories = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run directories.")]
 FIGURE_HELP = (
-    "capacity, ratio, exposures, architectures, ladder, moe, junk, bands, parts, quantization, "
-    "bit_width, calibration, tuning or training."
+    "capacity, ratio, exposures, residuals, architectures, ladder, moe, junk, bands, parts, "
+    "quantization, bit_width, calibration, tuning or training."
 )
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="F", help="Also write the result there as JSON.")
@@ -50,27 +52,38 @@ def _write_json(found: Sequence[object], path: Path | None) -> None:
         path.write_text(text + "\n", encoding="utf-8")
 
 
-def _rows(directories: Sequence[Path], published: bool, dataset: str) -> "pd.DataFrame":
-    """Usable rows of the runs and the published points, of one data set if it is named."""
+def _results(directories: Sequence[Path] | None, published: bool) -> "Results":
+    """The runs, or the published points, or both."""
     import pandas as pd
 
-    from analysis.published import published_rows
+    from analysis.load import Results
+    from analysis.published import published_results
 
-    tables = [published_rows()] if published else []
-    if directories or not published:
-        tables.append(load_results(directories).used)
-    rows = pd.concat(tables, ignore_index=True)
+    if not published:
+        return load_results(directories or [])
+    found = [published_results(), *([load_results(directories)] if directories else [])]
+    rows = pd.concat([one.rows for one in found], ignore_index=True)
+    return Results(directories=found[-1].directories, rows=rows)
+
+
+def _rows(directories: Sequence[Path] | None, published: bool, dataset: str) -> "pd.DataFrame":
+    """Usable rows of the runs and the published points, of one data set if it is named."""
+    rows = _results(directories, published).used
     return rows[rows["dataset"] == dataset] if dataset else rows
 
 
 @app.command()
-def fit(directories: Directories, json_file: JsonFile = None) -> None:
+def fit(
+    directories: OptionalDirectories = None,
+    published: Published = False,
+    json_file: JsonFile = None,
+) -> None:
     """Fit the capacity law to every group of cells, with intervals."""
     with _user_errors():
         from analysis.exposure_fit import fit_exposures
         from analysis.fit import fit_groups
 
-        fits = fit_groups(load_results(directories).used)
+        fits = fit_groups(_rows(directories, published, ""))
         exposure_fits = fit_exposures(fits)
         if not fits:
             raise ResultsError("no usable row to fit: no cell has finished with a result")
@@ -91,16 +104,17 @@ def fit(directories: Directories, json_file: JsonFile = None) -> None:
 
 @app.command()
 def plot(
-    directories: Directories,
     figure: Annotated[str, typer.Option(help=FIGURE_HELP)],
     out: Annotated[Path, typer.Option(help="File to write: .pdf, .svg or .png.")],
+    directories: OptionalDirectories = None,
+    published: Published = False,
 ) -> None:
     """Draw one figure."""
     with _user_errors():
         from analysis.plots import check_request, draw, fit_inputs, save
 
         check_request(figure, out)
-        typer.echo(save(draw(figure, fit_inputs(load_results(directories))), out))
+        typer.echo(save(draw(figure, fit_inputs(_results(directories, published))), out))
 
 
 @app.command()
@@ -213,7 +227,7 @@ def predict(
     with _user_errors():
         from analysis.predict import Question, fit_predictor
 
-        found = fit_predictor(_rows(directories or [], published, dataset))
+        found = fit_predictor(_rows(directories, published, dataset))
         asked = Question(n_params=params, n_people=people, exposures=exposures, family=family)
         said = found.predict(asked)
         typer.echo(f"R = {said.ratio} bits/param of R_max {said.max_ratio:.3g} ({found.law.name})")
@@ -238,7 +252,7 @@ def held_out_cells(
 
         if by not in ("people", "shape", "exposures"):
             raise ResultsError(f"--by {by}: must be people, shape or exposures")
-        checked = held_out(_rows(directories or [], published, dataset), by)
+        checked = held_out(_rows(directories, published, dataset), by)
         found = summary(checked)
         for name, numbers in found.items():
             typer.echo(f"{name}: {json.dumps(numbers)}")

@@ -22,6 +22,7 @@ from analysis.figures.parts import draw_parts
 from analysis.figures.process import draw_training, draw_tuning
 from analysis.figures.quantization import draw_quantization
 from analysis.figures.ratio import draw_exposures, draw_ratio
+from analysis.figures.residuals import draw_residuals
 from analysis.figures.style import NothingToDrawError, figure_style
 from analysis.fit import CapacityFit, fit_groups
 from analysis.junk import compare_junk
@@ -110,6 +111,10 @@ def _calibration(inputs: Inputs) -> Figure:
     return draw_calibration(find_quantized(inputs.results.used))
 
 
+def _residuals(inputs: Inputs) -> Figure:
+    return draw_residuals(_as_trained(inputs))
+
+
 def _tuning(inputs: Inputs) -> Figure:
     return draw_tuning(*load_trials(inputs.results))
 
@@ -130,6 +135,10 @@ FIGURES = {
     "exposures": FigureKind(
         caption="Largest R over the models of each data set, against exposures.",
         draw=_exposures,
+    ),
+    "residuals": FigureKind(
+        caption="What one law of R_max, people, parameters, exposures and family leaves.",
+        draw=_residuals,
     ),
     "architectures": FigureKind(
         caption="Capacity of each architecture relative to GPT-2, paired by seed.",

@@ -83,17 +83,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def in_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Everything is computed in float64, in our code and in other projects': what is made without
-    a type, and what asks for float32 by name. So two ways to compute one thing can be held against
-    each other on any processor (tests/rounding.py).
-    """
-    import torch
+def in_float64() -> Iterator[None]:
+    """The test computes in float64, in our code and in other projects' (tests/rounding.py)."""
+    from tests.rounding import float64
 
-    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
-    for name in ("float32", "float"):
-        monkeypatch.setattr(torch, name, torch.float64)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+    with float64():
+        yield

@@ -97,8 +97,10 @@ def load_sweep(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
 
 
 def _resolve(draft: SweepFile, *, path: Path, text: str) -> Sweep:
-    if not isinstance(draft.name, str) or not re.fullmatch(r"[\w.-]+", draft.name):
-        raise UserError(f"name: got {draft.name!r}; write letters, digits, `-`, `_` and `.`")
+    if not isinstance(draft.name, str) or not re.fullmatch(r"[\w-][\w.-]*", draft.name):
+        raise UserError(
+            f"name: got {draft.name!r}; write letters, digits, `-`, `_`, and `.` inside of it"
+        )
     where = read_where(draft.where)
     n_points = math.prod(map(len, draft.grid.values()))
     if n_points > MAX_POINTS:

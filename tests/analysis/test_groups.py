@@ -1,8 +1,11 @@
 """Which rows belong together, and the peak of each group."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis.groups import (
     cluster_labels,
@@ -12,6 +15,7 @@ from analysis.groups import (
     has_full_pools,
     split_groups,
 )
+from analysis.load import load_results
 from analysis.published import published_rows
 
 
@@ -105,3 +109,26 @@ def test_full_pools_are_told_from_miniature_ones_by_their_entropy(make_rows):
     assert full_pool_bits(np.array([50_000.0]))[0] == pytest.approx(2.96e6, rel=2e-3)
     assert has_full_pools(make_rows(exposures=(100,))).all()
     assert not has_full_pools(make_rows(exposures=(100,), mini=True, n_people=(500,))).any()
+
+
+def test_seeds_of_the_committed_sweeps_have_nothing_in_common():
+    """Two-way layouts of architectures and seeds, log R: F of seeds is that of chance.
+
+    So seeds repeat a cell and are no cluster across cells (docs/decisions.md).
+    """
+    names = ("laptop_architectures", "laptop_architectures300", "laptop_optimizers")
+    results = Path(__file__).parents[2] / "docs" / "results"
+    rows = load_results([results / name for name in names]).used
+    rows = rows.assign(log_ratio=np.log(rows["capacity_ratio"]))
+    cell = ["run_dir", "model", "optimizer"]
+    found = {}
+    for exposures, own in rows.groupby("exposures"):
+        off = own["log_ratio"] - own.groupby(cell)["log_ratio"].transform("mean")
+        by_seed = off.groupby(own["seed"]).mean()
+        n_cells, n_seeds = len(own) // len(by_seed), len(by_seed)
+        explained = n_cells * float((by_seed**2).sum())
+        degrees = n_seeds - 1, (n_cells - 1) * (n_seeds - 1)
+        f = explained / degrees[0] / ((float((off**2).sum()) - explained) / degrees[1])
+        found[exposures] = (round(f, 2), float(stats.f.sf(f, *degrees)))
+    assert {key: f for key, (f, _) in found.items()} == {30.0: 0.07, 100.0: 0.70, 300.0: 1.09}
+    assert min(p for _, p in found.values()) > 0.3

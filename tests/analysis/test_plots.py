@@ -11,6 +11,7 @@ from analysis.figures.style import NothingToDrawError, panel_titles, short_count
 from analysis.load import ResultsError, load_results
 from analysis.plots import check_request, draw, fit_inputs, save
 
+NAMES = ["capacity", "ratio", "exposures", "residuals", "tuning", "training"]
 SIZES = ((2, 2), (4, 2), (4, 3), (4, 4), (6, 4))
 
 
@@ -25,7 +26,7 @@ def texts(figure):
     return " ".join(t.get_text() for t in figure.findobj(Text))
 
 
-@pytest.mark.parametrize("name", ["capacity", "ratio", "exposures", "tuning", "training"])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_figure_is_drawn_and_leaves_no_global_state(name, inputs):
     """No pyplot figure and no changed setting remains; every panel holds data and labels."""
     settings = dict(matplotlib.rcParams)
@@ -129,3 +130,22 @@ def test_titles_hold_what_differs():
     shared, titles = panel_titles([("bioS", "gpt2", "", "30 x"), ("bioS", "llama", "", "30 x")])
     assert shared == "bioS, 30 x"
     assert titles == ["gpt2", "llama"]
+
+
+def test_no_law_and_no_band_is_drawn_over_a_single_demand(make_cells, write_run, tmp_path):
+    """Three seeds at one R_max are three points: nothing but them and R = R_max."""
+    rows = make_cells({"gpt2": 1.0}, sizes=((2, 1),))
+    inputs = fit_inputs(load_results([write_run(tmp_path / "run", rows, with_cells=False)]))
+    assert len(rows) == 3
+    axes = draw("ratio", inputs).axes[0]
+    assert len(axes.lines) == 2
+    assert not axes.collections
+
+
+def test_residuals_are_those_of_every_positive_cell(inputs):
+    """Each panel has all cells, whichever are saturated."""
+    used = inputs.results.used
+    n_positive = int((used["capacity_ratio"] > 0).sum())
+    for axes in draw("residuals", inputs).axes:
+        points = sum(len(np.asarray(line.get_xdata())) for line in axes.lines)
+        assert points == n_positive + 2  # and the two ends of the line at 1

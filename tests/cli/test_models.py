@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kcap_ray.cli.main import app
+from tests.rounding import float64
 
 SWEEP = """\
 name: measured
@@ -29,18 +30,23 @@ def run(*arguments: object) -> Any:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A sweep of two cells, the row of the second, and its model's directory beside the sweep."""
+    """A sweep of two cells, the row of the second, and its model's directory beside the sweep; the
+    cell is trained and measured in float64.
+    """
     path = tmp_path_factory.mktemp("models")
     (path / "sweep.yaml").write_text(SWEEP)
-    done = run("run-cell", path / "sweep.yaml", "--out", path / "run", "--cell", "*-s1-*")
+    with float64():
+        done = run("run-cell", path / "sweep.yaml", "--out", path / "run", "--cell", "*-s1-*")
     assert done.exit_code == 0, done.output
     (cell_directory,) = (path / "run" / "cells").iterdir()
-    exported = run("export", cell_directory, path / "model")
+    with float64():
+        exported = run("export", cell_directory, path / "model")
     assert exported.exit_code == 0, exported.output
     assert "import kcap_ray.models.hugging_face" in exported.stdout
     return path, json.loads((cell_directory / "result.json").read_text())
 
 
+@pytest.mark.usefixtures("in_float64")
 def test_measure_prints_the_numbers_of_the_row(finished: tuple[Path, dict[str, Any]]) -> None:
     """For programs under the names of the table's columns, for people rounded."""
     path, row = finished
@@ -48,7 +54,7 @@ def test_measure_prints_the_numbers_of_the_row(finished: tuple[Path, dict[str, A
     found = json.loads(run(*options, "--json").stdout)
     assert found["cell_id"] == row["cell_id"]
     for name in ("stored_bits", "demand_bits", "capacity_ratio", "max_capacity_ratio"):
-        assert found[name] == pytest.approx(row[name], rel=1e-4)
+        assert found[name] == pytest.approx(row[name], rel=1e-10)
     shown = run(*options)
     assert shown.exit_code == 0
     for number in (f"{row['capacity_ratio']:.4f}", f"{row['n_params']:,}", row["cell_id"]):

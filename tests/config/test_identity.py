@@ -45,7 +45,9 @@ def changed(value: Any) -> Any:
     """Another value of the same kind; None where there is no plain one."""
     if isinstance(value, bool):
         return not value
-    if isinstance(value, int | float):
+    if isinstance(value, float):
+        return value / 2 or 0.5
+    if isinstance(value, int):
         return 2 * value or 2
     return None
 

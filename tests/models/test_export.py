@@ -11,17 +11,20 @@ from transformers import AutoModelForCausalLM
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cell
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.models.export import export_cell, load_cell_model
 from kcap_ray.planning.run_length import spec_of
 from kcap_ray.runs.results import CellDirectory
 from kcap_ray.text.stream.corpus import build_corpus
+from tests.rounding import assert_same_but_for_rounding
 from tests.tiny import random_tokens, tiny_cell
 
 
 def finished(path: Path, model: str) -> tuple[Cell, Path]:
     """A tiny cell of that model, trained."""
     cell = tiny_cell(model=model, exposures=3)
-    run_cell(cell, CellDirectory(path), sweep="tiny", device=torch.device("cpu"))
+    run = CellRun(cell=cell, directory=CellDirectory(path), device=torch.device("cpu"))
+    run_cell(run, sweep="tiny")
     return cell, path
 
 
@@ -31,6 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cell, Path]:
     return finished(tmp_path_factory.mktemp("trained") / "cell", "gpt2-1-1")
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize(
     "model",
     [
@@ -52,7 +56,7 @@ def test_the_exported_model_is_the_cells_best(tmp_path: Path, model: str) -> Non
     vocab_size = spec_of(cell).vocab_size
     tokens_BT = random_tokens(3, cell.train.window_tokens, vocab_size=vocab_size)
     with torch.no_grad():
-        torch.testing.assert_close(ours(tokens_BT), theirs(tokens_BT).logits, rtol=1e-5, atol=1e-5)
+        assert_same_but_for_rounding(ours(tokens_BT), theirs(tokens_BT).logits)
     assert loaded_cell == cell
     assert theirs.num_parameters() == spec_of(cell).n_params
 
@@ -105,6 +109,17 @@ def test_a_place_that_cannot_be_written_to_is_named(
     with pytest.raises(UserError, match="out: cannot write there"):
         export_cell(directory, out)
     assert out.read_text() == "mine"
+
+
+def test_files_of_somebody_else_are_left_alone(tmp_path: Path, trained: tuple[Cell, Path]) -> None:
+    """A directory with another model in it keeps it; what an export wrote may be written again."""
+    _, directory = trained
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("mine")
+    with pytest.raises(UserError, match="mine: holds files that kcap did not write"):
+        export_cell(directory, tmp_path / "mine")
+    assert [file.read_text() for file in (tmp_path / "mine").iterdir()] == ["mine"]
+    assert export_cell(directory, tmp_path / "out") == export_cell(directory, tmp_path / "out")
 
 
 @pytest.mark.parametrize(("model", "is_ours"), [("gpt2-1-1", False), ("gpt2-1-1-mlp0", True)])

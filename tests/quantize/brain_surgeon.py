@@ -56,8 +56,9 @@ def brain_surgeon(weight_OI: Tensor, hessian_II: Tensor, config: QuantizeConfig)
     left_OI = weight_OI[:, order]
     codes_OI, clearance_OI = torch.empty_like(weight_OI), torch.empty_like(weight_OI)
     width = min(config.group_size or d_in, d_in)
+    scale_O1, zero_O1 = find_grid(left_OI[:, :width], config.bits, symmetric=config.symmetric)
     for place, i in enumerate(order):
-        if place % width == 0:
+        if place % width == 0:  # after changes of the groups before
             group = left_OI[:, place : place + width]
             scale_O1, zero_O1 = find_grid(group, config.bits, symmetric=config.symmetric)
         steps_O = left_OI[:, place] / scale_O1[:, 0]

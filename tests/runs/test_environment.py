@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import kcap_ray.runs.environment
-from kcap_ray.runs.environment import describe, git_commit, made_by, versions
+from kcap_ray.runs.environment import describe, git_commit, provenance, versions
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def test_code_that_is_not_installed_still_gives_records(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert "kcap" not in versions()
-    made = made_by.__wrapped__(torch.device("cpu"))
-    assert made["kcap_version"] == ""
-    assert made["torch_version"] == torch.__version__
+    made = provenance.__wrapped__(torch.device("cpu"))
+    assert made.kcap_version == ""
+    assert made.torch_version == torch.__version__
 
 
 def test_the_environment_says_what_made_a_result() -> None:

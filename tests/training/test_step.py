@@ -13,7 +13,7 @@ from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import parse_model
 from kcap_ray.training.point import Point
 from kcap_ray.training.step import TrainStep
-from tests.rounding import assert_same_but_for_rounding
+from tests.rounding import assert_same_but_for_rounding, float32_may_differ_by
 from tests.tiny import MODELS, tiny_cell
 
 VOCABULARY, WINDOW, N_WINDOWS = 29, 8, 5
@@ -135,8 +135,10 @@ def test_a_trial_that_has_diverged_says_nothing_about_compiled_code(
 def test_a_compiled_run_is_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     """Losses of 12 steps agree to rounding, and the check before the first step passes."""
     compiled = losses(new_step(compile="on", micro_windows=3), 12)
-    np.testing.assert_allclose(compiled, losses(new_step(), 12), rtol=1e-4)
+    difference = np.abs(compiled - losses(new_step(), 12))
     assert not capsys.readouterr().err
+    # The longest sums are over the 40 tokens of a batch.
+    assert (difference <= float32_may_differ_by(lambda: losses(new_step(), 12), n_terms=40)).all()
 
 
 @pytest.mark.gpu

@@ -198,13 +198,14 @@ def loss_of(corpus: Any, distributions: Distributions) -> KnowledgeLoss:
     return group.loss
 
 
+@pytest.mark.usefixtures("in_float64")
 def test_a_perfect_model_is_measured_at_the_demand(data) -> None:
     """Through the whole measurement, with the vocabulary of the data."""
     corpus = build_corpus(data)
     loss = loss_of(corpus, perfect(corpus, 4))
     entropy = corpus.main.entropy
     assert entropy is not None
-    assert stored_bits(entropy, loss).total == pytest.approx(entropy.demand_bits, rel=1e-6)
+    assert stored_bits(entropy, loss).total == pytest.approx(entropy.demand_bits, rel=1e-10)
 
 
 def test_only_tokens_of_the_people_told_of_are_in_the_vocabulary(tmp_path) -> None:
