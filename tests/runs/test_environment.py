@@ -62,6 +62,7 @@ def test_code_that_is_not_installed_still_gives_records(monkeypatch: pytest.Monk
 def test_the_environment_says_what_made_a_result() -> None:
     """Versions and machine, as plain values."""
     environment = describe()
-    assert environment["versions"]["torch"] == torch.__version__
+    # A wheel of the package index does not say in its metadata which CUDA it was built for.
+    assert environment["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert environment["machine"]["cpus"] >= 1
     assert environment["command"][0] == "kcap"
