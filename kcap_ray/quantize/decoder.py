@@ -125,7 +125,7 @@ class _Stream:
         kept: list[list[Tensor]] = [[] for _ in range(moe.spec.n_expert)]
         for x_MD in self._batches:
             x_XPI = self._caught(layer, block, x_MD)
-            for own, x_PI, n_rows in zip(kept, x_XPI, _filled(moe, x_MD, x_XPI), strict=True):
+            for own, x_PI, n_rows in zip(kept, x_XPI, _filled(moe, x_MD), strict=True):
                 own.append(x_PI[:n_rows].cpu())
         return [_on(layer.weight.device, own) for own in kept]
 
@@ -134,24 +134,25 @@ class _Stream:
             yield self._caught(layer, block, x_MD).flatten(0, -2)
 
     def _caught(self, layer: nn.Module, block: Block, x_MD: Tensor) -> Tensor:
-        """What the layer gets while the batch passes through the block."""
+        """What the layer gets while the batch passes through the block; experts' places of all
+        passes in a row.
+        """
         caught: list[Tensor] = []
         hook = layer.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
         try:
             self._after(block, x_MD)
         finally:
             hook.remove()
-        return caught[0]
+        return torch.cat(caught, dim=-2) if len(caught) > 1 else caught[0]
 
     def _after(self, block: Block, x_MD: Tensor) -> Tensor:
         return block(x_MD, x_MD.new_zeros(()), *self._rope)[0]
 
 
-def _filled(moe: MixtureOfExperts, x_MD: Tensor, x_XPI: Tensor) -> list[int]:
+def _filled(moe: MixtureOfExperts, x_MD: Tensor) -> list[int]:
     """Places of each expert with a token in them, which are its first ones, in the last batch."""
     n_choices = len(x_MD) * moe.spec.experts_per_token
-    chosen_X = (moe.load_EX * n_choices).round().long()
-    return chosen_X.clamp(max=x_XPI.shape[1]).tolist()
+    return (moe.load_EX * n_choices).round().long().tolist()
 
 
 def _on(device: torch.device, parts: list[Tensor]) -> Iterator[Tensor]:

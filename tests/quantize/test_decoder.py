@@ -66,11 +66,13 @@ def routed(moe: MixtureOfExperts, x_MD: Tensor, x_XPI: Tensor) -> list[Tensor]:
 
 
 def inputs_seen_by(model: Decoder, names: list[str], tokens_BT: Tensor) -> list[Tensor]:
-    """Inputs of the layers while the model reads the tokens, those of experts one by one."""
-    caught: dict[str, Tensor] = {}
+    """Inputs of the layers while the model reads the tokens, those of experts one by one and of all
+    their passes.
+    """
+    caught: dict[str, list[Tensor]] = {}
 
     def keep(name: str) -> Callable[[Any, tuple[Tensor, ...]], None]:
-        return lambda _, given: caught.update({name: given[0]})
+        return lambda _, given: caught.setdefault(name, []).append(given[0])
 
     for name, module in model.named_modules():
         module.register_forward_pre_hook(keep(name))
@@ -81,9 +83,9 @@ def inputs_seen_by(model: Decoder, names: list[str], tokens_BT: Tensor) -> list[
             mlp = name.partition(".experts.")[0]
             moe = model.get_submodule(mlp)
             assert isinstance(moe, MixtureOfExperts)
-            seen += routed(moe, caught[mlp], caught[name])
+            seen += routed(moe, caught[mlp][0], torch.cat(caught[name], dim=-2))
         else:
-            seen.append(caught[name].flatten(0, -2))
+            seen.append(caught[name][0].flatten(0, -2))
     return seen
 
 
@@ -92,9 +94,10 @@ def inputs_seen_by(model: Decoder, names: list[str], tokens_BT: Tensor) -> list[
 @torch.no_grad()
 def test_each_layer_is_calibrated_on_what_it_will_get(model_name: str, spy: Spy) -> None:
     """The inputs are those of the finished quantized model: all layers before are quantized; an
-    expert's are those routed to it. So too for more sequences than pass through at once.
+    expert's are those routed to it, in however many passes. So too for more sequences than pass
+    through at once.
     """
-    model = random_decoder(model_name)
+    model = random_decoder(model_name, capacity_factor=0.5)
     tokens_BT = random_tokens(SEQUENCES_AT_ONCE + 3, 24)
     weights = quantize_decoder(model, QuantizeConfig(bits=3), tokens_BT)
     finished = with_weights(model, weights)
