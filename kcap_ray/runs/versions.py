@@ -73,6 +73,8 @@ def _known(label: str) -> int | None:
 
 
 def _group(group: dict[str, Any]) -> dict[str, Any]:
+    if "loss_value_nats" not in group:
+        return group
     both = _per_person_and_attribute("loss_value_nats", group["loss_value_nats"], group["table"])
     return {**group, "loss_value_nats": both["loss_value_nats"]}
 
