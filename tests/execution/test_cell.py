@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,9 +106,8 @@ def test_the_numbers_of_a_row_belong_together(tmp_path: Path, cell: Cell) -> Non
     assert row.max_capacity_ratio == row.demand_bits / row.n_params
     assert row.stored_bits < row.demand_bits
     assert row.n_trials == row.n_trials_ok == cell.tune.trials
-    ratios = [trial.capacity_ratio for trial in directory.trials()]
-    assert row.capacity_ratio == max(ratios)
-    best = directory.trials()[ratios.index(max(ratios))]
+    best = max(directory.trials(), key=lambda trial: trial.capacity_ratio or -math.inf)
+    assert row.capacity_ratio == best.capacity_ratio is not None
     assert (row.lr, row.weight_decay) == (best.lr, best.weight_decay)
 
 
