@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test test-fast lint docs figures coverage verdicts clean
+.PHONY: help venv quickstart test test-fast lint columns docs figures coverage verdicts clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -57,11 +57,14 @@ lint: .venv/installed-dev  ## style, formatting, types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+columns: .venv/installed  ## docs/columns.md, from the schema of the records
+	$(BIN)/python -m kcap_ray.runs.columns_page > docs/columns.md
+
 docs: .venv/installed-dev  ## the documentation site in build/site, with the API reference; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 figures: .venv/installed  ## redraw all figures and reports of docs/results from its tables
-	printf '%s\n' docs/results/*/ | xargs -n 1 -P 2 $(BIN)/python -m analysis report
+	dirname docs/results/*/results.parquet | xargs -n 1 -P 2 $(BIN)/python -m analysis report
 
 clean:  ## remove .venv and caches; runs/ stays
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -30,13 +30,21 @@ FILES = frozenset(
 )
 
 
+def belongs(name: str) -> bool:
+    """Whether a compact run may hold a file of this name: its own, and what the analysis found out
+    about it, as JSON.
+    """
+    return name in FILES or (name.endswith(".json") and name != "cells.json")
+
+
 def write_compact(directory: Path, out: Path) -> Path:
     """Write the run at `directory` to `out` in compact form; returns `out`.
 
     Raises ResultsError if the run has no results, if one of its files cannot be read, or if `out`
     holds anything but a compact run.
     """
-    foreign = {path.name for path in out.iterdir()} - FILES if out.is_dir() else set()
+    names = [path.name for path in out.iterdir()] if out.is_dir() else []
+    foreign = [name for name in names if not belongs(name)]
     if foreign:
         raise ResultsError(f"{out}: holds {min(foreign)}, so it is not a compact run; name another")
     path = directory / RESULTS_TABLE

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ import pandas as pd
 from analysis.cell_tables import CellTables, collect_tables
 from analysis.columns import with_optional_columns
 from analysis.files import ResultsError, read_parquet
+from kcap_ray.runs.versions import upgraded
 
 REQUIRED_TEXT = ("cell_id", "status", "dataset", "arch", "model", "quantization")
 REQUIRED_NUMBERS = (
@@ -90,9 +92,28 @@ def _read_rows(directory: Path) -> pd.DataFrame:
     for column in (*REQUIRED_TEXT, "reason"):
         values = rows[column] if column in rows else pd.Series("", index=rows.index)
         rows[column] = values.astype(object).where(values.notna(), "").astype(str)
+    rows = _in_current_version(rows, str(path))
     rows["quantization"] = rows["quantization"].replace("", "none")
     rows["run_dir"] = str(directory)
     return with_optional_columns(rows)
+
+
+def _in_current_version(rows: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The rows of any schema version, with today's meaning of every column."""
+    before: list[dict[str, Any]] = [
+        {str(name): value for name, value in row.items()} for row in rows.to_dict("records")
+    ]
+    try:
+        converted = [upgraded(row, row["dataset"]) for row in before]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ResultsError(f"{where}: {error}") from error
+    pairs = list(zip(converted, before, strict=True))
+    changed = {
+        name: [row.get(name) for row in converted]
+        for name in dict.fromkeys(name for row in converted for name in row)
+        if any(row.get(name) is not old.get(name) for row, old in pairs)
+    }
+    return rows.assign(**{name: pd.Series(new, rows.index) for name, new in changed.items()})
 
 
 def _as_numbers(values: pd.Series, where: str) -> pd.Series:
@@ -150,6 +171,7 @@ def load_histories(results: Results) -> tuple[pd.DataFrame, tuple[str, ...]]:
         if not {"exposures", "loss"} <= set(table.columns):
             notes.append(f"the curve of {row['cell_id']} lacks the columns exposures and loss")
             continue
+        table = _in_current_version(table.assign(dataset=row["dataset"]), row["cell_id"])
         table = table.rename(columns={"exposures": "exposures_seen"})
         table = table.drop(columns=list(CELL_COLUMNS), errors="ignore")
         tables.append(table.assign(**{column: row[column] for column in CELL_COLUMNS}))

@@ -10,28 +10,40 @@ from analysis.fit import CapacityFit
 from analysis.groups import Peak
 from analysis.load import Results
 from analysis.markup import escape, estimate_cells, number, paragraph, table
+from kcap_ray.runs.record import ResultRow
+from kcap_ray.runs.schema import fields_of
 
-# Column of results.parquet: (heading, unit, kind). Columns that a run does not have are left out.
+# Columns of results.parquet that are shown, where a run has them.
+_SHOWN = (
+    "dataset",
+    "n_people",
+    "exposures",
+    "model",
+    "quantization",
+    "n_params",
+    "max_capacity_ratio",
+    "capacity_ratio",
+    "stored_bits",
+    "demand_bits",
+    "loss_name_nats",
+    "loss_value_nats",
+    "lr",
+    "weight_decay",
+    "seed",
+    "train_time_s",
+    "tokens_per_s",
+    "device",
+)
+_FIELDS = {field.name: field for field in fields_of(ResultRow)}
 RESULT_COLUMNS = {
-    "dataset": ("Data", "", "name"),
-    "n_people": ("People", "", "number"),
-    "exposures": ("Exposures", "", "number"),
-    "model": ("Model", "", "name"),
-    "quantization": ("Quantization", "", "name"),
-    "n_params": ("Parameters", "", "number"),
-    "max_capacity_ratio": ("R_max", "bits/param", "number"),
-    "capacity_ratio": ("R", "bits/param", "number"),
-    "stored_bits": ("Stored", "bits", "number"),
-    "demand_bits": ("Demand", "bits", "number"),
-    "loss_name_nats": ("Name loss", "nats/person", "number"),
-    "loss_value_nats": ("Value loss", "nats/person", "number"),
-    "lr": ("Learning rate", "", "number"),
-    "weight_decay": ("Weight decay", "", "number"),
-    "seed": ("Seed", "", "number"),
-    "train_time_s": ("Training", "s", "number"),
-    "tokens_per_s": ("Speed", "tokens/s", "number"),
-    "device": ("Device", "", "name"),
+    name: (
+        _FIELDS[name].column.label,
+        _FIELDS[name].column.unit,
+        "name" if _FIELDS[name].kind is str else "number",
+    )
+    for name in _SHOWN
 }
+"""Column: (heading, unit, kind)."""
 ALWAYS_SHOWN = {"model", "n_people", "capacity_ratio", "max_capacity_ratio", "stored_bits"}
 
 

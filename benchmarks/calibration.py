@@ -56,7 +56,7 @@ def main() -> None:
         jobs: list[QuantizeJob] = []
         for cell in cells:
             row = run.cell(cell.cell_id).result()
-            is_finished = row is not None and row["status"] == "ok"
+            is_finished = row is not None and row.status == "ok"
             if is_finished and fnmatch.fnmatchcase(cell.cell_id, chosen.cell):
                 jobs += jobs_of(run, [cell], configs_of(cell, chosen.bits or [4]))
         todo = to_do(jobs, run, retry_failed=False)

@@ -31,10 +31,12 @@ from record import arguments, claim, write
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.cell import finish_cell, run_cells
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.round import run_round
 from kcap_ray.planning.cost import flops_per_token
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.point import Point
 
@@ -101,14 +103,15 @@ def has_optuna() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("optuna", "scipy"))
 
 
-def run_one(cell: Cell, run: RunDirectory, device: torch.device) -> dict[str, Any]:
+def run_one(cell: Cell, run: RunDirectory, device: torch.device) -> ResultRow:
     """A cell from start to its row: with the search, or at fixed points if there is no Optuna."""
     directory = run.cell(cell.cell_id)
     if has_optuna():
         run_cells([cell], {}, run, sweep="column", device=device)
     else:
         # Nothing is learnt from one trial for another, so all of them are one round.
-        run_round(cell, fixed_points(cell), first_trial=0, directory=directory, device=device)
+        cell_run = CellRun(cell=cell, directory=directory, device=device)
+        run_round(cell_run, fixed_points(cell), first_trial=0)
         finish_cell(cell, directory, sweep="column")
     row = directory.result()
     assert row is not None, "a cell that has run has a row"
@@ -130,7 +133,7 @@ class Finished:
     """A cell that is done."""
 
     cell: Cell
-    row: dict[str, Any]
+    row: ResultRow
     wall_s: float
     """From its start to its row: data, compilation, training, measurement."""
     was_interrupted: bool
@@ -179,7 +182,7 @@ def run_in_time(
         note = json.dumps({"wall_s": seconds, "was_interrupted": was_interrupted})
         (directory.path / TIME_FILE).write_text(note + "\n", encoding="utf-8")
         print(
-            f"{cell.model.name}: {row['status']}, R {row['capacity_ratio']}, {seconds:.1f} s",
+            f"{cell.model.name}: {row.status}, R {row.capacity_ratio}, {seconds:.1f} s",
             flush=True,
         )
     run.collect(cells)
@@ -214,7 +217,7 @@ def claim_of(cells: Sequence[Cell], done: Sequence[Finished]) -> dict[str, Any]:
         n_cells=len(cells),
         tokens=tokens,
         cells=[
-            {name: one.row[name] for name in SHOWN}
+            {name: getattr(one.row, name) for name in SHOWN}
             | {"wall_s": one.wall_s, "was_interrupted": one.was_interrupted}
             for one in done
         ],

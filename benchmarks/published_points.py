@@ -30,6 +30,7 @@ from record import arguments, claim, write
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.cell import finish_cell
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.round import run_round
 from kcap_ray.planning.cost import flops_per_token
 from kcap_ray.planning.run_length import length_of, spec_of
@@ -144,17 +145,15 @@ def run_one(cell: Cell, wanted: Wanted, run: RunDirectory, device: torch.device)
         if progress.probed is not None:
             curve.append({"step": progress.step, "trials": progress.probed})
 
-    run_round(
-        cell,
-        points_of(cell, wanted),
-        first_trial=0,
+    is_gpu, n_steps = device.type == "cuda", length_of(cell).steps
+    cell_run = CellRun(
+        cell=cell,
         directory=directory,
         device=device,
-        open_batches=prefetched_batches(cell, n_steps=length_of(cell).steps, n_processes=8)
-        if device.type == "cuda"
-        else None,
+        open_batches=prefetched_batches(cell, n_steps=n_steps, n_processes=8) if is_gpu else None,
         on_progress=keep,
     )
+    run_round(cell_run, points_of(cell, wanted), first_trial=0)
     finish_cell(cell, directory, sweep="published")
     seconds = time.monotonic() - began
     note = json.dumps({"wall_s": seconds, "curve": curve})
@@ -182,7 +181,7 @@ def run_in_time(
         pace = seconds / work_of(cell)
         print(f"{cell.cell_id}: {seconds:.0f} s", flush=True)
         for trial in run.cell(cell.cell_id).trials():
-            print({name: trial[name] for name in TRIAL_SHOWN}, flush=True)
+            print({name: getattr(trial, name) for name in TRIAL_SHOWN}, flush=True)
 
 
 TRIAL_SHOWN = (
@@ -207,18 +206,18 @@ def claim_of(wanted: Wanted, cell: Cell, directory: CellDirectory) -> dict[str, 
     published = wanted.published_ratio
     return claim(
         "published-point",
-        ours=trials[0]["capacity_ratio"] or float("nan"),
+        ours=trials[0].capacity_ratio or float("nan"),
         peer=published if published is not None else float("nan"),
         unit="bits per parameter",
         what=f"{cell.model.name}, {cell.data.n_people:,} people, {cell.train.exposures} exposures, "
         f"batch {cell.train.batch_windows} x {cell.train.window_tokens}",
         peer_is="the published figure, digitised",
         cell=cell.cell_id,
-        n_params=row["n_params"],
-        max_capacity_ratio=row["max_capacity_ratio"],
-        steps=row["steps"],
-        tokens=row["tokens"],
-        trials=[{name: trial[name] for name in TRIAL_SHOWN} for trial in trials],
+        n_params=row.n_params,
+        max_capacity_ratio=row.max_capacity_ratio,
+        steps=row.steps,
+        tokens=row.tokens,
+        trials=[{name: getattr(trial, name) for name in TRIAL_SHOWN} for trial in trials],
         **note,
     )
 

@@ -87,8 +87,8 @@ def program_seconds(directory: CellDirectory) -> list[float]:
     """Training time of each program of a cell, from its ledger; fused trials are one program."""
     seconds, trials = [], directory.trials()
     while trials:
-        seconds.append(trials[0]["train_time_s"])
-        trials = trials[trials[0]["n_trials_fused"] :]
+        seconds.append(trials[0].train_time_s or 0.0)
+        trials = trials[trials[0].n_trials_fused or 1 :]
     return seconds
 
 

@@ -179,7 +179,7 @@ def long_ours(directory: Path, exposures: int, lrs: list[float]) -> Side:
     training = [seconds_in_steps(cell.history_file) for cell in cells]
     ends = [cell.trials_file.stat().st_mtime - began for cell in cells]
     measuring = measuring_seconds(cell_of(exposures), 1)
-    in_train = [cell.trials()[0]["train_time_s"] for cell in cells]
+    in_train = [cell.trials()[0].train_time_s or 0.0 for cell in cells]
     return Side(
         wall=marks.end,
         training=training,
@@ -238,7 +238,7 @@ def short_claim(directory: Path, n_trials: int) -> dict[str, Any]:
     marks = run_sweep(sweep_file(directory, SHORT_EXPOSURES, [LR], tune=tune), out)
     (ledger,) = cell_directories(out)
     last = ledger.trials_file.stat().st_mtime - began
-    lrs = [trial["lr"] for trial in ledger.trials()]
+    lrs = [trial.lr for trial in ledger.trials()]
     cell = cell_of(SHORT_EXPOSURES)
     _, trials = run_plain_tune(directory, cell, lrs, 1)
     ended = sorted(trial["ended"] for trial in trials)

@@ -11,9 +11,20 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from kcap_ray.cli.analysis import add_verbs
 from kcap_ray.cli.bench import bench
 from kcap_ray.cli.models import export, measure
-from kcap_ray.cli.options import CellGlob, Out, PlanDevice, Prices, Set, SweepFile, overrides
+from kcap_ray.cli.options import (
+    CellGlob,
+    Out,
+    PlanDevice,
+    Prices,
+    RetryFailed,
+    SaveEvery,
+    Set,
+    SweepFile,
+    overrides,
+)
 from kcap_ray.cli.output import conclude, print_table, report_of
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
@@ -38,6 +49,12 @@ class _Group(TyperGroup):
             # Who read the output has seen enough; Python would complain again on its way out.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except OSError as error:
+            # A full disk, a directory in place of a file: what is done is in the ledger.
+            where = f": {error.filename}" if error.filename else ""
+            text = f"kcap: {error.strerror or error}{where}; the same command goes on from here"
+            typer.echo(text, err=True)
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             typer.echo("kcap: stopped; the same command goes on from here", err=True)
             raise typer.Exit(130) from None
@@ -73,6 +90,7 @@ def _kcap(
     pass
 
 
+add_verbs(app)
 app.command()(bench)
 app.command()(export)
 app.command()(measure)
@@ -111,11 +129,8 @@ def sweep(
     device: Annotated[
         Literal["auto", "cpu", "gpu"], typer.Option(help="What trains a cell.")
     ] = "auto",
-    retry_failed: Annotated[bool, typer.Option(help="Run cells again that failed before.")] = False,
-    save_every_s: Annotated[
-        float,
-        typer.Option("--save-every", metavar="S", min=0, help="Seconds between checkpoints."),
-    ] = 300.0,
+    retry_failed: RetryFailed = False,
+    save_every_s: SaveEvery = 300.0,
     dry_run: Annotated[bool, typer.Option(help="Only show the plan.")] = False,
 ) -> None:
     """Run a sweep, or what is left of it: tune, train, measure, write the table and the report."""
@@ -144,13 +159,16 @@ def run_cell_command(
     cell: CellGlob = None,
     settings: Set = None,
     out: Out = None,
+    retry_failed: RetryFailed = False,
+    save_every_s: SaveEvery = 300.0,
 ) -> None:
     """Run cells one after another in this process, without Ray."""
     import torch
 
     from kcap_ray.execution.cell import run_cells
     from kcap_ray.planning.sweep import load_sweep
-    from kcap_ray.runs.manifest import only_driver, read_cells, write_header
+    from kcap_ray.runs.interrupt import saves_first
+    from kcap_ray.runs.manifest import forget_failed, only_driver, read_cells, write_header
     from kcap_ray.runs.progress import Watch
     from kcap_ray.runs.results import RunDirectory
 
@@ -167,8 +185,16 @@ def run_cell_command(
             cells=loaded.cells,
         )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        with Watch(cells, directory):
-            run_cells(cells, loaded.neighbour, directory, sweep=loaded.name, device=device)
+        forget_failed(cells, directory, mistakes=retry_failed)
+        with Watch(cells, directory), saves_first(cells, directory):
+            run_cells(
+                cells,
+                loaded.neighbour,
+                directory,
+                sweep=loaded.name,
+                device=device,
+                save_every_s=save_every_s,
+            )
         directory.collect(read_cells(directory.path))
     conclude(cells, directory)
 

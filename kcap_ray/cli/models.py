@@ -60,8 +60,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
     context = found["context_tokens"] or "any number of"
     nats = {
         "a name": found["loss_name_nats"],
-        "a value": found["loss_value_nats"],
-        "a value's first chunk": found["loss_value1_nats"],
+        "the values": found["loss_value_nats"],
+        "their first chunks": found["loss_value1_nats"],
     }
     losses = ", ".join(
         f"{value:.4f} on {name}" for name, value in nats.items() if value is not None
@@ -70,7 +70,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"model:   {found['model']} ({found['class']}, {found['n_params']:,} weights, reads "
         f"{context} tokens, {found['tokens']})",
         f"data:    {found['dataset']}, {found['n_people']:,} people ({found['cell_id']})",
-        f"losses:  {losses} (nats)",
+        f"losses:  {losses} (nats per person)",
         f"stored:  {found['stored_bits']:,.1f} of {found['demand_bits']:,.1f} bits",
         f"R:       {found['capacity_ratio']:.4f} bits per weight, at most "
         f"{found['max_capacity_ratio']:.4f}",

@@ -48,6 +48,13 @@ Prices = Annotated[
     Path | None,
     typer.Option("--prices", metavar="F", help="YAML file: dollars per hour by device."),
 ]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(help="Run cells again that a mistake made fail; others are in any case."),
+]
+SaveEvery = Annotated[
+    float, typer.Option("--save-every", metavar="S", min=0, help="Seconds between checkpoints.")
+]
 
 
 def overrides(settings: list[str] | None) -> dict[str, str]:

@@ -23,14 +23,14 @@ def conclude(cells: list[Cell], directory: Any) -> None:
     rows = directory.rows(cells)
     is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < 100
     print_table(results_table(rows, is_narrow=is_narrow))
-    failed = [row for row in rows if row["status"] != "ok"]
+    failed = [row for row in rows if row.status != "ok"]
     if len(failed) < len(rows):
         typer.echo(f"report: {report_of(directory.path)}")
     typer.echo(f"table:  {directory.results_file}")
     if failed:
         typer.echo(
             f"{len(failed)} of {len(rows)} cells have no result, for the reasons in the table; "
-            "--retry-failed runs them again.",
+            "the same command tries again what the machine made fail, --retry-failed all.",
             err=True,
         )
         raise typer.Exit(1)

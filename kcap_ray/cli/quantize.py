@@ -4,7 +4,7 @@ import fnmatch
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,7 +15,8 @@ from kcap_ray.config.errors import UserError
 if TYPE_CHECKING:
     from kcap_ray.config.cell import Cell
     from kcap_ray.quantize.cell import QuantizeJob
-    from kcap_ray.runs.results import ResultRow, RunDirectory
+    from kcap_ray.runs.record import ResultRow
+    from kcap_ray.runs.results import RunDirectory
 
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -147,6 +148,8 @@ def _quantize(
 
 def _reporter(run: "RunDirectory", n_jobs: int) -> "Callable[[QuantizeJob, ResultRow], None]":
     """Prints a line for each job that is done."""
+    from kcap_ray.runs.schema import shown
+
     n_done = 0
 
     def report(job: "QuantizeJob", row: "ResultRow") -> None:
@@ -155,8 +158,8 @@ def _reporter(run: "RunDirectory", n_jobs: int) -> "Callable[[QuantizeJob, Resul
         said = row.reason
         if row.status == "ok":
             said = (
-                f"R {row.capacity_ratio:.3f}, was {_before(job, run):.3f} bit/param  "
-                f"{row.bits_per_weight:.2f} bits per weight"
+                f"R {shown(row, 'capacity_ratio')}, was {_before(job, run):.3f} bit/param  "
+                f"{shown(row, 'bits_per_weight')} bits per weight"
             )
         line = f"[{n_done}/{n_jobs}] {job.cell_id}  {job.config.label}  {row.status}  {said}"
         typer.echo(line)
@@ -166,23 +169,23 @@ def _reporter(run: "RunDirectory", n_jobs: int) -> "Callable[[QuantizeJob, Resul
 
 def _before(job: "QuantizeJob", run: "RunDirectory") -> float:
     row = run.cell(job.cell_id).result()
-    assert row is not None, "only finished cells are quantized"
-    return row["capacity_ratio"]
+    assert row is not None and row.capacity_ratio is not None, "only finished cells are quantized"
+    return row.capacity_ratio
 
 
 def _conclude(jobs: "Sequence[QuantizeJob]", run: "RunDirectory") -> None:
     """Print the table, write the report; exit status 1 if a model has no result."""
     from kcap_ray.cli.results_table import quantized_table
 
-    rows: list[dict[str, Any]] = []
+    rows: list[ResultRow] = []
     for job in jobs:
         row = job.directory(run).result()
         assert row is not None, "every job ends in a row"
-        rows.append({**row, "before": _before(job, run)})
-    print_table(quantized_table(rows))
+        rows.append(row)
+    print_table(quantized_table(rows, before=[_before(job, run) for job in jobs]))
     typer.echo(f"report: {report_of(run.path)}")
     typer.echo(f"table:  {run.results_file}")
-    failed = [row for row in rows if row["status"] != "ok"]
+    failed = [row for row in rows if row.status != "ok"]
     if failed:
         typer.echo(
             f"{len(failed)} of {len(rows)} quantized models have no result, for the reasons in the "

@@ -1,86 +1,86 @@
-"""The results of a sweep as a table for the terminal."""
+"""The results of a sweep as a table for the terminal, with the headings of the schema."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.table import Table
 
+from kcap_ray.runs.record import ResultRow
+from kcap_ray.runs.schema import fields_of, shown
 
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+_COLUMNS = (
+    "n_people",
+    "exposures",
+    "model",
+    "n_params",
+    "stored_bits",
+    "capacity_ratio",
+    "max_capacity_ratio",
+    "lr",
+    "weight_decay",
+    "n_trials",
+    "train_time_s",
+    "status",
+)
 
-
-# Heading -> how a row shows it.
-_COLUMNS = {
-    "people": lambda row: f"{row['n_people']:,}",
-    "exposures": lambda row: f"{row['exposures']:,}",
-    "model": lambda row: row["model"],
-    "params": lambda row: f"{row['n_params']:,}",
-    "stored bits": lambda row: _number(row["stored_bits"], ",.0f"),
-    "R": lambda row: _number(row["capacity_ratio"], ".3f"),
-    "R_max": lambda row: _number(row["max_capacity_ratio"], ".3f"),
-    "lr": lambda row: _number(row["lr"], ".2g"),
-    "wd": lambda row: _number(row["weight_decay"], ".2g"),
-    "trials": lambda row: f"{row['n_trials_ok']}/{row['n_trials']}",
-    "s": lambda row: _number(row["train_time_s"], ".0f"),
-    "status": lambda row: row["status"] + (f": {row['reason']}" if row["reason"] else ""),
-}
-
-
-_WIDE_ONLY = ("params", "wd", "trials", "s")
+_WIDE_ONLY = ("n_params", "weight_decay", "n_trials", "train_time_s")
 """Columns that a terminal of 80 characters has no room for."""
 
+_QUANTIZED_COLUMNS = (
+    "n_people",
+    "exposures",
+    "model",
+    "quantization",
+    "bits_per_weight",
+    "stored_bits",
+    "capacity_ratio",
+    "knowledge_per_stored_bit",
+    "quantize_time_s",
+    "status",
+)
 
-# The same of the rows of quantized models.
-_QUANTIZED_COLUMNS = {
-    "people": _COLUMNS["people"],
-    "exposures": _COLUMNS["exposures"],
-    "model": _COLUMNS["model"],
-    "quantization": lambda row: row["quantization"],
-    "bits/weight": lambda row: _number(row["bits_per_weight"], ".2f"),
-    "stored bits": _COLUMNS["stored bits"],
-    "R": _COLUMNS["R"],
-    "R before": lambda row: _number(row["before"], ".3f"),
-    "per stored bit": lambda row: _number(row["knowledge_per_stored_bit"], ".4f"),
-    "s": lambda row: _number(row["quantize_time_s"], ".1f"),
-    "status": _COLUMNS["status"],
-}
-
-_TEXT = ("model", "quantization", "status")
+_FIELDS = {field.name: field for field in fields_of(ResultRow)}
 
 
-def results_table(rows: Sequence[dict[str, Any]], *, is_narrow: bool = False) -> Table:
+def results_table(rows: Sequence[ResultRow], *, is_narrow: bool = False) -> Table:
     """One line per cell; R and R_max in bits per parameter."""
-    columns = {
-        heading: show
-        for heading, show in _COLUMNS.items()
-        if not (is_narrow and heading in _WIDE_ONLY)
-    }
-    return _table(columns, rows, "R, R_max: bits per parameter, stored and at most")
+    names = [name for name in _COLUMNS if not (is_narrow and name in _WIDE_ONLY)]
+    table = _table(names, "R, R_max: bits per parameter, stored and at most")
+    for row in rows:
+        table.add_row(*(_cell(row, name) for name in names))
+    return table
 
 
-def quantized_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """One line per quantized model; `before` of a row is R of the model as it was trained."""
+def quantized_table(rows: Sequence[ResultRow], *, before: Sequence[float]) -> Table:
+    """One line per quantized model; `before`: R of each model as it was trained."""
     caption = (
         "R: bits of knowledge per parameter; bits/weight: bits of storage; "
         "per stored bit: R over bits/weight"
     )
-    return _table(_QUANTIZED_COLUMNS, rows, caption)
+    at = 1 + _QUANTIZED_COLUMNS.index("capacity_ratio")
+    table = _table(_QUANTIZED_COLUMNS, caption)
+    table.add_column("R before", justify="right", no_wrap=True)
+    table.columns.insert(at, table.columns.pop())
+    for row, ratio in zip(rows, before, strict=True):
+        cells = [_cell(row, name) for name in _QUANTIZED_COLUMNS]
+        table.add_row(*cells[:at], f"{ratio:.3f}", *cells[at:])
+    return table
 
 
-def _table(
-    columns: dict[str, Callable[[dict[str, Any]], str]],
-    rows: Sequence[dict[str, Any]],
-    caption: str,
-) -> Table:
+def _cell(row: ResultRow, name: str) -> str:
+    if name == "n_trials":
+        return f"{row.n_trials_ok}/{row.n_trials}"
+    if name == "status":
+        return row.status + (f": {row.reason}" if row.reason else "")
+    return shown(row, name)
+
+
+def _table(names: Sequence[str], caption: str) -> Table:
     table = Table(box=None, pad_edge=False, caption=caption)
     table.caption_justify = "left"
-    for heading in columns:
+    for name in names:
         table.add_column(
-            heading,
-            justify="left" if heading in _TEXT else "right",
-            no_wrap=heading != "status",
+            _FIELDS[name].column.heading,
+            justify="left" if _FIELDS[name].kind is str else "right",
+            no_wrap=name != "status",
         )
-    for row in rows:
-        table.add_row(*(show(row) for show in columns.values()))
     return table

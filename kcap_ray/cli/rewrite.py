@@ -24,8 +24,15 @@ _TELL_EVERY_S = 10.0
 def rewrite(
     sweep_file: SweepFile,
     model: Annotated[
-        Path, typer.Option(metavar="DIR", help="Directory of a Hugging Face causal model.")
-    ],
+        Path | None, typer.Option(metavar="DIR", help="Directory of a Hugging Face causal model.")
+    ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="Judge and annotate these texts; Parquet or JSON lines."),
+    ] = None,
+    people_file: Annotated[
+        Path | None, typer.Option("--people", metavar="F", help="Write who the people are, as CSV.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="F", help="Directory of Parquet files; default data.file."),
@@ -61,6 +68,13 @@ def rewrite(
 
     cells = load_sweep(sweep_file, overrides(settings)).matching(cell)
     people = _people([one.data for one in cells])
+    if people_file is not None:
+        return _write_people(people, people_file)
+    target = out or Path(people.file or "")
+    if texts is not None:
+        return _annotate(people, texts, target)
+    if model is None:
+        raise UserError("write --model DIR, or --texts FILE for texts that are written already")
     job = RewriteJob(
         people=people,
         model=model.resolve().name,
@@ -73,7 +87,7 @@ def rewrite(
         top_p=top_p,
         seed=seed,
     )
-    output = RewriteOutput(out or Path(people.file or ""))
+    output = RewriteOutput(target)
     output.begin(job)
     sampling = WriterSettings(
         model=str(model.resolve()),
@@ -98,6 +112,37 @@ def rewrite(
     tally = output.tally()
     typer.echo(summary(tally))
     typer.echo(f"file: {output.path}")
+    if tally.n_people_without:
+        raise typer.Exit(1)
+
+
+def _write_people(people: "KnowledgeConfig", file: Path) -> None:
+    """The table of people as columns."""
+    import csv
+
+    from kcap_ray.rewriting.texts import people_table
+
+    rows = people_table(people)
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.DictWriter(opened, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    typer.echo(f"people: {file}")
+
+
+def _annotate(people: "KnowledgeConfig", texts: Path, out: Path) -> None:
+    """Write the texts that say everything as one Parquet file; never over another file."""
+    from kcap_ray.rewriting.output import part_content, summary
+    from kcap_ray.rewriting.texts import annotate, read_texts
+
+    if out.exists():
+        raise UserError(f"--out {out} is there already; write the name of a new file")
+    rows, tally = annotate(read_texts(texts), people)
+    temporary = out.with_name(f".{out.name}.tmp")
+    temporary.write_bytes(part_content(rows, tally))
+    temporary.replace(out)
+    typer.echo(summary(tally))
+    typer.echo(f"file: {out}")
     if tally.n_people_without:
         raise typer.Exit(1)
 

@@ -221,8 +221,8 @@ class TuneConfig:
         )
 
 
-_ONCE_A_SETTING = ("test_capacity_factor",)
-"""Settings of models that there are no more; cells of earlier versions have them."""
+_GONE = ("test_capacity_factor",)
+"""Settings of models that cells of earlier versions had."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,7 +272,7 @@ class Cell:
         data["parts"] = tuple(_part(part) for part in data.get("parts", ()))
         return cls(
             data=DataConfig(**data),
-            model=ModelConfig(**_without(values["model"], _ONCE_A_SETTING)),
+            model=ModelConfig(**_without(values["model"], _GONE)),
             train=TrainConfig(**values["train"]),
             tune=TuneConfig(**tune),
             seed=values["seed"],

@@ -57,10 +57,14 @@ def pools_digest(folder: str, table: KnowledgeConfig) -> str | None:
 
 
 def file_digest(path: str) -> str | None:
-    """SHA-256 of a file, or of all Parquet files of a directory; None if it cannot be read."""
+    """SHA-256 of a file, or of all Parquet files of a directory, or else of its text files (of
+    templates); None if it cannot be read.
+    """
     place = Path(path)
     try:
-        files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
+        files = [place]
+        if place.is_dir():
+            files = sorted(place.rglob("*.parquet")) or sorted(place.glob("*.txt"))
         digests = []
         for file in files:
             state = file.stat()

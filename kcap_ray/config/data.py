@@ -20,7 +20,7 @@ _KINDS_OF: dict[str, tuple[DataKind, ...]] = {
     **dict.fromkeys("KCDLT", ("bioD",)),
     "style": ("bioD",),
     "file": ("bioR", "tuples"),
-    "templates": ("tuples",),
+    "templates": ("bioS", "bioS_simple", "tuples"),
     "pool_sizes": ("tuples",),
     "name_space": ("tuples",),
 }
@@ -75,7 +75,10 @@ class KnowledgeConfig:
     (name, attribute, value).
     """
     templates: str | None = None
-    """tuples: YAML file, attribute: list of sentences with {name} and {value}."""
+    """tuples: YAML file, attribute: list of sentences with {name} and {value}; bioS, bioS_simple:
+    directory with birth_date.txt, birth_city.txt, university.txt, major.txt, employer.txt and
+    work_city.txt, one sentence per line; None: sentences of our own.
+    """
     pool_sizes: str | None = None
     """tuples: YAML file, attribute: number of values it could have; without it the number of
     different values found stands in as an estimate.
@@ -134,6 +137,8 @@ class KnowledgeConfig:
         """Readable name of the table without the number of people, for instance `bioS-mini`."""
         pools = "" if self.pools == "full" else "-" + self.pools.strip("/").split("/")[-1]
         label = self.kind + pools
+        if self.templates is not None and self.kind != "tuples":
+            label += "-" + self.templates.strip("/").split("/")[-1]
         if self.kind == "bioD":
             label = f"bioD-K{self.K}-C{self.C}-D{self.D}-L{self.L}-T{self.T}{pools}"
         if self.kind == "tuples" and self.file is not None:

@@ -9,6 +9,7 @@ from kcap_ray.engine.room import n_side_by_side, room, share_of_device
 from kcap_ray.engine.session import ray_session
 from kcap_ray.execution.start import to_do
 from kcap_ray.planning.sweep import Sweep
+from kcap_ray.runs.interrupt import saves_first
 from kcap_ray.runs.manifest import forget_failed, only_driver, read_cells, write_header
 from kcap_ray.runs.progress import Watch
 from kcap_ray.runs.results import RunDirectory
@@ -78,7 +79,11 @@ def _run(
 ) -> None:
     sizes = sorted({cell.train.workers for cell in todo})
     # Ray and the parts that import it are loaded only when there is something to run on them.
-    with ray_session(address, with_dashboard=sizes[-1] > 1) as logs, Watch(sweep.cells, directory):
+    with (
+        ray_session(address, with_dashboard=sizes[-1] > 1) as logs,
+        Watch(sweep.cells, directory),
+        saves_first(todo, directory),
+    ):
         from kcap_ray.engine.programs import run_data_parallel, run_on_one_device
         from kcap_ray.engine.tune import run_queue
 

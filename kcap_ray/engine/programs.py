@@ -14,6 +14,7 @@ from kcap_ray.config.errors import UserError
 from kcap_ray.engine.failures import one_line
 from kcap_ray.engine.queue import Program
 from kcap_ray.engine.room import n_beside
+from kcap_ray.engine.storage import storage_of
 from kcap_ray.planning.run_length import length_of
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
@@ -34,19 +35,19 @@ def run_on_one_device(
     import torch
 
     from kcap_ray.engine.stream import ray_batches
+    from kcap_ray.execution.cell_run import CellRun
     from kcap_ray.execution.round import run_round
 
-    cell, cell_directory = program.cell, directory.cell(program.cell.cell_id)
-    run_round(
-        cell,
-        program.points,
-        first_trial=program.first_trial,
-        directory=cell_directory,
+    cell = program.cell
+    run = CellRun(
+        cell=cell,
+        directory=directory.cell(cell.cell_id),
         device=torch.device("cuda" if use_gpu else "cpu"),
-        open_batches=ray_batches(cell, n_steps=length_of(cell).steps),
-        save_every_s=save_every_s,
         n_beside=n_beside(cell, use_gpu=use_gpu),
+        save_every_s=save_every_s,
+        open_batches=ray_batches(cell, n_steps=length_of(cell).steps),
     )
+    run_round(run, program.points, first_trial=program.first_trial)
 
 
 def run_data_parallel(
@@ -83,7 +84,7 @@ def run_data_parallel(
         ),
         run_config=ray.train.RunConfig(
             name=f"{cell.cell_id}-trial{program.first_trial}",
-            storage_path=str((directory.path / "ray").resolve()),
+            storage_path=str(storage_of(directory)),
             # Whether and when to start again is decided in one place, for all kinds of programs.
             failure_config=ray.train.FailureConfig(max_failures=0),
         ),
@@ -147,23 +148,23 @@ def _worker(config: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     from kcap_ray.engine.stream import ray_batches
+    from kcap_ray.execution.cell_run import CellRun
     from kcap_ray.execution.round import run_round
 
     cell = Cell.from_dict(config["cell"])
-    directory = CellDirectory(Path(config["directory"]))
     context = ray.train.get_context()
-    run_round(
-        cell,
-        [Point(lr=lr, weight_decay=decay) for lr, decay in config["points"]],
-        first_trial=config["first_trial"],
-        directory=directory,
+    run = CellRun(
+        cell=cell,
+        directory=CellDirectory(Path(config["directory"])),
         device=get_device() if config["use_gpu"] else torch.device("cpu"),
+        n_beside=n_beside(cell, use_gpu=config["use_gpu"]),
+        save_every_s=config["save_every_s"],
         open_batches=ray_batches(
             cell,
             rank=context.get_world_rank(),
             workers=context.get_world_size(),
             n_steps=length_of(cell).steps,
         ),
-        save_every_s=config["save_every_s"],
-        n_beside=n_beside(cell, use_gpu=config["use_gpu"]),
     )
+    points = [Point(lr=lr, weight_decay=decay) for lr, decay in config["points"]]
+    run_round(run, points, first_trial=config["first_trial"])

@@ -6,7 +6,6 @@ alone, never on what else happens to be running, so any number of machines gives
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
@@ -81,7 +80,7 @@ class SweepQueue:
         if failure is not None:
             fail_cell(program.cell, directory, sweep=self._sweep, reason=failure)
             return
-        records: list[dict[str, Any]] = directory.trials()[program.first_trial :]
+        records = directory.trials()[program.first_trial :]
         progress.tell(program.first_trial, records[: len(program.points)])
         self._continue(progress)
 

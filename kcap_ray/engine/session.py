@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import secrets
 import shutil
 import socket
 import sys
@@ -40,8 +41,11 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 _LOCAL_ENVIRONMENT = {
-    # A cluster of our own on this machine has no one to keep out, and no token file is left behind.
-    "RAY_AUTH_MODE": "disabled",
+    # Whoever reaches a session runs code as its user: so it listens on the loopback alone, and asks
+    # for a token, which its processes get with their environment.
+    "RAY_AUTH_MODE": "token",
+    # The name is of the systems where that is Ray's default.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Otherwise the processes that make windows end with each program, on a machine with few CPUs,
     # and the next one waits for new ones.
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
@@ -60,7 +64,7 @@ _PREFIX = "kcap-ray-"
 
 _MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 _SOCKET_BYTES = len(
-    "/kcap-ray-12345678/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+    "/kcap-ray-12345678/r/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 )
 """Bytes that the longest path of a socket has behind the directory for temporary files."""
 _SHORT_PLACES = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
@@ -80,6 +84,8 @@ def ray_session(address: str | None, *, with_dashboard: bool = False) -> Iterato
         os.environ.setdefault(name, value)
     if address is not None:
         _probe(address)
+    elif os.environ["RAY_AUTH_MODE"] == "token":
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray
 
     if address is not None:
@@ -152,7 +158,9 @@ def _connect(address: str) -> None:
 
 @contextlib.contextmanager
 def _temporary_directory() -> Iterator[str]:
-    """A directory for a session; those of killed sessions are removed on the way."""
+    """A directory for a session, inside of one that only its user can enter: Ray opens its own to
+    all. Those of killed sessions are removed on the way.
+    """
     parent = _short_directory()
     for stale in parent.glob(_PREFIX + "*"):
         _remove_if_abandoned(stale)
@@ -161,7 +169,7 @@ def _temporary_directory() -> Iterator[str]:
         # The kernel drops the lock when its process dies, however it dies.
         with (Path(directory) / "owner.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield directory
+            yield f"{directory}/r"
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -6,7 +6,6 @@ program cost a fraction of a second.
 """
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.engine.failures import MAX_LOST_MACHINES, FailureRecord, program_error
 from kcap_ray.engine.queue import Program, SweepQueue
+from kcap_ray.engine.storage import clear_storage, storage_of
 from kcap_ray.runs.results import RunDirectory, write_atomically
 from kcap_ray.training.point import Point
 
@@ -169,9 +169,8 @@ def run_queue(
     the same. `logs`: directory of the session's logs, if it is on this machine.
     """
     searcher = QueueSearcher(queue, directory)
-    storage = directory.path.resolve() / "ray"
     # What an earlier driver left is not read: the ledger is what a run goes on from.
-    shutil.rmtree(storage, ignore_errors=True)
+    clear_storage(directory)
     trainable = tune.with_resources(
         tune.with_parameters(ProgramTrainable, directory=directory, run=run),
         lambda config: tune.PlacementGroupFactory([dict(resources(_unpacked(config).cell))]),
@@ -186,7 +185,7 @@ def run_queue(
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
-            storage_path=str(storage),
+            storage_path=str(storage_of(directory)),
             name="tune",
             verbose=0,
             callbacks=[_Failures(searcher, logs)],
@@ -197,4 +196,4 @@ def run_queue(
     # What there is to say of a trial that failed is in its cell's row.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     tuner.fit()
-    shutil.rmtree(storage, ignore_errors=True)
+    clear_storage(directory)

@@ -4,43 +4,28 @@ engine does with Ray around it.
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.search import CellStudy, Hint
 from kcap_ray.execution.start import neighbour_of, start_of, to_do
+from kcap_ray.planning.asked import asked_of
 from kcap_ray.planning.run_length import length_of, round_size, round_trials, spec_of
+from kcap_ray.runs.columns import Asked, Measured, Provenance, Trained
 from kcap_ray.runs.done import is_done
-from kcap_ray.runs.results import CellDirectory, ResultRow, RunDirectory, Status, best_trial
+from kcap_ray.runs.record import ResultRow, TrialRecord, best_trial
+from kcap_ray.runs.results import CellDirectory, RunDirectory
+from kcap_ray.runs.schema import section
 from kcap_ray.text.stream.corpus import facts_of
 from kcap_ray.training.point import Point
 
 if TYPE_CHECKING:
     import torch
 
-    from kcap_ray.training.loop import Progress
-
-
-# Columns of a row that are those of the cell's best trial.
-_OF_THE_BEST_TRIAL = (
-    "lr",
-    "weight_decay",
-    "exposures_seen",
-    "loss_name_nats",
-    "loss_value_nats",
-    "loss_value1_nats",
-    "name_bits",
-    "value_bits",
-    "diversity_bits",
-    "groups",
-    "capacity_ratio",
-    "train_time_s",
-    "n_trials_fused",
-    "tokens_per_s",
-)
-_MADE_BY = ("device", "git_commit", "kcap_version", "torch_version")
 
 _TRAINED_BITS = 32.0  # of a weight as it is trained, kept and measured
 
@@ -84,10 +69,10 @@ class CellProgress:
         first = self._study.n_asked
         return first, self._study.ask(self._n_at_once)
 
-    def tell(self, first_trial: int, records: list[dict[str, Any]]) -> None:
+    def tell(self, first_trial: int, records: Sequence[TrialRecord]) -> None:
         """Take the results of a round."""
-        points = [Point(lr=r["lr"], weight_decay=r["weight_decay"]) for r in records]
-        self._study.tell(first_trial, [r["capacity_ratio"] for r in records], points)
+        points = [Point(lr=record.lr, weight_decay=record.weight_decay) for record in records]
+        self._study.tell(first_trial, [record.capacity_ratio for record in records], points)
 
 
 def run_cells(
@@ -97,6 +82,7 @@ def run_cells(
     *,
     sweep: str,
     device: "torch.device",
+    save_every_s: float = 300.0,
 ) -> None:
     """Run the cells that are not done, in order; one that fails is a row, and the others go on.
 
@@ -109,38 +95,28 @@ def run_cells(
         hint = start_of(cell, neighbour_of(cell, neighbour), run_directory)
         if is_done(cell, directory.result()):
             continue
+        run = CellRun(
+            cell=cell,
+            directory=directory,
+            device=device,
+            n_cpus=_own_cpus(),
+            save_every_s=save_every_s,
+        )
         try:
-            run_cell(cell, directory, sweep=sweep, device=device, hint=hint)
+            run_cell(run, sweep=sweep, hint=hint)
         except UserError as error:
             fail_cell(cell, directory, sweep=sweep, reason=str(error))
 
 
-def run_cell(
-    cell: Cell,
-    directory: CellDirectory,
-    *,
-    sweep: str,
-    device: "torch.device",
-    hint: Hint | None = None,
-    on_progress: "Callable[[Progress], None] | None" = None,
-) -> ResultRow:
+def run_cell(run: CellRun, *, sweep: str, hint: Hint | None = None) -> ResultRow:
     """Tune, train and measure one cell, or what is left of it; write its row and return it."""
     from kcap_ray.execution.round import run_round
 
-    progress = CellProgress(cell, directory, hint)
+    progress = CellProgress(run.cell, run.directory, hint)
     while not progress.is_finished:
         first, points = progress.next_round()
-        records = run_round(
-            cell,
-            points,
-            first_trial=first,
-            directory=directory,
-            device=device,
-            on_progress=on_progress,
-            n_cpus=_own_cpus(),
-        )
-        progress.tell(first, records)
-    return finish_cell(cell, directory, sweep=sweep)
+        progress.tell(first, run_round(run, points, first_trial=first))
+    return finish_cell(run.cell, run.directory, sweep=sweep)
 
 
 def _own_cpus() -> int:
@@ -153,79 +129,46 @@ def _own_cpus() -> int:
 def finish_cell(cell: Cell, directory: CellDirectory, *, sweep: str) -> ResultRow:
     """Make the row of a cell whose trials are all in its ledger, and write it."""
     trials = directory.trials()
-    best = best_trial(trials)
-    if best is not None:
-        row = _row(cell, sweep, "ok", "", trials, best)
-    else:
-        row = _row(cell, sweep, trials[0]["status"], trials[0]["reason"], trials, trials[0])
+    best = best_trial(trials) or trials[0]
+    row = _row(cell, sweep, trials, best)
     directory.finish(row)
     return row
 
 
 def fail_cell(cell: Cell, directory: CellDirectory, *, sweep: str, reason: str) -> ResultRow:
     """Write the row of a cell that could not be run to its end."""
-    row = _row(cell, sweep, "failed", reason, directory.trials(), {})
+    row = replace(_row(cell, sweep, directory.trials(), None), reason=reason)
     directory.finish(row)
     return row
 
 
 def _row(
-    cell: Cell,
-    sweep: str,
-    status: Status,
-    reason: str,
-    trials: list[dict[str, Any]],
-    best: dict[str, Any],
+    cell: Cell, sweep: str, trials: Sequence[TrialRecord], best: TrialRecord | None
 ) -> ResultRow:
-    facts = facts_of(cell.data)
-    demand_bits = facts.demand_bits
-    spec, length = spec_of(cell), length_of(cell)
-    stored = best.get("bits")
-    return ResultRow(
-        sweep=sweep,
-        cell_id=cell.cell_id,
-        status=status,
-        reason=reason,
-        dataset=cell.data.label,
-        n_people=cell.data.n_people,
-        exposures=cell.train.exposures,
-        arch=spec.arch,
-        model=cell.model.name,
-        n_layer=spec.n_layer,
-        n_head=spec.n_head,
-        d_model=spec.d_model,
-        vocab=cell.data.vocab,
-        vocab_size=spec.vocab_size,
-        n_params=spec.n_params,
-        n_params_non_embedding=spec.n_params_non_embedding,
-        n_params_embedding=spec.n_params_embedding,
-        n_params_active=spec.n_params_active,
-        batch_windows=cell.train.batch_windows,
-        window_tokens=cell.train.window_tokens,
-        precision=cell.train.precision,
-        optimizer=cell.train.optimizer,
-        workers=cell.train.workers,
-        seed=cell.seed,
-        data_seed=cell.data.seed,
+    """The row of a cell with this trial as its best one; of a failed cell without one."""
+    asked = asked_of(cell, sweep=sweep)
+    row = ResultRow(
+        status="failed",
         n_trials=len(trials),
-        n_trials_ok=sum(trial["status"] == "ok" for trial in trials),
-        steps=length.steps,
-        tokens=length.tokens,
-        demand_bits=demand_bits,
-        demand_is_estimate=facts.demand_is_estimate,
-        stored_bits=stored,
-        capacity_ratio_non_embedding=(
-            None if stored is None else stored / spec.n_params_non_embedding
-        ),
-        max_capacity_ratio=demand_bits / spec.n_params,
-        quantization="none",
-        quantization_config=None,
+        n_trials_ok=sum(trial.status == "ok" for trial in trials),
         bits_per_weight=_TRAINED_BITS,
-        knowledge_per_stored_bit=(
-            None if stored is None else stored / (spec.n_params * _TRAINED_BITS)
-        ),
-        quantize_time_s=None,
         config=json.dumps(cell.to_dict(), sort_keys=True),
-        **{name: best.get(name) for name in _OF_THE_BEST_TRIAL},
-        **{name: best.get(name, "") for name in _MADE_BY},
+        **section(asked, Asked),
+    )
+    if best is None:
+        return row
+    best, bits = best.of_table(cell.data.label), best.bits
+    return replace(
+        row,
+        status=best.status,
+        reason=best.reason,
+        lr=best.lr,
+        weight_decay=best.weight_decay,
+        stored_bits=bits,
+        capacity_ratio=best.capacity_ratio,
+        capacity_ratio_non_embedding=None if bits is None else bits / row.n_params_non_embedding,
+        knowledge_per_stored_bit=None if bits is None else bits / (row.n_params * _TRAINED_BITS),
+        **section(best, Trained),
+        **section(best, Measured),
+        **section(best, Provenance),
     )

@@ -9,13 +9,13 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
-from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.placement import (
     USABLE,
     Setting,
@@ -28,38 +28,24 @@ from kcap_ray.execution.placement import (
 from kcap_ray.execution.trial import run_trials
 from kcap_ray.planning.memory import GIB
 from kcap_ray.planning.run_length import length_of, spec_of
-from kcap_ray.runs.results import CellDirectory
+from kcap_ray.runs.record import TrialRecord
 from kcap_ray.training.checkpoint import remove_checkpoint
 from kcap_ray.training.cpu_setting import is_worth_measuring, measure_settings
-from kcap_ray.training.loop import OpenBatches, Progress
 from kcap_ray.training.point import Point
 
 Agreed = TypeVar("Agreed")
 
 
-def run_round(
-    cell: Cell,
-    points: Sequence[Point],
-    *,
-    first_trial: int,
-    directory: CellDirectory,
-    device: torch.device,
-    open_batches: OpenBatches | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    save_every_s: float = 300.0,
-    n_cpus: int = 1,
-    n_beside: int = 1,
-) -> list[dict[str, Any]]:
+def run_round(run: CellRun, points: Sequence[Point], *, first_trial: int) -> list[TrialRecord]:
     """Train, measure and record those of the trials `first_trial`... that are not yet in the cell's
     ledger; the records of all of them.
 
-    `n_cpus`: CPUs that this process was given; `n_beside`: programs that share the device's memory,
-    this one among them; the rest as for `run_trials`, which raises the same. Inside a process group
-    only the first worker returns records. Raises `UserError` where a single window of a single
-    trial is too much for a GPU.
+    Raises what `run_trials` raises, and `UserError` where a single window of a single trial is too
+    much for a GPU. Inside a process group only the first worker returns records.
     """
+    directory = run.directory
     n_done = _of_first_worker(lambda: len(directory.trials()[first_trial:][: len(points)]))
-    device_setting = _DeviceSetting(cell, directory, device, n_cpus=n_cpus, n_beside=n_beside)
+    device_setting = _DeviceSetting(run)
     setting: Setting | None = None
     while n_done < len(points):
         if setting is None:
@@ -69,17 +55,7 @@ def run_round(
         part = points[n_done : n_done + setting.n_fused]
         has_room = True
         try:
-            run_trials(
-                cell,
-                part,
-                first_trial=first_trial + n_done,
-                directory=directory,
-                device=device,
-                open_batches=open_batches,
-                on_progress=on_progress,
-                save_every_s=save_every_s,
-                setting=setting,
-            )
+            run_trials(run, part, first_trial=first_trial + n_done, setting=setting)
         except RuntimeError as error:
             # Workers do not run out of memory all at once, so they cannot agree on less.
             if dist.is_initialized() or not _is_out_of_memory(error):
@@ -116,31 +92,22 @@ def _of_first_worker(make: Callable[[], Agreed]) -> Agreed:
 class _DeviceSetting:
     """Chooses how a cell is trained on this device, says so, and keeps it with the cell."""
 
-    def __init__(
-        self,
-        cell: Cell,
-        directory: CellDirectory,
-        device: torch.device,
-        *,
-        n_cpus: int,
-        n_beside: int,
-    ) -> None:
-        self.cell, self.directory, self.device = cell, directory, device
-        self.n_cpus, self.n_beside = n_cpus, n_beside
-        self.spec = spec_of(cell)
+    def __init__(self, run: CellRun) -> None:
+        self.run, self.cell, self.directory = run, run.cell, run.directory
+        self.spec = spec_of(run.cell)
         workers = dist.get_world_size() if dist.is_initialized() else 1
-        self.n_windows = math.ceil(cell.train.batch_windows / workers)
+        self.n_windows = math.ceil(run.cell.train.batch_windows / workers)
 
     def choose(self, first_trial: int, n_trials: int) -> Setting:
         """The setting that the cell was trained with so far, if it fits, else a new one."""
-        at_hand = bytes_at_hand(self.device, n_beside=self.n_beside)
-        kept = kept_setting(self.directory, self.device.type)
+        at_hand = bytes_at_hand(self.run.device, n_beside=self.run.n_beside)
+        kept = kept_setting(self.directory, self.run.device.type)
         if kept is not None and self._need(kept, n_trials) <= USABLE * at_hand:
             return kept
         setting = fitting(
             self.cell,
             self.spec,
-            device=self.device.type,
+            device=self.run.device.type,
             n_trials=n_trials,
             n_windows=self.n_windows,
             at_hand=at_hand,
@@ -193,16 +160,16 @@ class _DeviceSetting:
 
     def _measured(self, setting: Setting) -> Setting:
         """The setting, on a CPU with what is fastest there where the run is long enough to tell."""
-        if self.device.type != "cpu":
+        if self.run.device.type != "cpu":
             return setting
         setting = dataclasses.replace(setting, n_threads=1)
         n_steps, n_fused = length_of(self.cell).steps, setting.n_fused
         if dist.is_initialized() or not is_worth_measuring(
-            self.cell, n_steps, n_fused=n_fused, n_cpus=self.n_cpus
+            self.cell, n_steps, n_fused=n_fused, n_cpus=self.run.n_cpus
         ):
             return setting
         measured = measure_settings(
-            setting.applied_to(self.cell), self.spec, n_fused=n_fused, n_cpus=self.n_cpus
+            setting.applied_to(self.cell), self.spec, n_fused=n_fused, n_cpus=self.run.n_cpus
         )
         self._say(str(measured))
         return dataclasses.replace(setting, **dataclasses.asdict(measured.fastest))

@@ -11,6 +11,7 @@ from typing import Any
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.search import Hint
 from kcap_ray.runs.done import is_done
+from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
 from kcap_ray.training.point import Point
 
@@ -63,12 +64,11 @@ def start_of(cell: Cell, before: str | None, run: RunDirectory) -> Hint | None:
     return hint
 
 
-def hint_of(row: dict[str, Any] | None) -> Hint | None:
+def hint_of(row: ResultRow | None) -> Hint | None:
     """What a finished neighbour tells a cell; None if it has no result."""
-    if row is None or row["status"] != "ok":
+    if row is None or row.lr is None or row.weight_decay is None or row.status != "ok":
         return None
-    point = Point(lr=row["lr"], weight_decay=row["weight_decay"])
-    return Hint(point=point, n_steps=row["steps"])
+    return Hint(point=Point(lr=row.lr, weight_decay=row.weight_decay), n_steps=row.steps)
 
 
 def _lacked(directory: CellDirectory, before: str) -> bool:

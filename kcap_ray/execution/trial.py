@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,24 @@ import torch
 import torch.distributed as dist
 
 from kcap_ray.config.cell import Cell
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.placement import Setting
-from kcap_ray.measure.groups import Group, measured_columns, probed_columns
+from kcap_ray.measure.groups import Group, measured_of, probed_columns, total_bits
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.planning.run_length import length_of, spec_of
-from kcap_ray.runs.environment import made_by
-from kcap_ray.runs.results import CellDirectory, best_trial, write_atomically
+from kcap_ray.runs.columns import Measured, Provenance
+from kcap_ray.runs.environment import provenance
+from kcap_ray.runs.interrupt import request_file
+from kcap_ray.runs.record import CurvePoint, TrialRecord, best_trial
+from kcap_ray.runs.results import CellDirectory, write_atomically
+from kcap_ray.runs.schema import arrow_schema, section
 from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.text.stream.corpus import Corpus, build_corpus
 from kcap_ray.text.stream.stream import TrainingStream
 from kcap_ray.training.checkpoint import remove_checkpoint
 from kcap_ray.training.loop import (
-    OpenBatches,
     Probe,
     Progress,
     Saving,
@@ -44,26 +49,17 @@ _PEOPLE_AT_ONCE = 1 << 18  # biographies whose lengths are looked at together
 
 
 def run_trials(
-    cell: Cell,
-    points: Sequence[Point],
-    *,
-    first_trial: int,
-    directory: CellDirectory,
-    device: torch.device,
-    open_batches: OpenBatches | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    save_every_s: float = 300.0,
-    setting: Setting | None = None,
-) -> list[dict[str, Any]]:
+    run: CellRun, points: Sequence[Point], *, first_trial: int, setting: Setting | None = None
+) -> list[TrialRecord]:
     """Train the trials `first_trial`... of the cell at `points` as one program, measure them, and
-    add them to its ledger.
+    add them to its ledger; one record per trial.
 
-    Returns one record per trial, as in trials.jsonl. Of these and earlier trials the best one's
+    Of these and earlier trials the best one's
     weights and loss curve stay in the directory. Inside a process group every worker calls this;
-    only the first one measures and writes, the others return no records. `open_batches` replaces
-    the generation of the data in this process. Without a `setting` they train as the cell says, on
-    a CPU on one thread.
+    only the first one measures and writes, the others return no records. Without a `setting` they
+    train as the cell says, on a CPU on one thread.
     """
+    cell, directory, device = run.cell, run.directory, run.device
     setting = setting or Setting(device=device.type, n_fused=len(points))
     n_threads = (setting.n_threads or 1) if device.type == "cpu" else None
     if n_threads is not None:
@@ -80,25 +76,32 @@ def run_trials(
             setting.applied_to(cell),
             spec_of(cell),
             points,
-            open_batches
+            run.open_batches
             or in_process_batches(stream, cell.train, rank=rank, workers=workers, n_steps=n_steps),
             n_steps=n_steps,
             device=device,
-            saving=Saving(path=resume_file, every_s=save_every_s),
-            on_progress=_reporter(directory, n_steps, on_progress) if rank == 0 else None,
+            saving=Saving(
+                path=resume_file, every_s=run.save_every_s, request=request_file(directory)
+            ),
+            on_progress=_reporter(directory, n_steps, run.on_progress) if rank == 0 else None,
             probe=_probe(cell, corpus, n_steps),
         )
     except TrainingDiverged as diverged:
         result = diverged
     if rank != 0:
         return []
-    exposures = _exposures(stream, corpus, n_windows=n_steps * cell.train.batch_windows)
-    records = [
-        {**record, "n_threads": n_threads}
-        for record in _records(cell, points, first_trial, result, corpus, exposures, device)
-    ]
+    program = _Program(
+        run=run,
+        points=points,
+        first_trial=first_trial,
+        n_threads=n_threads,
+        result=result,
+        corpus=corpus,
+        exposures=_exposures(stream, corpus, n_windows=n_steps * cell.train.batch_windows),
+    )
+    records = program.records()
     if isinstance(result, TrainResult):
-        _keep_best(cell, directory, records, result, corpus, exposures[0])
+        _keep_best(program, records, result)
     directory.add_trials(records)
     remove_checkpoint(resume_file)
     return records
@@ -166,83 +169,75 @@ def _check_window(cell: Cell, corpus: Corpus) -> None:
             )
 
 
-def _records(
-    cell: Cell,
-    points: Sequence[Point],
-    first_trial: int,
-    result: TrainResult | TrainingDiverged,
-    corpus: Corpus,
-    exposures: Sequence[float],
-    device: torch.device,
-) -> list[dict[str, Any]]:
-    length = length_of(cell)
-    groups: list[list[Group]] | None = None
-    if isinstance(result, TrainResult):
-        groups = measure(result.model, corpus, seed=cell.seed)
-    records = []
-    for index, point in enumerate(points):
-        record: dict[str, Any] = {
-            "trial": first_trial + index,
-            "lr": point.lr,
-            "weight_decay": point.weight_decay,
-            "status": "ok",
-            "reason": "",
-            "bits": None,
-            "capacity_ratio": None,
-            "steps": length.steps,
-            "tokens": length.tokens,
-            "n_trials_fused": len(points),
-            "exposures_seen": exposures[0],
-            **made_by(device),
-        }
+@dataclass(frozen=True, kw_only=True)
+class _Program:
+    """Trials that were trained together, and what became of them."""
+
+    run: CellRun
+    points: Sequence[Point]
+    first_trial: int
+    n_threads: int | None
+    result: TrainResult | TrainingDiverged
+    corpus: Corpus
+    exposures: Sequence[float]
+    """Samples of a person, for each table."""
+
+    def records(self) -> list[TrialRecord]:
+        """Measure all of them."""
+        result, n_trials = self.result, len(self.points)
         if isinstance(result, TrainingDiverged):
-            record |= {"status": "diverged", "reason": str(result)}
-        elif result.diverged_at[index] is not None:
-            record |= {
-                "status": "diverged",
-                "reason": f"training diverged at step {result.diverged_at[index]}",
-            }
-        elif groups is not None:
-            measured = _measured(groups[index], exposures, result)
+            return [self._without_numbers(index, str(result)) for index in range(n_trials)]
+        groups = measure(result.model, self.corpus, seed=self.run.cell.seed)
+        return [self._record(index, result, groups[index]) for index in range(n_trials)]
+
+    def _record(self, index: int, result: TrainResult, groups: Sequence[Group]) -> TrialRecord:
+        lost_at = result.diverged_at[index]
+        if lost_at is not None:
+            return self._without_numbers(index, f"training diverged at step {lost_at}")
+        bits = total_bits(groups)
+        if not math.isfinite(bits):
             # The last step's update shows in no loss of the training.
-            lost = {"status": "diverged", "reason": "training diverged: measured losses not finite"}
-            record |= measured if math.isfinite(measured["bits"]) else lost
-        records.append(record)
-    return records
+            return self._without_numbers(index, "training diverged: measured losses not finite")
+        tokens = result.history[-1].tokens * (result.model.n_trials or 1)
+        return replace(
+            self._without_numbers(index, ""),
+            status="ok",
+            bits=bits,
+            capacity_ratio=bits / result.model.spec.n_params,
+            train_time_s=result.train_time_s,
+            tokens_per_s=tokens / result.train_time_s,
+            **section(measured_of(groups, self.exposures), Measured),
+        )
+
+    def _without_numbers(self, index: int, reason: str) -> TrialRecord:
+        length, point = length_of(self.run.cell), self.points[index]
+        return TrialRecord(
+            trial=self.first_trial + index,
+            lr=point.lr,
+            weight_decay=point.weight_decay,
+            status="diverged",
+            reason=reason,
+            steps=length.steps,
+            tokens=length.tokens,
+            n_trials_fused=len(self.points),
+            n_threads=self.n_threads,
+            exposures_seen=self.exposures[0],
+            **section(provenance(self.run.device), Provenance),
+        )
 
 
-def _measured(
-    groups: list[Group], exposures: Sequence[float], result: TrainResult
-) -> dict[str, Any]:
-    measured = measured_columns(groups, exposures)
-    tokens = result.history[-1].tokens * (result.model.n_trials or 1)
-    return {
-        **measured,
-        "capacity_ratio": measured["bits"] / result.model.spec.n_params,
-        "train_time_s": result.train_time_s,
-        "tokens_per_s": tokens / result.train_time_s,
-    }
-
-
-def _keep_best(
-    cell: Cell,
-    directory: CellDirectory,
-    records: list[dict[str, Any]],
-    result: TrainResult,
-    corpus: Corpus,
-    exposures: float,
-) -> None:
+def _keep_best(program: _Program, records: list[TrialRecord], result: TrainResult) -> None:
+    """Keep weights and curve of the best trial, if it is one of these."""
+    cell, directory, vocab = program.run.cell, program.run.directory, program.corpus.vocab
     best = best_trial([*directory.trials(), *records])
     if best is None or best not in records:
         return
     index = records.index(best)
-    _write_history(directory.history_file, result, index, best["lr"], exposures)
+    curve = _curve(result, index, lr=best.lr, exposures=program.exposures[0])
+    _write_history(directory.history_file, curve)
     if cell.keep_checkpoint:
-        vocab = {
-            "gpt2_ids": [int(token) for token in corpus.vocab.gpt2_ids],
-            "eos": corpus.vocab.eos,
-        }
-        save_weights(directory.checkpoint, result.model.trial(index), cell, vocab)
+        ids = {"gpt2_ids": [int(token) for token in vocab.gpt2_ids], "eos": vocab.eos}
+        save_weights(directory.checkpoint, result.model.trial(index), cell, ids)
 
 
 def save_weights(path: Path, model: Decoder, cell: Cell, vocab: dict[str, Any]) -> None:
@@ -260,15 +255,11 @@ def save_weights(path: Path, model: Decoder, cell: Cell, vocab: dict[str, Any]) 
     temporary.rename(path)
 
 
-def _write_history(
-    path: Path, result: TrainResult, trial: int, lr: float, exposures: float
-) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _curve(result: TrainResult, trial: int, *, lr: float, exposures: float) -> list[CurvePoint]:
     last = result.history[-1].step
-    rows = [
-        {
+    curve = []
+    for point in result.history:
+        values = {
             "step": point.step,
             "tokens": point.tokens,
             "exposures": exposures * point.step / last,
@@ -278,14 +269,20 @@ def _write_history(
             **_expert_load(point, trial),
             **({} if point.probed is None else point.probed[trial]),
         }
-        for point in result.history
-    ]
+        curve.append(CurvePoint.from_dict(values))
+    return curve
+
+
+def _write_history(path: Path, curve: Sequence[CurvePoint]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pylist([point.to_dict() for point in curve], arrow_schema(CurvePoint))
+    # Experts, and measurements along the way, only where there are some.
+    empty = [name for name in table.column_names if table[name].null_count == len(curve)]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    # A table has the columns of its first row; only some of the points are probed.
-    names = dict.fromkeys(name for row in rows for name in row)
-    table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
-    pq.write_table(table, temporary)
+    pq.write_table(table.drop_columns(empty), temporary)
     os.replace(temporary, path)
 
 

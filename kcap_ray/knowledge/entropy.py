@@ -5,7 +5,7 @@ from math import log2, prod
 
 from kcap_ray.config.data import KnowledgeConfig, Vocab
 from kcap_ray.knowledge.diversity import check_diversity, n_symbols_drawn
-from kcap_ray.knowledge.people import check_name_space, column_sizes
+from kcap_ray.knowledge.people import N_BIOS_ATTRIBUTES, check_name_space, column_sizes
 from kcap_ray.knowledge.tuples import fact_bits
 
 
@@ -19,8 +19,8 @@ class Entropy:
     """Bits: log2 of the number of possible names (N0); None where names count nothing."""
     value_bits: float
     """Bits per person: log2(S0) for bioS, K * C * log2(D) for bioD."""
-    n_attributes: int
-    """Attributes whose loss is averaged: 1 for bioS, where the loss is a sum; K for bioD."""
+    n_attributes: float
+    """Counted attributes of a person: K for bioD, 6 for bioS; of a file, the mean over people."""
     n_diversity: int
     """Strings in all diversity sets: K * D for bioD, otherwise 0."""
     diversity_bits_each: float
@@ -68,7 +68,7 @@ def entropy_of(data: KnowledgeConfig, vocab: Vocab = "compact") -> Entropy:
         n_people=data.n_people,
         log2_name_space=log2(n_names),
         value_bits=sum(map(log2, sizes[3:])),
-        n_attributes=data.K if is_biod and data.K else 1,
+        n_attributes=data.K if is_biod and data.K else N_BIOS_ATTRIBUTES,
         n_diversity=n_diversity,
         diversity_bits_each=diversity_bits_each,
     )
@@ -81,7 +81,7 @@ def _tuples_entropy(data: KnowledgeConfig) -> Entropy:
         n_people=data.n_people,
         log2_name_space=bits.log2_name_space,
         value_bits=float(bits.bits_P.mean()),
-        n_attributes=1,
+        n_attributes=float(bits.n_attributes_P.mean()),
         n_diversity=0,
         diversity_bits_each=0.0,
         is_estimate=bits.is_estimate,

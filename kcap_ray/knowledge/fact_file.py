@@ -121,26 +121,52 @@ def _read_json_lines(path: Path, columns: Sequence[str]) -> "pa.Table":
                     "write a text, and one line for each fact"
                 )
             column.append(str(field).lower() if isinstance(field, bool) else field)
+            if isinstance(field, str) and not _is_unicode(field):
+                raise UserError(
+                    f"data.file: {path}, line {number}: {key} {field!a} has half of a "
+                    "surrogate pair, which is no character; write both halves, or the character"
+                )
     _check_columns(path, tuple(found), columns)
     return pa.table({key: pa.array(column, pa.string()) for key, column in lists.items()})
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and object of each line; numbers are texts, as they are written."""
-    with path.open(encoding="utf-8") as lines:
+    """Line number and object of each line; numbers are texts, as they are written. A mark of the
+    byte order before the first line is skipped.
+    """
+    with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
+                row = json.loads(
+                    line, parse_int=str, parse_float=str, parse_constant=_refuse_constant
+                )
             except json.JSONDecodeError:
                 row = None
+            except _NoValueError as error:
+                raise UserError(
+                    f"data.file: {path}, line {number}: {error} is no value; write null or leave "
+                    "the line out where nothing is known, or put the word in quotes"
+                ) from None
             if not isinstance(row, dict):
                 raise UserError(
                     f"data.file: {path}, line {number}: not a JSON object; write for instance "
                     '{"name": "Ann Ray", "attribute": "employer", "value": "Acme"}'
                 )
             yield number, row
+
+
+class _NoValueError(ValueError):
+    """NaN, Infinity or -Infinity without quotes."""
+
+
+def _refuse_constant(text: str) -> str:
+    raise _NoValueError(text)
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _coded(column: "pa.ChunkedArray") -> Coded:

@@ -27,6 +27,8 @@ BIOS_COLUMNS = (
     "employer",
     "pronoun",
 )
+N_BIOS_ATTRIBUTES = 6
+"""Attributes in these columns: three of them are one birth date."""
 _BLOCK = 1 << 20
 """People drawn at a time, so that a table of 20 million needs little more than itself."""
 

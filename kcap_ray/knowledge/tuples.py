@@ -52,6 +52,8 @@ class FactBits(NamedTuple):
     """Bits; None where no number of possible names is given: then names count nothing."""
     bits_P: NDArray[np.float64]
     """Bits of the values of each person."""
+    n_attributes_P: NDArray[np.integer]
+    """Attributes of each person."""
     is_estimate: bool
     """Whether the size of a pool is the number of different values found."""
 
@@ -104,9 +106,11 @@ def fact_bits(data: KnowledgeConfig) -> FactBits:
             f"data.name_space: {data.name_space} names, but {table.path} has "
             f"{table.n_names_in_file}; write at least that many"
         )
+    has_value_PA = table.values_PC[:, 1:] > 0
     return FactBits(
         log2_name_space=None if data.name_space is None else log2(data.name_space),
-        bits_P=(table.values_PC[:, 1:] > 0).astype(np.float64) @ bits_A,
+        bits_P=has_value_PA.astype(np.float64) @ bits_A,
+        n_attributes_P=has_value_PA.sum(axis=1),
         is_estimate=any(attribute not in sizes for attribute in table.attributes),
     )
 

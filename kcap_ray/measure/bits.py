@@ -19,12 +19,12 @@ class KnowledgeLoss:
     name_nats: float
     """p1: summed over the tokens of a name, mean over people."""
     value_nats: float
-    """p2: summed over the tokens of a value; then summed over the attributes of a person (bioS) or
-    averaged over them (bioD); mean over people.
+    """Summed over the tokens of all values of a person, mean over people: p2 of definition 4.3
+    (bioS), and K times p2 of definition 4.1 (bioD), which is a mean over attributes.
     """
     value1_nats: float | None = None
-    """p3, bioD only: summed over the tokens of a value's first chunk, mean over attributes and
-    people.
+    """bioD only: summed over the tokens of the first chunks of a person's values, mean over people:
+    K times p3 of definition 4.1.
     """
 
 
@@ -35,9 +35,11 @@ class StoredBits:
     name_bits: float
     """N log2(N0 / e^p1)."""
     value_bits: float
-    """N log2(S0 / e^p2) (bioS), N K log2(D^C / e^p2) (bioD)."""
+    """N (log2(S0) - value_nats / ln 2), with D^(C K) in place of S0 for bioD."""
     diversity_bits: float
-    """K D log2(U^L / (D e^p3)) (bioD), U as in `entropy_of`; 0 for bioS, whose pools are given."""
+    """K D log2(U^L / (D e^p3)) (bioD), U as in `entropy_of`, p3 = value1_nats / K; 0 for bioS,
+    whose pools are given.
+    """
 
     @property
     def total(self) -> float:
@@ -56,18 +58,17 @@ class StoredBits:
 def stored_bits(entropy: Entropy, loss: KnowledgeLoss) -> StoredBits:
     """Bits that a model with these losses stores about knowledge of this entropy.
 
-    A perfect model (p1 = ln N, p2 = p3 = 0) stores `entropy.demand_bits` exactly; one that is
-    uniform over the pools (p2 = ln S0) stores no bits of value. Raises `ValueError` if bioD comes
-    without its first-chunk loss.
+    A perfect model (a loss of ln N on names, none on values) stores `entropy.demand_bits` exactly;
+    one that is uniform over the pools (ln S0 on values) stores no bits of value. Raises
+    `ValueError` if bioD comes without its first-chunk loss.
     """
     name_bits = 0.0
     if entropy.log2_name_space is not None:
         name_bits = entropy.n_people * (entropy.log2_name_space - loss.name_nats / NATS_PER_BIT)
-    value_nats_per_person = entropy.n_attributes * loss.value_nats
-    value_bits = entropy.n_people * (entropy.value_bits - value_nats_per_person / NATS_PER_BIT)
+    value_bits = entropy.n_people * (entropy.value_bits - loss.value_nats / NATS_PER_BIT)
     if entropy.n_diversity and loss.value1_nats is None:
         raise ValueError("bioD needs the loss on the first chunk of each value")
-    first_chunk_bits = (loss.value1_nats or 0.0) / NATS_PER_BIT
+    first_chunk_bits = (loss.value1_nats or 0.0) / entropy.n_attributes / NATS_PER_BIT
     return StoredBits(
         name_bits=name_bits,
         value_bits=value_bits,

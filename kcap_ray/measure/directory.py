@@ -20,7 +20,7 @@ from kcap_ray.measure.causal_model import (
     longest_sequence,
     vocabulary_size,
 )
-from kcap_ray.measure.groups import measured_columns
+from kcap_ray.measure.groups import measured_of, total_bits
 from kcap_ray.measure.nats import Reader, measure_reader, nats_of_logits
 from kcap_ray.measure.translation import Retokenizing, renumbering
 from kcap_ray.text.evaluation import BiographyTooLongError
@@ -67,9 +67,9 @@ def measure_directory(path: Path, cell: Cell, *, device: torch.device) -> dict[s
             f"{path} reads {n_tokens} tokens at most, but a biography of {cell.cell_id} has "
             f"{error.n_tokens} of its tokens; take a model with a longer context"
         ) from error
-    columns = measured_columns(groups, [0.0] * len(corpus.sources))
-    stored, n_params = columns.pop("bits"), sum(p.numel() for p in model.parameters())
-    records = [dict(record) for record in json.loads(columns.pop("groups") or "[]")]
+    measured = measured_of(groups, [0.0] * len(corpus.sources))
+    stored, n_params = total_bits(groups), sum(p.numel() for p in model.parameters())
+    records = [dict(record) for record in json.loads(measured.groups or "[]")]
     for record in records:
         del record["exposures"]  # only who trained the model knows
     return {
@@ -81,7 +81,7 @@ def measure_directory(path: Path, cell: Cell, *, device: torch.device) -> dict[s
         "dataset": cell.data.label,
         "n_people": cell.data.n_people,
         "n_params": n_params,
-        **columns,
+        **measured.to_dict(),
         "stored_bits": stored,
         "demand_bits": corpus.demand_bits,
         "capacity_ratio": stored / n_params,

@@ -12,6 +12,7 @@ from typing import Any
 
 from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import KnowledgeLoss, StoredBits, stored_bits
+from kcap_ray.runs.columns import Measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,12 @@ class Group:
         return stored_bits(self.entropy, self.loss).scaled(self.share)
 
 
-def measured_columns(groups: Sequence[Group], exposures: Sequence[float]) -> dict[str, Any]:
+def total_bits(groups: Sequence[Group]) -> float:
+    """Bits that the model stores of all tables."""
+    return sum(group.stored.total for group in groups)
+
+
+def measured_of(groups: Sequence[Group], exposures: Sequence[float]) -> Measured:
     """What the results say of a model: bits over all tables, the losses on the first table, and the
     groups where there are several.
 
@@ -58,16 +64,18 @@ def measured_columns(groups: Sequence[Group], exposures: Sequence[float]) -> dic
     tables = [list(part) for _, part in groupby(groups, key=lambda group: group.table_index)]
     stored = [group.stored for group in groups]
     loss = _mean_loss(tables[0])
-    return {
-        "bits": sum(part.total for part in stored),
-        "name_bits": sum(part.name_bits for part in stored),
-        "value_bits": sum(part.value_bits for part in stored),
-        "diversity_bits": sum(part.diversity_bits for part in stored),
-        "loss_name_nats": loss.name_nats,
-        "loss_value_nats": loss.value_nats,
-        "loss_value1_nats": loss.value1_nats,
-        "groups": None if len(groups) == 1 else json.dumps(_records(groups, exposures)),
-    }
+    n_attributes, value1_nats = tables[0][0].entropy.n_attributes, loss.value1_nats
+    return Measured(
+        loss_name_nats=loss.name_nats,
+        loss_value_nats=loss.value_nats,
+        loss_value_attribute_nats=loss.value_nats / n_attributes,
+        loss_value1_nats=value1_nats,
+        loss_value1_attribute_nats=None if value1_nats is None else value1_nats / n_attributes,
+        name_bits=sum(part.name_bits for part in stored),
+        value_bits=sum(part.value_bits for part in stored),
+        diversity_bits=sum(part.diversity_bits for part in stored),
+        groups=None if len(groups) == 1 else json.dumps(_records(groups, exposures)),
+    )
 
 
 def probed_columns(groups: Sequence[Group], n_params: int) -> dict[str, float]:
@@ -75,11 +83,10 @@ def probed_columns(groups: Sequence[Group], n_params: int) -> dict[str, float]:
     on the first table, in nats, and R(F) if everybody were known as well as the sample.
     """
     loss = _mean_loss([group for group in groups if group.table_index == 0])
-    stored = sum(group.stored.total for group in groups)
     return {
         "loss_name_nats": loss.name_nats,
         "loss_value_nats": loss.value_nats,
-        "capacity_ratio": stored / n_params,
+        "capacity_ratio": total_bits(groups) / n_params,
     }
 
 

@@ -177,11 +177,10 @@ def _groups(
         n_in_band = int(is_in_P[:n_measured].sum())
         if not n_in_band:
             continue
-        n_values = n_in_band * entropy.n_attributes
         loss = KnowledgeLoss(
             name_nats=name / n_in_band + ruled_out,
-            value_nats=value / n_values,
-            value1_nats=first_chunk / n_values if entropy.n_diversity else None,
+            value_nats=value / n_in_band,
+            value1_nats=first_chunk / n_in_band if entropy.n_diversity else None,
         )
         frequency = 1.0 if source.frequency_P is None else float(source.frequency_P[is_in_P].mean())
         groups.append(

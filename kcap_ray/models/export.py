@@ -11,13 +11,17 @@ from kcap_ray.models.convert import to_hugging_face
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.hugging_face import KcapForCausalLM
 
+_MARK = "Made by `kcap export`."
+
 
 def export_cell(cell_directory: Path, out: Path) -> str:
     """Write the model for `AutoModelForCausalLM.from_pretrained`, with `kcap_vocab.json` and a
     README beside it; return the line of Python that reads it.
 
-    Raises `UserError` if there is no model, or if `out` cannot be written.
+    Raises `UserError` if there is no model, or if `out` cannot be written or holds files of
+    somebody else.
     """
+    _check_own(out)
     model, _ = load_cell_model(cell_directory)
     with reading_checkpoint(cell_directory) as checkpoint:
         vocab = (checkpoint / "kcap_vocab.json").read_text(encoding="utf-8")
@@ -32,7 +36,7 @@ def export_cell(cell_directory: Path, out: Path) -> str:
         exported.save_pretrained(out)
         (out / "kcap_vocab.json").write_text(vocab, encoding="utf-8")
         (out / "README.md").write_text(
-            f"Made by `kcap export`. Read it with `{how_to_read}`.\n{_experts_note(model)}",
+            f"{_MARK} Read it with `{how_to_read}`.\n{_experts_note(model)}",
             encoding="utf-8",
         )
     except OSError as error:
@@ -48,3 +52,17 @@ def _experts_note(model: Decoder) -> str:
         "logits do not\ndepend on the other rows of a batch. In training mode (`model.train()`) an "
         f"expert takes at most\n{model.spec.capacity_factor:g} times its even share of a batch.\n"
     )
+
+
+def _check_own(out: Path) -> None:
+    """Raise `UserError` if there are files at `out` that no export has written."""
+    if not out.is_dir():
+        return
+    try:
+        is_own = not any(out.iterdir()) or (out / "README.md").read_text(
+            encoding="utf-8"
+        ).startswith(_MARK)
+    except (OSError, ValueError):
+        is_own = False
+    if not is_own:
+        raise UserError(f"{out}: holds files that kcap did not write; name another directory")

@@ -8,67 +8,44 @@ nor what Ray takes to start; and of data-parallel workers not the time that exch
 takes beyond what it overlaps.
 """
 
-import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.models.spec import ModelSpec, model_of
+from kcap_ray.models.spec import ModelSpec
+from kcap_ray.planning.asked import asked_of
 from kcap_ray.planning.cost import Device, device_of, flops_per_token, read_prices
-from kcap_ray.planning.run_length import round_trials, run_length
+from kcap_ray.planning.run_length import round_trials, spec_of
 from kcap_ray.planning.sweep import Sweep
-from kcap_ray.text.stream.corpus import facts_of
+from kcap_ray.runs.columns import Asked
+from kcap_ray.runs.schema import Column, section
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanRow:
-    """One cell; names are those of the columns of results.parquet where they mean the same."""
+class PlanRow(Asked):
+    """One cell, before it is run: the columns of results.parquet that are known by then, and what
+    it takes.
+    """
 
-    sweep: str
-    cell_id: str
-    dataset: str
-    """Kind of data and its pools, without the number of people."""
-    n_people: int
-    exposures: int
-    arch: str
-    model: str
-    n_layer: int
-    n_head: int
-    d_model: int
-    vocab: str
-    vocab_size: int
-    n_params: int
-    n_params_non_embedding: int
-    n_params_active: int
-    """Weights that one token uses: all but those of the experts that it is not sent to."""
-    lr: float
-    """Learning rate of the first trial."""
-    weight_decay: float
-    """Weight decay of the first trial."""
-    batch_windows: int
-    precision: str
-    seed: int
-    n_trials: int
-    steps: int
-    """Optimizer steps of one trial."""
-    tokens: int
-    """Tokens of one trial."""
-    demand_bits: float
-    demand_is_estimate: bool
-    """Whether sizes of pools were estimated from the values found in a file."""
-    max_capacity_ratio: float
-    flops: float
-    """Floating-point operations of all trials."""
-    device: str
-    """Name of the device that the hours are for."""
-    device_hours: float
-    """Predicted hours of training of all trials, times devices (for `cpu`: cores)."""
-    price: float | None
-    """Dollars for those hours; None where the device's price is not known."""
+    lr: Annotated[float, Column("Learning rate", "Of the first trial.")]
+    weight_decay: Annotated[float, Column("Weight decay", "Of the first trial.")]
+    n_trials: Annotated[int, Column("Trials", "Tuning trials.")]
+    flops: Annotated[float, Column("FLOP", "Floating-point operations of all trials.")]
+    device: Annotated[str, Column("Device", "Name of the device that the hours are for.")]
+    device_hours: Annotated[
+        float,
+        Column(
+            "Hours", "Predicted hours of training of all trials, times devices (`cpu`: cores).", "h"
+        ),
+    ]
+    price: Annotated[
+        float | None,
+        Column("Price", "For those hours; none where the device's price is not known.", "$"),
+    ]
 
 
 def plan_cells(sweep: Sweep, *, device: str = "a100", prices: Path | None = None) -> list[PlanRow]:
@@ -123,39 +100,15 @@ def _steps_s(cell: Cell, spec: ModelSpec, device: Device, n_trials: int, *, most
 
 
 def _row(sweep: str, cell: Cell, *, device: Device, price_per_hour: float | None) -> PlanRow:
-    facts = facts_of(cell.data)
-    spec = model_of(cell.model, facts.vocab_size)
-    length = run_length(cell, facts)
+    asked, spec = asked_of(cell, sweep=sweep), spec_of(cell)
     train, n_trials = cell.train, cell.tune.trials
-    device_hours = training_s(cell, spec, device, length.steps) * train.workers / 3600
+    device_hours = training_s(cell, spec, device, asked.steps) * train.workers / 3600
     return PlanRow(
-        sweep=sweep,
-        cell_id=cell.cell_id,
-        dataset=cell.data.label,
-        n_people=cell.data.n_people,
-        exposures=train.exposures,
-        arch=spec.arch,
-        model=cell.model.name,
-        n_layer=spec.n_layer,
-        n_head=spec.n_head,
-        d_model=spec.d_model,
-        vocab=cell.data.vocab,
-        vocab_size=spec.vocab_size,
-        n_params=spec.n_params,
-        n_params_non_embedding=spec.n_params_non_embedding,
-        n_params_active=spec.n_params_active,
+        **section(asked, Asked),
         lr=train.lr,
         weight_decay=train.weight_decay,
-        batch_windows=train.batch_windows,
-        precision=train.precision,
-        seed=cell.seed,
         n_trials=n_trials,
-        steps=length.steps,
-        tokens=length.tokens,
-        demand_bits=facts.demand_bits,
-        demand_is_estimate=facts.demand_is_estimate,
-        max_capacity_ratio=facts.demand_bits / spec.n_params,
-        flops=n_trials * length.tokens * flops_per_token(spec, train.window_tokens),
+        flops=n_trials * asked.tokens * flops_per_token(spec, train.window_tokens),
         device=device.name,
         device_hours=device_hours,
         price=None if price_per_hour is None else device_hours * price_per_hour,
@@ -164,7 +117,7 @@ def _row(sweep: str, cell: Cell, *, device: Device, price_per_hour: float | None
 
 def rows_as_json(rows: Sequence[PlanRow]) -> str:
     """The rows as a JSON list of objects, one per cell."""
-    return json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
+    return json.dumps([row.to_dict() for row in rows], indent=1)
 
 
 # Column heading -> how a row shows it. Bits and operations in the units that papers quote. Active

@@ -97,8 +97,10 @@ def load_sweep(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
 
 
 def _resolve(draft: SweepFile, *, path: Path, text: str) -> Sweep:
-    if not isinstance(draft.name, str) or not re.fullmatch(r"[\w.-]+", draft.name):
-        raise UserError(f"name: got {draft.name!r}; write letters, digits, `-`, `_` and `.`")
+    if not isinstance(draft.name, str) or not re.fullmatch(r"[\w-][\w.-]*", draft.name):
+        raise UserError(
+            f"name: got {draft.name!r}; write letters, digits, `-`, `_`, and `.` inside of it"
+        )
     where = read_where(draft.where)
     n_points = math.prod(map(len, draft.grid.values()))
     if n_points > MAX_POINTS:
@@ -118,7 +120,7 @@ def _resolve(draft: SweepFile, *, path: Path, text: str) -> Sweep:
             n_left_out += 1
             continue
         kept[index] = cell
-        for said in (note, _note_on_length(cell)):
+        for said in (note, _note_on_length(cell), _note_on_window(cell)):
             if said is not None:
                 notes[said] = notes.get(said, 0) + 1
     if not kept:
@@ -261,6 +263,23 @@ def _note_on_length(cell: Cell) -> str | None:
     return (
         "The paper prints no steps here; as many tokens for each exposure are taken as Param 1's "
         "printed steps come to at 1000 exposures and the nearest number of people"
+    )
+
+
+def _note_on_window(cell: Cell) -> str | None:
+    """A warning where some biography cannot be in a window: the cell will fail."""
+    if any(table.kind == "bioR" for table in (cell.data, *cell.data.parts)):
+        return None  # its texts may not be written yet, and are many
+    try:
+        n_tokens = facts_of(cell.data).longest_biography
+    except UserError:
+        return None  # said by whoever reads the data: a sweep may be written before them
+    window = cell.train.window_tokens
+    if n_tokens <= window:
+        return None
+    return (
+        f"A biography of {n_tokens} tokens does not fit into a window of {window}, so the cell "
+        f"will fail; write train.window_tokens: {n_tokens} or more, or shorter sentences"
     )
 
 

@@ -6,22 +6,18 @@ The row is the last thing written, as for a cell: a job that has one is done.
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.quantize.config import QuantizeConfig
-from kcap_ray.runs.environment import made_by
-from kcap_ray.runs.results import (
-    COLUMNS,
-    CellDirectory,
-    ResultRow,
-    RunDirectory,
-    Status,
-    is_of_model,
-)
+from kcap_ray.runs.columns import Measured, Provenance, Quantized, Stored
+from kcap_ray.runs.environment import provenance
+from kcap_ray.runs.record import ResultRow
+from kcap_ray.runs.results import CellDirectory, RunDirectory, is_of_model
+from kcap_ray.runs.schema import section
 
 if TYPE_CHECKING:
     import torch
@@ -29,23 +25,6 @@ if TYPE_CHECKING:
     from kcap_ray.measure.groups import Group
     from kcap_ray.models.decoder import Decoder
     from kcap_ray.quantize.weights import QuantizedWeights
-
-# Columns of a row that are measured again.
-_MEASURED = (
-    "loss_name_nats",
-    "loss_value_nats",
-    "loss_value1_nats",
-    "name_bits",
-    "value_bits",
-    "diversity_bits",
-    "stored_bits",
-    "groups",
-    "capacity_ratio",
-    "capacity_ratio_non_embedding",
-    "bits_per_weight",
-    "knowledge_per_stored_bit",
-    "quantize_time_s",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +48,7 @@ def jobs_of(
     """
     configs = list(configs)
     rows = [run.cell(cell.cell_id).result() for cell in cells]
-    finished = [row["cell_id"] for row in rows if row is not None and row["status"] == "ok"]
+    finished = [row.cell_id for row in rows if row is not None and row.status == "ok"]
     if not finished:
         raise UserError(
             f"{run.path}: none of {len(rows)} cells has a result to quantize; "
@@ -91,7 +70,7 @@ def to_do(
     for job in jobs:
         row, before = job.directory(run).result(), run.cell(job.cell_id).result()
         is_current = row is not None and before is not None and is_of_model(row, before)
-        if row is None or not is_current or (retry_failed and row["status"] == "failed"):
+        if row is None or not is_current or (retry_failed and row.status == "failed"):
             todo.append(job)
     return todo
 
@@ -108,7 +87,7 @@ def run_job(job: QuantizeJob, run: RunDirectory, *, device: "torch.device") -> R
 
 def fail_job(job: QuantizeJob, run: RunDirectory, *, reason: str) -> ResultRow:
     """Write the row of a job that could not be done."""
-    row = _row(job, run, "failed", reason, {})
+    row = replace(_row(job, run), status="failed", reason=reason)
     job.directory(run).finish(row)
     return row
 
@@ -132,21 +111,31 @@ def _quantized_row(job: QuantizeJob, run: RunDirectory, device: "torch.device") 
             f"{source.path}: its model knows {model.spec.vocab_size} tokens, and its data have "
             f"{n_tokens} now: their files have changed since; run the cell again"
         )
+    made = section(provenance(device), Provenance)
     start = time.perf_counter()
     try:
         weights = quantized_weights(model.to(device), cell, job.config, source)
     except TrainingDiverged as diverged:
-        return _row(job, run, "diverged", str(diverged), made_by(device))
+        return _row(job, run, **made, status="diverged", reason=str(diverged))
     quantize_time_s = time.perf_counter() - start
     save_quantized(job.directory(run).checkpoint, weights, job.config, source.checkpoint)
     model.load_state_dict(weights.state_dict())
-    measured = _measured(model, cell, source)
-    made = {**made_by(device), "quantize_time_s": quantize_time_s}
-    made["bits_per_weight"] = weights.bits_per_weight
-    if measured is None:
-        return _row(job, run, "diverged", "measured losses not finite", made)
-    per_bit = measured["stored_bits"] / weights.n_bits
-    return _row(job, run, "ok", "", {**measured, **made, "knowledge_per_stored_bit": per_bit})
+    made |= {"quantize_time_s": quantize_time_s, "bits_per_weight": weights.bits_per_weight}
+    stored, measured = _measured(model, cell, source)
+    if not math.isfinite(stored):
+        reason = "measured losses not finite"
+        return _row(job, run, **made, status="diverged", reason=reason)
+    return _row(
+        job,
+        run,
+        **made,
+        **section(measured, Measured),
+        status="ok",
+        stored_bits=stored,
+        capacity_ratio=stored / model.spec.n_params,
+        capacity_ratio_non_embedding=stored / model.spec.n_params_non_embedding,
+        knowledge_per_stored_bit=stored / weights.n_bits,
+    )
 
 
 def quantized_weights(
@@ -170,58 +159,50 @@ def quantized_weights(
     weights = quantize_decoder(model, config, tokens_BT)
     if config.finetune_exposures == 0:
         return weights
-    row = source.result()
-    assert row is not None, "only finished cells are quantized"
+    row = _finished_row(source)
+    assert row.lr is not None and row.weight_decay is not None, "its status is ok"
     tuned = finetune(
         model,
         weights.matrices,
         cell,
-        Point(lr=row["lr"], weight_decay=row["weight_decay"]),
+        Point(lr=row.lr, weight_decay=row.weight_decay),
         exposures=config.finetune_exposures,
     )
     return QuantizedWeights.of(tuned.model, tuned.matrices)
 
 
-def _measured(model: "Decoder", cell: Cell, source: CellDirectory) -> dict[str, Any] | None:
-    """Losses and bits exactly as the cell was measured; None if they are not finite."""
-    from kcap_ray.measure.groups import measured_columns
+def _measured(model: "Decoder", cell: Cell, source: CellDirectory) -> "tuple[float, Measured]":
+    """Stored bits and losses, exactly as the cell was measured."""
+    from kcap_ray.measure.groups import measured_of, total_bits
     from kcap_ray.measure.nats import measure
     from kcap_ray.text.stream.corpus import build_corpus
 
-    corpus = build_corpus(cell.data)
-    (groups,) = measure(model, corpus, seed=cell.seed)
-    columns = measured_columns(groups, exposures_of(groups, source.result() or {}))
-    stored = columns.pop("bits")
-    if not math.isfinite(stored):
-        return None
-    return {
-        **columns,
-        "stored_bits": stored,
-        "capacity_ratio": stored / model.spec.n_params,
-        "capacity_ratio_non_embedding": stored / model.spec.n_params_non_embedding,
-    }
+    (groups,) = measure(model, build_corpus(cell.data), seed=cell.seed)
+    measured = measured_of(groups, exposures_of(groups, _finished_row(source)))
+    return total_bits(groups), measured
 
 
-def exposures_of(groups: "Iterable[Group]", row: Mapping[str, Any]) -> list[float]:
-    """How often the people of each table were told of on average, as the cell's row has it."""
-    if row["groups"] is None:
-        return [row["exposures_seen"]]
+def exposures_of(groups: "Iterable[Group]", row: ResultRow) -> list[float]:
+    """Mean samples of the people of each table, as the cell's row has it."""
+    if row.groups is None:
+        assert row.exposures_seen is not None, "its status is ok"
+        return [row.exposures_seen]
     seen: dict[int, float] = {}
-    for group, record in zip(groups, json.loads(row["groups"]), strict=True):
+    for group, record in zip(groups, json.loads(row.groups), strict=True):
         seen[group.table_index] = record["exposures"] / group.frequency
     return [seen[table] for table in sorted(seen)]
 
 
-def _row(
-    job: QuantizeJob, run: RunDirectory, status: Status, reason: str, values: Mapping[str, Any]
-) -> ResultRow:
-    """The cell's row with what is new."""
-    before = run.cell(job.cell_id).result() or {}
-    same = {name: before.get(name) for name in COLUMNS if name not in _MEASURED}
-    own = {
-        "status": status,
-        "reason": reason,
-        "quantization": job.config.label,
-        "quantization_config": json.dumps(job.config.to_dict(), sort_keys=True),
-    }
-    return ResultRow(**{**same, **dict.fromkeys(_MEASURED), **own, **values})
+def _finished_row(source: CellDirectory) -> ResultRow:
+    row = source.result()
+    assert row is not None, "only finished cells are quantized"
+    return row
+
+
+def _row(job: QuantizeJob, run: RunDirectory, **values: Any) -> ResultRow:
+    """The cell's row with nothing measured but these values; failed unless they say otherwise."""
+    nothing = section(Measured(), Measured) | section(Stored(), Stored)
+    config = json.dumps(job.config.to_dict(), sort_keys=True)
+    quantized = Quantized(quantization=job.config.label, quantization_config=config)
+    new = {"status": "failed", **nothing, **section(quantized, Quantized), **values}
+    return replace(_finished_row(run.cell(job.cell_id)), **new)

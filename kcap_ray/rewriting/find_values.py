@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kcap_ray.knowledge.person import Person
 from kcap_ray.rewriting.find_dates import MONTHS, find_dates
-from kcap_ray.rewriting.free_text import sentence_ends
+from kcap_ray.rewriting.free_text import plain_signs, sentence_ends
 from kcap_ray.rewriting.value_patterns import telling_words, value_pattern
 from kcap_ray.text.kinds.wording import Span
 
@@ -65,7 +65,7 @@ def find_values(text: str, person: Person) -> Found | Rejected:
     if not text:
         return Rejected("empty")
     plain = without_accents(text)
-    if not re.match(re.escape(without_accents(person.name)) + r"(?!\w)", plain):
+    if not re.match(re.escape(_values(person)["name"]) + r"(?!\w)", plain):
         return Rejected("name not first")
     mentions = _mentions(plain, person)
     missing = [attribute for attribute, places in mentions.items() if not places]
@@ -100,7 +100,9 @@ def _bare(character: str) -> str:
 
 def _values(person: Person) -> dict[str, str]:
     """Values that are sought as they are spelled; the date is not among them."""
-    return {attribute: without_accents(getattr(person, attribute)) for attribute in _SPELLED}
+    # As `clean_text` leaves the texts.
+    plain = {attribute: plain_signs(getattr(person, attribute)) for attribute in _SPELLED}
+    return {attribute: without_accents(value) for attribute, value in plain.items()}
 
 
 def _mentions(text: str, person: Person) -> dict[str, list[_Place]]:

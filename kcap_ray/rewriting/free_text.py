@@ -37,6 +37,11 @@ _STARTERS = re.compile(
 _END = re.compile(r"(?P<word>\S*?)[.!?]+[\"')\]]*(?=\s|$)")
 
 
+def plain_signs(text: str) -> str:
+    """The text in single spaces, with typewriter signs for typographic ones."""
+    return " ".join(unicodedata.normalize("NFC", text).translate(_ASCII).split())
+
+
 def clean_text(text: str) -> str:
     """The biography alone: one line, single spaces, ASCII quotes, no heading and no word count."""
     text = unicodedata.normalize("NFC", text).translate(_ASCII).strip()

@@ -172,6 +172,7 @@ def _row(wanted: _Wanted, text: str, found: Found, seed: int, model: str) -> dic
         "use": wanted.use,
         "text": text,
         "spans": [span._asdict() for span in found.spans],
+        "doubt": found.doubt,
         "prompt_seed": seed,
         "model": model,
     }

@@ -103,6 +103,7 @@ def part_content(rows: list[dict[str, Any]], tally: Tally) -> bytes:
         "spans": pa.list_(span),
         "prompt_seed": pa.int64(),
         "model": pa.string(),
+        "doubt": pa.string(),
     }
     schema = pa.schema(columns, metadata={_TALLY: json.dumps(vars(tally)).encode()})
     content = io.BytesIO()

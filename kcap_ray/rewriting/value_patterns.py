@@ -36,9 +36,10 @@ def value_pattern(value: str, *, any_case: bool = False) -> re.Pattern[str]:
     """What a value looks like in free text.
 
     `Portland, OR` is also written Portland, Oregon; `Johnson & Johnson` with `and`; `Acme Inc.`
-    without the period; `The Home Depot` with a small letter or without its article; `eBay` with a
-    capital where it begins a sentence. A text in which accents were taken off must be given, and
-    the value loses its own.
+    without the period; `C.H. Robinson` with a space between the initials; `University of
+    Wisconsin, Madison` with a hyphen; `The Home Depot` with a small letter or without its article;
+    `eBay` with a capital where it begins a sentence. A text in which accents were taken off must be
+    given, and the value loses its own.
     """
     city = _CITY.fullmatch(value)
     state = STATES.get(city[2]) if city else None
@@ -59,7 +60,7 @@ def _words(value: str) -> str:
     if words[0] in ("The", "the") and len(words) > 1:
         optional, words = r"(?:[Tt]he\s)?", words[1:]
     first, *others = words
-    return optional + r"\s".join([_word(first, is_first=not optional), *map(_word, others)])
+    return optional + r"[\s-]".join([_word(first, is_first=not optional), *map(_word, others)])
 
 
 def _word(word: str, *, is_first: bool = False) -> str:
@@ -67,6 +68,7 @@ def _word(word: str, *, is_first: bool = False) -> str:
         return "(?:" + "|".join(map(re.escape, _SAME[word])) + ")"
     stem, comma = (word[:-1], r"(?:,|\sat|\sin)?") if word[-1:] == "," else (word, "")
     body = re.escape(stem).replace(r"\-", r"[-\s]")
+    body = re.sub(r"\\\.(?=[A-Za-z])", r"\\.\\s?", body)  # initials: C.H. and C. H.
     if is_first and stem[:1].islower():
         body = f"[{stem[0]}{stem[0].upper()}]" + re.escape(stem[1:])
     return body + comma

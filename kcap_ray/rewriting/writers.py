@@ -76,13 +76,17 @@ class TransformersWriter:
         self._device = torch.device("cuda" if settings.n_gpus else "cpu")
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(
-                settings.model, padding_side="left", local_files_only=True
+                settings.model,
+                padding_side="left",
+                local_files_only=True,
+                trust_remote_code=False,
             )
             model: Any = AutoModelForCausalLM.from_pretrained(
                 settings.model,
                 dtype=torch.bfloat16 if settings.n_gpus else torch.float32,
                 device_map="auto" if settings.n_gpus > 1 else None,
                 local_files_only=True,
+                trust_remote_code=False,
             )
         except (OSError, ValueError) as error:
             cause = str(error).strip().splitlines()[0]

@@ -1,13 +1,11 @@
 """When a cell of a run is done."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from kcap_ray.config.cell import Cell
+from kcap_ray.runs.record import ResultRow
 
 
-def is_done(cell: Cell, row: Mapping[str, Any] | None) -> bool:
+def is_done(cell: Cell, row: ResultRow | None) -> bool:
     """Whether there is nothing left to do of a cell with this row: it failed, or has a result of as
     many trials as it asks for.
     """
-    return row is not None and (row["status"] == "failed" or row["n_trials"] >= cell.tune.trials)
+    return row is not None and (row.status == "failed" or row.n_trials >= cell.tune.trials)

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kcap_ray.runs.columns import Provenance
+
 if TYPE_CHECKING:
     import torch
 
@@ -62,17 +64,17 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def made_by(device: "torch.device") -> dict[str, str]:
+def provenance(device: "torch.device") -> Provenance:
     """Device and versions, for every record: a row says what made it."""
     import torch
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {
-        "device": name,
-        "git_commit": git_commit(),
-        "kcap_version": versions().get("kcap", ""),
-        "torch_version": torch.__version__,
-    }
+    return Provenance(
+        device=name,
+        git_commit=git_commit(),
+        kcap_version=versions().get("kcap", ""),
+        torch_version=str(torch.__version__),
+    )
 
 
 def describe() -> dict[str, Any]:

@@ -5,6 +5,7 @@ work in it.
 import fcntl
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from kcap_ray.runs.earlier import (
     read_manifest,
 )
 from kcap_ray.runs.environment import describe
+from kcap_ray.runs.progress import LOCK
 from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
 
 
@@ -90,7 +92,7 @@ def _n_trials(path: Path, one: StoredCell) -> int:
     larger is taken.
     """
     row = CellDirectory(path / "cells" / one.name).result()
-    return 0 if row is None else 1 + row["n_trials"]
+    return 0 if row is None else 1 + row.n_trials
 
 
 def forget_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bool = True) -> None:
@@ -100,7 +102,7 @@ def forget_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: b
     for cell in cells:
         cell_directory = directory.cell(cell.cell_id)
         row = cell_directory.result()
-        is_failed = row is not None and row["status"] == "failed"
+        is_failed = row is not None and row.status == "failed"
         if is_failed and (mistakes or cell_directory.error_file.exists()):
             cell_directory.result_file.unlink()
 
@@ -109,11 +111,17 @@ def forget_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: b
 def only_driver(path: Path) -> Iterator[None]:
     """Hold the run directory for this process. Raises `UserError` if another kcap has it."""
     # The kernel drops the lock when its process dies, however it dies.
-    with (path / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"--out {path}: another kcap is at work in this directory") from None
+    with (path / LOCK).open("w") as file:
+        for wait_s in (0.05, 0.1, 0.2, None):  # `kcap status` holds it for a moment
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if wait_s is None:
+                    raise UserError(
+                        f"--out {path}: another kcap is at work in this directory"
+                    ) from None
+                time.sleep(wait_s)
         yield
 
 

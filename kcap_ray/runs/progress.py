@@ -1,5 +1,6 @@
 """The table of a running sweep: read from the ledger, so it shows what is on disk and no more."""
 
+import fcntl
 import json
 import sys
 import threading
@@ -7,7 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.live import Live
@@ -16,7 +18,12 @@ from rich.table import Table
 from kcap_ray.config.cell import Cell
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.earlier import rows_of_table
+from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory
+from kcap_ray.runs.schema import shown
+
+LOCK = ".lock"
+"""File of a run directory that the process at work in it has locked."""
 
 STALE_AFTER_S = 120.0
 """Age of a note of progress after which its program is taken for dead."""
@@ -34,6 +41,7 @@ class CellState:
 
     cell: Cell
     state: State
+    """`stopped`: begun, and nobody is at work on it."""
     detail: str
     """What there is to say: progress, result or reason."""
 
@@ -41,50 +49,77 @@ class CellState:
 def cell_states(cells: Sequence[Cell], directory: RunDirectory) -> list[CellState]:
     """How each cell stands, from the ledger alone, or from its table where a run is kept so."""
     rows = rows_of_table(directory.path)
+    is_alive = _is_worked_in(directory.path)
     return [
-        _finished(cell, rows[cell.cell_id])
+        _finished(cell, ResultRow.from_dict(rows[cell.cell_id]))
         if cell.cell_id in rows
-        else _state(cell, directory.cell(cell.cell_id))
+        else _state(cell, directory.cell(cell.cell_id), is_alive=is_alive)
         for cell in cells
     ]
 
 
-def _finished(cell: Cell, row: dict[str, Any]) -> CellState:
-    return CellState(cell=cell, state=row["status"], detail=_result(row))
+def _is_worked_in(path: Path) -> bool:
+    """Whether a process is at work in the run directory, as far as its lock tells."""
+    try:
+        with (path / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        # No lock, or a place that has none: then the age of the notes tells.
+        return (path / LOCK).exists()
+    return False
 
 
-def _state(cell: Cell, directory: CellDirectory) -> CellState:
+def _finished(cell: Cell, row: ResultRow) -> CellState:
+    return CellState(cell=cell, state=row.status, detail=_result(row))
+
+
+def _state(cell: Cell, directory: CellDirectory, *, is_alive: bool = True) -> CellState:
     row = directory.result()
     if row is not None and is_done(cell, row):
         return _finished(cell, row)
     note = _progress(directory)
-    if note is None:
-        n_trials = len(directory.trials())
-        detail = f"{n_trials} of {cell.tune.trials} trials done" if n_trials else ""
-        return CellState(cell=cell, state="waiting", detail=detail)
-    losses = ", ".join(f"{loss:.3f}" for loss in note["losses"])
-    share = 100 * note["step"] / note["n_steps"]
-    detail = f"{share:3.0f}%  step {note['step']} of {note['n_steps']}  loss {losses} nats"
-    return CellState(cell=cell, state="running", detail=detail)
+    if note is not None and (is_alive and not note.is_stale):
+        return CellState(cell=cell, state="running", detail=note.text)
+    n_trials = len(directory.trials())
+    parts = [f"{n_trials} of {cell.tune.trials} trials done"] if n_trials else []
+    if note is not None:
+        parts.append(f"at {note.text.strip()}")
+    state = "waiting" if note is None else "stopped"
+    return CellState(cell=cell, state=state, detail=", ".join(parts))
 
 
-def _result(row: dict[str, Any]) -> str:
-    if row["status"] != "ok":
-        return row["reason"]
-    return (
-        f"R {row['capacity_ratio']:.3f} of at most {row['max_capacity_ratio']:.3f} bit/param  "
-        f"lr {row['lr']:.2g}  wd {row['weight_decay']:.2g}  {row['train_time_s']:.0f} s"
+def _result(row: ResultRow) -> str:
+    if row.status != "ok":
+        return row.reason
+    ratio, most, lr, decay, time_s = (
+        shown(row, name)
+        for name in ("capacity_ratio", "max_capacity_ratio", "lr", "weight_decay", "train_time_s")
     )
+    return f"R {ratio} of at most {most} bit/param  lr {lr}  wd {decay}  {time_s} s"
 
 
-def _progress(directory: CellDirectory) -> dict[str, Any] | None:
+@dataclass(frozen=True, kw_only=True)
+class _Note:
+    """What a program last wrote of how far it has come."""
+
+    text: str
+    is_stale: bool
+    """Whether a program that is alive would have written another one since."""
+
+
+def _progress(directory: CellDirectory) -> _Note | None:
     file = directory.progress_file
     try:
-        if time.time() - file.stat().st_mtime > STALE_AFTER_S:
-            return None
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        age_s = time.time() - file.stat().st_mtime
+        note = json.loads(file.read_text(encoding="utf-8"))
+        losses = ", ".join(f"{loss:.3f}" for loss in note["losses"])
+        share = 100 * note["step"] / note["n_steps"]
+        text = f"{share:3.0f}%  step {note['step']} of {note['n_steps']}  loss {losses} nats"
+    except (OSError, ValueError, LookupError, TypeError, ZeroDivisionError):
         return None
+    return _Note(text=text, is_stale=age_s > STALE_AFTER_S)
 
 
 def states_table(states: Sequence[CellState], *, max_lines: int | None = None) -> Table:
@@ -99,9 +134,11 @@ def states_table(states: Sequence[CellState], *, max_lines: int | None = None) -
     for state in shown:
         table.add_row(state.cell.cell_id, state.state, state.detail)
     counts = Counter(state.state for state in states)
-    done = sum(counts[name] for name in ("ok", "diverged", "failed", "stopped"))
+    done = sum(counts[name] for name in ("ok", "diverged", "failed"))
     parts = [f"{done} of {len(states)} cells done", f"{counts['running']} running"]
-    parts += [f"{counts[name]} {name}" for name in ("failed", "diverged") if counts[name]]
+    parts += [
+        f"{counts[name]} {name}" for name in ("stopped", "failed", "diverged") if counts[name]
+    ]
     table.caption = ", ".join(parts)
     table.caption_justify = "left"
     return table
@@ -136,7 +173,7 @@ class Watch:
         self._ended = {
             state.cell.cell_id: state
             for state in states
-            if state.state not in ("running", "waiting")
+            if state.state not in ("running", "waiting", "stopped")
         }
         return states
 

@@ -79,6 +79,10 @@ class TrainResult:
     train_time_s: float = 0.0
 
 
+LOOK_EVERY_S = 0.2
+"""Seconds between two looks for a request to save."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Saving:
     """Where a run is saved, and how often."""
@@ -86,6 +90,15 @@ class Saving:
     path: Path
     every_s: float = 300.0
     """Seconds between checkpoints: what a lost machine costs at most."""
+    request: Path | None = None
+    """File that is touched to ask for a checkpoint now; None without one."""
+
+    def requested_ns(self) -> int:
+        """When a checkpoint was last asked for, on the clock of the file; 0 if never."""
+        try:
+            return 0 if self.request is None else self.request.stat().st_mtime_ns
+        except OSError:
+            return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +219,8 @@ def train(
     is_first_worker = not dist.is_initialized() or dist.get_rank() == 0
     log_every = max(1, n_steps // N_HISTORY_POINTS)
     began = time.perf_counter() - seconds_before
-    last_save = time.perf_counter()
+    last_save = last_look = time.perf_counter()
+    requested_ns = saving.requested_ns() if saving else 0
     batches = open_batches(step.n_done) if step.n_done < n_steps else iter(())
     with _old_objects_left_alone():
         while step.n_done < n_steps:
@@ -223,7 +237,13 @@ def train(
                 curves.record(step, time.perf_counter() - began, probed)
                 if on_progress is not None:
                     on_progress(curves.history[-1])
-            if saving is not None and is_first_worker and now - last_save >= saving.every_s:
+            if saving is None or not is_first_worker:
+                continue
+            is_asked = now - last_look >= LOOK_EVERY_S and saving.requested_ns() > requested_ns
+            if now - last_look >= LOOK_EVERY_S:
+                last_look = now
+            if is_asked or now - last_save >= saving.every_s:
+                requested_ns = saving.requested_ns()
                 state = {"run_key": run_key, "seconds": now - began}
                 save_checkpoint(saving.path, state | step.state() | curves.state())
                 last_save = now

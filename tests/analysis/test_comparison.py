@@ -140,6 +140,7 @@ def test_a_seed_that_stores_nothing_counts_without_a_logarithm(make_cells):
     found = only(compare_architectures(rows))
     own = {arch: group["capacity_ratio"].to_numpy() for arch, group in rows.groupby("arch")}
     assert found.n_replicates == 3
+    assert found.ratio is not None
     assert found.ratio.value == pytest.approx((own["llama"] / own["gpt2"]).mean())
     assert "zero or negative in 1 seed(s)" in found.note
     assert found.subject.capacity is None

@@ -86,7 +86,8 @@ def test_files_from_before_a_column_was_written_mean_what_was_usual_then(
         load_results([write_run(tmp_path / name, table, with_cells=False)]).used
         for name, table in (("new", rows), ("old", old))
     ]
-    assert compare_architectures(used[1]) == compare_architectures(used[0])
+    # As text, because a variance of one seed is NaN, which does not equal itself.
+    assert repr(compare_architectures(used[1])) == repr(compare_architectures(used[0]))
     assert (used[1]["n_params_active"] == used[1]["n_params"]).all()
     assert find_bands(used[1])[0].empty
 

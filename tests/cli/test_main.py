@@ -55,6 +55,7 @@ MISTAKES = [
     ("train.exposures=0", ["train.exposures", "0"]),
     ("data.n_people=1_000_000_000", ["n_people"]),
     ("data.T=1_000_000", ["data.T"]),
+    ("name=..", ["name", ".."]),
     ("data.kind=bioX", ["bioX", "bioS", "bioD"]),
     ("data.pools=nowhere", ["nowhere", "mini"]),
     ("model=gpt2-1", ["gpt2-1"]),

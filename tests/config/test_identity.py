@@ -60,6 +60,8 @@ def variants(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
         if key == "tune.trials" and inside == 1:  # more need a range
             continue
         others = [(key, changed(inside))]
+        if field.name == "rotary_frac":  # a share
+            others = [(key, 0.5 * inside)]
         if dataclasses.is_dataclass(inside):
             others = variants(inside, f"{key}.")
         elif isinstance(inside, tuple):

@@ -45,7 +45,7 @@ def curve_and_bits(directory):
     """What is compared: the losses of a cell's best trial and the bits that it stores."""
     row = directory.result()
     losses = pd.read_parquet(directory.history_file)["loss"]
-    return np.array([*losses, row["stored_bits"]])
+    return np.array([*losses, row.stored_bits])
 
 
 def assert_same_but_for_rounding(first, one, other):
@@ -56,7 +56,7 @@ def assert_same_but_for_rounding(first, one, other):
         result = train(
             first,
             spec_of(first),
-            [Point(lr=row["lr"], weight_decay=row["weight_decay"])],
+            [Point(lr=row.lr, weight_decay=row.weight_decay)],
             in_process_batches(stream_of(first), first.train, rank=0, n_steps=n_steps),
             n_steps=n_steps,
             device=torch.device("cpu"),

@@ -7,6 +7,7 @@ import pytest
 
 from kcap_ray.config.cell import Range, TuneConfig
 from kcap_ray.engine.queue import SweepQueue
+from kcap_ray.runs.record import TrialRecord
 from kcap_ray.runs.results import RunDirectory
 from tests.tiny import tiny_cell
 
@@ -19,15 +20,14 @@ NEIGHBOUR = {IDS[0]: None, IDS[1]: IDS[0], IDS[2]: None}
 def records(program):
     """Made-up results, which depend on the program alone: a small learning rate is best."""
     return [
-        {
-            "trial": program.first_trial + index,
-            "lr": point.lr,
-            "weight_decay": point.weight_decay,
-            "status": "ok",
-            "reason": "",
-            "bits": 1 / point.lr,
-            "capacity_ratio": 1 / point.lr,
-        }
+        TrialRecord(
+            trial=program.first_trial + index,
+            lr=point.lr,
+            weight_decay=point.weight_decay,
+            status="ok",
+            bits=1 / point.lr,
+            capacity_ratio=1 / point.lr,
+        )
         for index, point in enumerate(program.points)
     ]
 
@@ -91,14 +91,14 @@ def test_restarted_queue_asks_for_what_is_left(tmp_path, n_before):
 def test_failed_cell_is_recorded_and_others_finish(tmp_path):
     """A failed program fails its cell, with the reason; the cells after it run without its hint."""
     rows = Machines(tmp_path, fails=[IDS[0]]).run()
-    assert [rows[cell_id]["status"] for cell_id in IDS] == ["failed", "ok", "ok"]
-    assert rows[IDS[0]]["reason"] == "it broke"
+    assert [rows[cell_id].status for cell_id in IDS] == ["failed", "ok", "ok"]
+    assert rows[IDS[0]].reason == "it broke"
 
 
 def test_second_point_is_the_best_of_the_neighbour(tmp_path):
     """A cell waits for its neighbour, and then tries the point that was best there."""
     machines = Machines(tmp_path, n_slots=3)
-    best = machines.run()[IDS[0]]["lr"]
+    best = machines.run()[IDS[0]].lr
     points = {(cell_id, first): points for cell_id, first, points in machines.programs}
     assert points[IDS[1], 0][1].lr == best
     order = [cell_id for cell_id, _, _ in machines.programs]

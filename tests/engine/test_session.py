@@ -1,11 +1,17 @@
 """Sessions: wrong addresses are found out at once, and nothing is left behind."""
 
+import os
 import socket
+import stat
+import subprocess
+import sys
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
+import kcap_ray.engine.session
 from kcap_ray.config.errors import UserError
 from kcap_ray.engine.session import _temporary_directory, ray_session
 
@@ -42,13 +48,57 @@ def test_address_of_a_wrong_form_is_refused(address):
 
 
 def test_directories_of_killed_sessions_are_removed(tmp_path, monkeypatch):
-    """A session sweeps up what dead ones left, and leaves those that live alone."""
+    """A session sweeps up what dead ones left, and leaves those that live alone; no other user can
+    enter one.
+    """
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(kcap_ray.engine.session, "_MAX_SOCKET_BYTES", 1_000)
     with _temporary_directory() as living:
         abandoned = tmp_path / "kcap-ray-abandoned"
         abandoned.mkdir()
         (abandoned / "owner.lock").touch()
         with _temporary_directory() as own:
-            left = {str(path) for path in tmp_path.iterdir()}
-            assert left == {living, own}
+            parents = {Path(living).parent, Path(own).parent}
+            assert set(tmp_path.iterdir()) == parents
+            assert {stat.S_IMODE(parent.stat().st_mode) for parent in parents} == {0o700}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_place_for_temporary_files_is_done_without(tmp_path, monkeypatch):
+    """The paths of sockets would be too long in it: another place is taken, or that is said."""
+    long = tmp_path / ("long" * 10)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setattr(kcap_ray.engine.session, "_SHORT_PLACES", (Path("/tmp"),))
+    with _temporary_directory() as directory:
+        assert Path(directory).parents[1] == Path("/tmp")
+        socket_path = f"{directory}/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+        assert len(socket_path) <= 107
+    monkeypatch.setattr(kcap_ray.engine.session, "_SHORT_PLACES", ())
+    with pytest.raises(UserError, match=r"TMPDIR=.*too long.*write TMPDIR=/tmp"):
+        _temporary_directory().__enter__()
+    assert list(long.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_nobody_else_reaches_a_session():
+    """It listens on the loopback alone, and asks for a token that nobody else has."""
+    code = """
+import os, psutil
+from kcap_ray.engine.session import ray_session
+with ray_session(None):
+    own = {process.pid for process in psutil.Process().children(recursive=True)} | {os.getpid()}
+    places = {
+        found.laddr.ip
+        for found in psutil.net_connections("tcp")
+        if found.status == psutil.CONN_LISTEN and found.pid in own
+    }
+    print(os.environ["RAY_AUTH_MODE"], len(os.environ["RAY_AUTH_TOKEN"]), *sorted(places))
+"""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300
+    )
+    mode, n_letters, *places = done.stdout.split()
+    assert (mode, n_letters) == ("token", "64")
+    assert {place.removeprefix("::ffff:") for place in places} == {"127.0.0.1"}

@@ -1,7 +1,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,18 +12,20 @@ import kcap_ray.execution.trial
 from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import CellProgress, fail_cell, run_cell, run_cells
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.search import Hint
 from kcap_ray.execution.start import hint_of
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.manifest import forget_failed
-from kcap_ray.runs.results import CellDirectory, ResultRow, RunDirectory
+from kcap_ray.runs.record import ResultRow, TrialRecord
+from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.training.loop import Progress
 from kcap_ray.training.point import Point
 from tests.tiny import BIOD, BIOS, tiny_cell
 
 CPU = torch.device("cpu")
-TIMES = ("train_time_s", "tokens_per_s")
+Timed = TypeVar("Timed", TrialRecord, ResultRow)
 TUNE = TuneConfig(
     trials=5, lr=Range(low=1e-4, high=1e-1), weight_decay=Range(low=1e-3, high=1.0), fused=2
 )
@@ -43,21 +45,35 @@ def run(tmp_path: Path) -> RunDirectory:
     return directory
 
 
-def untimed(values: dict[str, Any]) -> dict[str, Any]:
+def untimed(record: Timed) -> Timed:
     """A row or record without what differs from run to run."""
-    return {name: value for name, value in values.items() if name not in TIMES}
+    return dataclasses.replace(record, train_time_s=None, tokens_per_s=None)
 
 
-def row_in(directory: CellDirectory) -> dict[str, Any]:
+def row_in(directory: CellDirectory) -> ResultRow:
     """The row of a finished cell."""
     row = directory.result()
     assert row is not None
     return row
 
 
-def finish(cell: Cell, directory: CellDirectory, **options: Any) -> ResultRow:
+def record_of(trial: int, point: Point, *, is_lost: bool = False) -> TrialRecord:
+    """The record of a trial; of those that are not lost the largest learning rate is best."""
+    return TrialRecord(
+        trial=trial,
+        lr=point.lr,
+        weight_decay=point.weight_decay,
+        status="diverged" if is_lost else "ok",
+        capacity_ratio=None if is_lost else point.lr,
+    )
+
+
+def finish(
+    cell: Cell, directory: CellDirectory, *, hint: Hint | None = None, **options: Any
+) -> ResultRow:
     """Run a cell to its end."""
-    return run_cell(cell, directory, sweep="tiny", device=CPU, **options)
+    run = CellRun(cell=cell, directory=directory, device=CPU, **options)
+    return run_cell(run, sweep="tiny", hint=hint)
 
 
 def kill_after(n_points: int) -> Callable[[Progress], None]:
@@ -79,7 +95,7 @@ def test_the_numbers_of_a_row_belong_together(tmp_path: Path, cell: Cell) -> Non
     directory = CellDirectory(tmp_path)
     row = finish(cell, directory)
     spec = spec_of(cell)
-    assert row == ResultRow(**row_in(directory))
+    assert row == row_in(directory)
     assert (row.status, row.reason, row.cell_id) == ("ok", "", cell.cell_id)
     assert (row.n_params, row.steps) == (spec.n_params, length_of(cell).steps)
     assert row.demand_bits == build_corpus(cell.data).demand_bits
@@ -89,10 +105,10 @@ def test_the_numbers_of_a_row_belong_together(tmp_path: Path, cell: Cell) -> Non
     assert row.max_capacity_ratio == row.demand_bits / row.n_params
     assert row.stored_bits < row.demand_bits
     assert row.n_trials == row.n_trials_ok == cell.tune.trials
-    ratios = [trial["capacity_ratio"] for trial in directory.trials()]
+    ratios = [trial.capacity_ratio for trial in directory.trials()]
     assert row.capacity_ratio == max(ratios)
     best = directory.trials()[ratios.index(max(ratios))]
-    assert (row.lr, row.weight_decay) == (best["lr"], best["weight_decay"])
+    assert (row.lr, row.weight_decay) == (best.lr, best.weight_decay)
 
 
 @pytest.mark.parametrize("hint", [None, HINT])
@@ -108,7 +124,7 @@ def test_a_cell_killed_again_and_again_has_the_row_of_one_run(
             finish(TUNED, killed, hint=hint, on_progress=kill_after(n_points))
         assert killed.result() is None
     again = finish(TUNED, killed, hint=hint)
-    assert untimed(dataclasses.asdict(again)) == untimed(dataclasses.asdict(row))
+    assert untimed(again) == untimed(row)
     assert list(map(untimed, killed.trials())) == list(map(untimed, whole.trials()))
     weights = [(d.checkpoint / "model.safetensors").read_bytes() for d in (whole, killed)]
     assert weights[0] == weights[1]
@@ -125,13 +141,7 @@ def test_progress_after_a_restart_asks_for_the_same_points(tmp_path: Path, n_rou
         first, points = progress.next_round()
         assert (first, len(points)) == (2 * number, min(2, 5 - 2 * number))
         records = [
-            {
-                "trial": first + i,
-                **dataclasses.asdict(point),
-                "status": "ok",
-                "capacity_ratio": None if first + i == 1 else point.lr,
-            }
-            for i, point in enumerate(points)
+            record_of(first + i, point, is_lost=first + i == 1) for i, point in enumerate(points)
         ]
         directory.add_trials(records)
         progress.tell(first, records)
@@ -152,10 +162,7 @@ def test_a_round_recorded_in_part_comes_again_as_a_whole(tmp_path: Path, n_recor
     while not progress.is_finished:
         first, points = progress.next_round()
         rounds.append((first, points))
-        records = [
-            {**dataclasses.asdict(point), "status": "ok", "capacity_ratio": point.lr}
-            for point in points
-        ]
+        records = [record_of(first + i, point) for i, point in enumerate(points)]
         progress.tell(first, records)
         directory.add_trials(records)
     directory.trials_file.write_text(
@@ -166,9 +173,7 @@ def test_a_round_recorded_in_part_comes_again_as_a_whole(tmp_path: Path, n_recor
     begun = (n_recorded - 1) // 2
     assert restarted.next_round() == rounds[begun]
     first, points = rounds[begun]
-    restarted.tell(
-        first, [{**dataclasses.asdict(point), "capacity_ratio": point.lr} for point in points]
-    )
+    restarted.tell(first, [record_of(first + i, point) for i, point in enumerate(points)])
     assert restarted.next_round() == rounds[begun + 1]
 
 
@@ -176,16 +181,13 @@ def test_trials_at_other_points_are_kept(tmp_path: Path) -> None:
     """What another version of the search has run counts as it is, and the rest follows."""
     directory = CellDirectory(tmp_path)
     directory.add_trials(
-        {"lr": lr, "weight_decay": 0.1, "status": "ok", "capacity_ratio": 1.0}
-        for lr in (2e-3, 3e-3, 4e-3)
+        record_of(i, Point(lr=lr, weight_decay=0.1)) for i, lr in enumerate((2e-3, 3e-3, 4e-3))
     )
     progress = CellProgress(TUNED, directory, HINT)
     n_left = 0
     while not progress.is_finished:
         first, points = progress.next_round()
-        progress.tell(
-            first, [{**dataclasses.asdict(point), "capacity_ratio": 1.0} for point in points]
-        )
+        progress.tell(first, [record_of(first + i, point) for i, point in enumerate(points)])
         n_left = first + len(points) - 3
     assert n_left == 2
 
@@ -194,11 +196,11 @@ def test_a_cell_that_cannot_run_is_a_failed_row_and_the_others_finish(run: RunDi
     """The reason is in the row; and a mistake is not tried again."""
     cells = [tiny_cell(exposures=3), tiny_cell(window_tokens=4), tiny_cell(seed=2, exposures=3)]
     run_all(cells, run)
-    assert [row["status"] for row in run.rows(cells)] == ["ok", "failed", "ok"]
+    assert [row.status for row in run.rows(cells)] == ["ok", "failed", "ok"]
     failed = row_in(run.cell(cells[1].cell_id))
-    assert "tokens" in failed["reason"]
-    assert failed["stored_bits"] is None
-    assert failed["demand_bits"] == row_in(run.cell(cells[0].cell_id))["demand_bits"]
+    assert "tokens" in failed.reason
+    assert failed.stored_bits is None
+    assert failed.demand_bits == row_in(run.cell(cells[0].cell_id)).demand_bits
     forget_failed(cells, run, mistakes=False)
     assert len(run.rows(cells)) == 3
 
@@ -214,7 +216,7 @@ def test_a_resume_file_that_is_torn_costs_time_alone(
     directory.resume_file(0).parent.mkdir(parents=True)
     (directory.resume_file(0).parent / torn).write_bytes(b"torn")
     run_all([cell], run)
-    assert untimed(row_in(directory)) == untimed(dataclasses.asdict(expected))
+    assert untimed(row_in(directory)) == untimed(expected)
     (line,) = capsys.readouterr().err.splitlines()
     assert torn in line
     assert list(directory.path.glob("resume/*")) == []
@@ -254,11 +256,11 @@ def test_a_cell_of_which_every_trial_diverges_is_a_diverged_row(run: RunDirector
     cell = tiny_cell(lr=1e30)
     run_all([cell], run)
     row = row_in(run.cell(cell.cell_id))
-    assert row["status"] == "diverged"
-    assert "at step" in row["reason"]
-    assert (row["n_trials"], row["n_trials_ok"]) == (1, 0)
-    assert row["stored_bits"] is row["capacity_ratio"] is row["loss_name_nats"] is None
-    assert row["lr"] == 1e30
+    assert row.status == "diverged"
+    assert "at step" in row.reason
+    assert (row.n_trials, row.n_trials_ok) == (1, 0)
+    assert row.stored_bits is row.capacity_ratio is row.loss_name_nats is None
+    assert row.lr == 1e30
     run.collect([cell])
     assert pq.read_table(run.results_file)["status"].to_pylist() == ["diverged"]
 
@@ -296,16 +298,15 @@ def test_a_cell_tries_its_neighbours_best_second(run: RunDirectory, warm_start: 
     second = tiny_cell(tune=tune, exposures=4)
     run_all([first, second], run, {second.cell_id: first.cell_id, first.cell_id: None})
     trials = run.cell(second.cell_id).trials()
-    assert (trials[0]["lr"], trials[0]["weight_decay"]) == (1e-3, 0.1)
+    assert (trials[0].lr, trials[0].weight_decay) == (1e-3, 0.1)
     carried = 0.3 * length_of(first).steps / length_of(second).steps
-    is_hinted = trials[1]["lr"] == 7e-3 and trials[1]["weight_decay"] == pytest.approx(carried)
+    is_hinted = trials[1].lr == 7e-3 and trials[1].weight_decay == pytest.approx(carried)
     assert is_hinted == warm_start
 
 
 def test_only_a_result_is_a_hint(tmp_path: Path) -> None:
     """A neighbour that has none, or that failed or diverged, tells nothing."""
     row = finish(tiny_cell(lr=5e-3, exposures=2), CellDirectory(tmp_path))
-    values = dataclasses.asdict(row)
-    assert hint_of(values) == Hint(point=Point(lr=5e-3, weight_decay=0.1), n_steps=row.steps)
+    assert hint_of(row) == Hint(point=Point(lr=5e-3, weight_decay=0.1), n_steps=row.steps)
     assert hint_of(None) is None
-    assert hint_of({**values, "status": "diverged"}) is None
+    assert hint_of(dataclasses.replace(row, status="diverged")) is None

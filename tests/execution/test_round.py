@@ -1,6 +1,5 @@
-import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,14 @@ import kcap_ray.execution.trial
 from kcap_ray.config.cell import Range, TuneConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cell
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.placement import USABLE, Setting, keep_setting, kept_setting
 from kcap_ray.execution.round import run_round
 from kcap_ray.planning.memory import program_bytes
 from kcap_ray.planning.run_length import length_of, spec_of
+from kcap_ray.runs.record import TrialRecord
 from kcap_ray.runs.results import CellDirectory
+from kcap_ray.runs.schema import Record
 from kcap_ray.training.cpu_setting import CpuSetting, Measured
 from kcap_ray.training.loop import Progress
 from kcap_ray.training.point import Point
@@ -52,14 +54,19 @@ def room_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return set_room
 
 
-def run(directory: CellDirectory, **options: Any) -> list[dict[str, Any]]:
+def run(directory: CellDirectory, **options: Any) -> list[TrialRecord]:
     """The records of a round of all points."""
-    return run_round(CELL, POINTS, first_trial=0, directory=directory, device=CPU, **options)
+    return run_round(here(directory, **options), POINTS, first_trial=0)
 
 
-def without(records: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Records without what differs."""
-    return [{k: v for k, v in record.items() if k not in names} for record in records]
+def here(directory: CellDirectory, **options: Any) -> CellRun:
+    """The cell, in this directory."""
+    return CellRun(cell=CELL, directory=directory, device=CPU, **options)
+
+
+def without(records: Sequence[Record], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Columns of records without what differs."""
+    return [{k: v for k, v in record.to_dict().items() if k not in names} for record in records]
 
 
 def kill_after(n_points: int) -> Callable[[Progress], None]:
@@ -75,7 +82,7 @@ def kill_after(n_points: int) -> Callable[[Progress], None]:
     return count
 
 
-def assert_close(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
+def assert_close(ours: list[TrialRecord], theirs: list[TrialRecord]) -> None:
     """Records of the same trials; numbers may differ by rounding, in float64."""
     for a, b in zip(without(ours, IN_PARTS), without(theirs, IN_PARTS), strict=True):
         assert a == {k: pytest.approx(v, rel=1e-10) if k in FLOATS else v for k, v in b.items()}
@@ -89,7 +96,9 @@ FLOATS = (
     "diversity_bits",
     "loss_name_nats",
     "loss_value_nats",
+    "loss_value_attribute_nats",
     "loss_value1_nats",
+    "loss_value1_attribute_nats",
 )
 
 
@@ -115,7 +124,7 @@ def test_a_round_in_parts_gives_the_records_of_one_program(
     records = run(directory)
     assert_close(records, whole)
     assert records == directory.trials()
-    assert [record["n_trials_fused"] for record in records] == [n for n in parts for _ in range(n)]
+    assert [record.n_trials_fused for record in records] == [n for n in parts for _ in range(n)]
     said = capsys.readouterr().err
     assert said.count("\n") == (len(parts) > 1)
     assert ("2 of its 4 windows at a time" in said) == (n_windows == 2)
@@ -136,16 +145,14 @@ def test_a_cell_killed_between_parts_and_inside_of_them_has_the_row_of_one_run(
     """Two rounds, of four trials in parts of two and of one trial: bit for bit, wherever killed."""
     room_for(2)
     whole, killed = CellDirectory(tmp_path / "whole"), CellDirectory(tmp_path / "killed")
-    row = run_cell(CELL, whole, sweep="tiny", device=CPU)
+    row = run_cell(here(whole), sweep="tiny")
     n_steps = length_of(CELL).steps
     for n_points in (n_steps // 2, n_steps + 3, n_steps + 1):
         with pytest.raises(Killed):
-            run_cell(CELL, killed, sweep="tiny", device=CPU, on_progress=kill_after(n_points))
+            run_cell(here(killed, on_progress=kill_after(n_points)), sweep="tiny")
     assert len(killed.trials()) == 4
-    again = run_cell(CELL, killed, sweep="tiny", device=CPU)
-    assert without([dataclasses.asdict(again)], DIFFERS) == without(
-        [dataclasses.asdict(row)], DIFFERS
-    )
+    again = run_cell(here(killed), sweep="tiny")
+    assert without([again], DIFFERS) == without([row], DIFFERS)
     assert without(killed.trials(), DIFFERS) == without(whole.trials(), DIFFERS)
 
 
@@ -164,10 +171,10 @@ def test_a_round_goes_on_as_it_began(
     room_for(5)
     with pytest.raises(Killed):
         run(directory, save_every_s=0.0, on_progress=kill_after(n_steps))
-    assert [record["n_trials_fused"] for record in directory.trials()] == [3] * 3
+    assert [record.n_trials_fused for record in directory.trials()] == [3] * 3
     room_for(1)
     records = run(directory)
-    assert [record["n_trials_fused"] for record in records] == [3, 3, 3, 1, 1]
+    assert [record.n_trials_fused for record in records] == [3, 3, 3, 1, 1]
     assert_close(records, run(CellDirectory(tmp_path / "whole")))
 
 
@@ -181,7 +188,7 @@ def test_a_program_begun_without_a_setting_goes_on(
     with pytest.raises(Killed):
         run(directory, save_every_s=0.0, on_progress=kill_after(5))
     (directory.path / "setting.json").unlink()
-    assert {record["n_trials_fused"] for record in run(directory)} == {5}
+    assert {record.n_trials_fused for record in run(directory)} == {5}
 
 
 @pytest.fixture
@@ -208,7 +215,7 @@ def test_what_was_measured_is_how_the_cell_trains(
     """
     whole, killed = CellDirectory(tmp_path / "whole"), CellDirectory(tmp_path / "killed")
     records = run(whole)
-    assert {(record["n_trials_fused"], record["n_threads"]) for record in records} == {(1, 2)}
+    assert {(record.n_trials_fused, record.n_threads) for record in records} == {(1, 2)}
     with pytest.raises(Killed):
         run(killed, save_every_s=0.0, on_progress=kill_after(length_of(CELL).steps + 5))
     assert without(run(killed), DIFFERS) == without(records, DIFFERS)
@@ -222,7 +229,7 @@ def test_a_short_run_is_not_measured(
     """All trials at once on one thread, without a word."""
     monkeypatch.delattr(kcap_ray.execution.round, "measure_settings")
     records = run(directory, n_cpus=2)
-    assert {(record["n_trials_fused"], record["n_threads"]) for record in records} == {(5, 1)}
+    assert {(record.n_trials_fused, record.n_threads) for record in records} == {(5, 1)}
 
 
 def break_above(
@@ -232,8 +239,8 @@ def break_above(
     whole = kcap_ray.execution.round.run_trials
     tried = []
 
-    def run_trials(cell: Any, points: Any, *, setting: Setting, **options: Any) -> Any:
-        size = (len(points), setting.micro_windows or cell.train.batch_windows)
+    def run_trials(run: CellRun, points: Any, *, first_trial: int, setting: Setting) -> Any:
+        size = (len(points), setting.micro_windows or run.cell.train.batch_windows)
         tried.append(size)
         if size > (n_trials, n_windows):
             try:
@@ -241,7 +248,7 @@ def break_above(
             finally:
                 if len(points) == 3:
                     raise RuntimeError("operation failed due to a previous error during capture")
-        return whole(cell, points, setting=setting, **options)
+        return whole(run, points, first_trial=first_trial, setting=setting)
 
     monkeypatch.setattr(kcap_ray.execution.round, "run_trials", run_trials)
     return tried

@@ -2,7 +2,6 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.execution.cell import fail_cell, run_cells
 from kcap_ray.execution.search import Hint
 from kcap_ray.execution.start import start_of, to_do
+from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.point import Point
 from tests.tiny import tiny_cell
@@ -29,11 +29,12 @@ def run(tmp_path: Path) -> RunDirectory:
     return directory
 
 
-def go_on(run: RunDirectory, cells: list[Cell] = CELLS) -> list[dict[str, Any]]:
+def go_on(run: RunDirectory, cells: list[Cell] = CELLS) -> list[ResultRow]:
     """What is left, and all rows without times."""
     run_cells(cells, NEIGHBOUR, run, sweep="tiny", device=torch.device("cpu"))
-    times = ("train_time_s", "tokens_per_s")
-    return [{k: v for k, v in row.items() if k not in times} for row in run.rows(cells)]
+    return [
+        dataclasses.replace(row, train_time_s=None, tokens_per_s=None) for row in run.rows(cells)
+    ]
 
 
 def test_a_neighbour_that_failed_leaves_nothing_behind(run: RunDirectory, tmp_path: Path) -> None:
@@ -45,8 +46,8 @@ def test_a_neighbour_that_failed_leaves_nothing_behind(run: RunDirectory, tmp_pa
     expected = go_on(whole)
     fail_cell(CELLS[0], run.cell(FIRST), sweep="tiny", reason="the disk was full")
     disturbed = go_on(run)
-    assert [row["status"] for row in disturbed] == ["failed", "ok"]
-    assert disturbed[1]["lr"] != expected[1]["lr"]
+    assert [row.status for row in disturbed] == ["failed", "ok"]
+    assert disturbed[1].lr != expected[1].lr
     assert to_do(CELLS, NEIGHBOUR, run) == []
     run.cell(FIRST).result_file.unlink()
     assert to_do(CELLS, NEIGHBOUR, run) == CELLS
@@ -57,13 +58,20 @@ def test_a_neighbour_that_failed_leaves_nothing_behind(run: RunDirectory, tmp_pa
 
 def test_a_search_goes_on_from_where_it_began(run: RunDirectory) -> None:
     """Whatever becomes of the neighbour later: its first points are tried already."""
-    hint = Hint(point=Point(lr=5e-3, weight_decay=0.1), n_steps=7)
-    row = {"status": "ok", "lr": 5e-3, "weight_decay": 0.1, "steps": 7, "n_trials": 2}
     first = run.cell(FIRST)
-    first.path.mkdir()
-    first.result_file.write_text(str(row).replace("'", '"'))
+    row = dataclasses.replace(
+        fail_cell(CELLS[0], first, sweep="tiny", reason=""),
+        status="ok",
+        stored_bits=1.0,
+        capacity_ratio=0.1,
+        lr=5e-3,
+        weight_decay=0.1,
+        n_trials=2,
+    )
+    hint = Hint(point=Point(lr=5e-3, weight_decay=0.1), n_steps=row.steps)
+    first.finish(row)
     assert start_of(CELLS[1], FIRST, run) == hint
-    first.result_file.write_text(str({**row, "lr": 6e-3}).replace("'", '"'))
+    first.finish(dataclasses.replace(row, lr=6e-3))
     assert start_of(CELLS[1], FIRST, run) == hint
 
 
@@ -80,12 +88,10 @@ def test_more_trials_are_those_of_a_longer_search(run: RunDirectory, tmp_path: P
     records = run.cell(three.cell_id).trials()
     (after,) = go_on(run, [six])
     assert run.cell(three.cell_id).trials()[:3] == records
-    assert before["n_trials"] == 3
+    assert before.n_trials == 3
     found, expected = (d.cell(six.cell_id).trials() for d in (run, whole))
-    assert [(t["lr"], t["weight_decay"]) for t in found] == [
-        (t["lr"], t["weight_decay"]) for t in expected
-    ]
+    assert [(t.lr, t.weight_decay) for t in found] == [(t.lr, t.weight_decay) for t in expected]
     # Trials that are fused add up in another order.
-    assert [t["bits"] for t in found] == pytest.approx([t["bits"] for t in expected], rel=1e-10)
-    assert [after[name] for name in ("lr", "n_trials", "status")] == [row["lr"], 6, "ok"]
-    assert go_on(run, [three])[0]["n_trials"] == 6
+    assert [t.bits for t in found] == pytest.approx([t.bits for t in expected], rel=1e-10)
+    assert (after.lr, after.n_trials, after.status) == (row.lr, 6, "ok")
+    assert go_on(run, [three])[0].n_trials == 6

@@ -11,12 +11,14 @@ import torch
 import kcap_ray.execution.trial
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.trial import run_trials
 from kcap_ray.measure.bits import stored_bits
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.export import load_cell_model
 from kcap_ray.planning.run_length import length_of, spec_of
-from kcap_ray.runs.results import CellDirectory, best_trial
+from kcap_ray.runs.record import TrialRecord, best_trial
+from kcap_ray.runs.results import CellDirectory
 from kcap_ray.text.stream.batches import in_process_batches
 from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.text.stream.mixing import training_stream
@@ -29,20 +31,20 @@ CELL = tiny_cell(exposures=6)
 POINTS = [Point(lr=3e-3, weight_decay=0.1), Point(lr=1e-2, weight_decay=0.0)]
 SLOW = Point(lr=1e-6, weight_decay=0.0)
 HUGE = Point(lr=1e30, weight_decay=0.0)
-TIMES = ("train_time_s", "tokens_per_s")
 
 
 def run(
     directory: CellDirectory, points: list[Point], *, cell: Cell = CELL, first_trial: int = 0
-) -> list[dict[str, Any]]:
+) -> list[TrialRecord]:
     """Records of a program, without the times."""
-    records = run_trials(cell, points, first_trial=first_trial, directory=directory, device=CPU)
+    here = CellRun(cell=cell, directory=directory, device=CPU)
+    records = run_trials(here, points, first_trial=first_trial)
     return [untimed(record) for record in records]
 
 
-def untimed(record: dict[str, Any]) -> dict[str, Any]:
+def untimed(record: TrialRecord) -> TrialRecord:
     """A record without what differs from run to run."""
-    return {name: value for name, value in record.items() if name not in TIMES}
+    return dataclasses.replace(record, train_time_s=None, tokens_per_s=None)
 
 
 @pytest.fixture
@@ -68,17 +70,19 @@ def test_records_are_what_training_and_measuring_give(directory: CellDirectory, 
     records = run(directory, POINTS, cell=cell)
     for index, (record, (group,)) in enumerate(zip(records, groups, strict=True)):
         loss, stored = group.loss, stored_bits(group.entropy, group.loss)
-        assert record["trial"] == index
-        assert (record["lr"], record["weight_decay"]) == dataclasses.astuple(POINTS[index])
-        assert record["status"] == "ok"
-        assert record["bits"] == stored.total
-        assert record["loss_name_nats"] == loss.name_nats
-        assert record["loss_value_nats"] == loss.value_nats
-        assert record["loss_value1_nats"] == loss.value1_nats
-        assert record["capacity_ratio"] == stored.total / spec_of(cell).n_params
-        assert record["exposures_seen"] == pytest.approx(cell.train.exposures, rel=0.2)
-        parts = (record["name_bits"], record["value_bits"], record["diversity_bits"])
-        assert sum(parts) == pytest.approx(record["bits"])
+        assert record.trial == index
+        assert (record.lr, record.weight_decay) == dataclasses.astuple(POINTS[index])
+        assert record.status == "ok"
+        assert record.bits == stored.total
+        assert record.loss_name_nats == loss.name_nats
+        assert record.loss_value_nats == loss.value_nats
+        assert record.loss_value1_nats == loss.value1_nats
+        n_attributes = len(corpus.main.attributes)
+        assert record.loss_value_attribute_nats == loss.value_nats / n_attributes
+        assert record.capacity_ratio == stored.total / spec_of(cell).n_params
+        assert record.exposures_seen == pytest.approx(cell.train.exposures, rel=0.2)
+        parts = (record.name_bits, record.value_bits, record.diversity_bits)
+        assert sum(parts) == pytest.approx(record.bits)
     assert [untimed(record) for record in directory.trials()] == records
     assert not directory.resume_file(0).exists()
 
@@ -91,16 +95,17 @@ def test_weights_on_disk_are_those_of_the_best_trial(directory: CellDirectory) -
     run(directory, [SLOW], first_trial=3)
     best = best_trial(directory.trials())
     assert best is not None
-    assert best["trial"] == 2
+    assert best.trial == 2
     model, cell = load_cell_model(directory.path)
     corpus = build_corpus(cell.data)
     ((group,),) = measure(model, corpus, seed=cell.seed)
-    assert group.stored.total == pytest.approx(best["bits"], rel=1e-10)
+    assert group.stored.total == pytest.approx(best.bits, rel=1e-10)
     history = pq.read_table(directory.history_file).to_pylist()
     assert history[-1]["step"] == length_of(CELL).steps
-    assert history[-1]["exposures"] == pytest.approx(best["exposures_seen"])
+    assert history[-1]["exposures"] == pytest.approx(best.exposures_seen)
     assert max(row["lr"] for row in history) == POINTS[1].lr
-    assert set(history[0]) == {"step", "tokens", "exposures", "loss", "lr", "seconds"}
+    names = {"step", "tokens", "exposures", "loss", "lr", "seconds", "schema_version"}
+    assert set(history[0]) == names
     assert [file.name for file in directory.path.iterdir() if "tmp" in file.name] == []
 
 
@@ -150,20 +155,20 @@ def test_a_diverging_trial_is_a_record_and_changes_no_other(tmp_path: Path) -> N
     directory = CellDirectory(tmp_path / "mixed")
     mixed = run(directory, [POINTS[0], HUGE, POINTS[1]])
     assert [mixed[0], mixed[2]] == [calm[0], calm[2]]
-    assert mixed[1]["status"] == "diverged"
-    assert mixed[1]["reason"].startswith("training diverged at step ")
-    assert mixed[1]["bits"] is None
-    assert mixed[1]["capacity_ratio"] is None
+    assert mixed[1].status == "diverged"
+    assert mixed[1].reason.startswith("training diverged at step ")
+    assert mixed[1].bits is None
+    assert mixed[1].capacity_ratio is None
     best = best_trial(mixed)
     assert best is not None
-    assert best["status"] == "ok"
+    assert best.status == "ok"
 
 
 def test_a_program_of_which_nothing_is_left_is_recorded(directory: CellDirectory) -> None:
     """All of its trials have diverged, and there are no weights to keep."""
     records = run(directory, [HUGE, HUGE])
-    assert [record["status"] for record in records] == ["diverged", "diverged"]
-    assert "loss nan at step" in records[0]["reason"] or "loss inf" in records[0]["reason"]
+    assert [record.status for record in records] == ["diverged", "diverged"]
+    assert "loss nan at step" in records[0].reason or "loss inf" in records[0].reason
     assert best_trial(records) is None
     assert not directory.checkpoint.exists()
 
@@ -176,11 +181,11 @@ def test_a_trial_that_diverges_in_its_last_step_is_recorded_as_diverged(
     cell = tiny_cell(exposures=1, batch_windows=16)
     assert length_of(cell).steps == 1
     records = run(directory, points, cell=cell)
-    assert records[-1]["status"] == "diverged"
-    assert records[-1]["bits"] is None
-    assert records[-1]["capacity_ratio"] is None
-    assert "measured" in records[-1]["reason"]
-    assert [record["status"] for record in records[:-1]] == ["ok"] * (len(points) - 1)
+    assert records[-1].status == "diverged"
+    assert records[-1].bits is None
+    assert records[-1].capacity_ratio is None
+    assert "measured" in records[-1].reason
+    assert [record.status for record in records[:-1]] == ["ok"] * (len(points) - 1)
     assert directory.checkpoint.exists() == (len(points) == 2)
 
 
@@ -205,25 +210,18 @@ def test_the_stream_decides_what_is_trained_on(directory: CellDirectory) -> None
         for at in range(step, n_steps):
             yield stream.windows(at * n_windows, (at + 1) * n_windows).astype(np.int32)
 
-    records = run_trials(
-        CELL,
-        POINTS,
-        first_trial=0,
-        directory=directory,
-        device=CPU,
-        open_batches=batches_from,
-    )
+    here = CellRun(cell=CELL, directory=directory, device=CPU, open_batches=batches_from)
+    records = run_trials(here, POINTS, first_trial=0)
     other = CellDirectory(directory.path.with_name("other"))
     assert [untimed(record) for record in records] == run(other, POINTS)
 
 
 def test_the_best_trial_stores_most_and_of_equals_is_the_first() -> None:
     """Trials without a number are never the best."""
+    found = [("diverged", None), ("ok", -math.inf), ("ok", 0.5), ("ok", 0.5)]
     records = [
-        {"trial": 0, "status": "diverged", "capacity_ratio": None},
-        {"trial": 1, "status": "ok", "capacity_ratio": -math.inf},
-        {"trial": 2, "status": "ok", "capacity_ratio": 0.5},
-        {"trial": 3, "status": "ok", "capacity_ratio": 0.5},
+        TrialRecord(trial=trial, lr=0.1, weight_decay=0.1, status=status, capacity_ratio=ratio)
+        for trial, (status, ratio) in enumerate(found)
     ]
     assert best_trial(records) is records[2]
     assert best_trial(records[:1]) is None

@@ -8,6 +8,7 @@ from kcap_ray.config.data import DataConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.diversity import draw_diversity_sets
 from kcap_ray.knowledge.entropy import entropy_of
+from kcap_ray.text.kinds.bios import ATTRIBUTES
 
 
 @pytest.mark.parametrize(
@@ -59,11 +60,11 @@ def test_a_larger_alphabet_of_which_as_little_is_used_is_no_more_to_know():
     assert demands[0] == pytest.approx(demands[1], rel=0.01)
 
 
-def test_bios_sums_and_biod_averages_over_attributes():
-    """The number of attributes that a loss is averaged over is 1 for bioS and K for bioD."""
-    biod = DataConfig(kind="bioD", n_people=5, K=6, C=1, D=10, L=1, T=20)
-    assert entropy_of(DataConfig(n_people=5)).n_attributes == 1
-    assert entropy_of(biod).n_attributes == 6
+def test_attributes_are_those_that_are_counted():
+    """For bioS one birth date and no city of work; K for bioD."""
+    biod = DataConfig(kind="bioD", n_people=5, K=4, C=1, D=10, L=1, T=20)
+    assert entropy_of(DataConfig(n_people=5)).n_attributes == len(ATTRIBUTES)
+    assert entropy_of(biod).n_attributes == 4
 
 
 def test_too_many_people_or_too_small_an_alphabet_are_user_errors():

@@ -238,6 +238,14 @@ UNREADABLE = {
     "no.parquet": ("name", "cannot be read"),
     "list.jsonl": ("[1]\n", "line 1: not a JSON object"),
     "broken.jsonl": ('{"name": "Bo"\n', "line 1: not a JSON object"),
+    "nan.jsonl": (
+        '{"name": "a", "attribute": "b", "value": NaN}\n',
+        "line 1: NaN is no value; write null",
+    ),
+    "surrogate.jsonl": (
+        '{"name": "a", "attribute": "b", "value": "x\\ud83d"}\n',
+        r"line 1: value 'x\\ud83d' has half of a surrogate pair",
+    ),
     "nested.jsonl": ('{"name": "a", "attribute": "b", "value": ["c"]}\n', "line 1: value is a"),
 }
 
@@ -270,3 +278,16 @@ def test_pools_that_do_not_go_with_the_facts_are_refused(tmp_path: Path, text, m
     file = write(tmp_path / "facts.csv", ROWS)
     with pytest.raises(UserError, match=message):
         fact_bits(config(file, 1, pool_sizes=str(tmp_path / "pools.yaml")))
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_a_file(tmp_path):
+    """As some editors put it before JSON lines, and as CSV may have it."""
+    text = '{"name": "Bo", "attribute": "city", "value": "\\ud83d\\ude00 Rome"}\n'
+    (tmp_path / "plain.jsonl").write_text(text, encoding="utf-8")
+    (tmp_path / "marked.jsonl").write_text(text, encoding="utf-8-sig")
+    tables = [
+        load_tuples(KnowledgeConfig(kind="tuples", n_people=1, file=str(tmp_path / name)))
+        for name in ("plain.jsonl", "marked.jsonl")
+    ]
+    assert tables[0].names == tables[1].names == ("Bo",)
+    assert tables[0].values == tables[1].values

@@ -13,7 +13,7 @@ BIOS = Entropy(
     n_people=4,
     log2_name_space=10.0,
     value_bits=6.0,
-    n_attributes=1,
+    n_attributes=6,
     n_diversity=0,
     diversity_bits_each=0.0,
 )
@@ -40,9 +40,10 @@ def test_bios_stores_what_definition_4_3_says() -> None:
 def test_biod_stores_what_definition_4_1_says() -> None:
     """N log2(N0 / e^p1) + N K log2(D^C / e^p2) + K D log2(T^L / (D e^p3)).
 
-    At K = 3, C = 2, D = 8, T^L = 64, losses of 3, 1 and half a bit.
+    At K = 3, C = 2, D = 8, T^L = 64, p1 of 3 bits, p2 of 1 and p3 of half a bit; the losses of a
+    person are K times p2 and p3.
     """
-    loss = KnowledgeLoss(name_nats=3 * LN2, value_nats=LN2, value1_nats=LN2 / 2)
+    loss = KnowledgeLoss(name_nats=3 * LN2, value_nats=3 * LN2, value1_nats=3 * LN2 / 2)
     stored = stored_bits(BIOD, loss)
     assert stored.name_bits == pytest.approx(4 * (10 - 3))
     assert stored.value_bits == pytest.approx(4 * 3 * (2 * 3 - 1))
@@ -59,8 +60,8 @@ def test_a_perfect_model_stores_the_demand(entropy: Entropy) -> None:
 
 @pytest.mark.parametrize("entropy", [BIOS, BIOD])
 def test_a_model_that_is_uniform_over_the_pools_stores_no_value(entropy: Entropy) -> None:
-    """Its loss is the entropy of the values, per attribute for bioD."""
-    nats = entropy.value_bits * LN2 / entropy.n_attributes
+    """Its loss on a person's values is their entropy."""
+    nats = entropy.value_bits * LN2
     loss = KnowledgeLoss(name_nats=0.0, value_nats=nats, value1_nats=0.0)
     assert stored_bits(entropy, loss).value_bits == pytest.approx(0.0, abs=1e-9)
 

@@ -23,6 +23,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.data import DataConfig, FrequencyConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cell
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.measure.directory import measure_directory
 from kcap_ray.models.export import export_cell
 from kcap_ray.runs.results import CellDirectory
@@ -33,7 +34,9 @@ CPU = torch.device("cpu")
 MEASURED = (
     "loss_name_nats",
     "loss_value_nats",
+    "loss_value_attribute_nats",
     "loss_value1_nats",
+    "loss_value1_attribute_nats",
     "name_bits",
     "value_bits",
     "diversity_bits",
@@ -53,7 +56,8 @@ CELLS = {
 
 def exported(path: Path, cell: Cell) -> tuple[dict[str, Any], Path]:
     """The row of the cell, trained, and the directory of its model."""
-    run_cell(cell, CellDirectory(path / "cell"), sweep="tiny", device=CPU)
+    run = CellRun(cell=cell, directory=CellDirectory(path / "cell"), device=CPU)
+    run_cell(run, sweep="tiny")
     export_cell(path / "cell", path / "out")
     return json.loads((path / "cell" / "result.json").read_text()), path / "out"
 

@@ -119,8 +119,9 @@ def test_a_model_that_knows_only_the_pools_stores_no_value(corpus: Corpus) -> No
     name_bits = n_people * (log2_name_space - math.log2(corpus.main.n_people))
     assert stored.name_bits == pytest.approx(name_bits, rel=1e-10)
     if loss.value1_nats is not None:
-        assert corpus.data.D
-        assert loss.value1_nats == pytest.approx(math.log(corpus.data.D), rel=1e-10)
+        assert corpus.data.D and corpus.data.K
+        first_chunks = corpus.data.K * math.log(corpus.data.D)
+        assert loss.value1_nats == pytest.approx(first_chunks, rel=1e-10)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.9, 1.0])
@@ -187,15 +188,14 @@ def test_losses_are_those_of_each_persons_document_alone(corpus: Corpus, name: s
             nats["first chunk"] += loss * bool(document.first_chunk_PT[0, t])
     (found,) = measure_one(model, corpus)
     n_people = corpus.main.n_people
-    n_values = n_people * len(corpus.main.attributes) if corpus.data.kind == "bioD" else None
     ruled_out = math.log(n_people / max(1, n_people - 1))
     measured = nats["name"] / n_people
     assert found.name_nats == pytest.approx(measured + ruled_out, rel=1e-10)
-    assert found.value_nats == pytest.approx(nats["value"] / (n_values or n_people), rel=1e-10)
-    if n_values is None:
-        assert found.value1_nats is None
+    assert found.value_nats == pytest.approx(nats["value"] / n_people, rel=1e-10)
+    if corpus.data.kind == "bioD":
+        assert found.value1_nats == pytest.approx(nats["first chunk"] / n_people, rel=1e-10)
     else:
-        assert found.value1_nats == pytest.approx(nats["first chunk"] / n_values, rel=1e-10)
+        assert found.value1_nats is None
 
 
 def test_the_size_of_a_block_changes_nothing(

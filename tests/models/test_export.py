@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cell
+from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.models.export import export_cell, load_cell_model
 from kcap_ray.planning.run_length import spec_of
 from kcap_ray.runs.results import CellDirectory
@@ -22,7 +23,8 @@ from tests.tiny import random_tokens, tiny_cell
 def finished(path: Path, model: str) -> tuple[Cell, Path]:
     """A tiny cell of that model, trained."""
     cell = tiny_cell(model=model, exposures=3)
-    run_cell(cell, CellDirectory(path), sweep="tiny", device=torch.device("cpu"))
+    run = CellRun(cell=cell, directory=CellDirectory(path), device=torch.device("cpu"))
+    run_cell(run, sweep="tiny")
     return cell, path
 
 
@@ -107,6 +109,17 @@ def test_a_place_that_cannot_be_written_to_is_named(
     with pytest.raises(UserError, match="out: cannot write there"):
         export_cell(directory, out)
     assert out.read_text() == "mine"
+
+
+def test_files_of_somebody_else_are_left_alone(tmp_path: Path, trained: tuple[Cell, Path]) -> None:
+    """A directory with another model in it keeps it; what an export wrote may be written again."""
+    _, directory = trained
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("mine")
+    with pytest.raises(UserError, match="mine: holds files that kcap did not write"):
+        export_cell(directory, tmp_path / "mine")
+    assert [file.read_text() for file in (tmp_path / "mine").iterdir()] == ["mine"]
+    assert export_cell(directory, tmp_path / "out") == export_cell(directory, tmp_path / "out")
 
 
 @pytest.mark.parametrize(("model", "is_ours"), [("gpt2-1-1", False), ("gpt2-1-1-mlp0", True)])

@@ -112,7 +112,12 @@ def test_published_recipe_fills_what_is_left_out(load):
             (5e-4, 384),
             "gpt2 in place of gpt2-mlp1/4",
         ),
-        ({"data__kind": "tuples", "data__file": "x.csv"}, "Param 2", (1e-3, 12), "bioS in place"),
+        (
+            {"data__kind": "tuples", "data__file": "x.csv", "train__lr": "1e-3"},
+            "Param 2",
+            (1e-3, 12),
+            "bioS in place of tuples",
+        ),
     ],
 )
 def test_what_is_not_printed_begins_with_the_nearest_that_is(
@@ -303,3 +308,18 @@ def test_an_axis_may_set_several_keys_together(load):
     )
     pairs = {(cell.data.n_people, cell.data.seed) for cell in load(text).cells}
     assert pairs == {(100, 1), (200, 2)}
+
+
+def test_a_biography_that_cannot_fit_the_window_is_said(load):
+    """In the plan, before anything runs: of bioD by its mean, of own facts by the longest."""
+    biod = "{kind: bioD, pools: mini, K: 6, C: 5, D: 9, L: 5, T: 99}"
+    text = COMPLETE.replace("data.n_people: [100, 200]", "data.n_people: [5]")
+    text = text.replace("  data.kind: bioS\n  data.pools: mini\n", f"  data: {biod}\n")
+    (note,) = load(text).notes
+    assert "does not fit into a window of 128" in note and "3 cells" in note
+    assert load(text, train__window_tokens="256").notes == ()
+    facts = "sweeps/examples/elements.csv"
+    settings = "{exposures: 2, lr: 1e-3, weight_decay: 0, batch_windows: 8, precision: fp32}"
+    text = f"base: {{data: {{kind: tuples, n_people: 9}}, model: gpt2-1-1, train: {settings}}}"
+    (cell,) = (own := load(text, data__file=facts, train__window_tokens="9")).cells
+    assert "window of 9" in own.notes[0] and cell.data.n_people == 9

@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,13 +15,16 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.data import FrequencyConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import fail_cell, run_cell, run_cells
-from kcap_ray.measure.groups import measured_columns
+from kcap_ray.execution.cell_run import CellRun
+from kcap_ray.measure.groups import measured_of, total_bits
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.checkpoint import load_cell_model
 from kcap_ray.quantize.cell import QuantizeJob, exposures_of, jobs_of, run_job, to_do
 from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.quantize.store import load_quantized
-from kcap_ray.runs.results import ResultRow, RunDirectory
+from kcap_ray.runs.columns import Measured
+from kcap_ray.runs.record import ResultRow
+from kcap_ray.runs.results import RunDirectory
 from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.training.loop import TrainingDiverged
 from tests.tiny import BIOD, random_tokens, tiny_cell
@@ -42,7 +44,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     run = RunDirectory(tmp_path_factory.mktemp("trained") / "run")
     run.prepare()
     for cell in CELLS:
-        run_cell(cell, run.cell(cell.cell_id), sweep="tiny", device=CPU)
+        here = CellRun(cell=cell, directory=run.cell(cell.cell_id), device=CPU)
+        run_cell(here, sweep="tiny")
     return run
 
 
@@ -53,7 +56,7 @@ def run(trained: RunDirectory, tmp_path: Path) -> RunDirectory:
     return RunDirectory(tmp_path / "run")
 
 
-def row_of(run: RunDirectory, cell: Cell) -> dict[str, Any]:
+def row_of(run: RunDirectory, cell: Cell) -> ResultRow:
     """The row of the model as it was trained."""
     row = run.cell(cell.cell_id).result()
     assert row is not None
@@ -75,10 +78,10 @@ def test_measuring_again_gives_what_the_cell_was_measured_at(
     model, _ = load_cell_model(trained.cell(cell.cell_id).path)
     (groups,) = measure(model, build_corpus(cell.data), seed=cell.seed)
     before = row_of(trained, cell)
-    again = measured_columns(groups, exposures_of(groups, before))
-    assert again.pop("bits") == pytest.approx(before["stored_bits"], rel=1e-9)
-    ours, theirs = again.pop("groups"), before["groups"]
-    assert again == pytest.approx({name: before[name] for name in again}, rel=1e-9)
+    again = measured_of(groups, exposures_of(groups, before)).to_dict()
+    assert total_bits(groups) == pytest.approx(before.stored_bits, rel=1e-9)
+    ours, theirs = again.pop("groups"), before.groups
+    assert again == pytest.approx({name: getattr(before, name) for name in again}, rel=1e-9)
     for group, record in zip(json.loads(ours or "[]"), json.loads(theirs or "[]"), strict=True):
         assert group.pop("table") == record.pop("table")
         assert group == pytest.approx(record, rel=1e-9)
@@ -91,7 +94,7 @@ def test_the_row_is_that_of_the_cell_with_what_is_new(cell: Cell, run: RunDirect
     before = row_of(run, cell)
     assert row.status == "ok"
     for name in ("cell_id", "sweep", "model", "n_params", "lr", "steps", "seed", "demand_bits"):
-        assert getattr(row, name) == before[name]
+        assert getattr(row, name) == getattr(before, name)
     assert row.quantization == "gptq-int8-g16"
     assert QuantizeConfig(**json.loads(row.quantization_config or "")) == INT8
     assert row.stored_bits and row.bits_per_weight and row.knowledge_per_stored_bit
@@ -99,9 +102,10 @@ def test_the_row_is_that_of_the_cell_with_what_is_new(cell: Cell, run: RunDirect
     assert row.capacity_ratio == row.stored_bits / row.n_params
     storage_bits = row.n_params * row.bits_per_weight
     assert row.knowledge_per_stored_bit == pytest.approx(row.stored_bits / storage_bits)
-    assert row.stored_bits == pytest.approx(before["stored_bits"], rel=0.05)
-    assert row.stored_bits != before["stored_bits"]
-    assert before["knowledge_per_stored_bit"] == pytest.approx(before["capacity_ratio"] / 32)
+    assert row.stored_bits == pytest.approx(before.stored_bits, rel=0.05)
+    assert row.stored_bits != before.stored_bits
+    assert before.capacity_ratio is not None
+    assert before.knowledge_per_stored_bit == pytest.approx(before.capacity_ratio / 32)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +126,7 @@ def test_a_packed_checkpoint_loads_to_the_model_that_was_measured(
     model, cell = load_quantized(directory.path)
     assert cell == CELLS[0]
     (groups,) = measure(model, build_corpus(cell.data), seed=cell.seed)
-    assert measured_columns(groups, [1.0])["bits"] == row.stored_bits
+    assert total_bits(groups) == row.stored_bits
     other, _ = load_cell_model(run.cell(cell.cell_id).path)
     tokens = random_tokens(2, 8, vocab_size=model.spec.vocab_size)
     with torch.no_grad():
@@ -147,7 +151,7 @@ def test_rows_of_quantized_models_stay_in_the_table(run: RunDirectory) -> None:
         (second, "gptq-int8-g16"),
         (second, "rtn-int2-g16"),
     ]
-    assert [row["quantization"] for row in run.rows(CELLS)] == ["none", "none"]
+    assert [row.quantization for row in run.rows(CELLS)] == ["none", "none"]
 
 
 def test_jobs_with_a_row_are_done(run: RunDirectory) -> None:
@@ -211,7 +215,7 @@ def test_a_model_that_diverges_is_a_row_without_numbers(
     assert (row.status, row.stored_bits) == ("diverged", None)
     assert "3" in row.reason
     with monkeypatch.context() as patch:
-        patch.setattr(kcap_ray.quantize.cell, "_measured", lambda *_: None)
+        patch.setattr(kcap_ray.quantize.cell, "_measured", lambda *_: (float("nan"), Measured()))
         row = quantize(run, CELLS[0], INT2)
     assert (row.status, row.reason) == ("diverged", "measured losses not finite")
 

@@ -233,3 +233,18 @@ def test_an_employer_who_is_named_as_the_person_is_for_training_only():
     """Nobody can tell whose name a later mention is."""
     person = PERSON._replace(employer="Lee")
     assert doubt_of(TEXT.format(**SAID | {"employer": "Lee"}), person) == "employer in the name"
+
+
+@pytest.mark.parametrize(
+    "attribute, value, said",
+    [
+        ("birth_city", "Winston\u2013Salem, NC", "Winston-Salem, North Carolina"),
+        ("employer", "C.H. Robinson", "C. H. Robinson"),
+        ("university", "University of Wisconsin, Madison", "University of Wisconsin-Madison"),
+    ],
+)
+def test_values_are_found_in_the_signs_that_texts_have(attribute, value, said):
+    """A dash of the pools is the hyphen of a tidied text; initials and hyphens vary."""
+    person = PERSON._replace(**{attribute: value})
+    found = found_in(clean_text(TEXT.format(**{**SAID, attribute: said})), person)
+    assert found[attribute] == said

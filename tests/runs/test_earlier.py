@@ -18,7 +18,8 @@ from kcap_ray.runs.done import is_done
 from kcap_ray.runs.earlier import read_manifest
 from kcap_ray.runs.manifest import read_cells, write_header
 from kcap_ray.runs.progress import cell_states
-from kcap_ray.runs.results import RunDirectory
+from kcap_ray.runs.record import TrialRecord
+from kcap_ray.runs.results import CellDirectory, RunDirectory
 from tests.tiny import BIOD, tiny_cell
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +72,13 @@ def earlier_run(
         row = fail_cell(cell, run.cell(cell.cell_id), sweep="tiny", reason="")
         values = {"cell_id": earlier_name(cell), "status": "ok", "n_trials": 1, "reason": ""}
         values |= {"config": json.dumps(settings_619aa6c(cell), sort_keys=True)}
-        values |= {"capacity_ratio": 0.5, "lr": 0.1, "weight_decay": 0.1, "train_time_s": 1.0}
+        values |= {
+            "capacity_ratio": 0.5,
+            "stored_bits": 9.0,
+            "lr": 0.1,
+            "weight_decay": 0.1,
+            "train_time_s": 1.0,
+        }
         place = run.cell(cell.cell_id)
         place.result_file.write_text(json.dumps(row.__dict__ | values))
         place.trials_file.write_text(json.dumps(TRIAL) + "\n")
@@ -90,7 +97,7 @@ def go_on(run: RunDirectory, cells: list[Cell]) -> None:
     run.collect(read_cells(run.path))
 
 
-TRIAL = {"lr": 0.1, "weight_decay": 0.1, "status": "ok", "capacity_ratio": 0.5}
+TRIAL = {"trial": 0, "lr": 0.1, "weight_decay": 0.1, "status": "ok", "capacity_ratio": 0.5}
 CELLS = [tiny_cell(exposures=exposures) for exposures in (2, 3, 4)]
 
 
@@ -118,7 +125,7 @@ def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     assert [is_done(cell, run.cell(cell.cell_id).result()) for cell in CELLS] == [True, True, False]
     for cell in CELLS[:2]:
         assert run.cell(cell.cell_id).path.name == cell.cell_id
-        assert run.cell(cell.cell_id).trials() == [TRIAL]
+        assert run.cell(cell.cell_id).trials() == [TrialRecord.from_dict(TRIAL)]
     table = pq.read_table(run.results_file)
     assert table["cell_id"].to_pylist() == [cell.cell_id for cell in CELLS[:2]]
     assert [stored.name for stored in read_manifest(tmp_path).cells] == [  # pyright: ignore[reportOptionalMemberAccess]
@@ -143,7 +150,7 @@ def test_of_two_directories_of_one_cell_the_larger_is_taken(tmp_path: Path) -> N
     go_on(run, twice[:1])
     row = run.cell(CELLS[0].cell_id).result()
     assert row is not None
-    assert row["n_trials"] == 5
+    assert row.n_trials == 5
 
 
 @pytest.mark.parametrize("was_changed", [False, True])
@@ -170,9 +177,9 @@ def test_facts_of_an_earlier_run_are_known_by_what_it_wrote_of_them(
 
 def test_a_run_that_is_kept_as_a_table_says_its_cells(tmp_path: Path) -> None:
     """Rows hold whole cells; those of quantized models are no cells of their own."""
+    row = fail_cell(CELLS[0], CellDirectory(tmp_path / "other"), sweep="tiny", reason="why")
     rows = [
-        {"sweep": "tiny", "cell_id": "old", "config": json.dumps(CELLS[0].to_dict())}
-        | {"quantization": label, "status": "failed", "reason": "why"}
+        {**row.to_dict(), "cell_id": "old", "quantization": label}
         for label in ("none", "rtn-int8-g64")
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "results.parquet")
@@ -194,8 +201,11 @@ def test_a_tuned_row_of_a_cell_of_biod_is_found_by_its_manifest_alone(tmp_path: 
     """The first versions wrote no cell into the row."""
     place = tmp_path / "cells" / NAME_2450E8F
     place.mkdir(parents=True)
-    row = {"cell_id": NAME_2450E8F, "status": "diverged", "reason": "why", "n_trials": 3}
-    (place / "result.json").write_text(json.dumps(row))
+    row = fail_cell(CELLS[0], CellDirectory(tmp_path / "other"), sweep="laptop", reason="why")
+    first = {**row.to_dict(), "cell_id": NAME_2450E8F, "status": "diverged", "n_trials": 3}
+    for name in ("config", "schema_version", "optimizer", "n_params_active"):
+        del first[name]
+    (place / "result.json").write_text(json.dumps(first))
     manifest = {"sweep": "laptop", "question": "", "cells": [SETTINGS_2450E8F]}
     (tmp_path / "cells.json").write_text(json.dumps(manifest))
     (state,) = cell_states(read_cells(tmp_path), RunDirectory(tmp_path))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import kcap_ray.runs.environment
-from kcap_ray.runs.environment import describe, git_commit, made_by, versions
+from kcap_ray.runs.environment import describe, git_commit, provenance, versions
 
 
 @pytest.fixture
@@ -54,14 +54,15 @@ def test_code_that_is_not_installed_still_gives_records(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert "kcap" not in versions()
-    made = made_by.__wrapped__(torch.device("cpu"))
-    assert made["kcap_version"] == ""
-    assert made["torch_version"] == torch.__version__
+    made = provenance.__wrapped__(torch.device("cpu"))
+    assert made.kcap_version == ""
+    assert made.torch_version == torch.__version__
 
 
 def test_the_environment_says_what_made_a_result() -> None:
     """Versions and machine, as plain values."""
     environment = describe()
-    assert environment["versions"]["torch"] == torch.__version__
+    # A wheel of the package index does not say in its metadata which CUDA it was built for.
+    assert environment["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert environment["machine"]["cpus"] >= 1
     assert environment["command"][0] == "kcap"

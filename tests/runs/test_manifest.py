@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -136,9 +135,9 @@ def test_only_failed_cells_are_forgotten(sweep: Sweep, run: RunDirectory) -> Non
     """
     mistaken, broken, diverged = sweep.cells[:3]
     for cell in (mistaken, broken, diverged):
-        fail_cell(cell, run.cell(cell.cell_id), sweep=sweep.name, reason="none")
-    row = {"status": "diverged", "n_trials": 1}
-    run.cell(diverged.cell_id).result_file.write_text(json.dumps(row))
+        row = fail_cell(cell, run.cell(cell.cell_id), sweep=sweep.name, reason="none")
+    row = replace(row, status="diverged")
+    run.cell(diverged.cell_id).finish(row)
     run.cell(broken.cell_id).error_file.write_text("No space left on device")
     forget_failed(sweep.cells, run, mistakes=False)
     assert run.cell(broken.cell_id).result() is None

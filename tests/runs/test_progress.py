@@ -2,13 +2,14 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.cell import fail_cell
+from kcap_ray.runs.manifest import only_driver
 from kcap_ray.runs.progress import Watch, cell_states
+from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from tests.tiny import tiny_cell
 
@@ -40,7 +41,7 @@ def test_a_cell_that_has_ended_is_read_once(
     end(CELLS[0], directory)
     read, result = Counter(), CellDirectory.result
 
-    def counted(self: CellDirectory) -> dict[str, Any] | None:
+    def counted(self: CellDirectory) -> ResultRow | None:
         read[self.path.name] += 1
         return result(self)
 
@@ -50,3 +51,35 @@ def test_a_cell_that_has_ended_is_read_once(
     for _ in range(3):
         assert watch._states() == expected
     assert [read[cell.cell_id] for cell in CELLS] == [1, 3, 3]
+
+
+def note(directory: RunDirectory, content: str = "") -> None:
+    """How far the first cell has come."""
+    file = directory.cell(CELLS[0].cell_id).progress_file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content or '{"step": 3, "n_steps": 10, "losses": [1.5]}')
+
+
+def test_a_cell_runs_as_long_as_its_command_lives(tmp_path: Path) -> None:
+    """A command that is gone has left a note of how far it came, however fresh that is."""
+    directory = RunDirectory(tmp_path)
+    directory.prepare()
+    note(directory)
+    with only_driver(tmp_path):
+        (running, *_) = cell_states(CELLS, directory)
+    (stopped, *_) = cell_states(CELLS, directory)
+    assert (running.state, stopped.state) == ("running", "stopped")
+    assert "30%  step 3 of 10" in running.detail
+    assert stopped.detail.startswith("at 30%")
+
+
+NOTES = ["", "[]", "{}", "1", '{"step": 1, "n_steps": 0, "losses": []}']
+
+
+@pytest.mark.parametrize("content", NOTES)
+def test_a_note_that_is_none_is_not_shown(tmp_path: Path, content: str) -> None:
+    """Whatever lies in its place."""
+    directory = RunDirectory(tmp_path)
+    directory.prepare()
+    note(directory, content or "torn")
+    assert [state.state for state in cell_states(CELLS, directory)] == ["waiting"] * 3

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -12,14 +11,9 @@ from hypothesis import strategies as st
 
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import fail_cell
-from kcap_ray.runs.results import (
-    COLUMNS,
-    CellDirectory,
-    ResultRow,
-    RunDirectory,
-    arrow_schema,
-    write_atomically,
-)
+from kcap_ray.runs.record import ResultRow, TrialRecord
+from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
+from kcap_ray.runs.schema import SCHEMA_VERSION, fields_of, names_of
 from tests.tiny import tiny_cell
 
 CELLS = [tiny_cell(seed=seed) for seed in range(4)]
@@ -40,9 +34,16 @@ def table_of(run: RunDirectory) -> pa.Table:
 
 def row_of(**values: Any) -> ResultRow:
     """A finished row with numbers in all of its columns."""
-    sample = {pa.int64(): 3, pa.float64(): 0.5, pa.string(): "x", pa.bool_(): True}
-    given = {field.name: sample[field.type] for field in arrow_schema()}
-    return ResultRow(**{**given, "status": "ok", "reason": "", **values})
+    sample = {int: 3, float: 0.5, str: "x", bool: True}
+    given = {field.name: sample[field.kind] for field in fields_of(ResultRow)}
+    own = {"status": "ok", "reason": "", "schema_version": SCHEMA_VERSION}
+    return ResultRow(**{**given, **own, **values})
+
+
+def trial_of(number: int, **values: Any) -> TrialRecord:
+    """The record of a trial."""
+    given = {"trial": number, "lr": 0.1, "weight_decay": 0.1, "status": "ok", **values}
+    return TrialRecord(**given)
 
 
 def test_collect_keeps_the_order_of_the_cells_and_skips_what_is_not_done(
@@ -67,12 +68,12 @@ def test_the_table_has_the_columns_of_a_row_whatever_is_in_it(run: RunDirectory)
     run.cell(CELLS[1].cell_id).finish(row_of(cell_id=CELLS[1].cell_id, lr=1))
     run.collect(CELLS)
     both = table_of(run)
-    assert tuple(empty.names) == COLUMNS
+    assert tuple(empty.names) == names_of(ResultRow)
     assert empty.equals(failed.schema)
     assert empty.equals(both.schema)
     assert both["lr"].to_pylist() == [None, 1.0]
     assert failed["stored_bits"].null_count == 1
-    assert set(arrow_schema().types) == {pa.bool_(), pa.int64(), pa.float64(), pa.string()}
+    assert set(empty.types) == {pa.bool_(), pa.int64(), pa.float64(), pa.string()}
 
 
 def test_a_row_comes_back_as_it_was_written(run: RunDirectory) -> None:
@@ -80,9 +81,9 @@ def test_a_row_comes_back_as_it_was_written(run: RunDirectory) -> None:
     row = row_of(cell_id=CELLS[0].cell_id, stored_bits=0.1 + 0.2, tokens=2**53 + 1)
     directory = run.cell(CELLS[0].cell_id)
     directory.finish(row)
-    assert directory.result() == dataclasses.asdict(row)
+    assert directory.result() == row
     run.collect(CELLS)
-    assert table_of(run).to_pylist() == [dataclasses.asdict(row)]
+    assert [ResultRow.from_dict(values) for values in table_of(run).to_pylist()] == [row]
 
 
 @pytest.mark.parametrize(
@@ -98,31 +99,26 @@ def test_a_result_that_cannot_be_read_is_no_result(run: RunDirectory, content: b
     assert run.collect(CELLS) == 0
 
 
-def trial(number: int, **values: Any) -> dict[str, Any]:
-    """What a record of a trial has at least."""
-    point = {"lr": 0.1, "weight_decay": 0.2, "status": "ok", "capacity_ratio": 0.5}
-    return {"trial": number, **point, **values}
-
-
 def test_trials_are_added_in_order(tmp_path: Path) -> None:
     """`trials` is the inverse of `add_trials`; without a file there are none."""
     directory = CellDirectory(tmp_path / "cell")
     assert directory.trials() == []
-    directory.add_trials([trial(0, bits=1.5), trial(1, bits=None)])
-    directory.add_trials([trial(2)])
-    assert directory.trials() == [trial(0, bits=1.5), trial(1, bits=None), trial(2)]
+    trials = [trial_of(0, bits=1.5), trial_of(1, status="diverged"), trial_of(2, bits=0.1 + 0.2)]
+    directory.add_trials(trials[:2])
+    directory.add_trials(trials[2:])
+    assert directory.trials() == trials
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b"{}", b"1", b"[" * 9_999, b"\0"])
 def test_trials_are_read_up_to_what_cannot_be(tmp_path: Path, content: bytes) -> None:
     """What follows is trained again; and then the file is whole."""
     directory = CellDirectory(tmp_path)
-    directory.add_trials([trial(0), trial(1)])
+    directory.add_trials([trial_of(0), trial_of(1)])
     whole = directory.trials_file.read_bytes().splitlines(keepends=True)
     directory.trials_file.write_bytes(whole[0] + content + b"\n" + whole[1])
-    assert directory.trials() == [trial(0)]
-    directory.add_trials([trial(1)])
-    assert directory.trials() == [trial(0), trial(1)]
+    assert directory.trials() == [trial_of(0)]
+    directory.add_trials([trial_of(1)])
+    assert directory.trials() == [trial_of(0), trial_of(1)]
     directory.trials_file.unlink()
     directory.trials_file.mkdir()
     assert directory.trials() == []
@@ -134,7 +130,7 @@ def test_a_flipped_bit_is_found(run: RunDirectory, data: st.DataObject) -> None:
     """Wherever it is in a row or in a trial: it never reads as another number."""
     directory = run.cell(CELLS[0].cell_id)
     directory.trials_file.unlink(missing_ok=True)
-    directory.add_trials([trial(0, bits=1.5)])
+    directory.add_trials([trial_of(0, bits=1.5)])
     directory.finish(row_of(cell_id=CELLS[0].cell_id))
     row, trials = directory.result(), directory.trials()
     for file, now, before in (
@@ -145,19 +141,14 @@ def test_a_flipped_bit_is_found(run: RunDirectory, data: st.DataObject) -> None:
         content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         file.write_bytes(content)
         # A flip in white space, or in the name of the checksum alone, changes nothing that is said.
-        found = now()
-        if isinstance(found, list):
-            found = [{name: one[name] for name in trials[0]} for one in found]
-        elif found is not None:
-            found = {name: found[name] for name in (row or {})}
-        assert found in before
+        assert now() in before
 
 
 def test_finishing_a_cell_removes_what_only_a_running_one_needs(run: RunDirectory) -> None:
     """A finished cell keeps its trials and no state to resume from; a failed one can go on."""
     for cell, is_done in ((CELLS[0], True), (CELLS[1], False)):
         directory = run.cell(cell.cell_id)
-        directory.add_trials([trial(0)])
+        directory.add_trials([trial_of(0)])
         write_atomically(directory.progress_file, "{}")
         write_atomically(directory.resume_file(1), "state")
         if is_done:
@@ -166,7 +157,7 @@ def test_finishing_a_cell_removes_what_only_a_running_one_needs(run: RunDirector
             fail_cell(cell, directory, sweep="s", reason="none")
         assert directory.resume_file(1).exists() == (not is_done)
         assert not directory.progress_file.exists()
-        assert directory.trials() == [trial(0)]
+        assert directory.trials() == [trial_of(0)]
 
 
 def _no_room(*_: object, **__: object) -> None:

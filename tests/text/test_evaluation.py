@@ -151,6 +151,20 @@ def test_of_bios_simple_city_and_employer_count_as_one_where_the_city_comes_firs
     assert 10 < n_joint < 30
 
 
+def test_records_say_which_tokens_count(data):
+    """`counted` names for each token of a record what it counts for in the measurement."""
+    corpus = build_corpus(data)
+    n_people = corpus.main.n_people
+    documents = documents_of(corpus, 0, n_people, 3)
+    labels = [None, "name", *corpus.main.attributes]
+    records = biography_records(corpus.main, range(n_people), 0, "eval", seed=3)
+    for record, target_T in zip(records, documents.target_PT, strict=True):
+        assert len(record["counted"]) == len(record["token_ids"])
+        start = int(np.argmax(target_T == 1))
+        own = target_T[start : start + len(record["counted"])]
+        assert record["counted"] == [labels[code] for code in own]
+
+
 def test_one_pronoun_counts_in_each_document():
     """The pronoun is one bit, at the start of the second sentence."""
     corpus = build_corpus(DataConfig(n_people=100, pools="mini"))

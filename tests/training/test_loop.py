@@ -1,5 +1,7 @@
+import os
 import pickle
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,14 @@ from hypothesis import strategies as st
 import kcap_ray.training.loop
 from kcap_ray.config.cell import Cell
 from kcap_ray.models.spec import parse_model
-from kcap_ray.training.loop import OpenBatches, Progress, Saving, TrainingDiverged, TrainResult
+from kcap_ray.training.loop import (
+    LOOK_EVERY_S,
+    OpenBatches,
+    Progress,
+    Saving,
+    TrainingDiverged,
+    TrainResult,
+)
 from kcap_ray.training.loop import train as run_training
 from kcap_ray.training.point import Point
 from tests.tiny import tiny_cell
@@ -57,6 +66,7 @@ def train(
     batches: OpenBatches | None = None,
     saving: Saving | None = None,
     model: str = "gpt2-1-1",
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> TrainResult:
     """A short run on the CPU."""
     return run_training(
@@ -67,6 +77,7 @@ def train(
         n_steps=n_steps,
         device=CPU,
         saving=saving,
+        on_progress=on_progress,
     )
 
 
@@ -159,6 +170,23 @@ def test_a_finished_run_that_is_started_again_trains_no_more(tmp_path: Path) -> 
         raise AssertionError("a finished run needs no data")
 
     assert_equal(train(n_steps=5, saving=saving, batches=no_batches), first)
+
+
+def test_a_checkpoint_is_saved_when_it_is_asked_for(tmp_path: Path) -> None:
+    """Long before its time; a request of before the run began asks for nothing."""
+    saving = Saving(path=tmp_path / "trial0.pt", request=tmp_path / "save")
+    (tmp_path / "save").write_text("")
+    os.utime(tmp_path / "save", (1, 1))
+    saved = []
+
+    def ask(progress: Progress) -> None:
+        saved.append(saving.path.exists())
+        if progress.step == 3:
+            (tmp_path / "save").write_text("")
+        time.sleep(LOOK_EVERY_S)
+
+    train(n_steps=6, saving=saving, on_progress=ask)
+    assert saved == [False] * 3 + [True] * 3
 
 
 def test_a_checkpoint_of_other_points_is_not_taken(tmp_path: Path) -> None:

@@ -71,18 +71,18 @@ class _Draft(NamedTuple):
 
 
 @cache
-def bios_wording(pools: str) -> BioSWording:
-    """The wording of bioS in GPT-2's tokens; UserError where a name of the pools does not fit the
-    templates.
+def bios_wording(pools: str, templates: str | None = None) -> BioSWording:
+    """The wording of bioS in GPT-2's tokens, in the templates of a directory or in those of the
+    package; UserError where a name of the pools does not fit the templates.
     """
     names, values = load_name_pools(pools), load_value_pools(pools)
     fragments = name_fragments(names)
     drafts = [
-        _draft(fragments, load_templates(sentence), _value_parts(sentence, values))
+        _draft(fragments, load_templates(sentence, templates), _value_parts(sentence, values))
         for sentence in SENTENCES
     ]
-    templates = [template for draft in drafts for template in draft.templates]
-    check_last_names(pools, names, [template.opening or template.left for template in templates])
+    all_templates = [template for draft in drafts for template in draft.templates]
+    check_last_names(pools, names, [t.opening or t.left for t in all_templates])
     pieces = tokenize(fragments).followed_by(pieces_of_tokens(np.array([[EOS]])))
     sentences, slot = [], N_NAME_SLOTS
     for draft in drafts:

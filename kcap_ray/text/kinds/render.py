@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kcap_ray.config.errors import UserError
+from kcap_ray.text.kinds.wording import Rendered
 from kcap_ray.text.stream.corpus import Corpus
 from kcap_ray.text.stream.source import Source
 from kcap_ray.text.tokenizer.vocabulary import MARKER_ID, MARKER_TEXT
@@ -20,7 +21,8 @@ def biography_records(
     *,
     seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """One record for each person: text, GPT-2's ids without the end of text, spans of the values.
+    """One record for each person: text, GPT-2's ids without the end of text, spans of the values,
+    and for each id what its loss counts for: `name`, an attribute, or None.
 
     `train` says it as in the given exposure; `eval` as it is said for measurement, whatever
     the exposure. Spans are characters of the text; the pronoun's is its first occurrence. Useful
@@ -33,12 +35,15 @@ def biography_records(
         else source.told_once(people_P, exposure, seed=seed)
     )
     mark = "" if source.marker is None else MARKER_TEXT
-    for person, spoken in zip(tellings.people_P.tolist(), source.spoken(tellings), strict=True):
+    numbers = tellings.people_P.tolist()
+    counted = counted_labels(source.rendered(tellings), source.attributes)
+    for person, spoken, labels in zip(numbers, source.spoken(tellings), counted, strict=True):
         yield {
             "person_id": person,
             "exposure": exposure,
             "text": mark + spoken.text,
             "token_ids": [MARKER_ID] * bool(mark) + spoken.gpt2_ids,
+            "counted": labels,
             "spans": [
                 {
                     "attribute": span.attribute,
@@ -48,6 +53,24 @@ def biography_records(
                 for span in spoken.spans
             ],
         }
+
+
+def counted_labels(rendered: Rendered, attributes: tuple[str, ...]) -> Iterator[list[str | None]]:
+    """What each token of each biography counts for in a measurement, without the end of text.
+
+    They are the tokens that touch a name or value, of the pronouns the first, and where a value
+    begins a longer one the token behind it: other than spans, which are of the value's characters.
+    """
+    labels = [None, "name", *attributes]
+    stop = 0
+    for length in rendered.length_P.tolist():
+        start, stop = stop, stop + length
+        codes = rendered.code_L[start : stop - 1].tolist()
+        found = [labels[code] if code < len(labels) else None for code in codes]
+        pronouns = [place for place, label in enumerate(found) if label == "pronoun"]
+        for place in pronouns[1:]:
+            found[place] = None
+        yield found
 
 
 def source_of(corpus: Corpus, *, part: int, is_junk: bool) -> Source:

@@ -4,6 +4,7 @@ section 2.2).
 Shape letters: P people or tellings, R biographies of the file, A names and values, L tokens.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 from kcap_ray.config.data import KnowledgeConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.people import people_rows
-from kcap_ray.knowledge.person import person_of
+from kcap_ray.knowledge.person import Person, person_of
 from kcap_ray.knowledge.randomness import Purpose, hash64, shuffled, stream_key
 from kcap_ray.text.kinds.bios import ATTRIBUTES
-from kcap_ray.text.kinds.rewritten_file import SPAN_ATTRIBUTES
+from kcap_ray.text.kinds.rewritten_file import HOW_TO_ANNOTATE, SPAN_ATTRIBUTES
 from kcap_ray.text.kinds.token_cache import TokenCache, open_token_cache
 from kcap_ray.text.kinds.wording import NAME_CODE, Rendered, Span, Spoken, Tellings
 from kcap_ray.text.tokenizer import bpe
@@ -35,7 +36,7 @@ class RewrittenWording:
 
     In training, the tellings of a person go through all variants before any comes again: pass t //
     V is a random order of the V variants, so 1000 exposures of 40 are 25 passes. Knowledge is
-    measured on the texts that are kept for it, or else on the first one for training.
+    measured on the texts that are kept for it, or else on the first one for training that will do.
     """
 
     cache: TokenCache
@@ -89,7 +90,18 @@ class RewrittenWording:
         n_eval_P = self.cache.first_eval_P[people_P + 1] - first_eval_P
         draws_P = hash64(tellings.key, tellings.draw_P) >> np.uint64(32)
         chosen_P = first_eval_P + (draws_P % np.maximum(n_eval_P, 1).astype(np.uint64)).astype(int)
-        return np.where(n_eval_P > 0, chosen_P, first_P)
+        return np.where(n_eval_P > 0, chosen_P, self._first_measurable_P[people_P])
+
+    @cached_property
+    def _first_measurable_P(self) -> NDArray[np.int64]:
+        """Of each person of the file the first text for training that knowledge can be measured on;
+        the first of all where none will do.
+        """
+        first_P = self.cache.first_train_P[:-1]
+        n_train = int(self.cache.first_train_P[-1])
+        places = np.flatnonzero(self.cache.can_measure_R[:n_train])
+        found_P = np.append(places, n_train)[np.searchsorted(places, first_P)]
+        return np.where(found_P < self.cache.first_train_P[1:], found_P, first_P)
 
     def tokens(self, tellings: Tellings) -> NDArray[np.uint16]:
         """The biographies one after another, each with the end of text behind it [L]."""
@@ -163,7 +175,60 @@ def rewritten_wording(data: KnowledgeConfig) -> RewrittenWording:
             "people; run `kcap rewrite` again with these people, or write fewer for data.n_people"
         )
     _check_names(wording, data)
+    _check_measured(wording, data)
     return wording
+
+
+def _check_measured(wording: RewrittenWording, data: KnowledgeConfig) -> None:
+    """UserError if a text that a person is measured on lacks a counted value, or says where one is
+    and it is not there.
+    """
+    cache, n_people = wording.cache, data.n_people
+    n_eval_P = np.diff(cache.first_eval_P[: n_people + 1])
+    kept_E = np.arange(cache.first_eval_P[0], cache.first_eval_P[n_people])
+    rows_R = np.append(kept_E, wording._first_measurable_P[:n_people][n_eval_P == 0])
+    lacking = rows_R[~cache.can_measure_R[rows_R]]
+    if len(lacking):
+        counted = SPAN_ATTRIBUTES[: 1 + len(ATTRIBUTES)]
+        is_missing = cache.byte_RA2[lacking[0], : len(counted), 1] == 0
+        missing = [name for name, is_it in zip(counted, is_missing, strict=True) if is_it]
+        why = f"it has no span of {', '.join(missing)}" if missing else "a value is told before it"
+        raise UserError(
+            f"data.file: {data.file}: {len(lacking)} of the texts that people are measured on will "
+            f"not do; of the first {why}; {HOW_TO_ANNOTATE}"
+        )
+    people_P = np.unique(np.linspace(0, n_people - 1, _N_PROBED).astype(np.int64))
+    values_PC = people_rows(data, people_P)
+    tellings = Tellings(people_P, values_PC, people_P, np.zeros_like(people_P), 0, True)
+    for values_C, spoken in zip(values_PC, wording.spoken(tellings), strict=True):
+        person = person_of(data.pools, values_C)
+        for span in spoken.spans:
+            said = spoken.text[span.start : span.end]
+            if not _may_be(span.attribute, said, person):
+                raise UserError(
+                    f"data.file: {data.file}: in a text of {person.name} the {span.attribute} is "
+                    f"said to be {said!r}; {HOW_TO_ANNOTATE}"
+                )
+
+
+def _may_be(attribute: str, said: str, person: Person) -> bool:
+    """Whether it may be this value: of the name all of it, of others a word, in any spelling."""
+    if attribute == "name":
+        return said == person.name
+    value = str(person.birth_date.year) if attribute == "birth_date" else getattr(person, attribute)
+    if attribute == "pronoun":
+        return _words(said) <= _PRONOUNS[value]
+    return bool(_words(said) & _words(value)) or (attribute == "birth_date" and value in said)
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.casefold()))
+
+
+_PRONOUNS = {
+    "He": {"he", "him", "his", "himself"},
+    "She": {"she", "her", "hers", "herself"},
+}
 
 
 def _check_names(wording: RewrittenWording, data: KnowledgeConfig) -> None:

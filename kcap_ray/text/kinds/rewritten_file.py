@@ -20,7 +20,11 @@ SPAN_ATTRIBUTES = ("name", *ATTRIBUTES, "work_city")
 """What spans are kept of, in the order of the codes of `text/wording.py`, from NAME_CODE on."""
 
 _COLUMNS = ("person_id", "variant", "use", "text", "spans")
+_DOUBT = "doubt"
+"""Column that there may be: why knowledge cannot be measured on a text."""
+_N_COUNTED = 1 + len(ATTRIBUTES)
 _BLOCK_ROWS = 8192
+HOW_TO_ANNOTATE = "`kcap rewrite SWEEP --texts FILE --out DIR` finds the values in texts"
 _MEMO = "digests.json"
 
 
@@ -35,6 +39,10 @@ class TextBlock(NamedTuple):
     char_RA2: NDArray[np.int64]
     """First character, and the one behind the last, of the first mention of each of
     `SPAN_ATTRIBUTES`; both 0 where there is none.
+    """
+    can_measure_R: NDArray[np.bool_]
+    """Whether knowledge can be measured on the text: it has a span of the name and of every counted
+    value, of the employer before the work city, and nothing is noted that speaks against it.
     """
 
 
@@ -95,7 +103,9 @@ def read_blocks(files: list[Path]) -> Iterator[TextBlock]:
                     f"data.file: {file} has no column {sorted(missing)[0]}; "
                     f"`kcap rewrite` writes {', '.join(_COLUMNS)}"
                 )
-            for batch in opened.iter_batches(_BLOCK_ROWS, columns=list(_COLUMNS)):
+            has_doubt = _DOUBT in opened.schema_arrow.names
+            columns = [*_COLUMNS, *[_DOUBT] * has_doubt]
+            for batch in opened.iter_batches(_BLOCK_ROWS, columns=columns):
                 yield _block(batch, file)
         except pa.ArrowInvalid as error:
             raise UserError(f"data.file: {file} is not a Parquet file ({error})") from None
@@ -109,21 +119,36 @@ def _block(batch: Any, file: Path) -> TextBlock:
                 f"data.file: {file}: a text is empty or has two spaces or a line break in a row: "
                 f"{text!r:.60}; write texts in single spaces"
             )
+    char_RA2 = _spans(batch["spans"], texts, file)
+    can_measure_R = _holds_all(char_RA2)
+    if _DOUBT in batch.schema.names:
+        can_measure_R &= np.array([doubt is None for doubt in batch[_DOUBT].to_pylist()], np.bool_)
     return TextBlock(
         person_R=batch["person_id"].to_numpy().astype(np.int64),
         variant_R=batch["variant"].to_numpy().astype(np.int64),
         is_evaluation_R=np.array([use == "eval" for use in batch["use"].to_pylist()], np.bool_),
         texts=texts,
-        char_RA2=_spans(batch["spans"], file),
+        char_RA2=char_RA2,
+        can_measure_R=can_measure_R,
     )
 
 
-def _spans(column: Any, file: Path) -> NDArray[np.int64]:
+def _holds_all(char_RA2: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each text has all that counts, and no work city that gives the employer away."""
+    has_all_R = (char_RA2[:, :_N_COUNTED, 1] > 0).all(axis=1)
+    employer, city = (SPAN_ATTRIBUTES.index(name) for name in ("employer", "work_city"))
+    has_city_R = char_RA2[:, city, 1] > 0
+    is_before_R = has_city_R & (char_RA2[:, city, 0] < char_RA2[:, employer, 0])
+    return has_all_R & ~is_before_R
+
+
+def _spans(column: Any, texts: list[str], file: Path) -> NDArray[np.int64]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     spans = column.flatten()
-    row_S = np.repeat(np.arange(len(column)), column.value_lengths().to_numpy())
+    lengths: Any = column.value_lengths().fill_null(0)
+    row_S = np.repeat(np.arange(len(column)), lengths.to_numpy())
     found: Any = pc
     number_S = found.index_in(spans.field("attribute"), pa.array(SPAN_ATTRIBUTES))
     if number_S.null_count:
@@ -134,4 +159,15 @@ def _spans(column: Any, file: Path) -> NDArray[np.int64]:
     char_RA2 = np.zeros((len(column), len(SPAN_ATTRIBUTES), 2), np.int64)
     for side, end in enumerate(("start", "end")):
         char_RA2[row_S, number_S.to_numpy(), side] = spans.field(end).to_numpy()
+    start_RA, end_RA = char_RA2[:, :, 0], char_RA2[:, :, 1]
+    length_R1 = np.array([[len(text)] for text in texts], np.int64)
+    is_none_RA = (start_RA == 0) & (end_RA == 0)
+    is_wrong_RA = ~is_none_RA & ((start_RA < 0) | (end_RA <= start_RA) | (end_RA > length_R1))
+    if is_wrong_RA.any():
+        row, number = np.argwhere(is_wrong_RA)[0]
+        raise UserError(
+            f"data.file: {file}: characters {start_RA[row, number]} to {end_RA[row, number]} of "
+            f"{SPAN_ATTRIBUTES[number]} are not in a text of {length_R1[row, 0]}: "
+            f"{texts[row]!r:.60}; {HOW_TO_ANNOTATE}"
+        )
     return char_RA2

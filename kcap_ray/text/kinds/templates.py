@@ -1,8 +1,11 @@
 """Sentence templates: text files, one template per line."""
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from kcap_ray.config.errors import UserError
 
 SENTENCES = ("birth_date", "birth_city", "university", "major", "employer", "work_city")
 """Sentences of a biography of bioS, one per attribute, with a template file each."""
@@ -25,11 +28,46 @@ class Template:
 
 
 @cache
-def load_templates(sentence: str) -> tuple[Template, ...]:
-    """Templates of one kind of sentence."""
-    path = Path(__file__).parent / "templates" / f"{sentence}.txt"
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return tuple(parse_template(line) for line in lines)
+def load_templates(sentence: str, folder: str | None = None) -> tuple[Template, ...]:
+    """Templates of one kind of sentence: those of the package, or those of `folder`, a directory
+    with a file of the same name.
+
+    `UserError` where the file is missing or empty, or a line of it is no template.
+    """
+    if folder is None:
+        lines = _lines(Path(__file__).parent / "templates" / f"{sentence}.txt")
+        return tuple(parse_template(line) for line in lines)
+    path = Path(folder).expanduser() / f"{sentence}.txt"
+    if not path.is_file():
+        files = ", ".join(f"{name}.txt" for name in SENTENCES)
+        raise UserError(f"data.templates: {path} is not there; bioS needs a directory with {files}")
+    try:
+        lines = _lines(path)
+    except UnicodeDecodeError as error:
+        raise UserError(f"data.templates: {path} is not UTF-8 text: {error.reason}") from None
+    if not lines:
+        raise UserError(f"data.templates: {path} is empty; write one template per line")
+    templates = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            templates.append(parse_template(_in_our_words(line)))
+        except ValueError as error:
+            raise UserError(f"data.templates: {path}, line {number}: {error}") from None
+    return tuple(templates)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def _in_our_words(line: str) -> str:
+    """The template with {subject} and {value}, also where it is written with {name} and a word for
+    the value: `{name} hails from {birthcity}.` -> `{subject} hails from {value}.`
+    """
+    fields = re.findall(r"{(\w+)}", line)
+    if len(fields) != 2 or fields[0] != "name":
+        return line
+    return line.replace("{name}", "{subject}").replace(f"{{{fields[1]}}}", "{value}")
 
 
 def parse_template(line: str) -> Template:

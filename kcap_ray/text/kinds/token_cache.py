@@ -30,7 +30,7 @@ from kcap_ray.text.kinds.rewritten_file import (
 from kcap_ray.text.tokenizer.bpe import EOS, VOCAB_SIZE
 from kcap_ray.text.tokenizer.pieces import Fragment, tokenize
 
-_VERSION = "1"  # of the layout below; another one is another directory
+_VERSION = "2"  # of the layout below; another one is another directory
 _MAX_BYTE = 65_535  # places in a biography are kept in 16 bits
 _logger = logging.getLogger(__name__)
 
@@ -48,6 +48,8 @@ class TokenCache:
     first_train_P: NDArray[np.int64]
     """First row for training of each person of the file, and the row behind the last person's."""
     first_eval_P: NDArray[np.int64]
+    can_measure_R: NDArray[np.bool_]
+    """Whether knowledge can be measured on each biography; see `rewritten_file.TextBlock`."""
     used_ids: NDArray[np.int64]
     mean_tokens: float
     """Of a biography for training: over people, and over the variants of each."""
@@ -118,6 +120,7 @@ def _build(files: list[Path], ready: Path) -> None:
         "byte_RA2": rows["bytes"][order_R],
         "first_train_P": first_train_P,
         "first_eval_P": first_eval_P,
+        "can_measure_R": rows["can_measure"][order_R],
         "used_ids": np.flatnonzero(is_used),
     }
     for name, array in arrays.items():
@@ -145,6 +148,7 @@ def _write_tokens(
         "is_evaluation": block.is_evaluation_R,
         "length": pieces.lengths + 1,
         "bytes": _bytes_of(texts, block.char_RA2),
+        "can_measure": block.can_measure_R,
     }
 
 
@@ -176,8 +180,8 @@ def _tell_of_evaluation(
     is_lacking_P = (np.diff(first_eval_P) == 0) & (np.diff(first_train_P) > 0)
     if is_lacking_P.any():
         _logger.warning(
-            "%s: %d people have no text for evaluation; knowledge of them is measured on their "
-            "first text for training",
+            "%s: %d people have no text for evaluation; knowledge of them is measured on the first "
+            "of their texts for training that will do",
             file,
             int(is_lacking_P.sum()),
         )
@@ -185,6 +189,7 @@ def _tell_of_evaluation(
 
 def _load(ready: Path) -> TokenCache:
     names = ("start_R", "length_R", "byte_RA2", "first_train_P", "first_eval_P", "used_ids")
+    names += ("can_measure_R",)
     arrays: dict[str, Any] = {name: np.load(ready / f"{name}.npy", mmap_mode="r") for name in names}
     return TokenCache(
         token_L=np.memmap(ready / "token_L.bin", np.uint16, "r"),

@@ -1,5 +1,6 @@
 """A data set ready to be said: its tables of people, one vocabulary, and the junk around them."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -34,6 +35,10 @@ class CorpusFacts:
     tokens_per_biography: float
     """Expected tokens of a biography of the main table with its end of text; all choices are
     random.
+    """
+    longest_biography: int
+    """Tokens that some biography surely has, with its end of text, of the table where they are
+    longest: of own facts the longest in the first templates, otherwise the mean.
     """
     stream_ratio: float
     """Tokens of all tables and of junk, for each token of the main table."""
@@ -138,11 +143,12 @@ def frequency_of(table: KnowledgeConfig) -> NDArray[np.float64] | None:
 def facts_of(data: DataConfig) -> CorpusFacts:
     """Vocabulary, lengths and entropy, without drawing people; UserError as `build_corpus`."""
     _check_junk_names(data)
-    vocab_size, tokens_per_biography = _size_and_length(_without_people(data))
+    vocab_size, tokens_per_biography, longest = _sizes(_without_people(data))
     junk_ratio = 0.0 if data.junk is None else data.junk.ratio
     return CorpusFacts(
         vocab_size=vocab_size,
         tokens_per_biography=tokens_per_biography,
+        longest_biography=longest,
         stream_ratio=1.0 + sum(part.weight for part in data.parts) + junk_ratio,
         demand_bits=_demand_bits(data),
         demand_is_estimate=any(
@@ -172,7 +178,9 @@ def _wording(table: KnowledgeConfig) -> Wording:
     if table.kind == "bioR":
         return rewritten_wording(table)
     table = _without_people(table)
-    return biod_wording(table) if table.kind == "bioD" else bios_wording(table.pools)
+    if table.kind == "bioD":
+        return biod_wording(table)
+    return bios_wording(table.pools, table.templates)
 
 
 def _without_people(table: Any) -> Any:
@@ -187,7 +195,17 @@ def _vocabulary(data: DataConfig, wordings: Sequence[Wording]) -> CompactVocabul
 
 
 @cache
-def _size_and_length(data: DataConfig) -> tuple[int, float]:
-    wordings = [_wording(table) for table in _tables(data)]
+def _sizes(data: DataConfig) -> tuple[int, float, int]:
+    """Of the vocabulary; of a biography on average; and of one that is surely as long as that."""
+    tables = _tables(data)
+    wordings = [_wording(table) for table in tables]
     vocab = _vocabulary(data, wordings)
-    return vocab.size, wordings[0].mean_tokens + (vocab.marker is not None)
+    n_marks = int(vocab.marker is not None)
+    longest = max(map(_surely_as_long, tables, wordings))
+    return vocab.size, wordings[0].mean_tokens + n_marks, longest + n_marks
+
+
+def _surely_as_long(table: KnowledgeConfig, wording: Wording) -> int:
+    if table.kind == "tuples":
+        return int(wording.fixed_tokens(load_tuples(table).values_PC).max())
+    return math.ceil(wording.mean_tokens)

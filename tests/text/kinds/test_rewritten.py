@@ -12,6 +12,7 @@ import pytest
 from kcap_ray.config.data import DataConfig, FrequencyConfig, MixturePart
 from kcap_ray.config.errors import UserError
 from kcap_ray.rewriting.find_values import ATTRIBUTES
+from kcap_ray.rewriting.texts import annotate, people_table
 from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.kinds.render import biography_records
 from kcap_ray.text.kinds.rewritten import RewrittenWording
@@ -285,3 +286,74 @@ def test_wrong_files_are_refused_in_a_line(data, rows, tmp_path):
     for message, given in wrong.items():
         with pytest.raises(UserError, match=message):
             build_corpus(given)
+
+
+def altered(rows: list[dict[str, Any]], change: Any) -> list[dict[str, Any]]:
+    """The rows with their spans changed."""
+    return [{**row, "spans": change(row)} for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda row: [], "no span of name, birth_date"),
+        (lambda row: [s for s in row["spans"] if s["attribute"] != "major"], "no span of major"),
+        (
+            lambda row: [{**s, "end": s["end"] + 10_000} for s in row["spans"]],
+            "are not in a text of",
+        ),
+        (
+            lambda row: (
+                [
+                    {**s, "start": s["start"] + 5, "end": s["end"] + 5}
+                    for s in row["spans"]
+                    if s["attribute"] in ("name", "pronoun")
+                ]
+                + [s for s in row["spans"] if s["attribute"] not in ("name", "pronoun")]
+            ),
+            "the name is said to be",
+        ),
+    ],
+    ids=["no spans", "no major", "past the end", "shifted"],
+)
+def test_texts_that_do_not_say_where_their_values_are_are_refused(
+    data, rows, tmp_path, change, message
+):
+    """Nothing counts as perfectly known because nobody said where it is; the remedy is named."""
+    wrong = altered([row for row in rows if row["use"] == "eval"], change)
+    others = [row for row in rows if row["use"] == "train"]
+    with pytest.raises(UserError, match=message) as caught:
+        build_corpus(copy_of(others + wrong, tmp_path / "wrong.parquet", data))
+    assert "--texts FILE" in str(caught.value)
+
+
+def test_a_doubtful_text_for_training_is_never_measured_on(data, rows, tmp_path):
+    """Of people without a text for evaluation the first text that will do is taken."""
+    train = [dict(row) for row in rows if row["use"] == "train"]
+    fit = {row["person_id"] for row in train if row["variant"] and row["doubt"] is None}
+    assert len(fit) > N_PEOPLE // 2
+    for row in train:
+        if row["variant"] == 0 and row["person_id"] in fit:
+            row["doubt"] = "part of the major before it"
+    corpus = build_corpus(copy_of(train, tmp_path / "doubt.parquet", data))
+    doubtful = {row["text"] for row in train if row["doubt"] is not None}
+    for record in biography_records(corpus.main, range(N_PEOPLE), 0, "eval", seed=SEED):
+        assert record["text"][1:] not in doubtful
+
+
+def test_values_are_found_in_texts_that_another_program_wrote(data, rows, tmp_path):
+    """Without spans, without a last period: kcap knows the people and finds what the rows have."""
+    bare = [
+        {"person_id": row["person_id"], "text": row["text"].removesuffix("."), "use": row["use"]}
+        for row in rows
+    ]
+    found, tally = annotate(bare, data)
+    assert not tally.rejected and tally.n_people_without == 0
+    assert [row["text"] for row in found] == [row["text"] for row in rows]
+    assert [row["spans"] for row in found] == [row["spans"] for row in rows]
+    corpus = build_corpus(copy_of(found, tmp_path / "found.parquet", data))
+    assert corpus.vocab.size == build_corpus(data).vocab.size
+    table = people_table(data)
+    assert len(table) == N_PEOPLE and found[0]["text"].startswith(table[0]["name"])
+    with pytest.raises(UserError, match="person_id 99"):
+        annotate([{"person_id": 99, "text": "x"}], data)

@@ -1,0 +1,54 @@
+"""docs/columns.md, from the schema: `python -m kcap_ray.runs.columns_page > docs/columns.md`."""
+
+from kcap_ray.runs.columns import Asked, Measured, Outcome, Provenance, Quantized, Stored, Trained
+from kcap_ray.runs.record import CurvePoint, ResultRow, TrialRecord
+from kcap_ray.runs.schema import SCHEMA_VERSION, Field, fields_of, names_of
+
+_SECTIONS = (Outcome, Asked, Trained, Measured, Stored, Quantized, Provenance)
+_TABLE = ("| column | type | unit | meaning |", "|---|---|---|---|")
+
+
+def page() -> str:
+    """The page as Markdown."""
+    in_sections = {name for section in _SECTIONS for name in names_of(section)}
+    own = [field for field in fields_of(ResultRow) if field.name not in in_sections]
+    lines = [
+        "# Columns",
+        "",
+        "`make columns` writes this page from `kcap_ray/runs/columns.py` and `record.py`.",
+        "",
+        f"The schema version is {SCHEMA_VERSION}. A file without the column `schema_version` is of "
+        "version 1, where `loss_value_nats` and `loss_value1_nats` of bioD were means over the "
+        "attributes of a person; `kcap` and the analysis convert it when they read it.",
+        "",
+        "N: people; K, C, D, L, T: the numbers of bioD, and U of the T symbols those that a "
+        "compact vocabulary holds (with `vocab: full` U is T, as in rows made before U was "
+        "counted); N0: possible names; S0: possible values of a person (arXiv 2404.05405, "
+        "definitions 4.1 and 4.3). Of several tables, losses are those "
+        "of the first, bits the sum over all.",
+        "",
+        "## results.parquet: a row per cell, and per quantized model",
+        "",
+    ]
+    for section in _SECTIONS:
+        title = (section.__doc__ or "").rstrip(".")
+        lines += [f"### {title}", "", *_TABLE, *map(_line, fields_of(section)), ""]
+    lines += ["### Best trial and settings", "", *_TABLE, *map(_line, own), ""]
+    shared = {*names_of(ResultRow)} & {*names_of(TrialRecord)}
+    trial = [field for field in fields_of(TrialRecord) if field.name not in shared]
+    lines += ["## trials.jsonl: a line per tuning trial", ""]
+    lines += [f"As above: {', '.join(f'`{n}`' for n in names_of(TrialRecord) if n in shared)}.", ""]
+    lines += [*_TABLE, *map(_line, trial), ""]
+    lines += ["## history.parquet: the loss curve of the best trial", ""]
+    lines += [*_TABLE, *map(_line, fields_of(CurvePoint))]
+    return "\n".join(lines) + "\n"
+
+
+def _line(field: Field) -> str:
+    kind = field.kind.__name__ + (" or nothing" if field.is_optional else "")
+    since = f" (since version {field.column.since})" if field.column.since > 1 else ""
+    return f"| `{field.name}` | {kind} | {field.column.unit} | {field.column.meaning}{since} |"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

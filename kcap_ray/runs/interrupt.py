@@ -1,0 +1,95 @@
+"""Ctrl-C and SIGTERM: what is at work is saved first, then the command ends.
+
+The command touches a file of the run directory, for which whoever trains looks, on any machine; and
+waits until what it has saved is there.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from kcap_ray.config.cell import Cell
+from kcap_ray.runs.progress import STALE_AFTER_S
+from kcap_ray.runs.results import CellDirectory, RunDirectory
+
+REQUEST = ".save"
+"""File of a run directory: those who train save when it is touched."""
+
+LONGEST_S = 20.0
+"""Time that saving may take; then the command ends all the same."""
+
+_LOOK_EVERY_S = 0.1
+
+
+def request_file(directory: CellDirectory) -> Path:
+    """The file that asks those who train a cell to save."""
+    return directory.path.parent.parent / REQUEST
+
+
+@contextlib.contextmanager
+def saves_first(cells: Sequence[Cell], directory: RunDirectory) -> Iterator[None]:
+    """Within it the first Ctrl-C or SIGTERM has the cells saved that are at work, and then raises
+    `KeyboardInterrupt`, as a second one does at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    has_ended = threading.Event()
+    is_asked = False
+
+    def handle(number: int, _: object) -> None:
+        nonlocal is_asked
+        if is_asked:
+            raise KeyboardInterrupt
+        is_asked = True
+        print("kcap: saving what is at work; once more ends it at once", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            (directory.path / REQUEST).write_text("")
+        threading.Thread(target=wait, daemon=True).start()
+
+    def wait() -> None:
+        _wait_until_saved(cells, directory, has_ended)
+        if not has_ended.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        has_ended.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait_until_saved(
+    cells: Sequence[Cell], directory: RunDirectory, has_ended: threading.Event
+) -> None:
+    end = time.monotonic() + LONGEST_S
+    places = [directory.cell(cell.cell_id) for cell in cells]
+    while any(_is_unsaved(place) for place in places) and time.monotonic() < end:
+        if has_ended.wait(_LOOK_EVERY_S):
+            return
+
+
+def _is_unsaved(place: CellDirectory) -> bool:
+    """Whether the cell is at work and has not saved since it was asked to."""
+    try:
+        asked_at = request_file(place).stat().st_mtime_ns
+        noted_at = place.progress_file.stat().st_mtime
+    except OSError:
+        return False
+    if time.time() - noted_at > STALE_AFTER_S:
+        return False
+    return not any(_saved_at(file) >= asked_at for file in place.path.glob("resume/*.pt"))
+
+
+def _saved_at(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,115 @@
+"""The records of a run: of a trial, of a cell, of a point of a loss curve; each is written and read
+as a typed value. What their columns are is said in `kcap_ray.runs.columns`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+from kcap_ray.runs.columns import (
+    LOSS_NAME,
+    LOSS_VALUE,
+    LR,
+    RATIO,
+    STEPS,
+    TOKENS,
+    WEIGHT_DECAY,
+    Asked,
+    Measured,
+    Outcome,
+    Provenance,
+    Quantized,
+    Stored,
+    Trained,
+)
+from kcap_ray.runs.schema import SCHEMA_VERSION, Column, Record, RecordError
+from kcap_ray.runs.versions import upgraded
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord(Provenance, Measured, Trained, Outcome):
+    """One line of trials.jsonl."""
+
+    trial: Annotated[int, Column("Trial", "Number of the trial, from 0.")]
+    lr: Annotated[float, LR]
+    weight_decay: Annotated[float, WEIGHT_DECAY]
+    bits: Annotated[float | None, Column("Stored", "As stored_bits of a cell.", "bits")] = None
+    capacity_ratio: Annotated[float | None, RATIO] = None
+    steps: Annotated[int | None, STEPS] = None
+    tokens: Annotated[int | None, TOKENS] = None
+    n_threads: Annotated[int | None, Column("Threads", "Threads on a CPU; none on a GPU.")] = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """A line of an older version stays of that version; see `of_table`."""
+        return super().from_dict({"schema_version": 1, **_columns(values)})
+
+    def of_table(self, label: str) -> "TrialRecord":
+        """The record with today's meaning of every column; `label`: of the cell's data."""
+        return super().from_dict(upgraded(self.to_dict(), label))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRow(Provenance, Quantized, Stored, Measured, Trained, Asked, Outcome):
+    """One row of results.parquet: a cell, or its model quantized in one way. A cell that failed has
+    its status and reason, and nothing where it has no number.
+    """
+
+    lr: Annotated[float | None, LR] = None
+    weight_decay: Annotated[float | None, WEIGHT_DECAY] = None
+    n_trials: Annotated[
+        int, Column("Trials", "Tuning trials run, whatever became of them.", "", "", "trials")
+    ]
+    n_trials_ok: Annotated[int, Column("Trials ok", "Tuning trials with a number.")]
+    config: Annotated[str, Column("Settings", "The whole cell as JSON: every setting.")]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        is_measured = self.stored_bits is not None and self.capacity_ratio is not None
+        if self.status == "ok" and not is_measured:
+            raise RecordError("column stored_bits: holds nothing, but the status is ok")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """A row of this or an older version, with today's meaning of every column."""
+        values = _columns(values)
+        return super().from_dict(upgraded(values, str(values.get("dataset"))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint(Record):
+    """One row of history.parquet."""
+
+    schema_version: Annotated[int, Column("Schema", "As in the results.", since=2)] = SCHEMA_VERSION
+    step: Annotated[int, Column("Step", "Steps done.")]
+    tokens: Annotated[int, Column("Tokens", "Tokens seen.")]
+    exposures: Annotated[float, Column("Exposures", "Exposures seen.")]
+    loss: Annotated[float, Column("Loss", "Training loss, mean over tokens.", "nats/token")]
+    lr: Annotated[float, Column("Learning rate", "Learning rate of the step.")]
+    seconds: Annotated[float, Column("Time", "Since the training began.", "s")]
+    expert_load_max: Annotated[
+        float | None, Column("Busiest expert", "Share of the tokens that it gets.")
+    ] = None
+    expert_load_min: Annotated[
+        float | None, Column("Idlest expert", "Share of the tokens that it gets.")
+    ] = None
+    loss_name_nats: Annotated[float | None, LOSS_NAME] = None
+    loss_value_nats: Annotated[float | None, LOSS_VALUE] = None
+    capacity_ratio: Annotated[float | None, RATIO] = None
+
+
+def best_trial(records: Iterable[TrialRecord]) -> TrialRecord | None:
+    """The finished trial that stores most; the earlier one of equals; None if none is ok."""
+    best, most = None, float("-inf")
+    for record in records:
+        if record.status != "ok" or record.capacity_ratio is None:
+            continue
+        if best is None or record.capacity_ratio > most:
+            best, most = record, record.capacity_ratio
+    return best
+
+
+def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise RecordError(f"got {type(values).__name__}, and no columns")
+    return dict(values)
