@@ -147,7 +147,9 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     """
     monkeypatch.setattr(kcap_ray.training.loop, "N_HISTORY_POINTS", n_points)
     path = tmp_path / "trial0.pt"
-    path.unlink(missing_ok=True)
+    # The checkpoint of the last example, and the one before it.
+    for file in tmp_path.iterdir():
+        file.unlink()
     # Large weights, so that in fp16 gradients overflow and scales change.
     cell = tiny_cell(window_tokens=8, precision=precision, init_std=2.0, optimizer=optimizer)
     points = [POINTS[0], HUGE, POINTS[2]][:n_trials]
