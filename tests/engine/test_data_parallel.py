@@ -27,18 +27,21 @@ from tests.rounding import float32_may_differ_by
 OBJECT_STORE_BYTES = 100 * 2**20
 
 
-def one_cell_twice(small_sweep, settings):
-    """Two cells that differ in the number of workers alone, and what to call `kcap` with."""
-    # Where there is a choice each cell makes its own.
+def cell_on(n_workers, small_sweep, settings, out):
+    """A cell with this number of workers, its directory in a run of its own, and what to call
+    `kcap` with.
+    """
     settings = [
         *settings,
+        f"train.workers={n_workers}",
         "data.n_people=40",
         "tune.fused=2",
         "tune.lr.low=6.0e-3",
         "tune.lr.high=6.0e-3",
     ]
-    first, second = load_sweep(small_sweep, dict(s.split("=") for s in settings)).cells
-    return first, second, [small_sweep, *(word for s in settings for word in ("--set", s))]
+    (cell,) = load_sweep(small_sweep, dict(s.split("=") for s in settings)).cells
+    arguments = [small_sweep, *(word for s in settings for word in ("--set", s)), "--out", out]
+    return cell, RunDirectory(out).cell(cell.cell_id), arguments
 
 
 def curve_and_bits(directory):
@@ -77,10 +80,10 @@ def test_two_workers_train_as_one_does(small_sweep, tmp_path, kcap):
     """At the same global batch two workers give the loss curve and the bits of one, to rounding;
     also when one of them is killed on the way, and both go on from the checkpoint of the first.
     """
-    first, second, arguments = one_cell_twice(small_sweep, ["train.workers=[1, 2]"])
-    arguments += ["--out", tmp_path / "run"]
-    one, two = (RunDirectory(tmp_path / "run").cell(cell.cell_id) for cell in (first, second))
-    assert kcap("run-cell", *arguments, "--cell", first.cell_id).finish() == 0
+    first, one, alone = cell_on(1, small_sweep, [], tmp_path / "alone")
+    second, two, arguments = cell_on(2, small_sweep, [], tmp_path / "run")
+    assert second.cell_id == first.cell_id
+    assert kcap("run-cell", *alone).finish() == 0
     command = kcap("sweep", *arguments, "--save-every", 0)
     command.wait_for(two.resume_file(0).exists)
     pid = command.wait_for(lambda: _a_worker(command.descendants()))
@@ -90,9 +93,8 @@ def test_two_workers_train_as_one_does(small_sweep, tmp_path, kcap):
     assert len(command.stderr.splitlines()) == 1
 
     assert_same_but_for_rounding(first, one, two)
-    rows = pd.read_parquet(tmp_path / "run" / "results.parquet")
-    assert list(rows["workers"]) == [1, 2]
-    assert rows["exposures_seen"].nunique() == 1
+    assert (one.result().workers, two.result().workers) == (1, 2)
+    assert one.result().exposures_seen == two.result().exposures_seen
 
 
 @pytest.mark.slow
@@ -102,11 +104,10 @@ def test_run_goes_on_with_the_workers_that_are_left(small_sweep, tmp_path, kcap,
     checkpoint, and the loss curve is that of one worker, to rounding.
     """
     head, raylets = cluster
-    settings = ["train.batch_windows=4", "train.workers=[1, 3]"]
-    first, second, arguments = one_cell_twice(small_sweep, settings)
-    arguments += ["--out", tmp_path / "run"]
-    one, three = (RunDirectory(tmp_path / "run").cell(cell.cell_id) for cell in (first, second))
-    assert kcap("run-cell", *arguments, "--cell", first.cell_id).finish() == 0
+    settings = ["train.batch_windows=4"]
+    first, one, alone = cell_on(1, small_sweep, settings, tmp_path / "alone")
+    _, three, arguments = cell_on(3, small_sweep, settings, tmp_path / "run")
+    assert kcap("run-cell", *alone).finish() == 0
     command = kcap("sweep", *arguments, "--save-every", 0, "--address", head.address)
     command.wait_for(three.resume_file(0).exists)
     assert all(_a_worker(descendants(pid)) for pid in raylets.values()), "each node has a worker"
