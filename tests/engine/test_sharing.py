@@ -18,6 +18,7 @@ from pathlib import Path
 from kcap_ray.config.cell import Range, TuneConfig
 from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.session import ray_session
+from kcap_ray.runs.record import TrialRecord
 from kcap_ray.runs.results import RunDirectory
 from tests.tiny import tiny_cell
 
@@ -38,8 +39,8 @@ def run(program, directory):
         assert time.monotonic() < end, "waited for the other cell"
         time.sleep(0.01)
     records = [
-        {"trial": first + i, "lr": p.lr, "weight_decay": p.weight_decay, "status": "ok",
-         "reason": "", "bits": 1.0, "capacity_ratio": p.lr}
+        TrialRecord(trial=first + i, lr=p.lr, weight_decay=p.weight_decay, status="ok", bits=1.0,
+                    capacity_ratio=p.lr)
         for i, p in enumerate(program.points)
     ]
     directory.cell(cell_id).add_trials(records)
