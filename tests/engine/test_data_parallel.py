@@ -93,8 +93,10 @@ def test_two_workers_train_as_one_does(small_sweep, tmp_path, kcap):
     assert len(command.stderr.splitlines()) == 1
 
     assert_same_but_for_rounding(first, one, two)
-    assert (one.result().workers, two.result().workers) == (1, 2)
-    assert one.result().exposures_seen == two.result().exposures_seen
+    of_one, of_two = one.result(), two.result()
+    assert of_one is not None and of_two is not None
+    assert (of_one.workers, of_two.workers) == (1, 2)
+    assert of_one.exposures_seen == of_two.exposures_seen
 
 
 @pytest.mark.slow
