@@ -32,7 +32,7 @@ from record import arguments, claim, write
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.cell import finish_cell, run_cells
 from kcap_ray.execution.cell_run import CellRun
-from kcap_ray.execution.round import run_round
+from kcap_ray.execution.trial_batch import run_round
 from kcap_ray.planning.cost import flops_per_token
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.planning.sweep import load_sweep

@@ -164,7 +164,7 @@ def _existing(path: Path) -> Path:
 
 
 def _ray(address: str | None, out: Path) -> Check:
-    from kcap_ray.engine.room import on_every_node, room
+    from kcap_ray.engine.capacity import on_every_node, room
     from kcap_ray.engine.session import ray_session
 
     probe_parent = _existing(out).resolve()

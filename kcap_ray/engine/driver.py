@@ -5,7 +5,7 @@ from typing import Literal
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.engine.queue import SweepQueue
-from kcap_ray.engine.room import n_side_by_side, room, share_of_device
+from kcap_ray.engine.capacity import n_side_by_side, room, share_of_device
 from kcap_ray.engine.session import ray_session
 from kcap_ray.execution.start import to_do
 from kcap_ray.planning.sweep import Sweep

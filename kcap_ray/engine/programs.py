@@ -13,7 +13,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.engine.failures import one_line
 from kcap_ray.engine.queue import Program
-from kcap_ray.engine.room import n_beside
+from kcap_ray.engine.capacity import n_beside
 from kcap_ray.engine.storage import storage_of
 from kcap_ray.planning.run_length import length_of
 from kcap_ray.runs.results import CellDirectory, RunDirectory
@@ -36,7 +36,7 @@ def run_on_one_device(
 
     from kcap_ray.engine.stream import ray_batches
     from kcap_ray.execution.cell_run import CellRun
-    from kcap_ray.execution.round import run_round
+    from kcap_ray.execution.trial_batch import run_round
 
     cell = program.cell
     run = CellRun(
@@ -149,7 +149,7 @@ def _worker(config: dict[str, Any]) -> None:
 
     from kcap_ray.engine.stream import ray_batches
     from kcap_ray.execution.cell_run import CellRun
-    from kcap_ray.execution.round import run_round
+    from kcap_ray.execution.trial_batch import run_round
 
     cell = Cell.from_dict(config["cell"])
     context = ray.train.get_context()

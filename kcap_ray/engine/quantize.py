@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from kcap_ray.engine.failures import MAX_FAILURES, one_line
-from kcap_ray.engine.room import n_side_by_side, room
+from kcap_ray.engine.capacity import n_side_by_side, room
 from kcap_ray.engine.session import ray_session
 from kcap_ray.quantize.cell import QuantizeJob, fail_job, run_job
 from kcap_ray.runs.record import ResultRow

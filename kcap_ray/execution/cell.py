@@ -110,7 +110,7 @@ def run_cells(
 
 def run_cell(run: CellRun, *, sweep: str, hint: Hint | None = None) -> ResultRow:
     """Tune, train and measure one cell, or what is left of it; write its row and return it."""
-    from kcap_ray.execution.round import run_round
+    from kcap_ray.execution.trial_batch import run_round
 
     progress = CellProgress(run.cell, run.directory, hint)
     while not progress.is_finished:

@@ -20,7 +20,7 @@ from kcap_ray.measure.bits import KnowledgeLoss
 from kcap_ray.measure.groups import Group
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.text.evaluation import EvaluationDocuments, evaluation_documents
-from kcap_ray.text.kinds.wording import Rendered
+from kcap_ray.text.kinds.renderer import Rendered
 from kcap_ray.text.stream.corpus import Corpus
 from kcap_ray.text.stream.source import Source
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.engine.room import Room, n_beside, n_side_by_side, on_every_node, share_of_device
+from kcap_ray.engine.capacity import Room, n_beside, n_side_by_side, on_every_node, share_of_device
 from kcap_ray.execution.placement import GPU_SHARES, programs_per_gpu
 from kcap_ray.planning.run_length import spec_of
 from tests.tiny import tiny_cell

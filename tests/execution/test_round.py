@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-import kcap_ray.execution.round
+import kcap_ray.execution.trial_batch
 import kcap_ray.execution.trial
 from kcap_ray.config.cell import Range, TuneConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cell
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.placement import USABLE, Setting, keep_setting, kept_setting
-from kcap_ray.execution.round import run_round
+from kcap_ray.execution.trial_batch import run_round
 from kcap_ray.planning.memory import program_bytes
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.record import TrialRecord
@@ -49,7 +49,7 @@ def room_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def set_room(n_trials: int, n_windows: int = 4) -> None:
         need = program_bytes(CELL, spec_of(CELL), n_trials=n_trials, n_windows=n_windows)
         at_hand = math.ceil(need / USABLE)
-        monkeypatch.setattr(kcap_ray.execution.round, "bytes_at_hand", lambda *_, **__: at_hand)
+        monkeypatch.setattr(kcap_ray.execution.trial_batch, "bytes_at_hand", lambda *_, **__: at_hand)
 
     return set_room
 
@@ -182,8 +182,8 @@ def test_a_program_begun_without_a_setting_goes_on(
     directory: CellDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one of an older version was: its checkpoint is of all trials, so nothing is measured."""
-    monkeypatch.setattr(kcap_ray.execution.round, "is_worth_measuring", lambda *_, **__: True)
-    monkeypatch.delattr(kcap_ray.execution.round, "measure_settings")
+    monkeypatch.setattr(kcap_ray.execution.trial_batch, "is_worth_measuring", lambda *_, **__: True)
+    monkeypatch.delattr(kcap_ray.execution.trial_batch, "measure_settings")
     keep_setting(directory, Setting(device="cpu", n_fused=5))
     with pytest.raises(Killed):
         run(directory, save_every_s=0.0, on_progress=kill_after(5))
@@ -201,8 +201,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         asked.append(n_fused)
         return Measured(fastest=fastest, seconds={fastest: 1.0}, precision="fp32", plain_s=None)
 
-    monkeypatch.setattr(kcap_ray.execution.round, "is_worth_measuring", lambda *_, **__: True)
-    monkeypatch.setattr(kcap_ray.execution.round, "measure_settings", measure)
+    monkeypatch.setattr(kcap_ray.execution.trial_batch, "is_worth_measuring", lambda *_, **__: True)
+    monkeypatch.setattr(kcap_ray.execution.trial_batch, "measure_settings", measure)
     return asked
 
 
@@ -227,7 +227,7 @@ def test_a_short_run_is_not_measured(
     directory: CellDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All trials at once on one thread, without a word."""
-    monkeypatch.delattr(kcap_ray.execution.round, "measure_settings")
+    monkeypatch.delattr(kcap_ray.execution.trial_batch, "measure_settings")
     records = run(directory, n_cpus=2)
     assert {(record.n_trials_fused, record.n_threads) for record in records} == {(5, 1)}
 
@@ -236,7 +236,7 @@ def break_above(
     monkeypatch: pytest.MonkeyPatch, n_trials: int, n_windows: int
 ) -> list[tuple[int, int]]:
     """Let programs run out of memory that are larger than this; the sizes of those that try."""
-    whole = kcap_ray.execution.round.run_trials
+    whole = kcap_ray.execution.trial_batch.run_trials
     tried = []
 
     def run_trials(run: CellRun, points: Any, *, first_trial: int, setting: Setting) -> Any:
@@ -250,7 +250,7 @@ def break_above(
                     raise RuntimeError("operation failed due to a previous error during capture")
         return whole(run, points, first_trial=first_trial, setting=setting)
 
-    monkeypatch.setattr(kcap_ray.execution.round, "run_trials", run_trials)
+    monkeypatch.setattr(kcap_ray.execution.trial_batch, "run_trials", run_trials)
     return tried
 
 
@@ -293,7 +293,7 @@ def test_another_error_is_not_taken_for_a_lack_of_memory(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(kcap_ray.execution.round, "run_trials", fail)
+    monkeypatch.setattr(kcap_ray.execution.trial_batch, "run_trials", fail)
     with pytest.raises(RuntimeError, match="broken"):
         run(directory)
     kept = kept_setting(directory, "cpu")

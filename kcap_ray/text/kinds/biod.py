@@ -15,8 +15,8 @@ from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.diversity import check_diversity, draw_diversity_sets
 from kcap_ray.knowledge.pools import load_name_pools
 from kcap_ray.knowledge.randomness import hash64
-from kcap_ray.text.kinds.piece_wording import Chosen, PieceWording
-from kcap_ray.text.kinds.wording import (
+from kcap_ray.text.kinds.piece_renderer import Chosen, PieceWording
+from kcap_ray.text.kinds.renderer import (
     FIRST_ATTRIBUTE_CODE,
     N_NAME_SLOTS,
     NAME_CODE,

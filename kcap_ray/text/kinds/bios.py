@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kcap_ray.knowledge.randomness import hash64
-from kcap_ray.text.kinds.piece_wording import Chosen, PieceWording
+from kcap_ray.text.kinds.piece_renderer import Chosen, PieceWording
 from kcap_ray.text.kinds.templates import SENTENCES
-from kcap_ray.text.kinds.wording import FIRST_ATTRIBUTE_CODE, Rendered, Tellings
+from kcap_ray.text.kinds.renderer import FIRST_ATTRIBUTE_CODE, Rendered, Tellings
 
 ATTRIBUTES = ("birth_date", "birth_city", "university", "major", "employer", "pronoun")
 """Counted attributes: the factors of S0 (arXiv 2404.05405, definition 4.3 and footnote 12)."""

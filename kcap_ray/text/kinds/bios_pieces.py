@@ -23,7 +23,7 @@ from kcap_ray.text.kinds.bios import (
 )
 from kcap_ray.text.kinds.endings import PieceRange
 from kcap_ray.text.kinds.templates import SENTENCES, Template, load_templates
-from kcap_ray.text.kinds.wording import (
+from kcap_ray.text.kinds.renderer import (
     FIRST_ATTRIBUTE_CODE,
     N_NAME_SLOTS,
     NAME_CODE,

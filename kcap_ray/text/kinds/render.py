@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.text.kinds.wording import Rendered
+from kcap_ray.text.kinds.renderer import Rendered
 from kcap_ray.text.stream.corpus import Corpus
 from kcap_ray.text.stream.source import Source
 from kcap_ray.text.tokenizer.vocabulary import MARKER_ID, MARKER_TEXT

@@ -21,7 +21,7 @@ from kcap_ray.knowledge.randomness import Purpose, hash64, shuffled, stream_key
 from kcap_ray.text.kinds.bios import ATTRIBUTES
 from kcap_ray.text.kinds.rewritten_file import HOW_TO_ANNOTATE, SPAN_ATTRIBUTES
 from kcap_ray.text.kinds.token_cache import TokenCache, open_token_cache
-from kcap_ray.text.kinds.wording import NAME_CODE, Rendered, Span, Spoken, Tellings
+from kcap_ray.text.kinds.renderer import NAME_CODE, Rendered, Span, Spoken, Tellings
 from kcap_ray.text.tokenizer import bpe
 from kcap_ray.text.tokenizer.pieces import ragged_places
 from kcap_ray.text.tokenizer.vocabulary import CompactVocabulary

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kcap_ray.knowledge.randomness import hash64
-from kcap_ray.text.kinds.piece_wording import Chosen, PieceWording
-from kcap_ray.text.kinds.wording import Tellings
+from kcap_ray.text.kinds.piece_renderer import Chosen, PieceWording
+from kcap_ray.text.kinds.renderer import Tellings
 
 NO_PIECE = 0
 """Piece without any token, which stands where a person lacks a fact."""

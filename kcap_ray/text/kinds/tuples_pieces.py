@@ -22,7 +22,7 @@ from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.tuples import FactTable, load_tuples
 from kcap_ray.text.kinds.tuples import EOS_PIECE, SENTENCE_SLOTS, TupleWording
 from kcap_ray.text.kinds.tuples_templates import FactTemplate, fact_templates
-from kcap_ray.text.kinds.wording import FIRST_ATTRIBUTE_CODE, NAME_CODE
+from kcap_ray.text.kinds.renderer import FIRST_ATTRIBUTE_CODE, NAME_CODE
 from kcap_ray.text.tokenizer.bpe import EOS
 from kcap_ray.text.tokenizer.pieces import (
     Fragment,

@@ -17,7 +17,7 @@ from kcap_ray.text.kinds.biod import biod_wording
 from kcap_ray.text.kinds.bios_pieces import bios_wording
 from kcap_ray.text.kinds.rewritten import rewritten_wording
 from kcap_ray.text.kinds.tuples_pieces import tuples_wording
-from kcap_ray.text.kinds.wording import Wording
+from kcap_ray.text.kinds.renderer import Wording
 from kcap_ray.text.stream.schedule import AtRandom, ByFrequency, Everybody, Schedule, zipf_frequency
 from kcap_ray.text.stream.source import Source, listed
 from kcap_ray.text.tokenizer.vocabulary import CompactVocabulary, vocabulary_of

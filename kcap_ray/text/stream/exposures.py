@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kcap_ray.knowledge.randomness import Purpose, permutation, stream_key
-from kcap_ray.text.kinds.wording import Tellings
+from kcap_ray.text.kinds.renderer import Tellings
 from kcap_ray.text.stream.source import Source
 
 _KEPT_EXPOSURES = 2  # a part of a stream may span the end of one and the start of the next

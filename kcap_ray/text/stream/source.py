@@ -14,7 +14,7 @@ from kcap_ray.config.data import KnowledgeConfig
 from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.knowledge.people import people_rows
 from kcap_ray.knowledge.randomness import Purpose, stream_key
-from kcap_ray.text.kinds.wording import Rendered, Spoken, Tellings, Wording
+from kcap_ray.text.kinds.renderer import Rendered, Spoken, Tellings, Wording
 from kcap_ray.text.stream.schedule import Everybody, Schedule, Told, bands_of
 
 _BLOCK = 1 << 18  # people whose lengths are added up at a time

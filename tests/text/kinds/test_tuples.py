@@ -19,7 +19,7 @@ from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
 from kcap_ray.measure.nats import measure
 from kcap_ray.text.kinds.tuples import TupleWording
 from kcap_ray.text.kinds.tuples_pieces import tuples_wording
-from kcap_ray.text.kinds.wording import NAME_CODE, Rendered, Tellings
+from kcap_ray.text.kinds.renderer import NAME_CODE, Rendered, Tellings
 from kcap_ray.text.stream.corpus import build_corpus, facts_of
 from kcap_ray.text.tokenizer import bpe
 from tests.measure.oracle import Distributions, Oracle, perfect

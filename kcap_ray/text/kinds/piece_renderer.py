@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kcap_ray.text.kinds.endings import Endings, PieceRange, endings
-from kcap_ray.text.kinds.wording import (
+from kcap_ray.text.kinds.renderer import (
     FIRST_ATTRIBUTE_CODE,
     NAME_CODE,
     Rendered,
