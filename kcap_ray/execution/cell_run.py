@@ -24,7 +24,7 @@ class CellRun:
     device: "torch.device"
     n_cpus: int = 1
     """CPUs that this process was given."""
-    n_beside: int = 1
+    n_sharing: int = 1
     """Programs that share the device's memory, this one among them."""
     save_every_s: float = 300.0
     """Seconds between checkpoints."""

@@ -65,12 +65,12 @@ def length_of(cell: Cell) -> RunLength:
     return run_length(cell, facts_of(cell.data))
 
 
-def round_trials(cell: Cell, spec: ModelSpec) -> int:
+def trials_at_once(cell: Cell, spec: ModelSpec) -> int:
     """Trials of the cell that one program is asked to train at most."""
-    return min(cell.tune.fused or MAX_FUSED, round_size(cell, spec), cell.tune.trials)
+    return min(cell.tune.fused or MAX_FUSED, trial_batch_size(cell, spec), cell.tune.trials)
 
 
-def round_size(cell: Cell, spec: ModelSpec) -> int:
+def trial_batch_size(cell: Cell, spec: ModelSpec) -> int:
     """Trials in a row whose points are chosen without the results of one another, by the size of a
     step.
 

@@ -21,7 +21,7 @@ FIRST_ATTRIBUTE_CODE = 2
 """Code of attribute 0; attribute i has FIRST_ATTRIBUTE_CODE + i."""
 
 
-class Tellings(NamedTuple):
+class Samples(NamedTuple):
     """Biographies to be told: of whom, and which of all possible ones."""
 
     people_P: NDArray[np.int64]
@@ -37,7 +37,7 @@ class Tellings(NamedTuple):
     is_evaluation: bool = False
     """Whether knowledge is measured on them."""
 
-    def part(self, start: int, stop: int) -> "Tellings":
+    def part(self, start: int, stop: int) -> "Samples":
         """The tellings start..stop-1."""
         part = slice(start, stop)
         return self._replace(
@@ -76,7 +76,7 @@ class Span(NamedTuple):
     end: int
 
 
-class Spoken(NamedTuple):
+class BiographyText(NamedTuple):
     """A biography as text."""
 
     text: str
@@ -85,7 +85,7 @@ class Spoken(NamedTuple):
     spans: list[Span]
 
 
-class Wording(Protocol):
+class Renderer(Protocol):
     """How the people of one table are put into words."""
 
     @property
@@ -108,7 +108,7 @@ class Wording(Protocol):
         """Expected tokens of a biography, with the end of text."""
         ...
 
-    def in_vocabulary(self, vocab: CompactVocabulary) -> "Wording":
+    def in_vocabulary(self, vocab: CompactVocabulary) -> "Renderer":
         """The same wording in the tokens of `vocab`; as it is made, it is in GPT-2's."""
         ...
 
@@ -116,19 +116,19 @@ class Wording(Protocol):
         """The part of the length of each biography, in tokens, that no choice changes."""
         ...
 
-    def chosen_tokens(self, tellings: Tellings) -> NDArray[np.int64] | int:
+    def chosen_tokens(self, samples: Samples) -> NDArray[np.int64] | int:
         """The rest of the lengths."""
         ...
 
-    def tokens(self, tellings: Tellings) -> NDArray[np.uint16]:
+    def tokens(self, samples: Samples) -> NDArray[np.uint16]:
         """The biographies one after another, each with the end of text behind it [L]."""
         ...
 
-    def rendered(self, tellings: Tellings) -> Rendered:
+    def rendered(self, samples: Samples) -> Rendered:
         """The same with what each token holds."""
         ...
 
-    def spoken(self, tellings: Tellings) -> Iterator[Spoken]:
+    def as_text(self, samples: Samples) -> Iterator[BiographyText]:
         """The same as text, one by one."""
         ...
 

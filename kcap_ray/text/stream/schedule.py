@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kcap_ray.knowledge.randomness import Purpose, below, hash64, permutation, stream_key
 
 
-class Told(NamedTuple):
+class Occurrences(NamedTuple):
     """Who is told of."""
 
     people_P: NDArray[np.int64]
@@ -27,11 +27,11 @@ class Told(NamedTuple):
 class Schedule(Protocol):
     """Whom each exposure tells of."""
 
-    def n_tellings(self, exposure: int) -> int:
+    def n_samples(self, exposure: int) -> int:
         """Tellings of this exposure."""
         ...
 
-    def told(self, exposure: int, telling_P: NDArray[np.int64]) -> Told:
+    def occurrences(self, exposure: int, sample_P: NDArray[np.int64]) -> Occurrences:
         """Who is told of in these tellings of the exposure."""
         ...
 
@@ -41,13 +41,13 @@ class Everybody(NamedTuple):
 
     n_people: int
 
-    def n_tellings(self, exposure: int) -> int:
+    def n_samples(self, exposure: int) -> int:
         """As many as people."""
         return self.n_people
 
-    def told(self, exposure: int, telling_P: NDArray[np.int64]) -> Told:
+    def occurrences(self, exposure: int, sample_P: NDArray[np.int64]) -> Occurrences:
         """Telling i is of person i."""
-        return Told(telling_P, telling_P, np.full(len(telling_P), exposure))
+        return Occurrences(sample_P, sample_P, np.full(len(sample_P), exposure))
 
 
 class ByFrequency:
@@ -76,16 +76,16 @@ class ByFrequency:
         after_P = np.floor((exposure + 1) * self.frequency_P + self._offset_P).astype(np.int64)
         return before_P, np.cumsum(after_P - before_P)
 
-    def n_tellings(self, exposure: int) -> int:
+    def n_samples(self, exposure: int) -> int:
         """About as many as people."""
         return int(self._counts(exposure)[1][-1])
 
-    def told(self, exposure: int, telling_P: NDArray[np.int64]) -> Told:
+    def occurrences(self, exposure: int, sample_P: NDArray[np.int64]) -> Occurrences:
         """The tellings of person 0 come first, then those of person 1, ..."""
         before_P, stop_P = self._counts(exposure)
-        people_P = np.searchsorted(stop_P, telling_P, "right")
+        people_P = np.searchsorted(stop_P, sample_P, "right")
         start_P = np.where(people_P > 0, stop_P[people_P - 1], 0)
-        return Told(people_P, telling_P, before_P[people_P] + telling_P - start_P)
+        return Occurrences(people_P, sample_P, before_P[people_P] + sample_P - start_P)
 
 
 class AtRandom(NamedTuple):
@@ -93,18 +93,18 @@ class AtRandom(NamedTuple):
 
     first_person: int
     n_people: int
-    tellings_per_exposure: int
+    samples_per_exposure: int
     seed: int
 
-    def n_tellings(self, exposure: int) -> int:
+    def n_samples(self, exposure: int) -> int:
         """The same in every exposure: a piece of an endless row."""
-        return self.tellings_per_exposure
+        return self.samples_per_exposure
 
-    def told(self, exposure: int, telling_P: NDArray[np.int64]) -> Told:
+    def occurrences(self, exposure: int, sample_P: NDArray[np.int64]) -> Occurrences:
         """Telling i is of a person who is a function of (seed, exposure, i)."""
         key = stream_key(self.seed, Purpose.JUNK, exposure)
-        people_P = below(hash64(key, telling_P), self.n_people).astype(np.int64)
-        return Told(self.first_person + people_P, telling_P, np.zeros_like(telling_P))
+        people_P = below(hash64(key, sample_P), self.n_people).astype(np.int64)
+        return Occurrences(self.first_person + people_P, sample_P, np.zeros_like(sample_P))
 
 
 def zipf_frequency(n_people: int, exponent: float, seed: int) -> NDArray[np.float64]:
