@@ -66,7 +66,7 @@ def test_points_outside_of_the_ranges_are_brought_to_their_ends() -> None:
     assert all(DECAY.low <= p.weight_decay <= DECAY.high for p in points)
 
 
-@pytest.mark.parametrize("hint", [None, WarmStart(point=OWN, n_steps=200)])
+@pytest.mark.parametrize("warm_start", [None, WarmStart(point=OWN, n_steps=200)])
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_equal_studies_ask_for_equal_points(warm_start: WarmStart | None, at_once: int) -> None:
     """Points follow from the cell, the hint and the results; another model is searched elsewhere,
