@@ -90,7 +90,7 @@ WANTED = (
     Wanted(exposures=1000, n_people=50_000, model="gpt2-3-2"),
     Wanted(exposures=1000, n_people=50_000, model="gpt2-5-2"),
 )
-"""In the order in which they are run: the most telling first."""
+"""In the order in which they are run: the most informative first."""
 
 TINY = {
     "data.pools": "mini",

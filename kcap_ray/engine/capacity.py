@@ -1,4 +1,4 @@
-"""What a cluster has, or could have once its autoscaler has started all nodes that it may."""
+"""Capacity of a cluster: its devices, and those of nodes that its autoscaler may still start."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ class ClusterCapacity:
 
 
 def cluster_capacity() -> ClusterCapacity:
-    """The room of the cluster that this process is connected to."""
+    """Capacity of the cluster that this process is connected to."""
     import ray
 
     now, at_most = ray.cluster_resources(), _at_most()
@@ -47,7 +47,7 @@ def n_concurrent(workers: int, found: ClusterCapacity, *, use_gpu: bool) -> int:
     """Cells of that many workers that fit at the same time; where there are fewer devices than
     workers, one cell on those that there are.
 
-    Raises `UserError` where there is no device at all: Ray would wait for room for ever.
+    Raises `UserError` where there is no device at all: Ray would wait for ever.
     """
     kind, n_devices = ("GPU", found.gpus) if use_gpu else ("CPU", found.cpus)
     if n_devices == 0:

@@ -54,7 +54,7 @@ def run_data_parallel(
     program: Program, directory: RunDirectory, *, use_gpu: bool, save_every_s: float
 ) -> None:
     """Train the program's trials by DDP on Ray Train: on `train.workers` workers, or on as many as
-    there is room for.
+    there are devices for.
 
     Raises `UserError` if that is what a worker raised, else `WorkersFailedError`. A machine that
     was taken away with notice is done without, and one that comes is taken in, without an error.

@@ -30,7 +30,7 @@ def quantize_on_ray(
 ) -> None:
     """Do all jobs, in any order; one that fails is a row with its reason, and the others go on.
 
-    `on_done` is told of each. Raises `UserError` if there is no cluster at `address`, or no device
+    `on_done` gets each one. Raises `UserError` if there is no cluster at `address`, or no device
     of that kind in it.
     """
     # Workers have another working directory, so they get an absolute path.

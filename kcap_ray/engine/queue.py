@@ -19,7 +19,7 @@ from kcap_ray.training.point import Point
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A round of one cell's trials, for one worker, which trains as many at a time as it has room
+    """A batch of one cell's trials, for one worker, which trains as many at a time as have memory
     for.
     """
 

@@ -33,7 +33,7 @@ _TRAINED_BITS = 32.0  # of a weight as it is trained, kept and measured
 class CellProgress:
     """What is left to do of a cell, after what its ledger already holds.
 
-    Asks for the trials in rounds; the finished ones are told to the study again, so that a
+    Asks for the trials in batches; the finished ones are reported to the study again, so that a
     restarted cell asks for the same points. A round that is finished in part comes again, as a
     whole. Trials that are at other points than the study asks for, as another version's are, count
     as they are.

@@ -1,4 +1,4 @@
-"""What the rounds and programs of one cell share while it is run in a process."""
+"""What the trial batches of one cell share while it is run in a process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How the trials of a round are trained on the device at hand: all of them as one program, or a few
+"""Placement of a trial batch on a device: all of them as one program, or a few
 at a time; and how many programs share a GPU.
 
 None of it changes what is asked of a study. On a CPU it changes no bit of a trial's result either,
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     import torch
 
 USABLE = 0.8
-"""Share of the memory at hand that is planned to be filled: of real programs, bf16 on a CPU took a
+"""Share of the available memory that is planned to be filled: of real programs, bf16 on CPUs took a
 fifth more than estimated, the others up to a tenth.
 """
 
 PLANNED_GPU, PLANNED_GPU_BYTES = "a100", 40 * GIB
-"""What is known of a GPU that is not up yet: here the smallest A100."""
+"""Assumed of a GPU that is not up yet: here the smallest A100."""
 
 PROCESS_BYTES = 1 * GIB
 """What a process takes of a GPU before it trains: CUDA's context and the libraries' kernels, some
@@ -140,7 +140,7 @@ def choose_placement(
 def programs_per_gpu(cell: Cell, spec: ModelSpec) -> int:
     """How many programs like the cell's should share a GPU: 1, 2 or 4.
 
-    As many as have room, and as keep it busy: a program that lets a GPU wait for half of its time,
+    As many as fit its memory and keep it busy: a program that lets a GPU wait for half of its time,
     compiling and making the first windows, leaves half of it to another one. Steps are no such
     time, small as they may be: a recorded graph has no gaps, and processes take turns on a GPU.
     """

@@ -126,7 +126,7 @@ def _probe(cell: Cell, corpus: Corpus, n_steps: int) -> Probe | None:
 
 
 def _exposures(stream: TrainingStream, corpus: Corpus, *, n_windows: int) -> list[float]:
-    """How often a person of each table is told of, on average, in the first windows."""
+    """Mean samples of a person of each table in the first windows."""
     samples = stream.samples_until(n_windows)
     return [
         n_samples / source.n_people

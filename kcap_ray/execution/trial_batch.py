@@ -1,5 +1,5 @@
-"""A round of a cell's trials, which its study asked for at once: trained as one program, or part by
-part where the device at hand has no room for all, or is faster that way.
+"""A batch of a cell's trials, which its study asked for at once: trained as one program, or part by
+part where the device has too little memory for all, or is faster that way.
 """
 
 import dataclasses
@@ -155,7 +155,7 @@ class _PlacementChooser:
             return
         trials = "1 trial needs" if n_trials == 1 else f"{n_trials} trials need"
         self._log(
-            f"{trials} about {need / GIB:.1f} GiB of the {available / GIB:.1f} GiB at hand: "
+            f"{trials} about {need / GIB:.1f} GiB of the {available / GIB:.1f} GiB available: "
             f"{math.ceil(n_trials / placement.n_fused)} programs of "
             f"{_counted(placement.n_fused, placement, self.n_windows)}"
         )

@@ -72,7 +72,7 @@ def nats_of_logits(logits_EPTV: Tensor, tokens_PT: Tensor, ends: Ends | None = N
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringModel:
-    """A model, or E fused trials of one, as far as it is measured."""
+    """A scoring model: one model, or E fused trials of it."""
 
     nats: TokenNats
     n_trials: int
@@ -112,7 +112,7 @@ def measure(
 def measure_scoring_model(
     scorer: ScoringModel, sources: Sequence[Source], *, seed: int, n_people: int | None = None
 ) -> list[list[Group]]:
-    """As `measure`, of whatever reads.
+    """As `measure`, for any scoring model.
 
     The loss on a name is charged ln(N / (N - 1)) on top of what is measured: whoever stands before
     the document is ruled out, so that a perfect model is measured at ln(N - 1), and what there is

@@ -39,7 +39,7 @@ def run_length(cell: Cell, facts: CorpusFacts) -> RunLength:
     exposures that a run really sees differ from those asked for by less than one step and the
     sampling error of the mean length; or `train.tokens_per_exposure`; or what the steps that the
     paper prints come to (`train.length: printed`). With the last two people are seen more often
-    than `exposures` says, or more seldom: the column `exposures_seen` of the results counts.
+    than `exposures` says, or less often: the column `exposures_seen` of the results counts.
     """
     train = cell.train
     tokens_per_step = train.batch_windows * train.window_tokens

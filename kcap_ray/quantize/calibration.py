@@ -1,6 +1,6 @@
 """What a quantizer with calibration reads: windows of text as in training.
 
-Shape letters: P people or tellings, W windows, T tokens.
+Shape letters: P people or samples, W windows, T tokens.
 """
 
 from dataclasses import replace
@@ -31,7 +31,7 @@ class Chosen(NamedTuple):
         return len(self.people_P)
 
     def occurrences(self, exposure: int, sample_P: NDArray[np.int64]) -> Occurrences:
-        """Telling i is of the i-th of them."""
+        """Sample i is of the i-th of them."""
         people_P = self.people_P[sample_P]
         return Occurrences(people_P, people_P, np.full(len(people_P), exposure))
 

@@ -97,7 +97,7 @@ def _n_trials(path: Path, one: StoredCell) -> int:
 
 def clear_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bool = True) -> None:
     """Let cells that failed run again; without `mistakes` only those that the machine made fail,
-    which are told by the error that was written down.
+    which the recorded error identifies.
     """
     for cell in cells:
         cell_directory = directory.cell(cell.cell_id)

@@ -25,7 +25,7 @@ STATION = ClusterCapacity(cpus=16, gpus=4)
     [(LAPTOP, 1, False, 2), (LAPTOP, 2, False, 1), (STATION, 2, True, 2), (STATION, 3, False, 5)],
 )
 def test_cells_share_the_devices(found, workers, use_gpu, n_cells):
-    """As many cells run side by side as there are devices for."""
+    """As many cells run concurrently as there are devices for."""
     assert n_concurrent(workers, found, use_gpu=use_gpu) == n_cells
 
 

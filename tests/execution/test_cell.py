@@ -154,7 +154,7 @@ def test_progress_after_a_restart_asks_for_the_same_points(tmp_path: Path, n_rou
 @pytest.mark.parametrize("n_recorded", [1, 3])
 def test_a_round_recorded_in_part_comes_again_as_a_whole(tmp_path: Path, n_recorded: int) -> None:
     """Killed between two parts of a round, a cell asks for no other points and skips none; the
-    study is told once all of the round is there.
+    study gets the results once the whole batch is there.
     """
     directory = CellDirectory(tmp_path)
     progress = CellProgress(TUNED, directory, HINT)

@@ -21,7 +21,7 @@ def facts_file(folder: Path, facts: dict[str, dict[str, str]]) -> str:
 def config(
     folder: Path, facts: dict[str, dict[str, str]], templates: dict[str, Any] | None = None
 ) -> DataConfig:
-    """Everybody in the facts, told of in the default sentences or in these."""
+    """Everybody in the facts, in the default sentences or in these."""
     path = folder / "templates.yaml"
     if templates is not None:
         path.write_text(json.dumps(templates))  # JSON is YAML

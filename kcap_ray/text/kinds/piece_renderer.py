@@ -67,8 +67,8 @@ class PieceRenderer(ABC):
         return self.pieces.tokens
 
     def in_vocabulary(self, vocab: CompactVocabulary) -> Self:
-        """The same wording in the tokens of `vocab`."""
-        assert self.vocab is None, "a wording is renumbered once"
+        """The same renderer for the tokens of `vocab`."""
+        assert self.vocab is None, "a renderer is renumbered once"
         return replace(self, vocab=vocab, pieces=self.pieces.renumbered(vocab.token_of_gpt2_id))
 
     def tokens(self, samples: Samples) -> NDArray[np.uint16]:

@@ -1,4 +1,4 @@
-"""What every kind of knowledge has in common: people of a table are told of in tokens.
+"""What every kind of knowledge has in common: people of a table become biographies in tokens.
 
 Shape letters: P people, C columns of the table of people, L tokens of all biographies together.
 """
@@ -22,7 +22,7 @@ FIRST_ATTRIBUTE_CODE = 2
 
 
 class Samples(NamedTuple):
-    """Biographies to be told: of whom, and which of all possible ones."""
+    """Which biographies to render: of whom, and which random choices."""
 
     people_P: NDArray[np.int64]
     """Numbers of the people in their table."""
@@ -31,14 +31,14 @@ class Samples(NamedTuple):
     draw_P: NDArray[np.int64]
     """Position of each one's random choices in the stream of random numbers of `key`."""
     time_P: NDArray[np.int64]
-    """How often each person was told of before; counts nothing in an evaluation."""
+    """How many samples of each person came before; unused in an evaluation."""
     key: int
     """Key of the random choices."""
     is_evaluation: bool = False
     """Whether knowledge is measured on them."""
 
     def part(self, start: int, stop: int) -> "Samples":
-        """The tellings start..stop-1."""
+        """The samples start..stop-1."""
         part = slice(start, stop)
         return self._replace(
             people_P=self.people_P[part],
@@ -86,7 +86,7 @@ class BiographyText(NamedTuple):
 
 
 class Renderer(Protocol):
-    """How the people of one table are put into words."""
+    """Renders the people of one table as text and tokens."""
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class Renderer(Protocol):
         ...
 
     def in_vocabulary(self, vocab: CompactVocabulary) -> "Renderer":
-        """The same wording in the tokens of `vocab`; as it is made, it is in GPT-2's."""
+        """The same renderer for the tokens of `vocab`; as it is made, it is in GPT-2's."""
         ...
 
     def fixed_tokens(self, values_PC: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """bioR: biographies that a language model has written, several for each person (arXiv 2404.05405,
 section 2.2).
 
-Shape letters: P people or tellings, R biographies of the file, A names and values, L tokens.
+Shape letters: P people or samples, R biographies of the file, A names and values, L tokens.
 """
 
 import re
@@ -34,7 +34,7 @@ _N_PROBED = 64  # people whose names are compared with the table's
 class RewrittenRenderer:
     """A `Renderer` that reads its biographies from a file.
 
-    In training, the tellings of a person go through all variants before any comes again: pass t //
+    In training, the samples of a person go through all variants before any comes again: pass t //
     V is a random order of the V variants, so 1000 exposures of 40 are 25 passes. Knowledge is
     measured on the texts that are kept for it, or else on the first one for training that will do.
     """
@@ -64,20 +64,20 @@ class RewrittenRenderer:
         return self.vocab.token_of_gpt2_id
 
     def in_vocabulary(self, vocab: CompactVocabulary) -> "RewrittenRenderer":
-        """The same wording in the tokens of `vocab`, renumbered as they are read."""
-        assert self.vocab is None, "a wording is renumbered once"
+        """The same renderer for the tokens of `vocab`, renumbered as they are read."""
+        assert self.vocab is None, "a renderer is renumbered once"
         return replace(self, vocab=vocab)
 
     def fixed_tokens(self, values_PC: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
-        """None: which text is told decides all of the length."""
+        """None: the text that is chosen decides the whole length."""
         return np.zeros(len(values_PC), np.int64)
 
     def chosen_tokens(self, samples: Samples) -> NDArray[np.int64]:
-        """Lengths of the texts that are told."""
+        """Lengths of the chosen texts."""
         return self.cache.length_R[self.rows(samples)].astype(np.int64)
 
     def rows(self, samples: Samples) -> NDArray[np.int64]:
-        """Which biography of the file each telling is [P]."""
+        """Which biography of the file each sample is [P]."""
         people_P = samples.people_P
         first_P = self.cache.first_train_P[people_P]
         n_P = self.cache.first_train_P[people_P + 1] - first_P
@@ -192,7 +192,7 @@ def _check_measured(renderer: RewrittenRenderer, data: KnowledgeConfig) -> None:
         counted = SPAN_ATTRIBUTES[: 1 + len(ATTRIBUTES)]
         is_missing = cache.byte_RA2[lacking[0], : len(counted), 1] == 0
         missing = [name for name, is_it in zip(counted, is_missing, strict=True) if is_it]
-        why = f"it has no span of {', '.join(missing)}" if missing else "a value is told before it"
+        why = f"it has no span of {', '.join(missing)}" if missing else "a value comes before it"
         raise UserError(
             f"data.file: {data.file}: {len(lacking)} of the texts that people are measured on will "
             f"not do; of the first {why}; {HOW_TO_ANNOTATE}"

@@ -1,6 +1,6 @@
-"""The biographies of a source in the order in which they are told, exposure after exposure.
+"""The biographies of a source in training order, exposure after exposure.
 
-Shape letters: P tellings, L tokens.
+Shape letters: P samples, L tokens.
 """
 
 from collections import OrderedDict
@@ -13,13 +13,13 @@ from kcap_ray.text.kinds.renderer import Samples
 from kcap_ray.text.stream.source import Source
 
 _KEPT_EXPOSURES = 2  # a part of a stream may span the end of one and the start of the next
-_BLOCK = 1 << 13  # tellings counted at a time, so that the arrays stay in the cache
+_BLOCK = 1 << 13  # samples counted at a time, so that the arrays stay in the cache
 
 
 class Exposures:
     """An endless row of biographies, of which any part can be told at any time.
 
-    Each exposure has the tellings of the source's schedule in an order of its own. The only state
+    Each exposure has the samples of the source's schedule in an order of its own. The only state
     is a cache.
     """
 
@@ -36,7 +36,7 @@ class Exposures:
         return int(self._lengths(exposure, np.arange(self.n_samples(exposure))).sum())
 
     def lengths(self, exposure: int) -> NDArray[np.int64]:
-        """Tokens of each biography of an exposure, in the order in which they are told [P]."""
+        """Tokens of each biography of an exposure, in training order [P]."""
         return self._lengths(exposure, self._order(exposure))
 
     def lengths_at(self, exposure: int, place_P: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -66,7 +66,7 @@ class Exposures:
         return lengths_P
 
     def _order(self, exposure: int) -> NDArray[np.int64]:
-        """The tellings of an exposure in the order in which they are told."""
+        """The samples of an exposure in training order."""
         if exposure in self._orders:
             self._orders.move_to_end(exposure)
             return self._orders[exposure]

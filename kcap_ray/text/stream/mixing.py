@@ -117,7 +117,7 @@ class MixedBiographies:
         self._starts = [[0] for _ in rows]
 
     def n_tokens(self, segment: int) -> int:
-        """Tokens of one chapter."""
+        """Tokens of one segment."""
         return int(self.lengths(segment).sum())
 
     def lengths(self, segment: int) -> NDArray[np.int64]:
@@ -136,7 +136,7 @@ class MixedBiographies:
         return tokens_L
 
     def samples_before(self, segment: int, place: int) -> tuple[int, ...]:
-        """Biographies told up to a place of a chapter, by source."""
+        """Samples up to a place of a segment, by source."""
         stop_K = np.cumsum(self._blocks.counts(segment))
         source_P = np.searchsorted(stop_K, self._blocks.order(segment)[:place], "right")
         n_K = np.bincount(source_P, minlength=len(self.rows))
@@ -151,7 +151,7 @@ class MixedBiographies:
     def _parts(
         self, segment: int, place_P: NDArray[np.int64]
     ) -> list[tuple[Exposures, int, NDArray[np.int64], NDArray[np.int64]]]:
-        """The places of a chapter by source and exposure: the source's row, the exposure, which of
+        """The places of a segment by source and exposure: its stream, the exposure, which of
         `place_P` these are, and their places in the exposure.
         """
         parts = []

@@ -1,7 +1,7 @@
-"""Whom an exposure tells of: everybody once, some more often than others, or people at random.
+"""The people of an exposure: everybody once, some more often than others, or drawn at random.
 
-An exposure is a set of tellings, numbered from 0; `BiographyStream` puts them in random order.
-Shape letters: P people or tellings.
+An exposure is a set of samples, numbered from 0; `BiographyStream` puts them in random order.
+Shape letters: P people or samples.
 """
 
 from functools import lru_cache
@@ -14,25 +14,25 @@ from kcap_ray.knowledge.randomness import Purpose, below, hash64, permutation, s
 
 
 class Occurrences(NamedTuple):
-    """Who is told of."""
+    """Whose biographies they are."""
 
     people_P: NDArray[np.int64]
     """Number of each person in the table."""
     draw_P: NDArray[np.int64]
-    """Number that tells the tellings of one exposure apart: their random choices hang on it."""
+    """Number that distinguishes the samples of one exposure; their random choices depend on it."""
     time_P: NDArray[np.int64]
-    """How often the person was told of before."""
+    """How many samples of the person came before."""
 
 
 class Schedule(Protocol):
-    """Whom each exposure tells of."""
+    """The people of each exposure."""
 
     def n_samples(self, exposure: int) -> int:
         """Tellings of this exposure."""
         ...
 
     def occurrences(self, exposure: int, sample_P: NDArray[np.int64]) -> Occurrences:
-        """Who is told of in these tellings of the exposure."""
+        """The people of these samples of the exposure."""
         ...
 
 
@@ -46,20 +46,20 @@ class Everybody(NamedTuple):
         return self.n_people
 
     def occurrences(self, exposure: int, sample_P: NDArray[np.int64]) -> Occurrences:
-        """Telling i is of person i."""
+        """Sample i is of person i."""
         return Occurrences(sample_P, sample_P, np.full(len(sample_P), exposure))
 
 
 class ByFrequency:
-    """Person p is told of f_p times per exposure on average, and never a whole time more or less
+    """Person p has f_p samples per exposure on average, and never a whole time more or less
     than e * f_p + 1 in e exposures.
 
-    Person p's k-th telling falls into the exposure in which e * f_p + u_p passes k, where the
+    Person p's k-th sample falls into the exposure in which e * f_p + u_p passes k, where the
     offset u_p is uniform in 0..1 and a function of the seed.
     """
 
     def __init__(self, frequency_P: NDArray[np.float64], seed: int) -> None:
-        """`frequency_P`: tellings per exposure, for each person."""
+        """`frequency_P`: samples per exposure, for each person."""
         self.frequency_P = frequency_P
         key = stream_key(seed, Purpose.FREQUENCY)
         # 53 bits are what a float64 holds exactly.
@@ -69,7 +69,7 @@ class ByFrequency:
         self._counts = lru_cache(maxsize=2)(self._count)
 
     def _count(self, exposure: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """How often each person was told of before this exposure, and the tellings in it up to
+        """How many samples of each person come before this exposure, and the samples in it up to
         those of each person.
         """
         before_P = np.floor(exposure * self.frequency_P + self._offset_P).astype(np.int64)
@@ -81,7 +81,7 @@ class ByFrequency:
         return int(self._counts(exposure)[1][-1])
 
     def occurrences(self, exposure: int, sample_P: NDArray[np.int64]) -> Occurrences:
-        """The tellings of person 0 come first, then those of person 1, ..."""
+        """The samples of person 0 come first, then those of person 1, ..."""
         before_P, stop_P = self._counts(exposure)
         people_P = np.searchsorted(stop_P, sample_P, "right")
         start_P = np.where(people_P > 0, stop_P[people_P - 1], 0)
@@ -89,7 +89,7 @@ class ByFrequency:
 
 
 class AtRandom(NamedTuple):
-    """People drawn at random, with replacement, from a range that is never listed."""
+    """People drawn at random, with replacement, from a range that is never materialized."""
 
     first_person: int
     n_people: int
@@ -97,11 +97,11 @@ class AtRandom(NamedTuple):
     seed: int
 
     def n_samples(self, exposure: int) -> int:
-        """The same in every exposure: a piece of an endless row."""
+        """The same in every exposure: a piece of an endless stream."""
         return self.samples_per_exposure
 
     def occurrences(self, exposure: int, sample_P: NDArray[np.int64]) -> Occurrences:
-        """Telling i is of a person who is a function of (seed, exposure, i)."""
+        """Sample i is of a person who is a function of (seed, exposure, i)."""
         key = stream_key(self.seed, Purpose.JUNK, exposure)
         people_P = below(hash64(key, sample_P), self.n_people).astype(np.int64)
         return Occurrences(self.first_person + people_P, sample_P, np.zeros_like(sample_P))

@@ -1,6 +1,6 @@
-"""One source of biographies: a table of people, whom of them is told of, and in which words.
+"""One source of biographies: a table of people, the schedule of their samples, and a renderer.
 
-Shape letters: P people or tellings, C columns of the table of people, L tokens.
+Shape letters: P people or samples, C columns of the table of people, L tokens.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _BLOCK = 1 << 18  # people whose lengths are added up at a time
 
 
 class Materialized(NamedTuple):
-    """What is kept of every person of a table that is listed."""
+    """What is stored of every person of a materialized table."""
 
     values_PC: NDArray[np.unsignedinteger]
     """Value numbers; see `knowledge/people.py`."""
@@ -31,7 +31,7 @@ class Materialized(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
-    """People and how they are put into words."""
+    """A table of people and how it becomes training text."""
 
     knowledge: KnowledgeConfig
     renderer: Renderer
@@ -39,13 +39,13 @@ class Source:
     weight: float
     """Tokens of this source for each token of the main one."""
     entropy: Entropy | None = None
-    """What there is to know; None for junk, which nobody is asked about."""
+    """Entropy of the data, for the demand; None for junk, which is not measured."""
     materialized: Materialized | None = None
-    """None where the people are too many to list: rows are made as they are needed."""
+    """None where the people are too many: rows are made as they are needed."""
     frequency_P: NDArray[np.float64] | None = None
-    """How often each person is told of per exposure; None: once."""
+    """Samples per exposure of each person; None: one each."""
     value_bits_P: NDArray[np.float64] | None = None
-    """Bits of each person's values where people differ in how much there is to know of them."""
+    """Entropy of each person's values in bits, where people differ in it."""
     marker: int | None = None
     """Token in front of every biography; None for none."""
 
@@ -93,13 +93,13 @@ class Source:
         )
 
     def once_each(self, people_P: NDArray[np.int64], exposure: int, *, seed: int) -> Samples:
-        """The biographies of these people, each as if told of once, in this exposure."""
+        """The biographies of these people, one sample each, in this exposure."""
         return self._samples_of(
             Everybody(self.n_people).occurrences(exposure, people_P), exposure, seed
         )
 
     def evaluation(self, people_P: NDArray[np.int64], *, seed: int) -> Samples:
-        """Biographies of people as they are told for measurement, as in no exposure of training.
+        """Biographies of people for measurement, worded as in no exposure of training.
 
         bioS_simple has one biography per person, which belongs to the data as its facts do: it is
         the same, word by word, in training and in measurement.
@@ -152,13 +152,13 @@ class Source:
         return list(self.renderer.as_text(samples))
 
     def _starts(self, samples: Samples) -> NDArray[np.int64]:
-        """Where the biographies begin in the tokens of the wording."""
+        """Where the biographies begin in the renderer's tokens."""
         lengths_P = self.lengths(samples) - 1
         return np.cumsum(lengths_P) - lengths_P
 
 
 def materialize(renderer: Renderer, values_PC: NDArray[np.unsignedinteger]) -> Materialized:
-    """The people of a table, with the lengths of what is said of them."""
+    """The materialized people of a table, with the lengths of their biographies."""
     blocks = [values_PC[start : start + _BLOCK] for start in range(0, len(values_PC), _BLOCK)]
     fixed_tokens = [renderer.fixed_tokens(block).astype(np.int32) for block in blocks]
     return Materialized(values_PC, np.concatenate(fixed_tokens))

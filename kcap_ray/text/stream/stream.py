@@ -1,8 +1,8 @@
-"""The training stream: one endless row of tokens, of which any part can be made at any time.
+"""The training stream: an endless token stream, of which any part can be made at any time.
 
-The row is made of chapters of biographies: the exposures of one source, or blocks in which several
+It is made of segments of biographies: the exposures of one source, or blocks in which several
 sources are mixed. Window i holds the tokens i*T .. i*T+T of the row, inputs and next-token targets,
-so consecutive windows share one token. Shape letters: P biographies of a chapter, T tokens, W
+so consecutive windows share one token. Shape letters: P biographies of a segment, T tokens, W
 windows.
 """
 
@@ -16,10 +16,10 @@ _CACHED_SEGMENTS = 2  # a block of windows may span the end of one and the start
 
 
 class Chapters(Protocol):
-    """Biographies in the order in which they are told, chapter after chapter without end."""
+    """Biographies in training order, segment after segment without end."""
 
     def n_tokens(self, segment: int, /) -> int:
-        """Tokens of one chapter."""
+        """Tokens of one segment."""
         ...
 
     def lengths(self, segment: int, /) -> NDArray[np.int64]:
@@ -31,7 +31,7 @@ class Chapters(Protocol):
         ...
 
     def samples_before(self, segment: int, /, place: int) -> tuple[int, ...]:
-        """Biographies told up to a place of a chapter, by source."""
+        """Samples up to a place of a segment, by source."""
         ...
 
 
@@ -48,9 +48,9 @@ class TrainingStream(Protocol):
 
 
 class BiographyStream:
-    """Random access to the row of tokens that chapters make.
+    """Random access to the token stream that segments make.
 
-    The only state is a cache of counts, which grows by one number per chapter.
+    The only state is a cache of counts, which grows by one number per segment.
     """
 
     def __init__(self, segments: Chapters, *, window_tokens: int) -> None:
@@ -81,7 +81,7 @@ class BiographyStream:
         return self.segments.samples_before(segment, place)
 
     def segment_start(self, segment: int) -> int:
-        """Tokens of all chapters before this one."""
+        """Tokens of all segments before this one."""
         while len(self._starts) <= segment:
             last = len(self._starts) - 1
             known = self._stops.get(last)
@@ -90,7 +90,7 @@ class BiographyStream:
         return self._starts[segment]
 
     def _tokens(self, start: int, stop: int) -> NDArray[np.uint16]:
-        """Tokens start..stop-1 of the row."""
+        """Tokens start..stop-1 of the stream."""
         row = np.empty(stop - start, np.uint16)
         segment = self._segment_at(start)
         filled = 0
@@ -103,7 +103,7 @@ class BiographyStream:
         return row
 
     def _tokens_of_segment(self, segment: int, start: int, stop: int) -> NDArray[np.uint16]:
-        """Tokens start..stop-1 of one chapter, or up to its end."""
+        """Tokens start..stop-1 of one segment, or up to its end."""
         stop_P = self._stops_of(segment)
         first = int(np.searchsorted(stop_P, start, "right"))
         last = min(int(np.searchsorted(stop_P, stop, "left")), len(stop_P) - 1)
@@ -112,13 +112,13 @@ class BiographyStream:
         return tokens[skipped : skipped + stop - start]
 
     def _segment_at(self, token: int) -> int:
-        """Chapter that a token of the row belongs to."""
+        """Segment that a token of the stream belongs to."""
         while self._starts[-1] <= token:
             self.segment_start(len(self._starts))
         return int(np.searchsorted(self._starts, token, "right")) - 1
 
     def _stops_of(self, segment: int) -> NDArray[np.int64]:
-        """Tokens of a chapter up to the end of each of its biographies [P]."""
+        """Tokens of a segment up to the end of each of its biographies [P]."""
         if segment in self._stops:
             self._stops.move_to_end(segment)
             return self._stops[segment]

@@ -72,7 +72,7 @@ def texts_of(rows: list[dict[str, Any]], person: int, use: str) -> list[str]:
 
 
 def test_1000_exposures_of_40_texts_are_25_passes(data, rows, tmp_path):
-    """Each text is told exactly 25 times, and once in each 40 exposures, in changing orders."""
+    """Each text appears exactly 25 times, and once in each 40 exposures, in changing orders."""
     one = [dict(row) for row in rows if row["person_id"] == 0 and row["use"] == "train"]
     many = [
         {**one[v % len(one)], "variant": v, "text": f"{one[0]['text']} Nr {v}."} for v in range(40)
@@ -206,7 +206,7 @@ def test_people_may_have_unequal_numbers_of_texts(data, rows, tmp_path):
 
 
 def test_people_with_frequencies_go_through_all_their_texts(data):
-    """The times a person was told of count, not the exposures."""
+    """The samples of a person count, not the exposures."""
     corpus = build_corpus(replace(data, frequency=FrequencyConfig(zipf=1.0)))
     exposures = Exposures(corpus.main, seed=SEED)
     counts: Counter[int] = Counter()

@@ -59,7 +59,7 @@ def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def samples(table: FactTable, key: int, n_times: int = 1) -> Samples:
-    """Everybody, told of some times in different words."""
+    """Everybody, some times in different words."""
     people_P = np.repeat(np.arange(len(table.names)), n_times)
     draw_P = np.arange(len(people_P))
     return Samples(people_P, table.values_PC[people_P], draw_P, np.zeros_like(draw_P), key)
@@ -130,9 +130,9 @@ def test_orders_and_sentences_are_all_equally_likely(data, is_uniform) -> None:
 
 
 def trie_nats(renderer: TupleRenderer, table: FactTable) -> KnowledgeLoss:
-    """Losses of a predictor that knows all people by heart, but not how they will be told of.
+    """Losses of a predictor that knows all people by heart, but not their wording.
 
-    It has counted what follows each beginning of a biography, everybody being told of equally
+    It has counted what follows each beginning of a biography, everybody appearing equally
     often.
     """
     occurrences = biographies(renderer.rendered(samples(table, 11, 100)))
@@ -241,7 +241,7 @@ def test_names_may_run_into_a_sign_that_follows_them_always(tmp_path: Path) -> N
         assert bpe.encode(biography.text) == biography.gpt2_ids
 
 
-def test_a_column_of_frequencies_becomes_tellings_per_exposure(tmp_path: Path) -> None:
+def test_a_column_of_frequencies_becomes_samples_per_exposure(tmp_path: Path) -> None:
     """In proportion to the column, with a mean of 1; people keep the order of the file."""
     rows = ["name,attribute,value,views", "Ann,a,x,30", "Bo,a,y,10", "Cy,a,z,20", "Bo,b,y,"]
     (tmp_path / "facts.csv").write_text("\n".join(rows))

@@ -11,7 +11,7 @@ N_PEOPLE = 50
 
 
 def samples_of(schedule: ByFrequency | Everybody, n_exposures: int) -> np.ndarray:
-    """How often each person is told of in the first exposures."""
+    """Samples of each person in the first exposures."""
     occurrences = [
         schedule.occurrences(exposure, np.arange(schedule.n_samples(exposure))).people_P
         for exposure in range(n_exposures)
@@ -37,8 +37,8 @@ def test_equal_frequencies_are_everybody_once():
         assert (own.time_P == everybody.time_P).all()
 
 
-def test_a_persons_tellings_are_counted_on_from_exposure_to_exposure():
-    """`time` of a person is 0, 1, 2, ... without a gap, and no two tellings draw alike."""
+def test_a_persons_samples_are_counted_on_from_exposure_to_exposure():
+    """`time` of a person is 0, 1, 2, ... without a gap, and no two samples draw alike."""
     schedule = ByFrequency(zipf_frequency(N_PEOPLE, 1.0, seed=0), seed=0)
     times: dict[int, list[int]] = {person: [] for person in range(N_PEOPLE)}
     for exposure in range(30):
@@ -62,7 +62,7 @@ def test_a_zipf_law_falls_with_its_exponent(exponent):
 
 
 def test_junk_is_drawn_evenly_from_its_own_people(is_uniform):
-    """Everybody of the range is equally likely, and nobody else is told of."""
+    """Everybody of the range is equally likely, and nobody else appears."""
     schedule = AtRandom(first_person=1000, n_people=64, samples_per_exposure=20_000, seed=0)
     people_P = schedule.occurrences(3, np.arange(20_000)).people_P
     assert is_uniform(np.bincount(people_P - 1000, minlength=64))
