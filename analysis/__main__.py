@@ -188,7 +188,8 @@ def power(
 ) -> None:
     """Seeds needed to see a difference, from how much seeds scatter in finished runs."""
     with _user_errors():
-        from analysis.power import LEVEL, seeds_needed
+        from analysis.power import seeds_needed
+        from analysis.seeds import LEVEL
 
         if difference <= 0 or not 0 < probability < 1:
             raise ResultsError(

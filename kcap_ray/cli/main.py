@@ -25,7 +25,7 @@ from kcap_ray.cli.options import (
     SweepFile,
     overrides,
 )
-from kcap_ray.cli.output import conclude, print_table, report_of
+from kcap_ray.cli.output import conclude, print_table, report_of, seed_notes
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
 from kcap_ray.config.errors import UserError
@@ -105,6 +105,12 @@ def plan(
     device: PlanDevice = "a100",
     prices: Prices = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list of objects.")] = False,
+    power: Annotated[
+        float | None,
+        typer.Option(
+            "--power", metavar="X", help="Also the seeds needed to see a difference, such as 0.05."
+        ),
+    ] = None,
 ) -> None:
     """Show what a sweep would run, and about what it costs."""
     from kcap_ray.planning.plan import plan_cells, render_plan, rows_as_json
@@ -114,8 +120,9 @@ def plan(
     rows = plan_cells(sweep, device=device, prices=prices)
     if as_json:
         typer.echo(rows_as_json(rows))
-    else:
-        typer.echo(render_plan(rows, device=device, n_left_out=sweep.n_left_out, notes=sweep.notes))
+        return
+    notes = (*sweep.notes, *seed_notes(rows, power))
+    typer.echo(render_plan(rows, device=device, n_left_out=sweep.n_left_out, notes=notes))
 
 
 @app.command()

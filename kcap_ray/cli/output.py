@@ -4,6 +4,7 @@ import atexit
 import gc
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,15 @@ def report_of(directory: Path) -> Path:
         return write_report(directory)
     except ResultsError as error:
         raise UserError(str(error)) from error
+
+
+def seed_notes(rows: Sequence[Any], difference: float | None) -> list[str]:
+    """What `kcap plan --power` says of the seeds that rows of a plan need; nothing without it."""
+    if difference is None:
+        return []
+    from analysis.seeds import seeds_text
+
+    try:
+        return seeds_text([row.exposures for row in rows], difference)
+    except ValueError as error:
+        raise UserError(f"--power: {error}") from error

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.power import MAX_SEEDS, seeds_needed, seeds_to_resolve
+from analysis.power import seeds_needed
+from analysis.seeds import MAX_SEEDS, seeds_to_resolve
 
 ONE_SIZE = ((4, 2),)
 
