@@ -20,7 +20,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 Directories = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run directories.")]
 FIGURE_HELP = (
     "capacity, ratio, exposures, residuals, architectures, ladder, moe, junk, bands, parts, "
-    "quantization, bit_width, calibration, tuning or training."
+    "quantization, bit_width, calibration, tuning, landscape or training."
 )
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="F", help="Also write the result there as JSON.")

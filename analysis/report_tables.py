@@ -7,9 +7,9 @@ import pandas as pd
 
 from analysis.exposure_fit import FORMS, ExposureFit
 from analysis.fit import CapacityFit
-from analysis.groups import Peak
 from analysis.load import Results
 from analysis.markup import escape, estimate_cells, number, paragraph, table
+from analysis.peak_table import Peak
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.schema import fields_of
 
@@ -23,12 +23,16 @@ _SHOWN = (
     "n_params",
     "max_capacity_ratio",
     "capacity_ratio",
+    "capacity_ratio_sd",
+    "n_confirm_seeds",
+    "selected_capacity_ratio",
     "stored_bits",
     "demand_bits",
     "loss_name_nats",
     "loss_value_nats",
     "lr",
     "weight_decay",
+    "edge",
     "seed",
     "train_time_s",
     "tokens_per_s",
@@ -134,6 +138,7 @@ def peaks_table(peaks: Sequence[Peak]) -> str:
         "at R_max": "bits/param",
         "Model": "",
         "Models tried": "",
+        "Seeds": "",
         "Note": "",
     }
     rows = [
@@ -144,11 +149,12 @@ def peaks_table(peaks: Sequence[Peak]) -> str:
             number(peak.max_ratio),
             escape(peak.model),
             str(peak.n_models),
+            str(peak.n_seeds),
             "limited by the data: the true peak is higher" if peak.is_demand_limited else "",
         ]
         for peak in peaks
     ]
-    kinds = ["name", "number", "number", "number", "name", "number", "words"]
+    kinds = ["name", *["number"] * 3, "name", *["number"] * 2, "words"]
     return table(columns, rows, kinds=kinds)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from kcap_ray.runs.edges import edge_of
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.schema import fields_of, shown
 
@@ -54,7 +53,7 @@ def results_table(rows: Sequence[ResultRow], *, is_narrow: bool = False) -> Tabl
     left_out = set(_WIDE_ONLY if is_narrow else ())
     if not any(row.n_confirm_seeds for row in rows):
         left_out |= set(_CONFIRMED_ONLY)
-    if not any(map(edge_of, rows)):
+    if not any(row.edge for row in rows):
         left_out.add("edge")
     names = [name for name in _COLUMNS if name not in left_out]
     table = _table(names, "R, R_max: bits per parameter, stored and at most")
@@ -85,7 +84,7 @@ def _cell(row: ResultRow, name: str) -> str:
     if name == "n_confirm_seeds" and row.n_confirm_seeds:
         return f"{row.n_confirm_seeds_ok}/{row.n_confirm_seeds}"
     if name == "edge":
-        return edge_of(row) or ""
+        return row.edge or ""
     if name == "status":
         return row.status + (f": {row.reason}" if row.reason else "")
     return shown(row, name)

@@ -18,7 +18,6 @@ from rich.table import Table
 from kcap_ray.config.cell import Cell
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.earlier import rows_of_table
-from kcap_ray.runs.edges import edge_of
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.runs.schema import shown
@@ -103,8 +102,7 @@ def _result(row: ResultRow) -> str:
     )
     spread = "" if row.capacity_ratio_sd is None else f" sd {shown(row, 'capacity_ratio_sd')}"
     seeds = f" over {row.n_confirm_seeds_ok} fresh seeds" if row.n_confirm_seeds_ok else ""
-    edge = edge_of(row)
-    warning = f"  at the edge of its range: {edge}" if edge else ""
+    warning = f"  at the edge of its range: {row.edge}" if row.edge else ""
     ratio += spread + seeds
     return f"R {ratio} of at most {most} bit/param  lr {lr}  wd {decay}  {time_s} s{warning}"
 
