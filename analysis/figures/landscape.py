@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
+from matplotlib import colormaps
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -57,7 +57,7 @@ def draw_landscape(trials: pd.DataFrame, rows: pd.DataFrame, notes: Sequence[str
     star.set_markeredgecolor("black")
     star.set_markersize(9)
     style.legend(figure, [star])
-    colours = ScalarMappable(SHARES, plt.get_cmap(COLOURS))
+    colours = ScalarMappable(SHARES, colormaps[COLOURS])
     figure.colorbar(
         colours, ax=list(grid), label="R over the best of its cell", extend="min", shrink=0.8
     )

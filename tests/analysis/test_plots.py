@@ -1,5 +1,7 @@
 """Figures: what is drawn, what is only mentioned, and that drawing leaves no trace."""
 
+import json
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -149,3 +151,28 @@ def test_residuals_are_those_of_every_positive_cell(inputs):
     for axes in draw("residuals", inputs).axes:
         points = sum(len(np.asarray(line.get_xdata())) for line in axes.lines)
         assert points == n_positive + 2  # and the two ends of the line at 1
+
+
+def test_the_landscape_shows_every_trial_and_what_was_chosen(make_cells, write_run, tmp_path):
+    """Trials by learning rate and weight decay, lost ones as crosses, a star for each cell; cells
+    at the edge of their ranges are counted. Without two weight decays there is no landscape.
+    """
+    rows = make_cells({"gpt2": 1.0}, seeds=(0,)).assign(edge=["", "lr high", ""])
+    folder = write_run(tmp_path / "run", rows)
+    with pytest.raises(NothingToDrawError, match="several rates and weight decays"):
+        draw("landscape", fit_inputs(load_results([folder])))
+    for row in rows.to_dict("records"):
+        trials = [
+            {"lr": lr, "weight_decay": decay, "bits": 1e3 * lr, "status": "ok"}
+            for lr, decay in ((1e-3, 0.01), (2e-3, 0.1), (1e-2, 0.03))
+        ]
+        trials.append({"lr": 1e-1, "weight_decay": 0.03, "bits": None, "status": "diverged"})
+        text = "".join(json.dumps(trial) + "\n" for trial in trials)
+        (folder / "cells" / row["cell_id"] / "trials.jsonl").write_text(text)
+    figure = draw("landscape", fit_inputs(load_results([folder])))
+    panel = figure.axes[0]
+    (points,) = [one for one in panel.collections if len(one.get_offsets()) == 9]
+    assert sorted(set(points.get_array())) == pytest.approx([0.1, 0.2, 1.0])
+    lost, chosen = (len(line.get_xdata()) for line in panel.lines)
+    assert (lost, chosen) == (3, 3)
+    assert "edge of their ranges: 1 of 3 cells" in texts(figure)

@@ -1,12 +1,16 @@
 """What is shown of a running sweep."""
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
-from kcap_ray.config.cell import Cell
-from kcap_ray.execution.cell import fail_cell
+from kcap_ray.config.cell import Cell, Range, TuneConfig
+from kcap_ray.execution.cell import fail_cell, run_cell
+from kcap_ray.execution.cell_run import CellRun
+from kcap_ray.runs.edges import edge_notes
 from kcap_ray.runs.manifest import only_driver
 from kcap_ray.runs.progress import Watch, cell_states
 from kcap_ray.runs.record import ResultRow
@@ -83,3 +87,32 @@ def test_a_note_that_is_none_is_not_shown(tmp_path: Path, content: str) -> None:
     directory.prepare()
     note(directory, content or "torn")
     assert [state.state for state in cell_states(CELLS, directory)] == ["waiting"] * 3
+
+
+def test_status_counts_what_follows_the_search(tmp_path: Path) -> None:
+    """Runs with fresh seeds, done and at work; and a best point at the edge is named at the end."""
+    directory = RunDirectory(tmp_path)
+    directory.prepare()
+    tune = TuneConfig(trials=2, lr=Range(low=1e-3, high=1e-1), confirm_seeds=2)
+    cell = tiny_cell(tune=tune, exposures=2)
+    place = directory.cell(cell.cell_id)
+    run = CellRun(cell=cell, directory=place, device=torch.device("cpu"))
+    row = run_cell(run, sweep="tiny")
+    (done,) = cell_states([cell], directory)
+    assert "over 2 fresh seeds" in done.detail
+    edge = dataclasses.replace(row, edge="lr high")
+    place.finish(edge)
+    (at_edge,) = cell_states([cell], directory)
+    assert at_edge.detail == done.detail.split("  at the edge")[0] + (
+        "  at the edge of its range: lr high"
+    )
+    assert "1 of 1 cells" in edge_notes([edge])[0] and "lr high in 1" in edge_notes([edge])[0]
+    assert edge_notes([dataclasses.replace(row, edge="")]) == []
+    place.result_file.unlink()
+    (first, _) = place.parts()
+    first.progress_file.write_text('{"step": 3, "n_steps": 10, "losses": [1.5]}')
+    with only_driver(tmp_path):
+        (running,) = cell_states([cell], directory)
+    (stopped,) = cell_states([cell], directory)
+    assert running.state == "running"
+    assert stopped.detail.startswith("2 of 2 trials done, 2 after them, at 30%")
