@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from matplotlib import colormaps
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
