@@ -3,8 +3,8 @@
     sweep.yaml            the sweep file
     environment.json      command, commit, versions and machine; digests of the files that were read
     results.parquet       one row per cell and quantization, each with its whole configuration
-    trials.parquet        one row per trial: `cell_id` and the fields of its record; `part` names those
-                          after the search, with fresh seeds or beyond an edge
+    trials.parquet        one row per trial: `cell_id` and the fields of its record; those after the
+                          search, with fresh seeds or beyond an edge, have a `part`
     curves.parquet        one row per logged step of each cell's best trial: `cell_id`, `step`, ...
 
 Every record of `cells/*/` is a row of one of the tables, with equal values. Checkpoints, logs and
