@@ -175,4 +175,4 @@ def test_the_landscape_shows_every_trial_and_what_was_chosen(make_cells, write_r
     assert sorted(set(points.get_array())) == pytest.approx([0.1, 0.2, 1.0])
     lost, chosen = (len(line.get_xdata()) for line in panel.lines)
     assert (lost, chosen) == (3, 3)
-    assert "edge of their ranges: 1 of 3 cells" in texts(figure)
+    assert "1 of 3 cells chose a point at the edge" in texts(figure)
