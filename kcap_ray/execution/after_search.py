@@ -131,9 +131,10 @@ def select(cell: Cell, directory: CellDirectory) -> Selection | None:
         return None
     best, ranges = found, dict(cell.tune.ranges)
     part = Part(name=f"{_name(found)}-beyond", seed=cell.seed, keeps_weights=True)
-    beyond = directory.part(part.name).trials() if cell.tune.widen else []
-    n_widened, next_point = 0, None
-    while n_widened < cell.tune.widen and (sides := _sides(ranges, best)):
+    beyond = directory.part(part.name).trials()
+    # As trials of the search do, those count that are there, though fewer be asked for.
+    most, n_widened, next_point = max(cell.tune.widen, len(beyond)), 0, None
+    while n_widened < most and (sides := _sides(ranges, best)):
         point = _further(cell, ranges, best, sides)
         if n_widened == len(beyond):
             next_point = point
