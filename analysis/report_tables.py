@@ -48,6 +48,7 @@ RESULT_COLUMNS = {
     for name in _SHOWN
 }
 """Column: (heading, unit, kind)."""
+_OF_FRESH_SEEDS = ("capacity_ratio_sd", "n_confirm_seeds", "selected_capacity_ratio")
 ALWAYS_SHOWN = {"model", "n_people", "capacity_ratio", "max_capacity_ratio", "stored_bits"}
 
 
@@ -159,7 +160,7 @@ def peaks_table(peaks: Sequence[Peak]) -> str:
 
 
 def results_table(results: Results) -> str:
-    present = [c for c in RESULT_COLUMNS if c in results.rows]
+    present = [c for c in RESULT_COLUMNS if c in results.rows and not _is_idle(c, results.rows)]
     same = {c for c in present if len(results.rows[c].drop_duplicates()) == 1} - ALWAYS_SHOWN
     same = same if len(results.rows) > 1 else set()
     known = {c: RESULT_COLUMNS[c] for c in present if c not in same}
@@ -173,6 +174,13 @@ def results_table(results: Results) -> str:
     return _shared_values(results.rows, sorted(same, key=present.index)) + table(
         columns, rows, kinds=kinds, row_classes=classes
     )
+
+
+def _is_idle(column: str, rows: pd.DataFrame) -> bool:
+    """Whether it tells of fresh seeds where there are none, or of edges where no cell is at one."""
+    if column == "edge":
+        return not any(isinstance(edge, str) and edge for edge in rows[column])
+    return column in _OF_FRESH_SEEDS and not rows["n_confirm_seeds"].any()
 
 
 def _shared_values(rows: pd.DataFrame, columns: Sequence[str]) -> str:
