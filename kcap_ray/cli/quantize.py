@@ -171,8 +171,9 @@ def _before(job: "QuantizeJob", run: "RunDirectory") -> float:
     """R of the weights that were quantized: those of the best trial, whatever fresh seeds gave."""
     row = run.cell(job.cell_id).result()
     assert row is not None and row.capacity_ratio is not None, "only finished cells are quantized"
-    is_other = row.n_confirm_seeds > 0 and row.selected_capacity_ratio is not None
-    return row.selected_capacity_ratio if is_other else row.capacity_ratio
+    if row.n_confirm_seeds and row.selected_capacity_ratio is not None:
+        return row.selected_capacity_ratio
+    return row.capacity_ratio
 
 
 def _conclude(jobs: "Sequence[QuantizeJob]", run: "RunDirectory") -> None:

@@ -50,7 +50,7 @@ _FIELDS = {field.name: field for field in fields_of(ResultRow)}
 
 def results_table(rows: Sequence[ResultRow], *, is_narrow: bool = False) -> Table:
     """One line per cell; R and R_max in bits per parameter."""
-    left_out = set(_WIDE_ONLY if is_narrow else ())
+    left_out: set[str] = set(_WIDE_ONLY if is_narrow else ())
     if not any(row.n_confirm_seeds for row in rows):
         left_out |= set(_CONFIRMED_ONLY)
     if not any(row.edge for row in rows):

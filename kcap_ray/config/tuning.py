@@ -113,8 +113,12 @@ class TuneConfig:
 
 def sides_of(ranges: Mapping[str, Range], values: Mapping[str, float]) -> dict[str, Side]:
     """Which of the values lie at an edge of their range, and at which: {"lr": "high"}."""
-    sides = {name: found.side_of(values[name]) for name, found in ranges.items()}
-    return {name: side for name, side in sides.items() if side is not None}
+    sides: dict[str, Side] = {}
+    for name, found in ranges.items():
+        side = found.side_of(values[name])
+        if side is not None:
+            sides[name] = side
+    return sides
 
 
 def edge_text(sides: Mapping[str, Side]) -> str:

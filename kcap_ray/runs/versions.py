@@ -103,10 +103,12 @@ def _edge(values: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     try:
         tune = json.loads(values["config"])["tune"]
-        found = {name: tune[name] for name in ("lr", "weight_decay")}
-        ranges = {name: None if own is None else Range(**own) for name, own in found.items()}
-        own = TuneConfig(trials=tune["trials"], **ranges).ranges
-        return {"edge": edge_text(sides_of(own, {name: float(values[name]) for name in own}))}
+        lr, decay = (
+            None if tune[name] is None else Range(**tune[name]) for name in ("lr", "weight_decay")
+        )
+        ranges = TuneConfig(trials=tune["trials"], lr=lr, weight_decay=decay).ranges
+        point = {name: float(values[name]) for name in ranges}
+        return {"edge": edge_text(sides_of(ranges, point))}
     except (ValueError, LookupError, TypeError):  # settings of an earlier form: not known
         return {}
 
