@@ -10,7 +10,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from kcap_ray.runs.results import CellDirectory, write_atomically
+from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.results import CellDirectory
 
 MAX_FAILURES = 3
 """Times that a program may raise an error or bring its process down before it is given up."""

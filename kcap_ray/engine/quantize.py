@@ -11,8 +11,9 @@ from kcap_ray.engine.failures import MAX_FAILURES, one_line
 from kcap_ray.engine.room import n_side_by_side, room
 from kcap_ray.engine.session import ray_session
 from kcap_ray.quantize.cell import QuantizeJob, fail_job, run_job
+from kcap_ray.runs.files import write_atomically
 from kcap_ray.runs.record import ResultRow
-from kcap_ray.runs.results import RunDirectory, write_atomically
+from kcap_ray.runs.results import RunDirectory
 
 GPU_SHARE = 0.25
 """Of a GPU that one job takes: the models are small, and a job is at work on the CPU for a part of

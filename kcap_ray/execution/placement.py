@@ -20,7 +20,8 @@ from kcap_ray.models.spec import ModelSpec
 from kcap_ray.planning.cost import device_of
 from kcap_ray.planning.memory import GIB, program_bytes
 from kcap_ray.planning.run_length import length_of, round_trials
-from kcap_ray.runs.results import CellDirectory, write_atomically
+from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.results import CellDirectory
 from kcap_ray.training.freed_memory import give_back_freed_memory
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ and compared with the names that are there. Nothing here writes but `adopt`.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from kcap_ray.config.contents import combined
 from kcap_ray.config.data import BUILT_IN_POOLS, PATHS
 from kcap_ray.config.errors import UserError
 from kcap_ray.runs.checked import checked, with_checksum
+from kcap_ray.runs.files import write_atomically
 
 MANIFEST = "cells.json"
 TABLE = "results.parquet"
@@ -213,8 +213,6 @@ def adopt(path: Path, stored: StoredCell) -> None:
             row = None
         if row is None:  # then it counts as none under any name
             continue
-        temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-        text = json.dumps(with_checksum(row | {"cell_id": cell_id}), indent=1) + "\n"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, file)
+        row = with_checksum(row | {"cell_id": cell_id})
+        write_atomically(file, json.dumps(row, indent=1) + "\n")
     place.rename(folder / cell_id)

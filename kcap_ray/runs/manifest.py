@@ -2,12 +2,10 @@
 work in it.
 """
 
-import fcntl
+import contextlib
 import json
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from kcap_ray.config.cell import Cell
@@ -23,8 +21,12 @@ from kcap_ray.runs.earlier import (
     read_manifest,
 )
 from kcap_ray.runs.environment import describe
+from kcap_ray.runs.files import locked, write_atomically
 from kcap_ray.runs.progress import LOCK
-from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
+from kcap_ray.runs.results import CellDirectory, RunDirectory
+
+STATUS_HOLDS_S = 0.4
+"""Seconds to wait for the lock of a run: `kcap status` holds it for a moment."""
 
 
 def write_header(
@@ -107,21 +109,14 @@ def forget_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: b
             cell_directory.result_file.unlink()
 
 
-@contextmanager
+@contextlib.contextmanager
 def only_driver(path: Path) -> Iterator[None]:
     """Hold the run directory for this process. Raises `UserError` if another kcap has it."""
-    # The kernel drops the lock when its process dies, however it dies.
-    with (path / LOCK).open("w") as file:
-        for wait_s in (0.05, 0.1, 0.2, None):  # `kcap status` holds it for a moment
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if wait_s is None:
-                    raise UserError(
-                        f"--out {path}: another kcap is at work in this directory"
-                    ) from None
-                time.sleep(wait_s)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path / LOCK, wait_s=STATUS_HOLDS_S))
+        except TimeoutError:
+            raise UserError(f"--out {path}: another kcap is at work in this directory") from None
         yield
 
 

@@ -1,6 +1,5 @@
 """The table of a running sweep: read from the ledger, so it shows what is on disk and no more."""
 
-import fcntl
 import json
 import sys
 import threading
@@ -18,6 +17,7 @@ from rich.table import Table
 from kcap_ray.config.cell import Cell
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.earlier import rows_of_table
+from kcap_ray.runs.files import is_locked
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.runs.schema import shown
@@ -61,14 +61,10 @@ def cell_states(cells: Sequence[Cell], directory: RunDirectory) -> list[CellStat
 def _is_worked_in(path: Path) -> bool:
     """Whether a process is at work in the run directory, as far as its lock tells."""
     try:
-        with (path / LOCK).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return is_locked(path / LOCK)
     except OSError:
         # No lock, or a place that has none: then the age of the notes tells.
         return (path / LOCK).exists()
-    return False
 
 
 def _finished(cell: Cell, row: ResultRow) -> CellState:

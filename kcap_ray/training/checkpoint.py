@@ -1,6 +1,5 @@
 """A training run on disk, so that a killed one goes on where it was."""
 
-import os
 import sys
 import zipfile
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.files import replaced
 
 
 class CorruptCheckpointError(UserError):
@@ -16,21 +16,9 @@ class CorruptCheckpointError(UserError):
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` whole or not at all: a temporary file, then a rename. The one before stays
-    beside it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.is_file():
-            os.replace(path, before(path))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write `state` whole or not at all. The checkpoint before it stays beside it."""
+    with replaced(path, before=before(path)) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
 
 
 def before(path: Path) -> Path:

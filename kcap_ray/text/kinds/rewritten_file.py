@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.files import write_atomically
 from kcap_ray.text.kinds.bios import ATTRIBUTES
 
 SPAN_ATTRIBUTES = ("name", *ATTRIBUTES, "work_city")
@@ -83,9 +84,7 @@ def content_digest(files: list[Path], memo_folder: Path) -> str:
                 digest.update(hashlib.file_digest(opened, "sha256").digest())
         known = {"signature": signed, "digest": digest.hexdigest()[:16]}
         with contextlib.suppress(OSError):
-            temporary = memo.with_suffix(f".{known['digest']}.tmp")
-            temporary.write_text(json.dumps(known))
-            temporary.replace(memo)
+            write_atomically(memo, json.dumps(known))
     return known["digest"]
 
 
