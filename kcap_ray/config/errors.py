@@ -15,16 +15,25 @@ def check(ok: bool, message: str) -> None:
         raise UserError(message)
 
 
-def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+def did_you_mean(
+    name: str,
+    known: Iterable[str],
+    *,
+    shown: Mapping[str, str] | None = None,
+    cutoff: float = 0.6,
+) -> str:
     """` (did you mean ...?)` with the nearest known name in any case of letters, to stand behind
-    what was given; empty if none is near. Of a mapping the keys are compared and the value is
-    shown. `cutoff`: how alike they must be, between 0 and 1.
+    what was given; empty if none is near. `shown`: how a known name is written, where that is not
+    the name itself. `cutoff`: how alike they must be, between 0 and 1.
     """
-    by_name: dict[str, str] = {}
+    by_lower: dict[str, str] = {}
     for one in known:
-        by_name.setdefault(one.lower(), known[one] if isinstance(known, Mapping) else one)
-    near = difflib.get_close_matches(name.lower(), by_name, n=1, cutoff=cutoff)
-    return f" (did you mean {by_name[near[0]]}?)" if near else ""
+        by_lower.setdefault(one.lower(), one)
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
+    if not near:
+        return ""
+    found = by_lower[near[0]]
+    return f" (did you mean {found if shown is None else shown[found]}?)"
 
 
 def check_choice(name: str, value: object, choices: object) -> None:

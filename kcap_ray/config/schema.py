@@ -91,7 +91,7 @@ def closest(key: str, allowed: Iterable[str]) -> str:
         by_name: dict[str, str] = {}
         for known in candidates:
             by_name.setdefault(known.rpartition(".")[2], display(known))
-        if hint := did_you_mean(name, by_name, cutoff=cutoff):
+        if hint := did_you_mean(name, by_name, shown=by_name, cutoff=cutoff):
             return hint
     top = [known for known in allowed if "." not in known]
     return f"; allowed are {', '.join(map(display, inside or top))}"

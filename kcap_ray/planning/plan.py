@@ -23,6 +23,7 @@ from kcap_ray.planning.run_length import round_trials, spec_of
 from kcap_ray.planning.sweep import Sweep
 from kcap_ray.runs.columns import Asked
 from kcap_ray.runs.schema import Column, section
+from kcap_ray.runs.text_table import as_text, text_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,17 +163,12 @@ def render_plan(
     columns = dict(_COLUMNS)
     if all(row.n_params_active == row.n_params for row in rows):
         del columns["active"]
-    table = [list(columns), *([show(row) for show in columns.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join(
-            text.ljust(width) if i == 0 else text.rjust(width)
-            for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in table
-    ]
+    table = text_table(
+        {heading: "left" if heading == "cell" else "right" for heading in columns},
+        [[show(row) for show in columns.values()] for row in rows],
+    )
     totals = _totals(rows, device_of(device), n_left_out=n_left_out)
-    return "\n".join([*lines, "", *totals, *notes])
+    return "\n".join([as_text(table), "", *totals, *notes])
 
 
 def _totals(rows: Sequence[PlanRow], device: Device, *, n_left_out: int) -> list[str]:

@@ -12,8 +12,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 
 @contextlib.contextmanager
 def replaced(path: Path, *, before: Path | None = None) -> Iterator[Path]:
@@ -78,6 +76,8 @@ def locked(path: Path, *, wait_s: float = -1) -> Iterator[None]:
     Raises `TimeoutError` if another process holds it for longer, and `OSError` where there can be
     no lock.
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(path)
     try:
         lock.acquire(timeout=wait_s)
