@@ -4,9 +4,9 @@ part where the device at hand has no room for all, or is faster that way.
 
 import dataclasses
 import gc
+import logging
 import math
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -32,6 +32,8 @@ from kcap_ray.runs.record import TrialRecord
 from kcap_ray.training.checkpoint import remove_checkpoint
 from kcap_ray.training.cpu_setting import is_worth_measuring, measure_settings
 from kcap_ray.training.point import Point
+
+_logger = logging.getLogger(__name__)
 
 Agreed = TypeVar("Agreed")
 
@@ -90,7 +92,7 @@ def _of_first_worker(make: Callable[[], Agreed]) -> Agreed:
 
 
 class _DeviceSetting:
-    """Chooses how a cell is trained on this device, says so, and keeps it with the cell."""
+    """Chooses how a cell is trained on this device, logs it, and keeps it with the cell."""
 
     def __init__(self, run: CellRun) -> None:
         self.run, self.cell, self.directory = run, run.cell, run.directory
@@ -112,7 +114,7 @@ class _DeviceSetting:
             n_windows=self.n_windows,
             at_hand=at_hand,
         )
-        self._say_if_split(setting, n_trials, at_hand)
+        self._log_if_split(setting, n_trials, at_hand)
         if kept is not None and kept.n_fused != setting.n_fused:
             self._forget_checkpoints()
         elif kept is None and not self.directory.resume_file(first_trial).exists():
@@ -129,9 +131,10 @@ class _DeviceSetting:
                 f"{self.cell.cell_id}: out of GPU memory with one window of one trial; write a "
                 "smaller train.window_tokens or model, or take a GPU with more memory"
             )
-        self._say(
+        self._log(
             f"out of GPU memory with {_counted(n_trials, setting, self.n_windows)}; it goes on "
-            f"with {_counted(smaller.n_fused, smaller, self.n_windows)}"
+            f"with {_counted(smaller.n_fused, smaller, self.n_windows)}",
+            logging.WARNING,
         )
         remove_checkpoint(self.directory.resume_file(first_trial))
         keep_setting(self.directory, smaller)
@@ -144,7 +147,7 @@ class _DeviceSetting:
             self.cell, self.spec, setting, n_trials=n_trials, n_windows=self.n_windows
         )
 
-    def _say_if_split(self, setting: Setting, n_trials: int, at_hand: int) -> None:
+    def _log_if_split(self, setting: Setting, n_trials: int, at_hand: int) -> None:
         whole = Setting(
             device=setting.device, n_fused=n_trials, micro_windows=self.cell.train.micro_windows
         )
@@ -152,7 +155,7 @@ class _DeviceSetting:
         if need <= USABLE * at_hand:
             return
         trials = "1 trial needs" if n_trials == 1 else f"{n_trials} trials need"
-        self._say(
+        self._log(
             f"{trials} about {need / GIB:.1f} GiB of the {at_hand / GIB:.1f} GiB at hand: "
             f"{math.ceil(n_trials / setting.n_fused)} programs of "
             f"{_counted(setting.n_fused, setting, self.n_windows)}"
@@ -171,15 +174,15 @@ class _DeviceSetting:
         measured = measure_settings(
             setting.applied_to(self.cell), self.spec, n_fused=n_fused, n_cpus=self.run.n_cpus
         )
-        self._say(str(measured))
+        self._log(str(measured))
         return dataclasses.replace(setting, **dataclasses.asdict(measured.fastest))
 
     def _forget_checkpoints(self) -> None:
         # They are of programs with other trials than those that fit now.
         shutil.rmtree(self.directory.resume_file(0).parent, ignore_errors=True)
 
-    def _say(self, text: str) -> None:
-        print(f"kcap: {self.cell.cell_id}: {text}", file=sys.stderr, flush=True)
+    def _log(self, text: str, level: int = logging.INFO) -> None:
+        _logger.log(level, "%s: %s", self.cell.cell_id, text)
 
 
 def _counted(n_trials: int, setting: Setting, n_windows: int) -> str:

@@ -4,7 +4,7 @@ work in it.
 
 import contextlib
 import json
-import sys
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from kcap_ray.runs.environment import describe
 from kcap_ray.runs.files import locked, write_atomically
 from kcap_ray.runs.progress import LOCK
 from kcap_ray.runs.results import CellDirectory, RunDirectory
+
+_logger = logging.getLogger(__name__)
 
 STATUS_HOLDS_S = 0.4
 """Seconds to wait for the lock of a run: `kcap status` holds it for a moment."""
@@ -76,8 +78,9 @@ def _before(path: Path) -> Manifest | None:
     try:
         return read_manifest(path)
     except UserError:
-        text = f"kcap: {path / MANIFEST} cannot be read; it is made anew from the finished cells"
-        print(text, file=sys.stderr, flush=True)
+        _logger.warning(
+            "%s cannot be read; it is made anew from the finished cells", path / MANIFEST
+        )
         return None
 
 
