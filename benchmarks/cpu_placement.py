@@ -27,7 +27,7 @@ from record import arguments, claim, write
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.models.spec import ModelSpec
-from kcap_ray.planning.run_length import length_of, round_trials, spec_of
+from kcap_ray.planning.run_length import length_of, spec_of, trials_at_once
 from kcap_ray.planning.sweep import load_sweep
 from kcap_ray.training.cpu_setting import (
     CpuSetting,
@@ -57,7 +57,7 @@ def measured(shape: Shape, n_cpus: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     cell = max(cells_by_shape()[shape], key=lambda one: length_of(one).steps)
     spec = spec_of(cell)
-    n_trials = round_trials(cell, spec)
+    n_trials = trials_at_once(cell, spec)
     began = time.perf_counter()
     chosen = measure_settings(cell, spec, n_fused=n_trials, n_cpus=n_cpus).fastest
     choice_s = time.perf_counter() - began

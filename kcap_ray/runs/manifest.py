@@ -31,7 +31,7 @@ STATUS_HOLDS_S = 0.4
 """Seconds to wait for the lock of a run: `kcap status` holds it for a moment."""
 
 
-def write_header(
+def write_manifest(
     directory: RunDirectory, *, name: str, question: str, sweep_file: Path, cells: Sequence[Cell]
 ) -> None:
     """Write what the run is of: name, question and file of its sweep as given, its cells and those
@@ -100,9 +100,9 @@ def _n_trials(path: Path, one: StoredCell) -> int:
     return 0 if row is None else 1 + row.n_trials
 
 
-def forget_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bool = True) -> None:
+def clear_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bool = True) -> None:
     """Let cells that failed run again; without `mistakes` only those that the machine made fail,
-    which are told by the error that was written down.
+    which the recorded error identifies.
     """
     for cell in cells:
         cell_directory = directory.cell(cell.cell_id)
