@@ -69,7 +69,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group the tests for several processes, and skip those that need a CUDA device and have none."""
+    """Group the tests for several processes; skip what needs a CUDA device where there is none."""
     _group(config, items)
     _skip_without_a_gpu(items)
 
