@@ -23,7 +23,7 @@ from kcap_ray.runs.columns import Measured, Provenance
 from kcap_ray.runs.environment import provenance
 from kcap_ray.runs.files import replaced, replaced_directory, write_atomically
 from kcap_ray.runs.interrupt import request_file
-from kcap_ray.runs.record import CurvePoint, TrialRecord, best_trial
+from kcap_ray.runs.record import CurvePoint, TrainingProgress, TrialRecord, best_trial
 from kcap_ray.runs.results import CellDirectory
 from kcap_ray.runs.schema import arrow_schema, section
 from kcap_ray.text.evaluation import evaluation_documents
@@ -143,8 +143,10 @@ def _reporter(
         nonlocal last
         if time.monotonic() - last >= NOTE_EVERY_S:
             last = time.monotonic()
-            note = {"step": progress.step, "n_steps": n_steps, "losses": list(progress.losses)}
-            write_atomically(directory.progress_file, json.dumps(note))
+            now = TrainingProgress(
+                step=progress.step, n_steps=n_steps, losses=tuple(progress.losses)
+            )
+            write_atomically(directory.progress_file, json.dumps(now.to_dict()))
         if then is not None:
             then(progress)
 

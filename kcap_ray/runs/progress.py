@@ -15,7 +15,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.earlier import rows_of_table
 from kcap_ray.runs.files import is_locked
-from kcap_ray.runs.record import ResultRow
+from kcap_ray.runs.record import ResultRow, TrainingProgress
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.runs.schema import shown
 from kcap_ray.runs.text_table import text_table
@@ -112,13 +112,10 @@ def _progress(directory: CellDirectory) -> _Note | None:
     file = directory.progress_file
     try:
         age_s = time.time() - file.stat().st_mtime
-        note = json.loads(file.read_text(encoding="utf-8"))
-        losses = ", ".join(f"{loss:.3f}" for loss in note["losses"])
-        share = 100 * note["step"] / note["n_steps"]
-        text = f"{share:3.0f}%  step {note['step']} of {note['n_steps']}  loss {losses} nats"
-    except (OSError, ValueError, LookupError, TypeError, ZeroDivisionError):
+        progress = TrainingProgress.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
         return None
-    return _Note(text=text, is_stale=age_s > STALE_AFTER_S)
+    return _Note(text=str(progress), is_stale=age_s > STALE_AFTER_S)
 
 
 def states_table(states: Sequence[CellState], *, max_lines: int | None = None) -> "Table":
