@@ -2,10 +2,11 @@
 thread a program.
 
 For every shape of step of sweeps/laptop.yaml: what `training/cpu_setting.py` chooses, and then the
-time of a step by every candidate, in turns, medians over rounds. A cell's time is its steps times
-what its trials take one program after another, and for the choice what choosing takes. Two ways of
-working: a sweep, where a program has one core and all cores work, and `kcap run-cell`, where it has
-all of them.
+time of a step by every candidate, in turns, medians over rounds: on one thread the time of its
+core, which other programs take nothing from, and on several the time that passes. A cell's time is
+its steps times what its trials take one program after another, and for the choice what choosing
+takes. Two ways of working: a sweep, where a program has one core and all cores work, and `kcap
+run-cell`, where it has all of them.
 
     python benchmarks/cpu_placement.py
 """
@@ -106,11 +107,12 @@ def _in_turns(
     for turn in range(1 + N_ROUNDS):
         for (size, n_threads), own in times.items():
             torch.set_num_threads(n_threads)
-            began = time.perf_counter()
+            clock = time.process_time if len(threads) == 1 else time.perf_counter
+            began = clock()
             for _ in range(N_STEPS):
                 steps[size](batch)
             if turn > 0:
-                own.append((time.perf_counter() - began) / N_STEPS)
+                own.append((clock() - began) / N_STEPS)
     return {key: statistics.median(own) for key, own in times.items()}
 
 
@@ -163,6 +165,7 @@ def study(*, is_sweep: bool) -> dict[str, Any]:
         what="a process on each core" if is_sweep else "one process on all cores",
         peer_is="all trials fused, one thread",
         gain=rule_s / choice_s - 1,
+        load_of_the_machine=os.getloadavg()[1],
         shapes=found,
     )
 
