@@ -14,7 +14,7 @@ from analysis.load import ResultsError
 from analysis.pooling import NOTHING, pool, pooled_records
 from analysis.quantized import compare_quantized
 from kcap_ray.runs.files import write_atomically
-from kcap_ray.runs.text_table import as_text, text_table
+from kcap_ray.runs.text_table import aligned
 
 Record = dict[str, object]
 
@@ -82,14 +82,13 @@ def show_table(records: Sequence[Record]) -> str:
     """The records as aligned text: the columns that differ, numbers to four digits."""
     table = pd.DataFrame(records)
     differs = [name for name in table if len(table) == 1 or table[name].astype(str).nunique() > 1]
-    shown = text_table(
+    return aligned(
         {
             str(name): "right" if pd.api.types.is_numeric_dtype(table[name]) else "left"
             for name in differs
         },
         [[_shown(value) for value in row] for row in table[differs].itertuples(index=False)],
     )
-    return as_text(shown)
 
 
 def _shown(value: object) -> str:

@@ -38,7 +38,7 @@ from kcap_ray.training.cpu_setting import (
 )
 from kcap_ray.training.step import TrainStep
 
-N_ROUNDS, N_STEPS = 9, 8
+N_ROUNDS, N_STEPS = 5, 4
 """Turns of each candidate, and steps of a turn."""
 
 Shape = tuple[str, int]
@@ -116,13 +116,15 @@ def _in_turns(
     return {key: statistics.median(own) for key, own in times.items()}
 
 
-def on_cores(shape: Shape, *, is_sweep: bool) -> list[dict[str, Any]]:
-    """Measured in a process on each core at once, as in a sweep, or in one process on all."""
+def on_cores(*, is_sweep: bool) -> list[list[dict[str, Any]]]:
+    """Of every shape what was measured in a process on each core at once, as in a sweep, or in one
+    process on all.
+    """
     cores = sorted(os.sched_getaffinity(0))
     own = [[core] for core in cores] if is_sweep else [cores]
     processes = [
         subprocess.Popen(
-            [sys.executable, __file__, "--side", *map(str, shape), ",".join(map(str, group))],
+            [sys.executable, __file__, "--side", ",".join(map(str, group))],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -132,10 +134,10 @@ def on_cores(shape: Shape, *, is_sweep: bool) -> list[dict[str, Any]]:
 
 
 def rows(*, is_sweep: bool) -> Iterator[dict[str, Any]]:
-    """Of each shape and process what was chosen, and hours of its cells by choice and by rule."""
-    for shape, cells in cells_by_shape().items():
-        n_cpus = 1 if is_sweep else len(os.sched_getaffinity(0))
-        for found in on_cores(shape, is_sweep=is_sweep):
+    """Of each shape and process what was chosen, and seconds of its cells by choice and by rule."""
+    n_cpus = 1 if is_sweep else len(os.sched_getaffinity(0))
+    for side in on_cores(is_sweep=is_sweep):
+        for (shape, cells), found in zip(cells_by_shape().items(), side, strict=True):
             by_rule = by_choice = 0.0
             for cell in cells:
                 n_steps = length_of(cell).steps
@@ -171,14 +173,22 @@ def study(*, is_sweep: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure both ways of working, or one shape as one process of it."""
+    """Measure both ways of working, or every shape as one process of it."""
     if sys.argv[1:2] == ["--side"]:
-        model, n_windows, cores = sys.argv[2:]
-        os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
-        print(json.dumps(measured((model, int(n_windows)), cores.count(",") + 1)))
+        cores = {int(core) for core in sys.argv[2].split(",")}
+        os.sched_setaffinity(0, cores)
+        print(json.dumps([measured(shape, len(cores)) for shape in cells_by_shape()]))
         return
-    chosen = arguments(__file__, __doc__).parse_args()
-    write(__file__, [study(is_sweep=is_sweep) for is_sweep in (True, False)], chosen.json)
+    parser = arguments(__file__, __doc__)
+    parser.add_argument(
+        "--only",
+        choices=["sweep", "run-cell"],
+        help="one of the two ways; threads are worth timing only where nothing else runs",
+    )
+    chosen = parser.parse_args()
+    ways = {"sweep": True, "run-cell": False}
+    wanted = [ways[chosen.only]] if chosen.only else list(ways.values())
+    write(__file__, [study(is_sweep=is_sweep) for is_sweep in wanted], chosen.json)
 
 
 if __name__ == "__main__":

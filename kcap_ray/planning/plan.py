@@ -23,7 +23,7 @@ from kcap_ray.planning.run_length import spec_of, trials_at_once
 from kcap_ray.planning.sweep import Sweep
 from kcap_ray.runs.columns import Asked
 from kcap_ray.runs.schema import Column, section
-from kcap_ray.runs.text_table import as_text, text_table
+from kcap_ray.runs.text_table import aligned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,12 +163,12 @@ def render_plan(
     columns = dict(_COLUMNS)
     if all(row.n_params_active == row.n_params for row in rows):
         del columns["active"]
-    table = text_table(
+    table = aligned(
         {heading: "left" if heading == "cell" else "right" for heading in columns},
         [[show(row) for show in columns.values()] for row in rows],
     )
     totals = _totals(rows, device_of(device), n_left_out=n_left_out)
-    return "\n".join([as_text(table), "", *totals, *notes])
+    return "\n".join([table, "", *totals, *notes])
 
 
 def _totals(rows: Sequence[PlanRow], device: Device, *, n_left_out: int) -> list[str]:

@@ -8,9 +8,6 @@ if TYPE_CHECKING:
 
 Justify = Literal["left", "right"]
 
-_WIDEST = 10_000
-"""Characters of a line that nothing is cut down to."""
-
 
 def text_table(
     columns: Mapping[str, Justify],
@@ -36,11 +33,18 @@ def text_table(
     return table
 
 
-def as_text(table: "Table") -> str:
-    """The table in as many characters as it needs, without a newline at the end."""
-    from rich.console import Console
+def aligned(columns: Mapping[str, Justify], rows: Iterable[Iterable[str]]) -> str:
+    """The same as text, in as many characters as it needs, without a newline at the end.
 
-    console = Console(width=_WIDEST, color_system=None)
-    with console.capture() as captured:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+    Not by rich, which takes a third of a millisecond for a cell of a table, and would take most of
+    the time of a plan of a thousand rows.
+    """
+    table = [list(columns), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    sides = [str.ljust if side == "left" else str.rjust for side in columns.values()]
+    return "\n".join(
+        "  ".join(
+            side(text, width) for side, text, width in zip(sides, line, widths, strict=True)
+        ).rstrip()
+        for line in table
+    )
