@@ -1,6 +1,6 @@
 """The plateau before values are learnt, at the smallest setting that shows it on a CPU.
 
-bioS with small pools, few people, models 16 to 64 wide, float32: one factor at a time, two seeds
+bioS with small pools, few people, models 32 to 128 wide, float32: one factor at a time, two seeds
 for the baseline and more where there is time. Each variant is a curve of the losses on names and on
 values of all people, one line of JSON as it ends; what is in the file of lines is not run again, so
 the same command goes on after an interruption.
@@ -10,7 +10,6 @@ the same command goes on after an interruption.
     python benchmarks/plateau_cpu.py --dry-run
 """
 
-import argparse
 import json
 import tempfile
 from collections.abc import Sequence
@@ -26,13 +25,13 @@ from record import arguments, write
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.sweep import load_sweep
 
-N_PROBES = 40
+N_PROBES = 28
 
 BASE = {
     "data.pools": "mini",
     "data.n_people": "100",
     "model": "gpt2-2-2",
-    "model.head_dim": "16",
+    "model.head_dim": "32",
     "train.exposures": "100",
     "train.lr": "4.0e-3",
     "train.weight_decay": "0.01",
@@ -62,8 +61,8 @@ VARIANTS = (
     _set("2.28 times as long", train__exposures="228"),
     _set("batch 1", train__batch_windows="1"),
     _set("batch 12", train__batch_windows="12"),
-    _set("width 64", model__head_dim="32"),
-    _set("width 16", model__head_dim="8"),
+    _set("width 128", model__head_dim="64"),
+    _set("width 32", model__head_dim="16"),
     _set("1 layer", model="gpt2-1-2"),
     _set("4 layers", model="gpt2-4-2"),
     _set("bf16", train__precision="bf16"),
@@ -90,16 +89,14 @@ VARIANTS = (
     _set("warm-up a third", train__warmup_frac="0.333", train__warmup_steps="100_000"),
     _set("no cosine", train__final_lr_ratio="1.0"),
     _set("clip 1", train__grad_clip="1.0"),
-    Variant(
-        name="bf16, residual too", residual_bf16=True, settings={"train.precision": "bf16"}
-    ),
+    Variant(name="bf16, residual too", residual_bf16=True, settings={"train.precision": "bf16"}),
     Variant(name="bf16, softmax too", softmax_bf16=True, settings={"train.precision": "bf16"}),
     _set("llama", model="llama-2-2"),
     _set("untied", model="gpt2-2-2-untied"),
     _set("canon", model="gpt2-2-2-canon"),
     _set("muon", train__optimizer="muon"),
-    _set("1 head", model="gpt2-2-1", model__head_dim="32"),
-    _set("4 heads", model="gpt2-2-4", model__head_dim="8"),
+    _set("1 head", model="gpt2-2-1", model__head_dim="64"),
+    _set("4 heads", model="gpt2-2-4", model__head_dim="16"),
     _set("init 0.006", train__init_std="0.006"),
     _set("exposures by windows of 512", train__exposures="117"),
 )
@@ -127,7 +124,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def run_missing(variants: Sequence[Variant], seeds: Sequence[int], path: Path, is_tiny: bool) -> None:
+def run_missing(
+    variants: Sequence[Variant], seeds: Sequence[int], path: Path, is_tiny: bool
+) -> None:
     """Run what the file of lines does not have; a line for each curve when its run ends."""
     for seed in seeds:
         for variant in variants:
@@ -155,6 +154,11 @@ def shown(trial: dict[str, Any]) -> str:
     )
 
 
+def _without_losses(one: dict[str, Any]) -> dict[str, Any]:
+    """Without the loss of every logged step, which only the lines keep."""
+    return {key: value for key, value in one.items() if key != "training_loss"}
+
+
 def main() -> None:
     """What is missing, then all that there is as a result file."""
     parser = arguments(__file__, __doc__, has_dry_run=True)
@@ -166,7 +170,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = chosen.lines or Path(directory) / "lines.jsonl"
         run_missing(variants, chosen.seeds, path, chosen.dry_run)
-        found = read_lines(path)
+        found = [_without_losses(one) for one in read_lines(path)]
     write(__file__, found, chosen.json, is_dry_run=chosen.dry_run)
 
 
