@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kcap_ray.models.decoder import Decoder, is_matrix
-from kcap_ray.text.kinds.bios import BioSWording
+from kcap_ray.text.kinds.bios import BioSRenderer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def rotary_tables(frac: float, base: float) -> Callable[..., tuple[Tensor, Tenso
 
 
 def _fixed_draw(variant: Variant) -> Callable[..., Any]:
-    draw = BioSWording._draw
+    draw = BioSRenderer._draw
 
     def fixed_draw(self: Any, draw_P: Any, key: int) -> tuple[Any, Any]:
         template_AP, order_P = draw(self, draw_P, key)
@@ -108,7 +108,7 @@ def changed_code(variant: Variant) -> Iterator[None]:
             tables = rotary_tables(variant.rotary_frac, variant.rotary_base)
             stack.enter_context(mock.patch("kcap_ray.models.decoder.rotary_tables", tables))
         if variant.one_template or variant.one_order:
-            patch(BioSWording, "_draw", _fixed_draw(variant))
+            patch(BioSRenderer, "_draw", _fixed_draw(variant))
         if not variant.decays_embedding:
             decays = mock.patch(
                 "kcap_ray.training.optimizer.is_matrix",
