@@ -104,7 +104,7 @@ def measured_runs() -> list[dict[str, Any]]:
 
 
 def fit(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Scale and exponents, and the largest factor by which a run that left is off."""
+    """Scale and exponents."""
     x = np.array(
         [[1, *(math.log(run[key]) for key in ("people", "width", "step_tokens"))] for run in runs]
     )
@@ -116,13 +116,11 @@ def fit(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
         return np.where(has_left, off, np.minimum(off, 0.0))
 
     found = least_squares(residuals, np.array([math.log(50.0), 0.0, 0.0, 0.0])).x
-    off = residuals(found)
     return {
         "scale": float(np.exp(found[0])),
         "people": float(found[1]),
         "width": float(found[2]),
         "step_tokens": float(found[3]),
-        "spread": float(np.exp(np.abs(off).max())),
     }
 
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from kcap_ray.planning.plan import plan_cells, render_plan
-from kcap_ray.planning.plateau import FILE, measured_rule
+from kcap_ray.planning.plateau import FILE, MARGIN, measured_rule
 from kcap_ray.planning.sweep import load_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -57,17 +57,21 @@ def test_no_measured_run_that_learnt_values_is_said_to_end_on_the_plateau():
     for run in RUNS:
         needed = rule.exposures(run["people"], run["width"], run["step_tokens"])
         if run["left_at_exposure"] is not None:
-            assert run["exposures"] * rule.spread >= needed, run
+            assert run["exposures"] * MARGIN >= needed, run
 
 
 def test_no_alarm_on_the_quickstart_and_the_miniatures():
-    """As shipped and as run: none of them ended on the plateau but one of bioR, of which the rule
-    does not speak; of one that it speaks of the values were learnt.
+    """As shipped and as run. Of the one of bioS that the rule speaks of the values were learnt; of
+    bioR, whose texts are no part of the repository, it does not speak.
     """
     spoken_of = 0
-    committed = (ROOT / "docs" / "results").glob("*/sweep.yaml")
+    committed = [
+        ROOT / "docs" / "results" / name / "sweep.yaml" for name in ("quickstart", "laptop")
+    ]
     shipped = [SWEEPS / "quickstart.yaml", *SWEEPS.glob("laptop*.yaml")]
     for path in [*committed, *shipped]:
+        if "bior" in str(path):
+            continue
         for row in plan_cells(load_sweep(path), device="cpu"):
             assert not row.ends_on_plateau, row.cell_id
             spoken_of += row.plateau_exposures is not None
