@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import yaml
-from plateau_run import LEFT_NATS
 from scipy.optimize import least_squares
 
 from kcap_ray.planning.plateau import FILE
+
+LEFT_NATS = 3.0
+"""A model has left the plateau when its loss on values is so far below what the pools give."""
 
 RESULTS = Path(__file__).parent / "results"
 FULL_PRIOR_NATS = 47.592 * math.log(2)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from plain_loop import Recipe
 from plateau_changes import Variant, changed_code
+from plateau_rule import LEFT_NATS
 from plateau_texts import Texts, judged, texts_of
 
 from kcap_ray.config.cell import Cell
@@ -18,9 +19,6 @@ from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.training.loop import Probe, train
 from kcap_ray.training.point import Point
-
-LEFT_NATS = 3.0
-"""A model has left the plateau when its loss on values is so far below what the pools give."""
 
 
 def recipe_of(cell: Cell, point: Point) -> Recipe:
