@@ -26,7 +26,7 @@ def conclude(cells: list[Cell], directory: Any) -> None:
     is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < 100
     print_table(results_table(rows, is_narrow=is_narrow))
     for note in edge_notes(rows):
-        typer.echo(f"note: {note}.")
+        typer.echo(f"note: {note}.", err=True)
     failed = [row for row in rows if row.status != "ok"]
     if len(failed) < len(rows):
         typer.echo(f"report: {report_of(directory.path)}")

@@ -20,7 +20,8 @@ from kcap_ray.engine.failures import MAX_LOST_MACHINES, FailureRecord, program_e
 from kcap_ray.engine.queue import Program, SweepQueue
 from kcap_ray.engine.storage import clear_storage, storage_of
 from kcap_ray.execution.after_search import Part
-from kcap_ray.runs.results import RunDirectory, write_atomically
+from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.point import Point
 
 RunProgram = Callable[[Program, RunDirectory], None]
