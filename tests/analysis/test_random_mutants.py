@@ -81,9 +81,10 @@ class Mutator(ast.NodeTransformer):
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         """A number that is one larger or twice as large."""
-        is_number = isinstance(node.value, int | float) and not isinstance(node.value, bool)
-        if is_number and self._is_wanted(node, f"{node.value} changed"):
-            value = node.value
+        value = node.value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return node
+        if self._is_wanted(node, f"{value} changed"):
             return ast.Constant(value + 1 if isinstance(value, int) else 2 * value)
         return node
 
