@@ -1,9 +1,9 @@
 """Loss curves of trials, as they are written to a cell's directory."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from kcap_ray.runs.files import replaced
 from kcap_ray.runs.record import CurvePoint
 from kcap_ray.runs.schema import arrow_schema
 from kcap_ray.training.loop import Progress, TrainResult
@@ -34,10 +34,8 @@ def write_curve(path: Path, curve: Sequence[CurvePoint]) -> None:
     table = pa.Table.from_pylist([point.to_dict() for point in curve], arrow_schema(CurvePoint))
     # Experts, and measurements along the way, only where there are some.
     empty = [name for name in table.column_names if table[name].null_count == len(curve)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    pq.write_table(table.drop_columns(empty), temporary)
-    os.replace(temporary, path)
+    with replaced(path) as temporary:
+        pq.write_table(table.drop_columns(empty), temporary)
 
 
 def _expert_load(point: Progress, trial: int) -> dict[str, float]:

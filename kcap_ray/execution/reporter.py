@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.planning.run_length import length_of
-from kcap_ray.runs.results import write_atomically
+from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.record import TrainingProgress
 from kcap_ray.tracking.tensorboard import EventFiles
 from kcap_ray.training.loop import Progress
 from kcap_ray.training.point import Point
@@ -32,9 +33,9 @@ class Reporter:
         self._events.add(progress.step, [self._scalars(progress, e) for e in self._trials])
         if time.monotonic() - self._last >= NOTE_EVERY_S:
             self._last = time.monotonic()
-            n_steps, losses = length_of(self._run.cell).steps, list(progress.losses)
-            note = {"step": progress.step, "n_steps": n_steps, "losses": losses}
-            write_atomically(self._run.directory.progress_file, json.dumps(note))
+            n_steps = length_of(self._run.cell).steps
+            now = TrainingProgress(step=progress.step, n_steps=n_steps, losses=progress.losses)
+            write_atomically(self._run.directory.progress_file, json.dumps(now.to_dict()))
         if self._run.on_progress is not None:
             self._run.on_progress(progress)
 

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,9 +22,9 @@ from kcap_ray.models.decoder import Decoder
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.columns import Measured, Provenance
 from kcap_ray.runs.environment import provenance
+from kcap_ray.runs.files import replaced_directory
 from kcap_ray.runs.interrupt import request_file
 from kcap_ray.runs.record import TrialRecord, best_trial
-from kcap_ray.runs.results import write_atomically
 from kcap_ray.runs.schema import section
 from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
@@ -86,9 +84,11 @@ def run_trials(
         )
     except TrainingDiverged as diverged:
         result = diverged
-    if reporter is None:
+    finally:
+        if reporter is not None:
+            reporter.close()
+    if rank != 0:
         return []
-    reporter.close()
     program = _Program(
         run=run,
         points=points,
@@ -234,12 +234,12 @@ def save_weights(path: Path, model: Decoder, cell: Cell, vocab: dict[str, Any]) 
     """Write weights, cell and vocabulary as a directory that appears whole or not at all."""
     from safetensors.torch import save_file
 
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, temporary / "model.safetensors")
-    write_atomically(temporary / "cell.json", json.dumps(cell.to_dict(), indent=1) + "\n")
-    write_atomically(temporary / "kcap_vocab.json", json.dumps(vocab) + "\n")
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
+    texts = {
+        "cell.json": json.dumps(cell.to_dict(), indent=1),
+        "kcap_vocab.json": json.dumps(vocab),
+    }
+    with replaced_directory(path) as directory:
+        save_file(tensors, directory / "model.safetensors")
+        for name, text in texts.items():
+            (directory / name).write_text(f"{text}\n", encoding="utf-8")

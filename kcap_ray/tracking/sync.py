@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kcap_ray.config.cell import Cell
+from kcap_ray.runs.files import write_atomically
 from kcap_ray.runs.record import CurvePoint
-from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
+from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.tracking.open import open_tracker
 from kcap_ray.tracking.tracker import CellLog, Tracker
 

@@ -1,8 +1,10 @@
 """Finished cells in real trackers, offline, read back by these."""
 
 import logging
-import os
 import re
+import struct
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 import kcap_ray.tracking.sync
-from kcap_ray.config.cell import Cell
+from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cells
 from kcap_ray.runs.results import RunDirectory
@@ -19,7 +21,7 @@ from kcap_ray.tracking.tracker import CellLog
 from tests.tiny import tiny_cell
 
 CELLS = [
-    tiny_cell(exposures=2, tune={"trials": 2, "lr": {"low": 1e-3, "high": 1e-2}}),
+    tiny_cell(exposures=2, tune=TuneConfig(trials=2, lr=Range(low=1e-3, high=1e-2))),
     tiny_cell(exposures=3),
 ]
 
@@ -37,6 +39,24 @@ def send(run: RunDirectory, name: str, cells: list[Cell] = CELLS) -> None:
     """What a command does at its end."""
     with Tracking([name], "tiny", cells, run):
         pass
+
+
+def offline_records(file: Path) -> Iterator[bytes]:
+    """The records of an offline run: LevelDB's log format behind a header of 7 bytes, in blocks of
+    32 KiB; each part of a record has checksum (4 bytes), length (2) and type (1) in front.
+    """
+    content, place, record = file.read_bytes(), 7, b""
+    while place + 7 <= len(content):
+        left = 32768 - place % 32768
+        if left < 7:
+            place += left
+            continue
+        length, kind = struct.unpack_from("<HB", content, place + 4)
+        record += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield record
+            record = b""
 
 
 @pytest.mark.slow
@@ -74,36 +94,43 @@ def test_wandb_offline_has_a_run_per_cell(
 ) -> None:
     """Grouped by sweep, with the row as summary."""
     pytest.importorskip("wandb")
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
-
     monkeypatch.setenv("WANDB_MODE", "offline")
     send(run, "wandb")
     files = sorted((run.path / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(files) == len(CELLS)
-    groups, ratios, points = set(), set(), 0
-    for file in files:
-        store = DataStore()
-        store.open_for_scan(str(file))
-        while (data := store.scan_data()) is not None:
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(data)
-            groups |= {record.run.run_group} - {""}
-            points += record.HasField("history")
-            ratios |= {
-                float(item.value_json)
-                for item in record.summary.update
-                if item.key == "capacity_ratio"
-            }
-    assert groups == {"tiny"}
     rows = [run.cell(cell.cell_id).result() for cell in CELLS]
-    assert ratios == {row.capacity_ratio for row in rows if row is not None}
-    assert points == sum(
+    expected = {row.capacity_ratio for row in rows if row is not None}
+    end = time.monotonic() + 30
+    # wandb's own process closes the file of a run some time after the run is finished.
+    while (found := offline_content(files))[1] != expected and time.monotonic() < end:
+        time.sleep(0.2)
+    groups, ratios, n_points = found
+    assert (groups, ratios) == ({"tiny"}, expected)
+    assert n_points == sum(
         len(read_curve(directory, trial.trial))
         for cell in CELLS
         for directory in [run.cell(cell.cell_id)]
         for trial in directory.trials()
     )
+
+
+def offline_content(files: list[Path]) -> tuple[set[str], set[float], int]:
+    """Groups, capacity ratios and number of points of all curves in offline runs."""
+    from wandb.proto import wandb_internal_pb2
+
+    groups, ratios, n_points = set[str](), set[float](), 0
+    for file in files:
+        for data in offline_records(file):
+            record: Any = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            groups |= {record.run.run_group} - {""}
+            n_points += record.HasField("history")
+            ratios |= {
+                float(item.value_json)
+                for item in record.summary.update
+                if item.key == "capacity_ratio"
+            }
+    return groups, ratios, n_points
 
 
 def test_what_a_tracker_raises_is_one_warning(
@@ -129,7 +156,7 @@ def test_what_a_tracker_raises_is_one_warning(
 
 @pytest.mark.parametrize("name", ["tensorflow", "wandb"])
 def test_a_tracker_that_cannot_be_opened_is_said_at_once(
-    name: str, run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unknown name, or no login, before anything is trained."""
     if name == "wandb":
@@ -137,8 +164,8 @@ def test_a_tracker_that_cannot_be_opened_is_said_at_once(
         monkeypatch.setattr(wandb, "login", lambda **_: False)
         monkeypatch.delenv("WANDB_MODE", raising=False)
     with pytest.raises(UserError, match=f"--log {name}"):
-        Tracking([name], "tiny", CELLS, run)
-    assert not os.path.exists(run.path / name)
+        Tracking([name], "tiny", CELLS, RunDirectory(tmp_path / "run"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_curve_that_is_torn_is_none(run: RunDirectory, tmp_path: Path) -> None:

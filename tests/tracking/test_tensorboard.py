@@ -36,6 +36,7 @@ def test_a_program_that_was_killed_leaves_no_second_curve(tmp_path: Path) -> Non
     for step in (30, 40, 50):
         resumed.add(step, [{"loss": 4.0}])
     resumed.close()
+    killed.close()
     assert losses(tmp_path / "trial0") == [(10, 8.0), (20, 8.0), (30, 4.0), (40, 4.0), (50, 4.0)]
 
 
