@@ -74,7 +74,9 @@ def quantized_table(rows: Sequence[ResultRow], *, before: Sequence[float]) -> "T
         "per stored bit: R over bits/weight"
     )
     at = 1 + _QUANTIZED_COLUMNS.index("capacity_ratio")
-    columns = [(_heading(name), _side(name)) for name in _QUANTIZED_COLUMNS]
+    columns: list[tuple[str, Justify]] = [
+        (_heading(name), _side(name)) for name in _QUANTIZED_COLUMNS
+    ]
     columns.insert(at, ("R before", "right"))
     lines = [[_cell(row, name) for name in _QUANTIZED_COLUMNS] for row in rows]
     for line, ratio in zip(lines, before, strict=True):
