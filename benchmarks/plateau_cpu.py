@@ -85,6 +85,11 @@ VARIANTS = (
         # The baseline has 3.5 biographies in a step.
         settings={"train.window_tokens": "104", "train.batch_windows": "4"},
     ),
+    Variant(
+        name="two whole biographies in a window",
+        texts="pairs",
+        settings={"train.window_tokens": "208", "train.batch_windows": "2"},
+    ),
     _set("no warm-up", train__warmup_steps="0"),
     _set("warm-up a third", train__warmup_frac="0.333", train__warmup_steps="100_000"),
     _set("no cosine", train__final_lr_ratio="1.0"),
