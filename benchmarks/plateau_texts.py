@@ -107,10 +107,8 @@ def _whole(
             while len(waiting) >= n_texts * recipe.batch_windows:
                 windows = np.full((recipe.batch_windows, recipe.window_tokens + 1), vocab.eos)
                 for window in windows:
-                    row = [token for text in waiting[:n_texts] for token in text][
-                        : recipe.window_tokens
-                    ]
-                    window[1 : 1 + len(row)] = row
+                    row = [token for text in waiting[:n_texts] for token in text]
+                    window[1 : 1 + len(row)] = row[: recipe.window_tokens]
                     waiting = waiting[n_texts:]
                 yield windows
 
