@@ -7,9 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures import style
-from analysis.groups import row_of_largest
+from analysis.groups import split_by
 
 MAX_CURVE_POINTS = 200
+MAX_VECTOR_POINTS = 20_000
+"""Points of a figure above which they are pixels in vector files too."""
 
 
 def draw_tuning(trials: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
@@ -35,14 +37,16 @@ def draw_tuning(trials: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
     for axes, (_, group) in zip(grid, panels, strict=True):
         axes.set_xlim(style.limits(group["lr"], margin=1.25))
         style.ratio_axis(axes, "x")
-        for _, cell in group.sort_values("lr").groupby("cell_id"):
-            n_people = float(cell["n_people"].iloc[0])
+        axes.set_ylim(0, max(float(tuned["ratio"].max()), 0.0) * 1.08 + 1e-9)
+        for n_people, cells in split_by(group.sort_values("lr"), "n_people").items():
             colour = colours[n_people]
-            axes.plot(cell["lr"], cell["ratio"], color=colour, lw=0.6, alpha=0.5)
-            axes.plot(cell["lr"], cell["ratio"], markers[n_people], color=colour, ms=3, alpha=0.7)
-            best = row_of_largest(cell, "ratio")
-            axes.plot(best["lr"], best["ratio"], "*", color=colour, mec="black", mew=0.5, ms=7)
-        axes.set_ylim(0, None)
+            lines = _broken_lines(cells, "lr", "ratio")
+            dense = {"rasterized": len(tuned) > MAX_VECTOR_POINTS}
+            axes.plot(*lines, color=colour, lw=0.6, alpha=0.5, **dense)
+            axes.plot(*lines, markers[n_people], color=colour, ms=3, alpha=0.7, **dense)
+            best = cells.loc[cells.groupby("cell_id")["ratio"].idxmax()]
+            star = {"mec": "black", "mew": 0.5, "ms": 7}
+            axes.plot(best["lr"], best["ratio"], "*", color=colour, **star, **dense)
         axes.set_xlabel("Learning rate")
     for axes in style.left_panels(grid):
         axes.set_ylabel("Stored, $R$ (bits per parameter)")
@@ -66,6 +70,7 @@ def draw_training(histories: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
     drawn = histories[(histories["exposures_seen"] > 0) & np.isfinite(histories["loss"])]
     if drawn.empty:
         raise style.NothingToDrawError("training: no training curve holds a finite loss")
+    drawn = _thinned(drawn)
     panels = list(drawn.groupby(["dataset", "exposures"]))
     lines = list(notes[:1])
     figure, grid = style.panels(len(panels), n_notes=len(lines))
@@ -73,10 +78,14 @@ def draw_training(histories: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
     for axes, (_, group) in zip(grid, panels, strict=True):
         axes.set_xlim(style.limits(group["exposures_seen"], margin=1.1))
         style.ratio_axis(axes, "x")
-        for _, cell in group.groupby("cell_id"):
-            colour = colours[float(cell["n_people"].iloc[0])]
-            curve = cell.iloc[:: max(1, len(cell) // MAX_CURVE_POINTS)]
-            axes.plot(curve["exposures_seen"], curve["loss"], color=colour, lw=0.7, alpha=0.7)
+        for n_people, cells in split_by(group, "n_people").items():
+            axes.plot(
+                *_broken_lines(cells, "exposures_seen", "loss"),
+                color=colours[n_people],
+                lw=0.7,
+                alpha=0.7,
+                rasterized=len(drawn) > MAX_VECTOR_POINTS,
+            )
         axes.set_ylim(style.limits(drawn["loss"], margin=1.05))
         axes.set_xlabel("Exposures seen")
     for axes in style.left_panels(grid):
@@ -86,6 +95,23 @@ def draw_training(histories: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
     style.legend(figure, handles, title="People")
     style.write_notes(figure, lines)
     return figure
+
+
+def _thinned(curves: pd.DataFrame) -> pd.DataFrame:
+    """Every k-th point of each curve, so that about MAX_CURVE_POINTS remain."""
+    cells = curves.groupby("cell_id")["loss"]
+    every = (cells.transform("size") // MAX_CURVE_POINTS).clip(lower=1)
+    return curves[cells.cumcount() % every == 0]
+
+
+def _broken_lines(rows: pd.DataFrame, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+    """The points of all cells as one line that breaks (NaN) between cells: one artist draws a
+    thousand curves as fast as ten.
+    """
+    ordered = rows.sort_values("cell_id", kind="stable")
+    starts = np.flatnonzero(ordered["cell_id"].to_numpy()[1:] != ordered["cell_id"].to_numpy()[:-1])
+    values = ordered[x].to_numpy(float), ordered[y].to_numpy(float)
+    return np.insert(values[0], starts + 1, np.nan), np.insert(values[1], starts + 1, np.nan)
 
 
 def _label(key: object) -> tuple[str, str]:
