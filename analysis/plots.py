@@ -157,7 +157,7 @@ FIGURES = {
         draw=_junk,
     ),
     "bands": FigureKind(
-        caption="Share of what there is that is stored, against how often people are spoken of.",
+        caption="Share of the demand that is stored, against how often people occur in training.",
         draw=_bands,
     ),
     "parts": FigureKind(
@@ -169,11 +169,11 @@ FIGURES = {
         draw=_quantization,
     ),
     "bit_width": FigureKind(
-        caption="R, and knowledge per stored bit, against the bits of a quantized weight.",
+        caption="R, and knowledge per stored bit, by bits of a quantized weight and method.",
         draw=_bit_width,
     ),
     "calibration": FigureKind(
-        caption="R after GPTQ over R before, against what it was calibrated on.",
+        caption="R after GPTQ over R before, against the people of the calibration text.",
         draw=_calibration,
     ),
     "tuning": FigureKind(

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures import style
 from analysis.groups import split_by
+from analysis.words import dataset_parts
 
 MAX_CURVE_POINTS = 200
 MAX_VECTOR_POINTS = 20_000
@@ -35,7 +36,7 @@ def draw_tuning(trials: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
     figure, grid = style.panels(len(panels), n_notes=len(lines))
     colours, markers = style.colours_of(tuned["n_people"]), style.markers_of(tuned["n_people"])
     for axes, (_, group) in zip(grid, panels, strict=True):
-        axes.set_xlim(style.limits(group["lr"], margin=1.25))
+        axes.set_xlim(style.limits(tuned["lr"], margin=1.25))
         style.ratio_axis(axes, "x")
         axes.set_ylim(0, max(float(tuned["ratio"].max()), 0.0) * 1.08 + 1e-9)
         for n_people, cells in split_by(group.sort_values("lr"), "n_people").items():
@@ -76,7 +77,7 @@ def draw_training(histories: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
     figure, grid = style.panels(len(panels), n_notes=len(lines))
     colours = style.colours_of(drawn["n_people"])
     for axes, (_, group) in zip(grid, panels, strict=True):
-        axes.set_xlim(style.limits(group["exposures_seen"], margin=1.1))
+        axes.set_xlim(style.limits(drawn["exposures_seen"], margin=1.1))
         style.ratio_axis(axes, "x")
         for n_people, cells in split_by(group, "n_people").items():
             axes.plot(
@@ -114,7 +115,7 @@ def _broken_lines(rows: pd.DataFrame, x: str, y: str) -> tuple[np.ndarray, np.nd
     return np.insert(values[0], starts + 1, np.nan), np.insert(values[1], starts + 1, np.nan)
 
 
-def _label(key: object) -> tuple[str, str]:
+def _label(key: object) -> tuple[str, ...]:
     assert isinstance(key, tuple), "grouped by dataset and exposures"
     dataset, exposures = key
-    return str(dataset), f"{float(exposures):g} exposures"
+    return *dataset_parts(str(dataset)), f"{float(exposures):g} exposures"
