@@ -59,13 +59,8 @@ def capacity_sentence(fits: Sequence[CapacityFit], names: Names) -> str:
     more = f"; and {len(fitted) - MAX_NAMED} more below" if len(fitted) > MAX_NAMED else ""
     found = "; ".join(told) + more
     without = [fit for fit in fitted if fit.capacity and fit.capacity.low is None]
-    why = dict.fromkeys(
-        part.partition(":")[2].strip()
-        for fit in without
-        for part in fit.reason.split("; ")
-        if part.startswith("no interval")
-    )
-    reason = f" No interval where {next(iter(why))}." if why else ""
+    which = "No interval" if len(without) == len(fitted) else f"{len(without)} without interval"
+    reason = f" {which}: too few cells lie beyond the corner." if without else ""
     return f"A parameter holds {found}.{reason}"
 
 

@@ -208,7 +208,9 @@ def draw(name: str, inputs: Inputs) -> Figure:
     """
     with figure_style():
         figure = FIGURES[name].draw(inputs)
-        figure.draw_without_rendering()
+        engine = figure.get_layout_engine()
+        assert engine is not None, "figures are laid out by constrained layout"
+        engine.execute(figure)
         figure.set_layout_engine("none")  # laid out once, not again for every format
         return figure
 

@@ -17,8 +17,12 @@ PARTS = {"name_bits": "names", "value_bits": "values", "diversity_bits": "divers
 DATASET = re.compile(r"bioD-(K\d+-C\d+-D\d+-L\d+-T\d+)")
 HATCHES = ("", "///", "...")
 ROW_INCHES = 0.24
+LINE_INCHES = 0.13
+"""Of a second line in a label."""
+LETTER_INCHES = 0.06
 FRAME_INCHES = 0.85
-WIDTH_INCHES = 5.6
+BARS_INCHES = 3.6
+"""Width of a panel besides its labels."""
 BAR = 0.62
 MAX_BARS = 24
 """Bars in one column of panels."""
@@ -46,15 +50,18 @@ def draw_parts(rows: pd.DataFrame) -> Figure:
         for _, cells in plain.groupby(["pools", "family", "exposures"])
     ]
     notes = ["Each bar: the model of largest R on one data set. Numbers: R, of R_max."]
-    height = FRAME_INCHES + ROW_INCHES * max(len(bars) for bars in panels)
+    labels = _labels(panels)
+    lines = [line for own in labels for label in own for line in label.split("\n")]
+    width = BARS_INCHES + LETTER_INCHES * max(map(len, lines))
+    row = ROW_INCHES + LINE_INCHES * any("\n" in label for own in labels for label in own)
+    height = FRAME_INCHES + row * max(len(bars) for bars in panels)
     figure, grid = style.panels(
         len(panels),
         n_notes=len(notes),
-        inches=(WIDTH_INCHES, height),
+        inches=(width, height),
         n_columns=1 if sum(len(bars) for bars in panels) <= MAX_BARS else 2,
     )
     colours = style.colours_of(range(len(PARTS)))
-    labels = _labels(panels)
     for axes, bars, own in zip(grid, panels, labels, strict=True):
         _draw_panel(axes, bars, own, colours)
     reach = max(axes.get_xlim()[1] for axes in grid)
@@ -104,13 +111,8 @@ def _labels(panels: list[list[dict[str, Any]]]) -> list[list[str]]:
     several = len(own) > 1
     return [
         [
-            joined(
-                [
-                    own[str(row["dataset"])] if several else "",
-                    f"{style.short_count(float(row['n_people']))} people",
-                    str(row["model"]),
-                ]
-            )
+            (f"{own[str(row['dataset'])]}\n" if several else "")
+            + f"{style.short_count(float(row['n_people']))} people, {row['model']}"
             for row in bars
         ]
         for bars in panels

@@ -41,10 +41,10 @@ def draw_tuning(trials: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
         axes.set_ylim(0, max(float(tuned["ratio"].max()), 0.0) * 1.08 + 1e-9)
         for n_people, cells in split_by(group.sort_values("lr"), "n_people").items():
             colour = colours[n_people]
-            lines = _broken_lines(cells, "lr", "ratio")
+            points = _broken_lines(cells, "lr", "ratio")
             dense = {"rasterized": len(tuned) > MAX_VECTOR_POINTS}
-            axes.plot(*lines, color=colour, lw=0.6, alpha=0.5, **dense)
-            axes.plot(*lines, markers[n_people], color=colour, ms=3, alpha=0.7, **dense)
+            axes.plot(*points, color=colour, lw=0.6, alpha=0.5, **dense)
+            axes.plot(*points, markers[n_people], color=colour, ms=3, alpha=0.7, **dense)
             best = cells.loc[cells.groupby("cell_id")["ratio"].idxmax()]
             star = {"mec": "black", "mew": 0.5, "ms": 7}
             axes.plot(best["lr"], best["ratio"], "*", color=colour, **star, **dense)

@@ -163,7 +163,9 @@ def _corner_notes(fits: Sequence[CapacityFit]) -> list[str]:
     notes = []
     if usual and len(usual) > len([f for f in usual if f in hard]):
         which = "" if len(usual) == len(fits) else f" of {len(usual)} of {len(fits)} laws"
-        notes.append(f"The sharpness{which} at R_max = c is the usual one: too few cells near it.")
+        notes.append(
+            f"Drawn as sharp as usual: the corner R_max = c{which}, near which too few cells lie."
+        )
     if hard:
         which = "The corner" if len(hard) == len(fits) else f"{len(hard)} of {len(fits)} corners"
         verb = "is" if len(hard) == len(fits) else "are"

@@ -251,7 +251,9 @@ def title_panels(
         grid[0].set_title(_wrapped(shared, SINGLE_TITLE_CHARACTERS), loc="left", pad=pad)
         return
     if shared:
-        n_characters = int(figure.get_size_inches()[0] * CHARACTERS_PER_INCH)
+        # The legend begins as high as the title.
+        width = figure.get_size_inches()[0] - LEGEND_INCHES
+        n_characters = int(width * CHARACTERS_PER_INCH)
         figure.suptitle(_wrapped(shared, n_characters), x=0.01, ha="left", fontsize=10)
     for axes, title in zip(grid, titles, strict=True):
         axes.set_title(_wrapped(title, TITLE_CHARACTERS), loc="left", pad=pad)
