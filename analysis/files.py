@@ -13,7 +13,7 @@ class ResultsError(ValueError):
 def read_parquet(path: Path) -> pd.DataFrame:
     """The table of a file. Raises ResultsError if it is not a readable Parquet file."""
     try:
-        # Not `pd.read_parquet`, which looks for data sets of many files and takes three times as long.
+        # Not `pd.read_parquet`, which looks for data sets of many files first.
         with pq.ParquetFile(path) as file:
             return file.read().to_pandas()
     except (OSError, ValueError) as error:  # pyarrow's errors derive from these two

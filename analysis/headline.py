@@ -60,7 +60,9 @@ def capacity_sentence(fits: Sequence[CapacityFit], names: Names) -> str:
     found = "; ".join(told) + more
     without = [fit for fit in fitted if fit.capacity and fit.capacity.low is None]
     which = "No interval" if len(without) == len(fitted) else f"{len(without)} without interval"
-    reason = f" {which}: too few cells lie beyond the corner." if without else ""
+    is_few = any("degrees of freedom" in fit.reason for fit in without)
+    why = "too few cells lie beyond the corner" if is_few else "the cells do not scatter at all"
+    reason = f" {which}: {why}." if without else ""
     return f"A parameter holds {found}.{reason}"
 
 

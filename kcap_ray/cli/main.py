@@ -5,6 +5,7 @@ starts at once.
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,9 @@ from kcap_ray.cli.analysis import add_verbs
 from kcap_ray.cli.bench import bench
 from kcap_ray.cli.models import export, measure
 from kcap_ray.cli.options import (
+    AsJson,
     CellGlob,
+    Directories,
     Out,
     PlanDevice,
     Prices,
@@ -25,7 +28,7 @@ from kcap_ray.cli.options import (
     SweepFile,
     overrides,
 )
-from kcap_ray.cli.output import conclude, print_table, report_of
+from kcap_ray.cli.output import conclude, print_json, print_table, report_of
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
 from kcap_ray.config.errors import UserError
@@ -104,7 +107,7 @@ def plan(
     settings: Set = None,
     device: PlanDevice = "a100",
     prices: Prices = None,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list of objects.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a sweep would run, and about what it costs."""
     from kcap_ray.planning.plan import plan_cells, render_plan, rows_as_json
@@ -200,16 +203,29 @@ def run_cell_command(
 
 
 @app.command()
-def status(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Run directory.")],
-) -> None:
-    """Show how the cells of a run stand, from its files alone."""
+def status(directories: Directories, as_json: AsJson = False) -> None:
+    """Show how the cells of each run stand, from its files alone."""
     from kcap_ray.runs.manifest import read_cells
     from kcap_ray.runs.progress import cell_states, states_table
     from kcap_ray.runs.results import RunDirectory
 
-    cells = read_cells(directory)
-    print_table(states_table(cell_states(cells, RunDirectory(directory))))
+    found = {path: cell_states(read_cells(path), RunDirectory(path)) for path in directories}
+    if as_json:
+        print_json(
+            {
+                "directory": str(path),
+                "cell_id": one.cell.cell_id,
+                "state": one.state,
+                "detail": one.detail,
+            }
+            for path, states in found.items()
+            for one in states
+        )
+        return
+    for path, states in found.items():
+        if len(found) > 1:
+            typer.echo(f"{path}:")
+        print_table(states_table(states))
 
 
 @app.command()
@@ -252,11 +268,14 @@ def data(
 
 
 @app.command()
-def report(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Run directory.")],
-) -> None:
-    """Write the report of a run: figures, fitted law, verdict on each claim."""
-    typer.echo(f"report: {report_of(directory)}")
+def report(directories: Directories, as_json: AsJson = False) -> None:
+    """Write the report of each run: figures, fitted law, verdict on each claim."""
+    paths = [str(report_of(directory)) for directory in directories]
+    if as_json:
+        print_json({"report": path} for path in paths)
+        return
+    for path in paths:
+        typer.echo(f"report: {path}")
 
 
 @app.command()
@@ -267,16 +286,23 @@ def doctor(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Directory that runs will be written to.")
     ] = Path("runs"),
+    as_json: AsJson = False,
 ) -> None:
     """Check the machine or the cluster before a long run, and say how to mend what is wrong."""
     from kcap_ray.cli.doctor import run_checks
 
     n_problems = 0
+    found = []
     for check in run_checks(address=address, out=out):
         is_ok = check.remedy is None
         n_problems += not is_ok
+        found.append({"is_ok": is_ok, **asdict(check)})
+        if as_json:
+            continue
         typer.echo(f"{'ok' if is_ok else 'problem':8} {check.name}: {check.finding}")
         if check.remedy:
             typer.echo(f"{'':8} -> {check.remedy}")
+    if as_json:
+        print_json(found)
     if n_problems:
         raise typer.Exit(1)
