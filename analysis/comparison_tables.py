@@ -191,7 +191,7 @@ def _ratios(found: Sequence[Comparison], subject: str, text: str, names: Names) 
         *POOLED_HEADS,
         Head(name="Of", kind="name"),
         Head(name="R", unit="bits/param", place="wide"),
-        Head(name="Parameters", place="more"),
+        Head(name="Parameters"),
         Head(name="Seeds", place="more"),
         Head(name="Ratio of", kind="name", place="more"),
     )
@@ -218,15 +218,17 @@ def _ratios(found: Sequence[Comparison], subject: str, text: str, names: Names) 
 
 
 def _noted_once(table: Table) -> Table:
-    """A note that most rows have is said once, above them."""
-    notes = [row.note for row in table.rows if row.note]
-    most = max(notes, key=notes.count, default="")
-    n = notes.count(most)
-    if n < 2 or n <= len(table.rows) / 2:
-        return table
-    rows = tuple(replace(row, note="") if row.note == most else row for row in table.rows)
-    where = "every row" if n == len(rows) else f"{n} of {len(rows)} rows"
-    return replace(table, rows=rows, text=f"{table.text} In {where}: {most}.".strip())
+    """What most notes say is said once, below all rows."""
+    parts = [part for row in table.rows for part in row.note.split("; ") if part]
+    common = [
+        part for part in dict.fromkeys(parts) if parts.count(part) > max(1, len(table.rows) / 2)
+    ]
+    rows = tuple(
+        replace(row, note="; ".join(p for p in row.note.split("; ") if p not in common))
+        for row in table.rows
+    )
+    said = [f"In {parts.count(part)} of {len(rows)} rows: {part}." for part in common]
+    return replace(table, rows=rows, text=" ".join([table.text, *said]).strip())
 
 
 def _pooled_cells(pooled: Pooled) -> list[Cell]:

@@ -107,14 +107,14 @@ def _architectures(rows: pd.DataFrame, names: Names) -> str:
         listed = [f"{_ratio_name(c, found)} {p.interval} times" for c, p in own[:MAX_NAMED]]
         rest = [f"{len(own) - MAX_NAMED} more below"] if len(own) > MAX_NAMED else []
         which = f" ({'; '.join([*listed, *rest])})" if own else ""
-        told.append(f"{len(own) or 'none'} hold {word} per parameter than {baseline}{which}")
+        told.append(f"{len(own) or 'none'} hold {word}{which}")
     n_single = sum(c.n_replicates == 1 for c in found)
     seeds = (
         f" {n_single} of {len(found)} rest on one seed and have no interval." if n_single else ""
     )
     return (
-        f"Of {len(found)} comparisons, {' and '.join(told)}; by 95% intervals and Holm's "
-        f"correction.{seeds}"
+        f"Of {len(found)} comparisons with {baseline}, {' and '.join(told)} per parameter; by 95% "
+        f"intervals and Holm's correction.{seeds}"
     )
 
 
@@ -147,7 +147,7 @@ def _share(found: Sequence[Comparison]) -> str:
     if len(ratios) == 1:
         return _told(ratios[0])
     values = sorted(ratio.value for ratio in ratios)
-    return f"{values[0]:.3g} to {values[-1]:.3g} (of {len(values)} models)"
+    return f"{values[0]:.3g} to {values[-1]:.3g} (in {len(values)} models)"
 
 
 def _junk(rows: pd.DataFrame, names: Names) -> str:

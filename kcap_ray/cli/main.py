@@ -14,11 +14,11 @@ from typer.core import TyperGroup
 
 from kcap_ray.cli.analysis import add_verbs
 from kcap_ray.cli.bench import bench
+from kcap_ray.cli.finished import report, status
 from kcap_ray.cli.models import export, measure
 from kcap_ray.cli.options import (
     AsJson,
     CellGlob,
-    Directories,
     Out,
     PlanDevice,
     Prices,
@@ -28,7 +28,7 @@ from kcap_ray.cli.options import (
     SweepFile,
     overrides,
 )
-from kcap_ray.cli.output import conclude, print_json, print_table, report_of
+from kcap_ray.cli.output import conclude, print_json
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
 from kcap_ray.config.errors import UserError
@@ -98,7 +98,9 @@ app.command()(bench)
 app.command()(export)
 app.command()(measure)
 app.command()(quantize)
+app.command()(report)
 app.command()(rewrite)
+app.command()(status)
 
 
 @app.command()
@@ -203,32 +205,6 @@ def run_cell_command(
 
 
 @app.command()
-def status(directories: Directories, as_json: AsJson = False) -> None:
-    """Show how the cells of each run stand, from its files alone."""
-    from kcap_ray.runs.manifest import read_cells
-    from kcap_ray.runs.progress import cell_states, states_table
-    from kcap_ray.runs.results import RunDirectory
-
-    found = {path: cell_states(read_cells(path), RunDirectory(path)) for path in directories}
-    if as_json:
-        print_json(
-            {
-                "directory": str(path),
-                "cell_id": one.cell.cell_id,
-                "state": one.state,
-                "detail": one.detail,
-            }
-            for path, states in found.items()
-            for one in states
-        )
-        return
-    for path, states in found.items():
-        if len(found) > 1:
-            typer.echo(f"{path}:")
-        print_table(states_table(states))
-
-
-@app.command()
 def data(
     sweep_file: SweepFile,
     cell: CellGlob = None,
@@ -265,17 +241,6 @@ def data(
         out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out {out}: cannot write there ({error.strerror})") from error
-
-
-@app.command()
-def report(directories: Directories, as_json: AsJson = False) -> None:
-    """Write the report of each run: figures, fitted law, verdict on each claim."""
-    paths = [str(report_of(directory)) for directory in directories]
-    if as_json:
-        print_json({"report": path} for path in paths)
-        return
-    for path in paths:
-        typer.echo(f"report: {path}")
 
 
 @app.command()
