@@ -157,7 +157,7 @@ FIGURES = {
         draw=_junk,
     ),
     "bands": FigureKind(
-        caption="Share of the demand that is stored, against how often people occur in training.",
+        caption="Share of the demand that is stored, against how often people appear.",
         draw=_bands,
     ),
     "parts": FigureKind(

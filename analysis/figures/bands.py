@@ -1,4 +1,4 @@
-"""What is stored of a person, against how often the person occurs in the data."""
+"""What is stored of a person, against how often the person appears."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def draw_bands(bands: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
     """
     if bands.empty or bands["band"].nunique() < 2:
         raise style.NothingToDrawError(
-            "bands: in no finished cell are some people spoken of more often than others"
+            "bands: in no finished cell do some people appear more often than others"
         )
     counts = bands.groupby(PANEL)["band"].transform("nunique")
     drawn = bands[counts > 1]
@@ -85,7 +85,7 @@ def _draw_panel(
             if len(own) > 1:
                 xs = [own["times"].mean()] * len(own)
                 axes.plot(xs, own["share"], "_", color=colour, ms=11, mew=1.2, zorder=2)
-    axes.set_xlabel("Occurrences of a person")
+    axes.set_xlabel("Times that a person appears in training")
 
 
 def _set_limits(axes: Axes, bands: pd.DataFrame) -> None:
