@@ -187,7 +187,7 @@ def _with_current_losses(curves: pd.DataFrame) -> pd.DataFrame:
         return curves
     converted = _in_current_version(curves[measured], "training curves")
     new = [c for c in converted if c not in curves]
-    curves = curves.assign(**dict.fromkeys(new, math.nan))
+    curves = curves.reindex(columns=[*curves.columns, *new])
     curves.loc[measured, [*losses, *new]] = converted[[*losses, *new]]
     return curves
 

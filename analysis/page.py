@@ -119,8 +119,8 @@ def text_cell(value: object) -> Cell:
 
 def number_cell(value: object, digits: int = 3) -> Cell:
     """A number with `digits` significant digits; a dash for none."""
-    is_number = isinstance(value, (int, float)) and value == value
-    return Cell(text=number(value, digits), order=float(value) if is_number else None)
+    order = float(value) if isinstance(value, (int, float)) and value == value else None
+    return Cell(text=number(value, digits), order=order)
 
 
 def share_cell(value: float | None) -> Cell:

@@ -42,12 +42,13 @@ def draw_tuning(trials: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
         for n_people, cells in split_by(group.sort_values("lr"), "n_people").items():
             colour = colours[n_people]
             points = _broken_lines(cells, "lr", "ratio")
-            dense = {"rasterized": len(tuned) > MAX_VECTOR_POINTS}
-            axes.plot(*points, color=colour, lw=0.6, alpha=0.5, **dense)
-            axes.plot(*points, markers[n_people], color=colour, ms=3, alpha=0.7, **dense)
+            is_dense = len(tuned) > MAX_VECTOR_POINTS
+            axes.plot(*points, color=colour, lw=0.6, alpha=0.5, rasterized=is_dense)
+            axes.plot(
+                *points, markers[n_people], color=colour, ms=3, alpha=0.7, rasterized=is_dense
+            )
             best = cells.loc[cells.groupby("cell_id")["ratio"].idxmax()]
-            star = {"mec": "black", "mew": 0.5, "ms": 7}
-            axes.plot(best["lr"], best["ratio"], "*", color=colour, **star, **dense)
+            axes.plot(best["lr"], best["ratio"], "*", color=colour, mec="black", mew=0.5, ms=7)
         axes.set_xlabel("Learning rate")
     for axes in style.left_panels(grid):
         axes.set_ylabel("Stored, $R$ (bits per parameter)")
