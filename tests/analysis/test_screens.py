@@ -56,12 +56,25 @@ def browse(page: Path, width: int, *options: str, is_dark: bool = False) -> str:
     return done.stdout
 
 
+FRAME = """<!doctype html><title></title>
+<iframe src="{name}" style="width:{width}px;height:800px;border:0"></iframe>
+<script>addEventListener("message", (event) => (document.title = event.data))</script>
+"""
+
+
 def asked(report: Path, script: str, width: int) -> str:
-    """What a script finds in the page: it writes into the title of a copy."""
+    """What a script finds in the page, which it leaves in its title.
+
+    In a frame of this width: windows are never narrower than 500 pixels.
+    """
     copy = report.with_name(f"asked-{width}.html")
     source = report.read_text(encoding="utf-8")
+    script = f"{script}; parent.postMessage(document.title, '*')"
     copy.write_text(f"{source}<script>{script}</script>", encoding="utf-8")
-    match = re.search(r"<title>(.*?)</title>", browse(copy, width, "--dump-dom"))
+    frame = report.with_name(f"frame-{width}.html")
+    frame.write_text(FRAME.format(name=copy.name, width=width), encoding="utf-8")
+    shown = browse(frame, 1280, "--dump-dom", "--virtual-time-budget=5000")
+    match = re.search(r"<title>(.*?)</title>", shown)
     assert match is not None
     return match[1]
 
