@@ -3,7 +3,6 @@ fits, and how it was made.
 """
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from analysis.page import Table, picture, render
 from analysis.plots import FIGURES, Inputs, fit_inputs, write_figures
 from analysis.report_tables import exposures_table, fits_table, peaks_table, results_table
 from analysis.words import Names
+from kcap_ray.runs.files import write_atomically
 
 VERDICT_CLASS = {
     Verdict.HOLDS: "holds",
@@ -74,9 +74,7 @@ def write_report(directory: Path | str) -> Path:
         **_first_screen(said, files, tables),
     }
     path = folder / "report.html"
-    draft = path.with_suffix(".html.tmp")
-    draft.write_text(render("report.html", values), encoding="utf-8")
-    os.replace(draft, path)
+    write_atomically(path, render("report.html", values))
     return path
 
 

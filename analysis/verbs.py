@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from analysis.load import ResultsError, load_results
+from kcap_ray.runs.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,8 +53,7 @@ def show(lines: Sequence[str], found: Sequence[object], json_file: Path | None) 
     for line in lines:
         typer.echo(line)
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(text + "\n", encoding="utf-8")
+        write_atomically(json_file, text + "\n")
 
 
 def results_of(directories: Sequence[Path] | None, published: bool) -> "Results":
