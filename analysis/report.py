@@ -107,7 +107,7 @@ def _first_screen(
     return {
         "first_picture": pictures.get(first) if first else None,
         "pictures": [one for name, one in pictures.items() if name != first],
-        "first_table": tables[said.table][1] if said.table in tables else None,
+        "first_table": tables.get(said.table),
         "tables": [found for key, found in tables.items() if key != said.table],
     }
 

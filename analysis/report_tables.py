@@ -27,7 +27,7 @@ from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.schema import fields_of
 
 # Columns of results.parquet that are shown, where a run has them, and on which screens.
-_SHOWN: dict[str, Place] = {
+SHOWN: dict[str, Place] = {
     "dataset": "wide",
     "model": "always",
     "quantization": "wide",
@@ -191,19 +191,17 @@ def peaks_table(peaks: Sequence[Peak], names: Names) -> Table | None:
 
 def results_table(results: Results, names: Names) -> Table:
     """Every row, those without a result too; what all rows share is said once."""
-    present = [c for c in _SHOWN if c in results.rows]
-    heads = [
-        Head(
-            name=_FIELDS[c].column.label,
-            unit=_FIELDS[c].column.unit,
-            kind=_kind(c),
-            place=_SHOWN[c],
-        )
-        for c in present
-    ]
+    present = [c for c in SHOWN if c in results.rows]
+    heads = [head_of(column) for column in present]
     rows = [_result_row(row, present, names) for row in results.rows.to_dict("records")]
     status = Head(name="Status", kind="name", place="wide")
     return condensed(Table(heads=(*heads, status), rows=tuple(rows)))
+
+
+def head_of(column: str) -> Head:
+    """A column of results files as the report shows it, with label and unit of the schema."""
+    known = _FIELDS[column].column
+    return Head(name=known.label, unit=known.unit, kind=_kind(column), place=SHOWN[column])
 
 
 def _kind(column: str) -> Kind:
