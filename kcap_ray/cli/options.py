@@ -24,6 +24,10 @@ SweepFile = Annotated[
     Path,
     typer.Argument(metavar="SWEEP", help=SWEEP_HELP, autocompletion=complete_sweep),
 ]
+Directories = Annotated[
+    list[Path], typer.Argument(metavar="DIR...", help="Run directories, one or several.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="A JSON list of objects, and nothing else.")]
 Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Run directory; runs/<name> if not given."),
