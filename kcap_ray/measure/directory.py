@@ -87,6 +87,7 @@ def measure_directory(path: Path, cell: Cell, *, device: torch.device) -> dict[s
         "capacity_ratio": stored / n_params,
         "max_capacity_ratio": corpus.demand_bits / n_params,
         "groups": records or None,
+        "sites": json.loads(measured.sites or "[]"),
     }
 
 

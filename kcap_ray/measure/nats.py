@@ -97,7 +97,8 @@ def measure(
     `seed` picks the wording of the documents; `n_people`: only the first so many of every table,
     who stand for all of it.
     """
-    scorer = scorer_of(model.eval(), corpus)
+    model.eval()
+    scorer = scorer_of(model, corpus)
     return measure_scoring_model(scorer, corpus.sources, seed=seed, n_people=n_people)
 
 
