@@ -10,6 +10,7 @@ from kcap_ray.engine.session import ray_session
 from kcap_ray.execution.start import to_do
 from kcap_ray.planning.sweep import Sweep
 from kcap_ray.runs.interrupt import saves_first
+from kcap_ray.runs.log import command_logged_to
 from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
 from kcap_ray.runs.progress import Watch
 from kcap_ray.runs.results import RunDirectory
@@ -46,7 +47,7 @@ def run_sweep(
     # Workers have another working directory, so they get an absolute path.
     directory = RunDirectory(directory.path.resolve())
     directory.prepare()
-    with only_driver(directory.path):
+    with only_driver(directory.path), command_logged_to(directory.path):
         write_manifest(
             directory,
             name=sweep.name,
