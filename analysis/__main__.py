@@ -20,7 +20,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 Directories = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run directories.")]
 FIGURE_HELP = (
-    "capacity, ratio, exposures, residuals, architectures, ladder, moe, junk, bands, parts, "
+    "capacity, ratio, exposures, residuals, architectures, ladder, moe, junk, bands, sites, parts, "
     "quantization, bit_width, calibration, tuning or training."
 )
 JsonFile = Annotated[
@@ -119,7 +119,9 @@ def plot(
 @app.command()
 def table(
     directories: Directories,
-    table: Annotated[str, typer.Option(help="architectures, ladder, junk, quantized or bands.")],
+    table: Annotated[
+        str, typer.Option(help="architectures, ladder, junk, quantized, bands, sites or layers.")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="File to write: .csv or .json; without it, shown here.")
     ] = None,

@@ -22,6 +22,8 @@ def export(
 
     how_to_read = export_cell(cell_directory, out)
     typer.echo(f"model: {out}\nread:  {how_to_read}")
+    if how_to_read.startswith("import"):
+        typer.echo("note:  transformers has no class for such a model; this one is kcap's")
 
 
 def measure(
