@@ -7,6 +7,7 @@ no module that peft knows.
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -36,7 +37,7 @@ def peft_student(
             "--backend peft: peft is not installed; write pip install 'kcap-ray[peft]', or leave "
             "--backend out"
         ) from None
-    exported = to_hugging_face(model, eos=eos)
+    exported: Any = to_hugging_face(model, eos=eos)
     targets = _TARGETS.get(type(exported).__name__)
     if targets is None:
         raise UserError(
