@@ -28,9 +28,10 @@ BELOW: dict[str, tuple[str, ...]] = {
     "measure": ("models", "text", "knowledge", "config", "runs"),
     "quantize": ("training", "measure", "models", "text", "knowledge", "config", "runs"),
 }
+BELOW["extract"] = ("measure", "models", "text", "knowledge", "config", "runs")
 BELOW["execution"] = (*BELOW["quantize"], "quantize", "rewriting", "planning", "tracking")
 BELOW["engine"] = (*BELOW["execution"], "execution")
-BELOW["cli"] = (*BELOW["engine"], "engine", "recipes")
+BELOW["cli"] = (*BELOW["engine"], "engine", "recipes", "extract")
 
 # Of these packages only so much.
 ONLY = {
@@ -64,6 +65,8 @@ WITHOUT_TORCH_OR_RAY = [
     "kcap_ray/cli",
     "kcap_ray/measure/bits.py",
     "kcap_ray/quantize/cell.py",
+    "kcap_ray/extract/cell.py",
+    "kcap_ray/extract/config.py",
     "kcap_ray/execution/cell.py",
     "kcap_ray/engine/queue.py",
     "analysis",
