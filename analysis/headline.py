@@ -36,7 +36,7 @@ class Headline:
 
 
 def headline(used_rows: pd.DataFrame, fits: Sequence[CapacityFit], names: Names) -> Headline:
-    """By what varies in the run: quantization, architecture, junk, frequency, data; else the law."""
+    """By what varies: quantization, architecture, junk, frequency, data; else by the law."""
     plain = used_rows[used_rows["quantization"] == "none"]
     for kind, sentence_of in _KINDS.items():
         sentence = sentence_of(used_rows, names)
