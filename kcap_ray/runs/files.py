@@ -13,6 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+ASKED_S = 0.1
+"""Seconds that a lock must have been held to count as held, and not as being asked for."""
+
+
 @contextlib.contextmanager
 def replaced(path: Path, *, before: Path | None = None) -> Iterator[Path]:
     """Yields a temporary path beside `path`, which takes its place when the block ends without an
@@ -96,7 +100,8 @@ def is_locked(path: Path) -> bool:
     if not path.is_file():
         raise FileNotFoundError(path)
     try:
-        with locked(path, wait_s=0):
+        # Whoever else asks has it for a moment.
+        with locked(path, wait_s=ASKED_S):
             return False
     except TimeoutError:
         return True
