@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-
 ASKED_S = 0.1
 """Seconds that a lock must have been held to count as held, and not as being asked for."""
 
