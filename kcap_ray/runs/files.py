@@ -64,7 +64,7 @@ def _beside(path: Path) -> Path:
 
 
 def _to_disk(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
+    descriptor = os.open(file, os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
