@@ -23,6 +23,7 @@ from kcap_ray.cli.options import (
     SaveEvery,
     Set,
     SweepFile,
+    Trackers,
     overrides,
 )
 from kcap_ray.cli.output import conclude, print_table, report_of
@@ -133,6 +134,7 @@ def sweep(
     ] = "auto",
     retry_failed: RetryFailed = False,
     save_every_s: SaveEvery = 300.0,
+    log: Trackers = None,
     dry_run: Annotated[bool, typer.Option(help="Only show the plan.")] = False,
 ) -> None:
     """Run a sweep, or what is left of it: tune, train, measure, write the table and the report."""
@@ -141,17 +143,19 @@ def sweep(
     from kcap_ray.engine.driver import run_sweep
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.results import RunDirectory
+    from kcap_ray.tracking.sync import Tracking
 
     loaded = load_sweep(sweep_file, overrides(settings))
     directory = RunDirectory(out or Path("runs") / loaded.name)
-    run_sweep(
-        loaded,
-        directory,
-        address=address,
-        device=device,
-        retry_failed=retry_failed,
-        save_every_s=save_every_s,
-    )
+    with Tracking(log or (), loaded.name, loaded.cells, directory):
+        run_sweep(
+            loaded,
+            directory,
+            address=address,
+            device=device,
+            retry_failed=retry_failed,
+            save_every_s=save_every_s,
+        )
     return conclude(loaded.cells, directory)
 
 
@@ -163,6 +167,7 @@ def run_cell_command(
     out: Out = None,
     retry_failed: RetryFailed = False,
     save_every_s: SaveEvery = 300.0,
+    log: Trackers = None,
 ) -> None:
     """Run cells one after another in this process, without Ray."""
     import torch
@@ -174,6 +179,7 @@ def run_cell_command(
     from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
     from kcap_ray.runs.progress import Watch
     from kcap_ray.runs.results import RunDirectory
+    from kcap_ray.tracking.sync import Tracking
 
     loaded = load_sweep(sweep_file, overrides(settings))
     cells = loaded.matching(cell)
@@ -189,7 +195,8 @@ def run_cell_command(
         )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         clear_failed(cells, directory, mistakes=retry_failed)
-        with Watch(cells, directory), saves_first(cells, directory):
+        tracking = Tracking(log or (), loaded.name, cells, directory)
+        with Watch(cells, directory), saves_first(cells, directory), tracking:
             run_cells(
                 cells,
                 loaded.neighbour,

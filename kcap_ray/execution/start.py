@@ -16,7 +16,16 @@ from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
 
-_SET_ASIDE = ("result.json", "trials.jsonl", "history.parquet", "checkpoint", "resume", "quantized")
+_SET_ASIDE = (
+    "result.json",
+    "trials.jsonl",
+    "history.parquet",
+    "checkpoint",
+    "resume",
+    "quantized",
+    "curves",
+    "tensorboard",
+)
 
 
 def neighbour_of(cell: Cell, neighbour: Mapping[str, str | None]) -> str | None:
