@@ -24,12 +24,14 @@ from analysis.figures.process import draw_training, draw_tuning
 from analysis.figures.quantization import draw_quantization
 from analysis.figures.ratio import draw_exposures, draw_ratio
 from analysis.figures.residuals import draw_residuals
+from analysis.figures.sites import draw_sites
 from analysis.figures.style import NothingToDrawError, figure_style
 from analysis.fit import CapacityFit, fit_groups
 from analysis.junk import compare_junk
 from analysis.ladder import find_ladders
 from analysis.load import Results, ResultsError, load_histories, load_trials
 from analysis.quantizers import find_quantized
+from analysis.sites import find_sites
 
 FORMATS = ("pdf", "svg", "png")
 # Without dates the same results give the same bytes.
@@ -94,6 +96,10 @@ def _junk(inputs: Inputs) -> Figure:
 
 def _bands(inputs: Inputs) -> Figure:
     return draw_bands(*find_bands(inputs.results.used))
+
+
+def _sites(inputs: Inputs) -> Figure:
+    return draw_sites(find_sites(inputs.results.used))
 
 
 def _parts(inputs: Inputs) -> Figure:
@@ -163,8 +169,12 @@ FIGURES = {
         draw=_junk,
     ),
     "bands": FigureKind(
-        caption="Share of what there is that is stored, against how often people appear.",
+        caption="Share of the demand that is stored, against how often people appear.",
         draw=_bands,
+    ),
+    "sites": FigureKind(
+        caption="Share of the demand that is stored, by attribute.",
+        draw=_sites,
     ),
     "parts": FigureKind(
         caption="R of bioD in its parts: names, values and diversity sets.",
@@ -175,11 +185,11 @@ FIGURES = {
         draw=_quantization,
     ),
     "bit_width": FigureKind(
-        caption="R, and knowledge per stored bit, against the bits of a quantized weight.",
+        caption="R, and knowledge per stored bit, by bits of a quantized weight and method.",
         draw=_bit_width,
     ),
     "calibration": FigureKind(
-        caption="R after GPTQ over R before, against what it was calibrated on.",
+        caption="R after GPTQ over R before, against the people of the calibration text.",
         draw=_calibration,
     ),
     "tuning": FigureKind(
@@ -218,7 +228,9 @@ def draw(name: str, inputs: Inputs) -> Figure:
     """
     with figure_style():
         figure = FIGURES[name].draw(inputs)
-        figure.draw_without_rendering()
+        engine = figure.get_layout_engine()
+        assert engine is not None, "figures are laid out by constrained layout"
+        engine.execute(figure)
         figure.set_layout_engine("none")  # laid out once, not again for every format
         return figure
 

@@ -11,6 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.figures import style
+from analysis.words import dataset_parts
 
 SHARES = Normalize(0.5, 1.0)
 """Of the best R of a cell, as colours; what is below half is as dark as half."""
@@ -106,6 +107,6 @@ def _of(table: pd.DataFrame, key: Any) -> pd.DataFrame:
     return table[(table["dataset"] == dataset) & (table["exposures"] == exposures)]
 
 
-def _label(key: Any) -> tuple[str, str]:
+def _label(key: Any) -> tuple[str, ...]:
     dataset, exposures = key
-    return str(dataset), f"{float(exposures):g} exposures"
+    return *dataset_parts(str(dataset)), f"{float(exposures):g} exposures"

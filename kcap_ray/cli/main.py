@@ -5,6 +5,7 @@ starts at once.
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,11 +14,15 @@ from typer.core import TyperGroup
 
 from kcap_ray.cli.analysis import add_verbs
 from kcap_ray.cli.bench import bench
+from kcap_ray.cli.extract import extract
+from kcap_ray.cli.finished import report, status
 from kcap_ray.cli.models import export, measure
 from kcap_ray.cli.options import (
+    AsJson,
     CellGlob,
     Out,
     PlanDevice,
+    Power,
     Prices,
     RetryFailed,
     SaveEvery,
@@ -26,7 +31,7 @@ from kcap_ray.cli.options import (
     Trackers,
     overrides,
 )
-from kcap_ray.cli.output import conclude, print_table, report_of, seed_notes
+from kcap_ray.cli.output import conclude, print_json, seed_notes
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
 from kcap_ray.config.errors import UserError
@@ -96,9 +101,12 @@ def _kcap(
 add_verbs(app)
 app.command()(bench)
 app.command()(export)
+app.command()(extract)
 app.command()(measure)
 app.command()(quantize)
+app.command()(report)
 app.command()(rewrite)
+app.command()(status)
 
 
 @app.command()
@@ -107,13 +115,8 @@ def plan(
     settings: Set = None,
     device: PlanDevice = "a100",
     prices: Prices = None,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list of objects.")] = False,
-    power: Annotated[
-        float | None,
-        typer.Option(
-            "--power", metavar="X", help="Also the seeds needed to see a difference, such as 0.05."
-        ),
-    ] = None,
+    as_json: AsJson = False,
+    power: Power = None,
 ) -> None:
     """Show what a sweep would run, and about what it costs."""
     from kcap_ray.planning.plan import plan_cells, render_plan, rows_as_json
@@ -217,19 +220,6 @@ def run_cell_command(
 
 
 @app.command()
-def status(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Run directory.")],
-) -> None:
-    """Show how the cells of a run stand, from its files alone."""
-    from kcap_ray.runs.manifest import read_cells
-    from kcap_ray.runs.progress import cell_states, states_table
-    from kcap_ray.runs.results import RunDirectory
-
-    cells = read_cells(directory)
-    print_table(states_table(cell_states(cells, RunDirectory(directory))))
-
-
-@app.command()
 def data(
     sweep_file: SweepFile,
     cell: CellGlob = None,
@@ -269,14 +259,6 @@ def data(
 
 
 @app.command()
-def report(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Run directory.")],
-) -> None:
-    """Write the report of a run: figures, fitted law, verdict on each claim."""
-    typer.echo(f"report: {report_of(directory)}")
-
-
-@app.command()
 def doctor(
     address: Annotated[
         str | None, typer.Option(help="Ray cluster (`auto` on its head); a local one if not given.")
@@ -284,16 +266,23 @@ def doctor(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Directory that runs will be written to.")
     ] = Path("runs"),
+    as_json: AsJson = False,
 ) -> None:
     """Check the machine or the cluster before a long run, and say how to mend what is wrong."""
     from kcap_ray.cli.doctor import run_checks
 
     n_problems = 0
+    found = []
     for check in run_checks(address=address, out=out):
         is_ok = check.remedy is None
         n_problems += not is_ok
+        found.append({"is_ok": is_ok, **asdict(check)})
+        if as_json:
+            continue
         typer.echo(f"{'ok' if is_ok else 'problem':8} {check.name}: {check.finding}")
         if check.remedy:
             typer.echo(f"{'':8} -> {check.remedy}")
+    if as_json:
+        print_json(found)
     if n_problems:
         raise typer.Exit(1)

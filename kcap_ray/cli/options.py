@@ -24,6 +24,10 @@ SweepFile = Annotated[
     Path,
     typer.Argument(metavar="SWEEP", help=SWEEP_HELP, autocompletion=complete_sweep),
 ]
+Directories = Annotated[
+    list[Path], typer.Argument(metavar="DIR...", help="Run directories, one or several.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="A JSON list of objects, and nothing else.")]
 Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Run directory; runs/<name> if not given."),
@@ -76,3 +80,11 @@ def overrides(settings: list[str] | None) -> dict[str, str]:
             raise UserError(f"--set {setting}: write key=value, for instance data.n_people=1000")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+Power = Annotated[
+    float | None,
+    typer.Option(
+        "--power", metavar="X", help="Also the seeds needed to see a difference, such as 0.05."
+    ),
+]

@@ -1,5 +1,6 @@
 """Finished cells in real trackers, offline, read back by these."""
 
+import importlib
 import logging
 import re
 import struct
@@ -116,12 +117,11 @@ def test_wandb_offline_has_a_run_per_cell(
 
 def offline_content(files: list[Path]) -> tuple[set[str], set[float], int]:
     """Groups, capacity ratios and number of points of all curves in offline runs."""
-    from wandb.proto import wandb_internal_pb2
-
+    messages: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
     groups, ratios, n_points = set[str](), set[float](), 0
     for file in files:
         for data in offline_records(file):
-            record: Any = wandb_internal_pb2.Record()
+            record = messages.Record()
             record.ParseFromString(data)
             groups |= {record.run.run_group} - {""}
             n_points += record.HasField("history")
