@@ -13,7 +13,10 @@ import seaborn as sns
 mpl.use("agg")
 
 import matplotlib.pyplot as plt
+from plateau_changes import Variant
+from plateau_cpu import cell_of
 from plateau_rule import left_at, read
+from plateau_texts import records_of
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "results" / "contact"
@@ -131,6 +134,21 @@ def table(records: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def share_with_name(window_tokens: int) -> float:
+    """Share of the value tokens whose biography's name is in the same window, where windows are cut
+    from a stream wherever they fall: 1 - (tokens from the start of the biography) / window.
+    """
+    cell = cell_of(Variant(name="baseline"), 0, is_tiny=False)
+    _, scored = records_of(cell)
+    offsets = [
+        1 + place
+        for record in scored
+        for place, label in enumerate(record["counted"])
+        if label not in (None, "name")
+    ]
+    return sum(max(0.0, 1 - offset / window_tokens) for offset in offsets) / len(offsets)
+
+
 def main() -> None:
     """Draw both, print the table."""
     mpl.rcParams["svg.hashsalt"] = "kcap"
@@ -139,6 +157,8 @@ def main() -> None:
     baseline = [one for one in records if one["variant"] == "baseline"]
     draw_loops(baseline, read("independent_loop.json"), OUT / "independent_loop.svg")
     print(table(records))
+    for window in (128, 512):
+        print(f"\nname in a window of {window}: {share_with_name(window):.0%} of the value tokens")
 
 
 if __name__ == "__main__":
