@@ -30,22 +30,23 @@ class Headline:
     figures: tuple[str, ...]
     """Figures that answer the question, best first."""
     table: str
-    """The table beside it: `capacity`, `architectures`, `quantized`, `junk` or `bands`."""
+    """The table beside it: `capacity`, `architectures`, `quantized`, `junk`, `bands`, `peaks`."""
     sentence: str
     """The result, with its interval or why there is none."""
 
 
 def headline(used_rows: pd.DataFrame, fits: Sequence[CapacityFit], names: Names) -> Headline:
-    """By what varies in the run: quantization, architecture, junk, frequency; else the law."""
+    """By what varies: quantization, architecture, junk, frequency, data; else by the law."""
     plain = used_rows[used_rows["quantization"] == "none"]
     for kind, sentence_of in _KINDS.items():
         sentence = sentence_of(used_rows, names)
         if sentence:
             return Headline(figures=_FIGURES[kind], table=kind, sentence=sentence)
+    if plain["dataset"].nunique() > 1 and not any(fit.capacity or fit.at_least for fit in fits):
+        figures = ("parts", "capacity", "ratio")
+        return Headline(figures=figures, table="peaks", sentence=_data_sentence(plain, names))
     several = plain["exposures"].nunique() > 1
     first = ("ratio", "capacity") if several else ("capacity", "ratio")
-    if plain["dataset"].nunique() > 1:
-        first = ("parts", *first)
     return Headline(figures=first, table="capacity", sentence=capacity_sentence(fits, names))
 
 
@@ -64,6 +65,22 @@ def capacity_sentence(fits: Sequence[CapacityFit], names: Names) -> str:
     why = "too few cells lie beyond the corner" if is_few else "the cells do not scatter at all"
     reason = f" {which}: {why}." if without else ""
     return f"A parameter holds {found}.{reason}"
+
+
+def _data_sentence(rows: pd.DataFrame, names: Names) -> str:
+    """The data set of which the largest share is stored, and that of which the smallest is."""
+    shares = (
+        (rows["stored_bits"] / rows["demand_bits"]).groupby(rows["dataset"]).max().sort_values()
+    )
+    (least, low), (most, high) = (
+        (names.data(str(shares.index[i])), float(shares.iloc[i])) for i in (0, -1)
+    )
+    one = rows.groupby("dataset")["seed"].nunique().max() == 1
+    seeds = "One seed: no interval" if one else "Of the best seed: no interval"
+    return (
+        f"Of {len(shares)} data sets, the share of what there is to know that is stored goes from "
+        f"{low:.0%} ({least}) to {high:.1%} ({most}). {seeds}."
+    )
 
 
 def _capacity(fit: CapacityFit) -> str:
@@ -182,6 +199,8 @@ def _bands(rows: pd.DataFrame, names: Names) -> str:
     if bands.empty or bands["band"].nunique() < 2:
         return ""
     counts = bands.groupby(["dataset", "table"])["band"].transform("nunique")
+    if bands[counts > 1]["dataset"].nunique() < rows["dataset"].nunique() / 2:
+        return ""  # one kind of knowledge among others
     means = bands[counts > 1].groupby(["dataset", "table", "band"])[["times", "share"]].mean()
     told = []
     for (dataset, _), own in list(means.groupby(["dataset", "table"]))[:MAX_NAMED]:
