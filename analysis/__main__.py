@@ -74,7 +74,9 @@ def plot(
 @app.command()
 def table(
     directories: Directories,
-    table: Annotated[str, typer.Option(help="architectures, ladder, junk, quantized or bands.")],
+    table: Annotated[
+        str, typer.Option(help="architectures, ladder, junk, quantized, bands, sites or layers.")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="File to write: .csv or .json; without it, shown here.")
     ] = None,

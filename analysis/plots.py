@@ -23,12 +23,14 @@ from analysis.figures.process import draw_training, draw_tuning
 from analysis.figures.quantization import draw_quantization
 from analysis.figures.ratio import draw_exposures, draw_ratio
 from analysis.figures.residuals import draw_residuals
+from analysis.figures.sites import draw_sites
 from analysis.figures.style import NothingToDrawError, figure_style
 from analysis.fit import CapacityFit, fit_groups
 from analysis.junk import compare_junk
 from analysis.ladder import find_ladders
 from analysis.load import Results, ResultsError, load_histories, load_trials
 from analysis.quantizers import find_quantized
+from analysis.sites import find_sites
 
 FORMATS = ("pdf", "svg", "png")
 # Without dates the same results give the same bytes.
@@ -95,6 +97,10 @@ def _bands(inputs: Inputs) -> Figure:
     return draw_bands(*find_bands(inputs.results.used))
 
 
+def _sites(inputs: Inputs) -> Figure:
+    return draw_sites(find_sites(inputs.results.used))
+
+
 def _parts(inputs: Inputs) -> Figure:
     return draw_parts(inputs.results.used)
 
@@ -159,6 +165,10 @@ FIGURES = {
     "bands": FigureKind(
         caption="Share of the demand that is stored, against how often people appear.",
         draw=_bands,
+    ),
+    "sites": FigureKind(
+        caption="Share of the demand that is stored, by attribute.",
+        draw=_sites,
     ),
     "parts": FigureKind(
         caption="R of bioD in its parts: names, values and diversity sets.",

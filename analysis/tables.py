@@ -13,6 +13,7 @@ from analysis.ladder import find_ladders
 from analysis.load import ResultsError
 from analysis.pooling import NOTHING, pool, pooled_records
 from analysis.quantized import compare_quantized
+from analysis.sites import find_layers, find_sites
 from kcap_ray.runs.files import write_atomically
 from kcap_ray.runs.text_table import aligned
 
@@ -20,8 +21,14 @@ Record = dict[str, object]
 
 
 def _bands(rows: pd.DataFrame) -> list[Record]:
-    table, _ = find_bands(rows)
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    return _records(find_bands(rows)[0])
+
+
+def _records(table: pd.DataFrame) -> list[Record]:
+    return [
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]
 
 
 def _junk(rows: pd.DataFrame) -> list[Record]:
@@ -46,6 +53,8 @@ TABLES: dict[str, Callable[[pd.DataFrame], list[Record]]] = {
     "junk": _junk,
     "quantized": lambda rows: pooled_records(compare_quantized(rows)),
     "bands": _bands,
+    "sites": lambda rows: _records(find_sites(rows)),
+    "layers": lambda rows: _records(find_layers(rows)),
 }
 
 

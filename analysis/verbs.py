@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Directories = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run directories.")]
 FIGURE_HELP = (
-    "capacity, ratio, exposures, residuals, architectures, ladder, moe, junk, bands, parts, "
+    "capacity, ratio, exposures, residuals, architectures, ladder, moe, junk, bands, sites, parts, "
     "quantization, bit_width, calibration, tuning or training."
 )
 JSON_HELP = "Also write the result there as JSON; `-`: print it, and nothing else."

@@ -25,7 +25,7 @@ from record import arguments, write
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.sweep import load_sweep
 
-N_PROBES = 28
+N_PROBES = 14
 
 BASE = {
     "data.pools": "mini",
@@ -82,8 +82,13 @@ VARIANTS = (
     Variant(
         name="nothing before the name",
         texts="alone",
-        # As many biographies in a step as the baseline has.
-        settings={"train.window_tokens": "104", "train.batch_windows": "7"},
+        # The baseline has 3.5 biographies in a step.
+        settings={"train.window_tokens": "104", "train.batch_windows": "4"},
+    ),
+    Variant(
+        name="two whole biographies in a window",
+        texts="pairs",
+        settings={"train.window_tokens": "208", "train.batch_windows": "2"},
     ),
     _set("no warm-up", train__warmup_steps="0"),
     _set("warm-up a third", train__warmup_frac="0.333", train__warmup_steps="100_000"),

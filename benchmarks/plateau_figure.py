@@ -25,6 +25,8 @@ PANELS = {
         "one order, one template",
         "full name in every sentence",
         "nothing before the name",
+        "two whole biographies in a window",
+        "windows of 512",
         "half the people",
         "2 x the people",
         "2.28 times as long",
@@ -52,7 +54,6 @@ PANELS = {
         "bf16",
         "canon",
         "llama",
-        "windows of 512",
     ),
 }
 """Variants by what they change; those that were not run are left out."""

@@ -67,7 +67,9 @@ def records_of(cell: Cell) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 
 def texts_of(kind: str, cell: Cell, recipe: Recipe) -> Texts:
-    """`name everywhere`, or `alone`: one biography to a window, with nothing before its name."""
+    """`name everywhere`; `alone`: one biography to a window, with nothing before its name; or
+    `pairs`: two to a window, both whole.
+    """
     train, scored = records_of(cell)
     vocab = Compact(build_corpus(cell.data).vocab)
     width, n_batch = recipe.window_tokens, recipe.batch_windows
@@ -79,32 +81,36 @@ def texts_of(kind: str, cell: Cell, recipe: Recipe) -> Texts:
             n_steps=round(n_tokens / (n_batch * width)),
             evaluate=Evaluator(scored, vocab, window=width),
         )
-    assert kind == "alone", kind
+    n_texts = {"alone": 1, "pairs": 2}[kind]
     return Texts(
-        batches=_one_each(train, vocab, width, n_batch, seed=cell.seed),
-        n_steps=len(train) // n_batch,
-        evaluate=Evaluator(scored, vocab, window=width, is_alone=True),
+        batches=_whole(train, vocab, recipe, n_texts, seed=cell.seed),
+        n_steps=len(train) // (n_texts * n_batch),
+        evaluate=Evaluator(scored, vocab, window=width, is_alone=n_texts == 1),
     )
 
 
-def _one_each(
-    records: Sequence[dict[str, Any]], vocab: Compact, width: int, n_batch: int, *, seed: int
+def _whole(
+    records: Sequence[dict[str, Any]], vocab: Compact, recipe: Recipe, n_texts: int, *, seed: int
 ) -> Iterator[np.ndarray]:
-    """Batches of windows with one text each between ends of texts, [B, T+1]."""
+    """Batches of windows [B, T+1] with so many whole texts each, between ends of texts and padded
+    with these.
+    """
     draw = np.random.default_rng(seed)
-    by_exposure: dict[int, list[np.ndarray]] = {}
+    by_exposure: dict[int, list[list[int]]] = {}
     for record in records:
-        window = np.full(width + 1, vocab.eos)
-        text = vocab(record["token_ids"])[:width]
-        window[1 : 1 + len(text)] = text
-        by_exposure.setdefault(record["exposure"], []).append(window)
-    waiting: list[np.ndarray] = []
+        text = [*vocab(record["token_ids"]), vocab.eos]
+        by_exposure.setdefault(record["exposure"], []).append(text)
+    waiting: list[list[int]] = []
     while True:
-        for windows in by_exposure.values():
-            waiting += [windows[index] for index in draw.permutation(len(windows))]
-            while len(waiting) >= n_batch:
-                yield np.stack(waiting[:n_batch])
-                waiting = waiting[n_batch:]
+        for texts in by_exposure.values():
+            waiting += [texts[index] for index in draw.permutation(len(texts))]
+            while len(waiting) >= n_texts * recipe.batch_windows:
+                windows = np.full((recipe.batch_windows, recipe.window_tokens + 1), vocab.eos)
+                for window in windows:
+                    row = [token for text in waiting[:n_texts] for token in text]
+                    window[1 : 1 + len(row)] = row[: recipe.window_tokens]
+                    waiting = waiting[n_texts:]
+                yield windows
 
 
 def judged(model: Decoder, evaluate: Evaluator) -> dict[str, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kcap_ray.runs.environment import describe
+from kcap_ray.runs.files import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -82,9 +83,7 @@ def write(
     print(text, flush=True)
     if path is None and is_dry_run:
         return
-    path = path or result_file(script, on_gpu=on_gpu)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_atomically(path or result_file(script, on_gpu=on_gpu), text + "\n")
 
 
 def result_file(script: str, *, on_gpu: bool) -> Path:

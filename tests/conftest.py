@@ -79,6 +79,8 @@ def _group(config: pytest.Config, items: list[pytest.Item]) -> None:
     share fixtures, and all that start real Ray, of which two at a time are too much for a machine.
     The latter are begun first, since they take longest.
     """
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
 
     def is_on_ray(item: pytest.Item) -> bool:
         is_slow = item.get_closest_marker("slow") is not None

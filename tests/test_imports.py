@@ -28,9 +28,10 @@ BELOW: dict[str, tuple[str, ...]] = {
     "measure": ("models", "text", "knowledge", "config", "runs"),
     "quantize": ("training", "measure", "models", "text", "knowledge", "config", "runs"),
 }
+BELOW["extract"] = ("measure", "models", "text", "knowledge", "config", "runs")
 BELOW["execution"] = (*BELOW["quantize"], "quantize", "rewriting", "planning", "tracking")
 BELOW["engine"] = (*BELOW["execution"], "execution")
-BELOW["cli"] = (*BELOW["engine"], "engine", "recipes")
+BELOW["cli"] = (*BELOW["engine"], "engine", "recipes", "extract")
 
 # Of these packages only so much.
 ONLY = {
@@ -64,10 +65,16 @@ WITHOUT_TORCH_OR_RAY = [
     "kcap_ray/cli",
     "kcap_ray/measure/bits.py",
     "kcap_ray/quantize/cell.py",
+    "kcap_ray/extract/cell.py",
+    "kcap_ray/extract/config.py",
     "kcap_ray/execution/cell.py",
     "kcap_ray/engine/queue.py",
     "analysis",
 ]
+
+
+PRINTING = {"kcap_ray.runs.log", "kcap_ray.runs.columns_page"}
+"""The log itself, and a program that prints its page."""
 
 
 def files_of(place: str) -> list[Path]:
@@ -172,14 +179,36 @@ def test_only_the_engine_imports_ray() -> None:
         assert not imported, f"{path} imports {imported}"
 
 
-def test_only_the_search_imports_optuna() -> None:
-    """One file knows the search library."""
+@pytest.mark.parametrize(
+    ("library", "user"),
+    [
+        ("optuna", "kcap_ray.execution.search"),
+        ("filelock", "kcap_ray.runs.files"),
+        ("hashlib", "kcap_ray.config.digest"),
+        ("difflib", "kcap_ray.config.errors"),
+    ],
+)
+def test_one_module_knows_each_of_these(library: str, user: str) -> None:
+    """The search, locks, digests and the nearest name are made in one place."""
     users = {
         name
         for name, path in MODULES.items()
-        if any(m.split(".")[0] == "optuna" for m in imported_modules(path))
+        if any(m.split(".")[0] == library for m in imported_modules(path))
     }
-    assert users == {"kcap_ray.execution.search"}
+    assert users == {user}
+
+
+def test_only_the_command_line_prints() -> None:
+    """All else logs, or returns what is to be shown."""
+    for name, path in MODULES.items():
+        if package_of(name) in ("cli", "analysis") or name in PRINTING:
+            continue
+        printing = [
+            node
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+        ]
+        assert not printing, f"{path} prints"
 
 
 def test_analysis_reads_files_and_imports_nothing_of_the_engine() -> None:

@@ -34,6 +34,10 @@ PARTS = (
     "gpt2-2-2-ssd",
     "mistral-2-4-ssd-canonB",
     "llama-2-3-ssd-moe3",
+    "gpt2-2-2-loop2",
+    "llama-1-2-loop3-moe3",
+    "gpt2-2-2-memory20",
+    "llama-1-3-memory50-loop2-untied",
 )
 MODELS = [arch + variant for arch in ARCHITECTURES for variant in VARIANTS] + list(PARTS)
 """Every architecture in every variant of the paper, mistral with one group of heads and with three;

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from kcap_ray.cli.analysis import add_verbs
 from kcap_ray.cli.bench import bench
+from kcap_ray.cli.extract import extract
 from kcap_ray.cli.finished import report, status
 from kcap_ray.cli.models import export, measure
 from kcap_ray.cli.options import (
@@ -99,6 +100,7 @@ def _kcap(
 add_verbs(app)
 app.command()(bench)
 app.command()(export)
+app.command()(extract)
 app.command()(measure)
 app.command()(quantize)
 app.command()(report)

@@ -26,6 +26,8 @@ def export(
         typer.echo(json.dumps({"model": str(out), "read": how_to_read}, indent=1))
         return
     typer.echo(f"model: {out}\nread:  {how_to_read}")
+    if how_to_read.startswith("import"):
+        typer.echo("note:  transformers has no class for such a model; this one is kcap's")
 
 
 def measure(

@@ -62,12 +62,15 @@ def quantized_table(rows: Sequence[ResultRow], *, before: Sequence[float]) -> "T
         "per stored bit: R over bits/weight"
     )
     at = 1 + _QUANTIZED_COLUMNS.index("capacity_ratio")
-    columns = [(_heading(name), _side(name)) for name in _QUANTIZED_COLUMNS]
-    columns.insert(at, ("R before", "right"))
+    columns: dict[str, Justify] = {}
+    for name in _QUANTIZED_COLUMNS:
+        columns[_heading(name)] = _side(name)
+        if name == "capacity_ratio":
+            columns["R before"] = "right"
     lines = [[_cell(row, name) for name in _QUANTIZED_COLUMNS] for row in rows]
     for line, ratio in zip(lines, before, strict=True):
         line.insert(at, f"{ratio:.3f}")
-    return text_table(dict(columns), lines, caption=caption, wrapped=_heading("status"))
+    return text_table(columns, lines, caption=caption, wrapped=_heading("status"))
 
 
 def _heading(name: str) -> str:

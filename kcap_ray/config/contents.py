@@ -45,7 +45,7 @@ def combined(digests: dict[str, str]) -> str | None:
 
 
 def _reads_pools(table: KnowledgeConfig) -> bool:
-    return table.pools not in BUILT_IN_POOLS and table.kind != "tuples"
+    return table.pools not in BUILT_IN_POOLS and table.kind not in ("tuples", "random")
 
 
 def pools_digest(folder: str, table: KnowledgeConfig) -> str | None:

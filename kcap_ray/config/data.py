@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+from kcap_ray.config.bios import sentences_of
 from kcap_ray.config.errors import UserError, check, check_choice
 
-DataKind = Literal["bioS", "bioS_simple", "bioR", "bioD", "tuples"]
+DataKind = Literal["bioS", "bioS_simple", "bioR", "bioD", "tuples", "random"]
 Style = Literal["sentence", "compact"]
 Vocab = Literal["compact", "full"]
+Behind = Literal["useful", "junk"]
 Mixing = Literal["windows", "biographies"]
 
 BUILT_IN_POOLS = ("full", "mini")
@@ -17,10 +19,12 @@ PATHS = ("pools", "file", "templates", "pool_sizes")
 
 # Kinds that fields belong to; a field that is not here belongs to all.
 _KINDS_OF: dict[str, tuple[DataKind, ...]] = {
-    **dict.fromkeys("KCDLT", ("bioD",)),
+    **dict.fromkeys("KCD", ("bioD",)),
+    **dict.fromkeys("LT", ("bioD", "random")),
     "style": ("bioD",),
     "file": ("bioR", "tuples"),
     "templates": ("bioS", "bioS_simple", "tuples"),
+    **dict.fromkeys(("attributes", "max_names", "max_values"), ("bioS", "bioS_simple")),
     "pool_sizes": ("tuples",),
     "name_space": ("tuples",),
 }
@@ -65,9 +69,9 @@ class KnowledgeConfig:
     D: int | None = None
     """bioD: distinct chunks in the diversity set of an attribute."""
     L: int | None = None
-    """bioD: symbols per chunk."""
+    """bioD: symbols per chunk; random: tokens of a string."""
     T: int | None = None
-    """bioD: symbols in the alphabet; each is one GPT-2 token."""
+    """bioD, random: symbols in the alphabet; each is one GPT-2 token."""
     style: Style = "sentence"
     """bioD: `sentence` writes the paper's sentences, `compact` the bare names, keys and values."""
     file: str | None = None
@@ -83,6 +87,13 @@ class KnowledgeConfig:
     """tuples: YAML file, attribute: number of values it could have; without it the number of
     different values found stands in as an estimate.
     """
+    attributes: str | None = None
+    """bioS, bioS_simple: sentences of a biography, for instance `birth_date, major`; None: all six.
+    """
+    max_names: int | None = None
+    """bioS, bioS_simple: names kept of each pool of names, the first ones; None: all."""
+    max_values: int | None = None
+    """bioS, bioS_simple: values kept of each pool of values, the first ones; None: all."""
     name_space: int | None = None
     """tuples: number of possible names (N0); without it names count nothing."""
     frequency: FrequencyConfig | None = None
@@ -102,7 +113,13 @@ class KnowledgeConfig:
             named = ", ".join(f"data.{key}" for key in foreign)
             raise UserError(f"{named}: only for data.kind: {kinds}, not {self.kind}")
         if self.kind == "bioD":
-            self._check_numbers()
+            self._check_numbers("KCDLT")
+        if self.kind == "random":
+            self._check_numbers("LT")
+        sentences_of(self.attributes)
+        for key in ("max_names", "max_values"):
+            value = getattr(self, key)
+            check(value is None or value >= 1, f"data.{key}: got {value}; at least 1 is needed")
         if self.kind in _KINDS_OF["file"]:
             check(self.file is not None, f"{self.kind} needs data.file, a file of what is known")
         has_column = self.frequency is not None and self.frequency.column is not None
@@ -125,12 +142,17 @@ class KnowledgeConfig:
         plain = {"style": "sentence"}
         return [key for key in _KINDS_OF if getattr(self, key) != plain.get(key)]
 
-    def _check_numbers(self) -> None:
-        missing = [key for key in "KCDLT" if getattr(self, key) is None]
-        check(not missing, f"bioD needs data.{', data.'.join(missing)}; for instance K: 6")
-        for key in "KCDLT":
+    def _check_numbers(self, keys: str) -> None:
+        missing = [key for key in keys if getattr(self, key) is None]
+        check(not missing, f"{self.kind} needs data.{', data.'.join(missing)}; for instance K: 6")
+        for key in keys:
             value = getattr(self, key)
             check(value >= 1, f"data.{key}: got {value}; at least 1 is needed")
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """bioS: sentences of a biography."""
+        return sentences_of(self.attributes)
 
     @property
     def table_label(self) -> str:
@@ -139,8 +161,14 @@ class KnowledgeConfig:
         label = self.kind + pools
         if self.templates is not None and self.kind != "tuples":
             label += "-" + self.templates.strip("/").split("/")[-1]
+        if self.attributes is not None:
+            label += "-" + "+".join(self.sentences)
+        for letter, value in (("names", self.max_names), ("values", self.max_values)):
+            label += "" if value is None else f"-{value}{letter}"
         if self.kind == "bioD":
             label = f"bioD-K{self.K}-C{self.C}-D{self.D}-L{self.L}-T{self.T}{pools}"
+        if self.kind == "random":
+            label = f"random-L{self.L}-T{self.T}"
         if self.kind == "tuples" and self.file is not None:
             label = "tuples-" + self.file.split("/")[-1].split(".")[0]
         if self.frequency is not None:
@@ -173,9 +201,14 @@ class JunkConfig:
     """Tokens of junk for each token of the table of `data`."""
     token: bool = False
     """Whether a token of its own stands in front of every useful biography."""
+    behind: Behind = "useful"
+    """Whose biography stands in front of a useful one when knowledge is measured: another `useful`
+    person's, which tells a model that the text is useful, or a `junk` person's, which does not.
+    """
 
     def __post_init__(self) -> None:
         check(self.n_people >= 1, f"data.junk.n_people: got {self.n_people}; at least 1")
+        check_choice("data.junk.behind", self.behind, Behind)
         check(self.ratio > 0, f"data.junk.ratio: got {self.ratio}; it must be positive")
 
     @property
@@ -184,7 +217,9 @@ class JunkConfig:
         n = self.n_people
         scales = ((10**6, "M"), (10**3, "K"))
         n_text = next((f"{n // s}{letter}" for s, letter in scales if n % s == 0), str(n))
-        return f"junk{self.ratio:g}x{n_text}" + ("-token" if self.token else "")
+        return f"junk{self.ratio:g}x{n_text}" + (
+            ("-token" if self.token else "") + ("-behind" if self.behind == "junk" else "")
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

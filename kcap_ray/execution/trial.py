@@ -17,6 +17,7 @@ from kcap_ray.execution.curves import curve_of, write_curve
 from kcap_ray.execution.placement import Placement
 from kcap_ray.execution.reporter import Reporter
 from kcap_ray.measure.groups import Group, measured_of, probed_columns, total_bits
+from kcap_ray.measure.layers import without_each_layer
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.planning.run_length import length_of, spec_of
@@ -49,10 +50,9 @@ def run_trials(
     """Train the trials `first_trial`... of the cell at `points` as one program, measure them, and
     add them to its ledger; one record per trial.
 
-    Of these and earlier trials the best one's
-    weights and loss curve stay in the directory. Inside a process group every worker calls this;
-    only the first one measures and writes, the others return no records. Without a `placement` they
-    train as the cell says, on a CPU on one thread.
+    Of these and earlier trials the best one's weights and loss curve stay in the directory. Inside
+    a process group every worker calls this; only the first one measures and writes, the others
+    return no records. Without a `placement` they train as the cell says, on a CPU on one thread.
     """
     cell, directory, device = run.cell, run.directory, run.device
     placement = placement or Placement(device=device.type, n_fused=len(points))
@@ -170,7 +170,11 @@ class _Program:
         if isinstance(result, TrainingDiverged):
             return [self._without_numbers(index, str(result)) for index in range(n_trials)]
         groups = measure(result.model, self.corpus, seed=self.run.cell.seed)
-        return [self._record(index, result, groups[index]) for index in range(n_trials)]
+        layers = without_each_layer(result.model, self.corpus, seed=self.run.cell.seed)
+        records = [self._record(index, result, groups[index]) for index in range(n_trials)]
+        return [
+            replace(one, layers=json.dumps(own)) for one, own in zip(records, layers, strict=True)
+        ]
 
     def _record(self, index: int, result: TrainResult, groups: Sequence[Group]) -> TrialRecord:
         lost_at = result.diverged_at[index]

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from math import log2, prod
 
+from kcap_ray.config.bios import SENTENCES, attributes_of
 from kcap_ray.config.data import KnowledgeConfig, Vocab
 from kcap_ray.knowledge.diversity import check_diversity, n_symbols_drawn
-from kcap_ray.knowledge.people import N_BIOS_ATTRIBUTES, check_name_space, column_sizes
+from kcap_ray.knowledge.people import check_name_space, column_sizes
+from kcap_ray.knowledge.strings import string_bits
 from kcap_ray.knowledge.tuples import fact_bits
 
 
@@ -26,6 +28,10 @@ class Entropy:
     diversity_bits_each: float
     """Bits per string of a diversity set: log2(U^L / D) for bioD, otherwise 0. U is the number of
     symbols that the model chooses from; see `entropy_of`.
+    """
+    attribute_bits: tuple[float, ...] | None = None
+    """Bits of each attribute of a person, in the order of the counted attributes; None where people
+    differ in it.
     """
     is_estimate: bool = False
     """Whether sizes of pools were estimated from the values found, rather than known."""
@@ -53,6 +59,8 @@ def entropy_of(data: KnowledgeConfig, vocab: Vocab = "compact") -> Entropy:
     """
     if data.kind == "tuples":
         return _tuples_entropy(data)
+    if data.kind == "random":
+        return _strings_entropy(data)
     sizes = column_sizes(data)
     n_names = prod(sizes[:3])
     check_name_space(data.n_people, n_names)
@@ -68,9 +76,35 @@ def entropy_of(data: KnowledgeConfig, vocab: Vocab = "compact") -> Entropy:
         n_people=data.n_people,
         log2_name_space=log2(n_names),
         value_bits=sum(map(log2, sizes[3:])),
-        n_attributes=data.K if is_biod and data.K else N_BIOS_ATTRIBUTES,
+        n_attributes=data.K if is_biod and data.K else len(attributes_of(data.sentences)),
         n_diversity=n_diversity,
         diversity_bits_each=diversity_bits_each,
+        attribute_bits=_attribute_bits(data, sizes[3:]),
+    )
+
+
+def _attribute_bits(data: KnowledgeConfig, sizes: tuple[int, ...]) -> tuple[float, ...]:
+    """Of bioD K times C log2(D); of bioS month, day and year are one attribute."""
+    if data.kind == "bioD":
+        assert data.C and data.K
+        return (sum(map(log2, sizes[: data.C])),) * data.K
+    bits = (sum(map(log2, sizes[:3])), *map(log2, sizes[3:]))
+    counted, everything = attributes_of(data.sentences), attributes_of(SENTENCES)
+    return tuple(own for name, own in zip(everything, bits, strict=True) if name in counted)
+
+
+def _strings_entropy(data: KnowledgeConfig) -> Entropy:
+    """Of random strings, which are names and nothing else: N log2(T^L / N), since a table has no
+    order. arXiv 2505.24832 counts N L log2(T), log2(N) a string more.
+    """
+    return Entropy(
+        n_people=data.n_people,
+        log2_name_space=string_bits(data),
+        value_bits=0.0,
+        n_attributes=0,
+        n_diversity=0,
+        diversity_bits_each=0.0,
+        attribute_bits=(),
     )
 
 

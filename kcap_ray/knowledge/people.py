@@ -9,10 +9,12 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from kcap_ray.config.bios import attributes_of
 from kcap_ray.config.data import KnowledgeConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.pools import load_name_pools, load_value_pools
 from kcap_ray.knowledge.randomness import Purpose, below, distinct_below, hash64, stream_key
+from kcap_ray.knowledge.strings import random_strings
 from kcap_ray.knowledge.tuples import load_tuples
 
 NAME_COLUMNS = ("first_name", "middle_name", "last_name")
@@ -27,8 +29,6 @@ BIOS_COLUMNS = (
     "employer",
     "pronoun",
 )
-N_BIOS_ATTRIBUTES = 6
-"""Attributes in these columns: three of them are one birth date."""
 _BLOCK = 1 << 20
 """People drawn at a time, so that a table of 20 million needs little more than itself."""
 
@@ -44,13 +44,25 @@ def check_name_space(n_people: int, n_names: int) -> None:
 
 def column_sizes(data: KnowledgeConfig) -> tuple[int, ...]:
     """Number of possible values of each column of the table of people."""
-    names = load_name_pools(data.pools).sizes
+    names = load_name_pools(data.pools, data.max_names).sizes
     if data.kind == "bioD":
         assert data.K and data.C and data.D, "DataConfig checks that bioD has all its numbers"
         return (*names, *[data.D] * (data.K * data.C))
-    pools = load_value_pools(data.pools)
-    lists = (pools.months, pools.days, pools.years, pools.cities, pools.universities, pools.majors)
-    return (*names, *map(len, lists), len(pools.employers), 2)
+    pools = load_value_pools(data.pools, data.max_values)
+    counted = attributes_of(data.sentences)
+    sizes_of = {
+        "birth_date": (len(pools.months), len(pools.days), len(pools.years)),
+        "birth_city": (len(pools.cities),),
+        "university": (len(pools.universities),),
+        "major": (len(pools.majors),),
+        "employer": (len(pools.employers),),
+        "pronoun": (2,),
+    }
+    # What is not said has one value for all.
+    return (
+        *names,
+        *(size if a in counted else 1 for a, sizes in sizes_of.items() for size in sizes),
+    )
 
 
 def draw_people(data: KnowledgeConfig) -> NDArray[np.unsignedinteger]:
@@ -59,6 +71,8 @@ def draw_people(data: KnowledgeConfig) -> NDArray[np.unsignedinteger]:
     """
     if data.kind == "tuples":
         return load_tuples(data).values_PC
+    if data.kind == "random":
+        return random_strings(data, np.arange(data.n_people))
     sizes = column_sizes(data)
     check_name_space(data.n_people, prod(sizes[:3]))
     table_PC = np.empty((data.n_people, len(sizes)), _dtype(sizes))
@@ -79,6 +93,8 @@ def people_rows(
     k * C + c. The table goes on behind its last person, with new names, for people who are never
     all drawn.
     """
+    if data.kind == "random":
+        return random_strings(data, people_P)
     sizes = column_sizes(data)
     table_PC = np.empty((len(people_P), len(sizes)), _dtype(sizes))
     number_P = np.asarray(people_P, dtype=np.uint64)

@@ -56,8 +56,10 @@ class ValuePools:
 
 
 @cache
-def load_name_pools(pools: str) -> NamePools:
-    """Name pools of `full`, `mini` or a directory; UserError where a file is missing or wrong."""
+def load_name_pools(pools: str, at_most: int | None = None) -> NamePools:
+    """Name pools of `full`, `mini` or a directory, of each the first `at_most` names; UserError
+    where a file is missing or wrong.
+    """
     lists = {}
     for part in ("first", "middle", "last"):
         path = _file(pools, f"{part}_names.txt")
@@ -66,22 +68,25 @@ def load_name_pools(pools: str) -> NamePools:
         if spaced:
             raise UserError(f"{path}: {spaced[0]!r} has a space; write one word per name")
         lists[part] = _distinct(path, names)
-    return NamePools(**lists)
+    return NamePools(**{part: names[:at_most] for part, names in lists.items()})
 
 
 @cache
-def load_value_pools(pools: str) -> ValuePools:
-    """Value pools of `full`, `mini` or a directory; UserError where a file is missing or wrong."""
+def load_value_pools(pools: str, at_most: int | None = None) -> ValuePools:
+    """Value pools of `full`, `mini` or a directory, of each the first `at_most` values; UserError
+    where a file is missing or wrong.
+    """
     months, days, years = _read_dates(_file(pools, "dates.txt"))
     employers, cities = _read_employers(_file(pools, "employers.txt"))
+    employers, cities = employers[:at_most], cities[:at_most]
     work_cities = tuple(dict.fromkeys(cities))
     return ValuePools(
-        months=months,
-        days=days,
-        years=years,
-        cities=_pool(pools, "cities.txt"),
-        universities=_pool(pools, "universities.txt"),
-        majors=_pool(pools, "majors.txt"),
+        months=months[:at_most],
+        days=days[:at_most],
+        years=years[:at_most],
+        cities=_pool(pools, "cities.txt")[:at_most],
+        universities=_pool(pools, "universities.txt")[:at_most],
+        majors=_pool(pools, "majors.txt")[:at_most],
         employers=employers,
         work_cities=work_cities,
         city_of_employer=tuple(work_cities.index(city) for city in cities),

@@ -34,6 +34,7 @@ class Purpose(IntEnum):
     VARIANTS = 10
     REWRITING = 11
     CALIBRATION = 12
+    EXTRACTION = 13
 
 
 def _mix(state: int) -> int:

@@ -7,6 +7,9 @@ probability to what it was taught stores a negative number of bits, and the tabl
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kcap_ray.knowledge.entropy import Entropy
 
 NATS_PER_BIT = math.log(2.0)
@@ -55,6 +58,26 @@ class StoredBits:
         )
 
 
+def memorized_bits(entropy: Entropy, nats_P: NDArray, value_bits_P: NDArray | None) -> float:
+    """Bits memorized of these people as arXiv 2505.24832 counts it (section 2): of each the bits by
+    which the model is shorter than a code that knows the pools alone, and 0 where it is longer.
+
+    `nats_P`: -ln p of each one's name and values, of the values alone where names count nothing;
+    `value_bits_P`: entropy of each one's values, where people differ in it. Unlike `stored_bits`
+    every person is clamped, and nothing is said of diversity sets.
+    """
+    own_bits = entropy.value_bits if value_bits_P is None else value_bits_P
+    bits_P = (entropy.log2_name_space or 0.0) + own_bits - nats_P / NATS_PER_BIT
+    return float(np.maximum(bits_P, 0.0).sum())
+
+
+def attribute_bits(entropy_bits: float, n_people: int, nats: float) -> float:
+    """Bits stored of one attribute (or of names) of which each of these people has this entropy,
+    at a mean loss of `nats`.
+    """
+    return n_people * (entropy_bits - nats / NATS_PER_BIT)
+
+
 def stored_bits(entropy: Entropy, loss: KnowledgeLoss) -> StoredBits:
     """Bits that a model with these losses stores about knowledge of this entropy.
 
@@ -68,7 +91,7 @@ def stored_bits(entropy: Entropy, loss: KnowledgeLoss) -> StoredBits:
     value_bits = entropy.n_people * (entropy.value_bits - loss.value_nats / NATS_PER_BIT)
     if entropy.n_diversity and loss.value1_nats is None:
         raise ValueError("bioD needs the loss on the first chunk of each value")
-    first_chunk_bits = (loss.value1_nats or 0.0) / entropy.n_attributes / NATS_PER_BIT
+    first_chunk_bits = (loss.value1_nats or 0.0) / max(entropy.n_attributes, 1) / NATS_PER_BIT
     return StoredBits(
         name_bits=name_bits,
         value_bits=value_bits,

@@ -12,6 +12,7 @@ from typing import Any
 
 from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import KnowledgeLoss, StoredBits, stored_bits
+from kcap_ray.measure.site_records import SiteNats, site_records
 from kcap_ray.runs.columns import Measured
 
 
@@ -31,6 +32,12 @@ class Group:
     loss: KnowledgeLoss
     entropy: Entropy
     """Of the table; its value bits are the mean over the people of this group."""
+    attributes: tuple[str, ...] = ()
+    """Counted attributes of the table."""
+    site_nats_AS: SiteNats = ()
+    """Loss by attribute, names first, and token of the value; mean over these people."""
+    memorized_bits: float = 0.0
+    """Bits of the table as arXiv 2505.24832 counts them, all in the first group of the table."""
 
     @property
     def share(self) -> float:
@@ -68,13 +75,37 @@ def measured_of(groups: Sequence[Group], exposures: Sequence[float]) -> Measured
     return Measured(
         loss_name_nats=loss.name_nats,
         loss_value_nats=loss.value_nats,
-        loss_value_attribute_nats=loss.value_nats / n_attributes,
+        loss_value_attribute_nats=loss.value_nats / max(n_attributes, 1),
         loss_value1_nats=value1_nats,
         loss_value1_attribute_nats=None if value1_nats is None else value1_nats / n_attributes,
         name_bits=sum(part.name_bits for part in stored),
         value_bits=sum(part.value_bits for part in stored),
         diversity_bits=sum(part.diversity_bits for part in stored),
+        memorized_bits=sum(group.memorized_bits for group in groups),
+        sites=json.dumps([record for table in tables for record in _sites(table)]),
         groups=None if len(groups) == 1 else json.dumps(_records(groups, exposures)),
+    )
+
+
+def _sites(table: Sequence[Group]) -> list[dict[str, Any]]:
+    """Where the loss on a table is, from that on its groups."""
+    n_people = sum(group.n_people for group in table)
+    shape_AS = table[0].site_nats_AS
+    if not shape_AS:
+        return []
+    means_AS = [
+        [
+            sum(group.n_people * group.site_nats_AS[a][s] for group in table) / n_people
+            for s in range(len(shape_AS[a]))
+        ]
+        for a in range(len(shape_AS))
+    ]
+    return site_records(
+        table[0].table,
+        table[0].entropy,
+        table[0].attributes,
+        means_AS,
+        name_nats=_mean_loss(table).name_nats,
     )
 
 

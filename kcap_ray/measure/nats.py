@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kcap_ray.knowledge.entropy import Entropy
-from kcap_ray.measure.bits import KnowledgeLoss
+from kcap_ray.measure.bits import KnowledgeLoss, memorized_bits
 from kcap_ray.measure.groups import Group
+from kcap_ray.measure.sites import Sites
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.text.evaluation import EvaluationDocuments, evaluation_documents
 from kcap_ray.text.kinds.renderer import Rendered
@@ -97,7 +98,13 @@ def measure(
     who stand for all of it.
     """
     model.eval()
-    scorer = ScoringModel(
+    scorer = scorer_of(model, corpus)
+    return measure_scoring_model(scorer, corpus.sources, seed=seed, n_people=n_people)
+
+
+def scorer_of(model: Decoder, corpus: Corpus) -> ScoringModel:
+    """The decoder as a scoring model."""
+    return ScoringModel(
         nats=partial(token_nats, model),
         n_trials=model.n_trials or 1,
         n_tokens=model.n_tokens,
@@ -105,7 +112,6 @@ def measure(
         eos=corpus.vocab.eos,
         device=model.embedding.device,
     )
-    return measure_scoring_model(scorer, corpus.sources, seed=seed, n_people=n_people)
 
 
 @torch.no_grad()
@@ -138,11 +144,13 @@ def _measure_table(
     n_trials, n_bands = scorer.n_trials, int(source.bands_P.max()) + 1
     # Sums over people: names, values, first chunks.
     sums_3EG = np.zeros((3, n_trials, n_bands))
+    sites = Sites(source, n_trials=n_trials)
+    memorized_E = np.zeros(n_trials)
     start = 0
-    for documents in _documents(scorer, source, seed, n_people):
+    for documents in documents_of(scorer, source, seed, n_people):
         stop = start + len(documents.tokens_PT)
         tokens_PT = torch.from_numpy(documents.tokens_PT.astype(np.int64))
-        ends = _ends(documents, scorer)
+        ends = ends_of(documents, scorer)
         nats_EPT = scorer.nats(tokens_PT.to(scorer.device), ends).double().cpu().numpy()
         counted = (documents.target_PT == 1, documents.target_PT >= 2, documents.first_chunk_PT)
         for sums_EG, is_counted_PT in zip(sums_3EG, counted, strict=True):
@@ -150,11 +158,36 @@ def _measure_table(
             for trial in range(n_trials):
                 bands_P = source.bands_P[start:stop]
                 sums_EG[trial] += np.bincount(bands_P, nats_EP[trial], minlength=n_bands)
+        sites.add(documents.target_PT, nats_EPT, source.bands_P[start:stop])
+        memorized_E += _memorized(source, slice(start, stop), documents.target_PT, nats_EPT)
         start = stop
-    return [_groups(index, source, sums_3EG[:, trial], n_people) for trial in range(n_trials)]
+    memorized_E *= source.n_people / n_people
+    return [
+        [
+            replace(
+                group,
+                site_nats_AS=sites.means(trial, group.band, n_people),
+                memorized_bits=float(memorized_E[trial]) if group.band == 0 else 0.0,
+            )
+            for group in _groups(index, source, sums_3EG[:, trial], n_people)
+        ]
+        for trial in range(n_trials)
+    ]
 
 
-def _ends(documents: EvaluationDocuments, scorer: ScoringModel) -> Ends | None:
+def _memorized(
+    source: Source, people: slice, target_PT: NDArray, nats_EPT: NDArray
+) -> NDArray[np.float64]:
+    """Bits memorized of these people, by trial; see `bits.memorized_bits`."""
+    assert source.entropy is not None, "junk is not measured"
+    first_counted = 2 if source.entropy.log2_name_space is None else 1
+    nats_EP = np.where(target_PT >= first_counted, nats_EPT, 0.0).sum(axis=2)
+    own_bits_P = None if source.value_bits_P is None else source.value_bits_P[people]
+    return np.array([memorized_bits(source.entropy, nats_P, own_bits_P) for nats_P in nats_EP])
+
+
+def ends_of(documents: EvaluationDocuments, scorer: ScoringModel) -> Ends | None:
+    """Where in these documents a name or value ends that a longer one would go on with."""
     if documents.end_PT is None:
         return None
     goes_on_SV = torch.zeros(len(documents.continuations), scorer.vocab_size, dtype=torch.bool)
@@ -171,6 +204,8 @@ def _groups(
     assert entropy is not None, "junk is not measured"
     n_people = entropy.n_people
     ruled_out = math.log(n_people / (n_people - 1)) if n_people > 1 else 0.0
+    if source.behind is not None:
+        ruled_out = 0.0  # a junk person stands before the document
     groups = []
     for band, (name, value, first_chunk) in enumerate(sums_3G.T.tolist()):
         is_in_P = source.bands_P == band
@@ -192,6 +227,7 @@ def _groups(
                 frequency=frequency,
                 loss=loss,
                 entropy=_entropy_of_band(source, is_in_P),
+                attributes=source.attributes,
             )
         )
     return groups
@@ -205,9 +241,10 @@ def _entropy_of_band(source: Source, is_in_P: NDArray[np.bool_]) -> Entropy:
     return replace(source.entropy, value_bits=float(source.value_bits_P[is_in_P].mean()))
 
 
-def _documents(
+def documents_of(
     scorer: ScoringModel, source: Source, seed: int, n_people: int
 ) -> Iterator[EvaluationDocuments]:
+    """The documents of the first people of a table, in blocks whose logits fit into memory."""
     # A document has two biographies, whose lengths vary by less than half.
     length = min(scorer.n_tokens, math.ceil(3 * source.mean_tokens))
     bytes_per_person = 4 * scorer.n_trials * length * scorer.vocab_size

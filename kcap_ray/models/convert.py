@@ -27,7 +27,8 @@ from kcap_ray.models.spec import ModelSpec
 
 def _is_plain(spec: ModelSpec) -> bool:
     """Whether the layers are attention and one MLP, with nothing between."""
-    return spec.mixer == "attention" and not spec.canon and spec.n_expert == 0
+    is_once = spec.n_loop == 1 and spec.memory_percent == 0
+    return spec.mixer == "attention" and not spec.canon and spec.n_expert == 0 and is_once
 
 
 def _is_neox(spec: ModelSpec) -> bool:

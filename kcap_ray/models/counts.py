@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 CANON_KERNEL = 4
 """Tokens that a Canon layer looks at: its own and the three before (arXiv 2512.17351)."""
 
+MEMORY_N_GRAMS = (2, 3)
+"""Lengths of the n-grams that a memory knows (arXiv 2601.07372)."""
+
+MEMORY_HEADS = 2
+"""Tables for each length, each with a hash of its own: of two n-grams that share a row in one, the
+other tells them apart.
+"""
+
+N_MEMORY_TABLES = len(MEMORY_N_GRAMS) * MEMORY_HEADS
+
 LOGITS_AT_ONCE = 2**29
 """Most logits that training holds at a time: with their gradient, 3 to 5 GB. All 50,257 tokens
 reach this at 20 windows of 512; the compact vocabulary hardly ever does.
@@ -100,11 +110,55 @@ def mlp(spec: ModelSpec, *, only_active: bool) -> int:
     return around + router + n_used * kind.n_params(spec)
 
 
+def layer(spec: ModelSpec, *, only_active: bool = False) -> int:
+    """One layer, with its norms."""
+    mixer = norm(spec) + canon(spec, "A", spec.d_model) + MIXERS[spec.mixer](spec)
+    return mixer + mlp(spec, only_active=only_active)
+
+
+def memory_width(spec: ModelSpec) -> int:
+    """Width of a row of a table of n-grams: together the tables give about one model width."""
+    return max(1, spec.d_model // N_MEMORY_TABLES)
+
+
+def memory_rows(spec: ModelSpec) -> int:
+    """Rows of each table, so that the memory has its share of the weights outside of embedding and
+    head; at least 1.
+    """
+    rest = spec.n_layer * layer(spec) + norm(spec)
+    share = spec.memory_percent / 100
+    tables = rest * share / (1 - share) - _memory_projections(spec)
+    return max(1, round(tables / (N_MEMORY_TABLES * memory_width(spec))))
+
+
+def _memory_projections(spec: ModelSpec) -> int:
+    return 2 * linear(N_MEMORY_TABLES * memory_width(spec), spec.d_model, bias=False)
+
+
+def memory(spec: ModelSpec, *, only_active: bool = False) -> int:
+    """The tables of n-grams, of which a token reads one row each, and a key and a value of what is
+    read; 0 without a memory.
+    """
+    if spec.memory_percent == 0:
+        return 0
+    n_rows = 1 if only_active else memory_rows(spec)
+    return N_MEMORY_TABLES * n_rows * memory_width(spec) + _memory_projections(spec)
+
+
+def computed(spec: ModelSpec) -> int:
+    """Weights outside of the embedding and the head that a token is multiplied by, those of layers
+    that are passed through several times as often.
+    """
+    layers = spec.n_loop * spec.n_layer * layer(spec, only_active=True)
+    return layers + memory(spec, only_active=True) + norm(spec)
+
+
 def non_embedding(spec: ModelSpec, *, only_active: bool = False) -> int:
-    """Everything but the token embedding and the output head.
+    """Everything but the token embedding and the output head; layers that are passed through
+    several times count once.
 
     For gpt2 this is l (12 d^2 + 13 d) + 2 d, which with V d for the tied embedding gives the 60
     sizes of Figure 1 of arXiv 2404.05405 at V = 3,275.
     """
-    mixer = norm(spec) + canon(spec, "A", spec.d_model) + MIXERS[spec.mixer](spec)
-    return spec.n_layer * (mixer + mlp(spec, only_active=only_active)) + norm(spec)
+    layers = spec.n_layer * layer(spec, only_active=only_active)
+    return layers + memory(spec, only_active=only_active) + norm(spec)

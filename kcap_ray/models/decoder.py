@@ -19,6 +19,8 @@ from torch.utils.checkpoint import checkpoint
 from kcap_ray.models.attention import Attention, rotary_tables
 from kcap_ray.models.canon import canon_at
 from kcap_ray.models.counts import CANON_KERNEL, LOGITS_AT_ONCE
+from kcap_ray.models.loop import passes
+from kcap_ray.models.memory import NGramMemory
 from kcap_ray.models.mlp import Mlp
 from kcap_ray.models.moe import MixtureOfExperts
 from kcap_ray.models.spec import ModelSpec
@@ -83,8 +85,11 @@ class Decoder(nn.Module):
         self.spec = spec
         self.n_tokens = n_tokens
         self.n_trials = n_trials
+        self.left_out: int | None = None
+        """Number of a layer that is passed by, to see what is lost with it."""
         self.embedding = nn.Parameter(torch.empty(*trials, spec.vocab_size, spec.d_model))
         self.blocks = nn.ModuleList(Block(trials, spec) for _ in range(spec.n_layer))
+        self.memory = NGramMemory(trials, spec) if spec.memory_percent else None
         self.final_norm = Norm(trials, spec)
         self.head = (
             None if spec.tied else nn.Parameter(torch.empty(*trials, spec.vocab_size, spec.d_model))
@@ -106,8 +111,12 @@ class Decoder(nn.Module):
             x_EMD = self.embedding.index_select(1, tokens_M)
         balance_E = x_EMD.new_zeros(x_EMD.shape[:-2])
         cos_TC, sin_TC = self.cos_TC[:n_tokens], self.sin_TC[:n_tokens]
-        for block in self.blocks:
-            x_EMD, balance_E = block(x_EMD, balance_E, cos_TC, sin_TC)
+        for place, number in enumerate(passes(self.spec)):
+            if number == self.left_out:
+                continue
+            if self.memory is not None and place == self.memory.place:
+                x_EMD = self.memory(x_EMD, tokens_BT)
+            x_EMD, balance_E = self.blocks[number](x_EMD, balance_E, cos_TC, sin_TC)
         return self.final_norm(x_EMD), balance_E
 
     def _logits(self, features_EMD: Tensor) -> Tensor:
@@ -162,20 +171,22 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, *, seed: int, std: float) -> None:
-        """GPT-2's initialisation: normal(0, std), residual projections / sqrt(2 * layers), biases
-        0, norms 1. Taps of Canon layers are uniform within 1/sqrt(4), as torch's convolutions are
-        (arXiv 2512.17351's code keeps these).
+        """GPT-2's initialisation: normal(0, std), residual projections / sqrt(2 * layers passed
+        through), biases 0, norms 1. Taps of Canon layers are uniform within 1/sqrt(4), as torch's
+        convolutions are (arXiv 2512.17351's code keeps these).
 
         Every trial starts from the same weights, so trials differ by their settings alone.
         """
         generator = torch.Generator().manual_seed(seed)
-        residual_std = std / math.sqrt(2 * self.spec.n_layer)
+        residual_std = std / math.sqrt(2 * len(passes(self.spec)))
         for name, parameter in self.named_parameters():
             one_trial = parameter if self.n_trials is None else parameter[0]
             if is_matrix(name):
                 is_residual = name.endswith(("out.weight", "down.weight"))
                 drawn = torch.randn(one_trial.shape, generator=generator)
                 parameter.copy_(drawn * (residual_std if is_residual else std))
+            elif name.endswith("tables"):
+                parameter.copy_(torch.randn(one_trial.shape, generator=generator) * std)
             elif name.endswith("taps"):
                 drawn = torch.rand(one_trial.shape, generator=generator)
                 parameter.copy_((2 * drawn - 1) / math.sqrt(CANON_KERNEL))
@@ -193,6 +204,6 @@ class Decoder(nn.Module):
 
 def is_matrix(name: str) -> bool:
     """Whether a parameter is a weight matrix (or a stack of them, of experts) or an embedding,
-    rather than a bias, the scale of a norm, a tap, or a rate.
+    rather than a bias, the scale of a norm, a tap, a rate, or a table that rows are looked up in.
     """
     return name in ("embedding", "head") or (name.endswith(".weight") and "norm" not in name)

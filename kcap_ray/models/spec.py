@@ -53,6 +53,12 @@ class ModelSpec:
     """Experts that a token is sent to."""
     capacity_factor: float = 2.0
     """Tokens that an expert takes in training, as a multiple of its even share."""
+    n_loop: int = 1
+    """Times that the layers are passed through, with the same weights (arXiv 2510.25741)."""
+    memory_percent: int = 0
+    """Share of the weights outside of embedding and head that a memory of hashed n-grams has (arXiv
+    2601.07372); 0 without one.
+    """
     rope_base: float = 10_000.0
     """Base of the rotary frequencies (RoFormer, arXiv 2104.09864, section 3.3)."""
     rotary_frac: float = 1.0

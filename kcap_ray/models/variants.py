@@ -46,6 +46,20 @@ def _experts(spec: ModelSpec, n_expert: str) -> ModelSpec:
     return replace(spec, n_expert=int(n_expert), d_ff=spec.d_model)
 
 
+def _loop(spec: ModelSpec, n_loop: str) -> ModelSpec:
+    if int(n_loop) < 2:
+        raise UserError(f"variant 'loop{n_loop}': write at least loop2, or leave it out")
+    return replace(spec, n_loop=int(n_loop))
+
+
+def _memory(spec: ModelSpec, percent: str) -> ModelSpec:
+    if not 1 <= int(percent) <= 90:
+        raise UserError(
+            f"variant 'memory{percent}': write a share from 1 to 90 percent, for instance memory20"
+        )
+    return replace(spec, memory_percent=int(percent))
+
+
 def _canon(spec: ModelSpec, sites: str) -> ModelSpec:
     # Rows of an expert are not neighbours in the text, so there is no layer inside of experts.
     possible = "AB" if spec.mlp == "none" else "ABC" if spec.n_expert else "ABCD"
@@ -78,17 +92,23 @@ def _variants() -> dict[str, Variant]:
         "untied": _fields("the output head", tied=False),
         **{name: _fields("the mixer", mixer=name) for name in counts.MIXERS},
         "canon": Variant("the Canon layers", _canon),
+        "loop": Variant("the passes through the layers", _loop),
+        "memory": Variant("the memory", _memory),
     }
+
+
+_SHOWN = {"moe": "moe32", "canon": "canonABCD", "loop": "loop2", "memory": "memory20"}
+"""Words with something behind them, as messages write them."""
 
 
 def _read(word: str, variants: dict[str, Variant]) -> tuple[str, str]:
     """The word and what stands behind it: `moe32` is ("moe", "32"), `tied` is ("tied", "")."""
-    match = re.fullmatch(r"(moe)(\d+)|(canon)([A-D]*)", word)
+    match = re.fullmatch(r"(moe|loop|memory)(\d+)|(canon)([A-D]*)", word)
     if match:
         return match[1] or match[3], match[2] or match[4] or ""
-    if word in variants and word != "moe":
+    if word in variants and word not in _SHOWN:
         return word, ""
-    shown = [{"moe": "moe32", "canon": "canonABCD"}.get(name, name) for name in variants]
+    shown = [_SHOWN.get(name, name) for name in variants]
     hint = did_you_mean(word, shown)
     raise UserError(f"unknown variant {word!r}{hint}; one of {', '.join(shown)}")
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from kcap_ray.config.cell import Optimizer, Precision
 from kcap_ray.config.errors import UserError, check, check_choice, did_you_mean
 from kcap_ray.config.yaml import read_yaml
+from kcap_ray.models import counts
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.planning.step_work import TERMS, Term, step_work
 
@@ -113,15 +114,16 @@ def _check_number(path: str, value: Any) -> None:
 def flops_per_token(spec: ModelSpec, window_tokens: int) -> float:
     """Floating-point operations per trained token, forward and backward.
 
-    6 * (active weights outside of embedding and head + V d) + 12 L d T: six per weight that
+    6 * (active weights outside of embedding and head + V d) + 12 L d T, with layers that are passed
+    through several times counted as often: six per weight that
     multiplies a token (PaLM, arXiv 2204.02311, appendix B), where the output head counts and the
     look-up of the embedding does not, and the mixer over all T positions. For gpt2 the first term
     is 6 * (12 L d^2 + V d) plus the biases and norms (below 1%). Causal attention needs half of the
     last term; kernels differ in whether they skip it. Of experts only those count that a token is
     sent to; the empty rows that give an expert a fixed number of tokens are multiplied on top.
     """
-    weights = spec.n_params_active - spec.n_params_embedding + spec.vocab_size * spec.d_model
-    return 6 * weights + 12 * spec.n_layer * spec.d_model * window_tokens
+    weights = counts.computed(spec) + spec.vocab_size * spec.d_model
+    return 6 * weights + 12 * spec.n_layer * spec.n_loop * spec.d_model * window_tokens
 
 
 def device_of(name: str) -> Device:

@@ -69,7 +69,9 @@ def _activation_bytes(cell: Cell, spec: ModelSpec) -> int:
     # A copy of the layer's input with an empty start.
     layer += low * sum(canon_widths[site] for site in spec.canon)
     # Behind the last layer one more norm.
-    return spec.n_layer * layer + norm
+    # A memory keeps what it reads, key and value, the stream in front of it and their norms.
+    of_memory = 6 * _FLOAT * d if spec.memory_percent else 0
+    return spec.n_loop * spec.n_layer * layer + of_memory + norm
 
 
 def _mlp_bytes(spec: ModelSpec, low: int) -> int:

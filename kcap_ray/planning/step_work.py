@@ -55,6 +55,7 @@ _RMSNORM_OPERATORS = (18, 11)  # more than a LayerNorm, for each norm
 _CANON_OPERATORS = 37  # for each site
 _EXPERTS_OPERATORS = 65
 _SSD_OPERATORS = 57  # more than attention
+_MEMORY_OPERATORS = 110  # of the whole model
 
 # Values that these operators write for a token, counted in the same way: as multiples of the width
 # that they are written at.
@@ -65,6 +66,7 @@ _HIDDEN_VALUES = 2  # of d_ff
 _GATED_HIDDEN_VALUES = 7  # of d_ff, for both halves together
 _RMSNORM_VALUES = 10  # of D, more than a LayerNorm, for each norm
 _CANON_VALUES = 27  # of the width of the site
+_MEMORY_VALUES = 33  # of D, in the whole model
 
 # Of training/muon.py, which needs torch: iterations, and operators for all matrices of one shape,
 # of which three are in each iteration.
@@ -88,22 +90,28 @@ def step_work(
     """
     all_tokens = n_trials * tokens
     rows = _rows_per_token(spec, tokens)
-    products = spec.n_layer * all_tokens * window_tokens
+    n_passed = spec.n_loop * spec.n_layer
+    products = n_passed * all_tokens * window_tokens
+    has_memory = spec.memory_percent > 0
     muon_shapes = _matrices(spec) if optimizer == "muon" else {}
     return {
         "step": 1,
-        "operators": n_parts * spec.n_layer * _operators(spec, is_stacked=n_trials > 1)
+        "operators": n_parts
+        * (n_passed * _operators(spec, is_stacked=n_trials > 1) + _MEMORY_OPERATORS * has_memory)
         + _MUON_OPERATORS * len(muon_shapes),
-        "values": spec.n_layer * all_tokens * _values(spec, rows),
+        "values": all_tokens
+        * (n_passed * _values(spec, rows) + _MEMORY_VALUES * spec.d_model * has_memory),
         # Six operations per weight and token, forward and backward (PaLM, arXiv 2204.02311,
         # appendix B).
-        "block_flop": 6 * spec.n_layer * all_tokens * _layer_weights(spec, rows),
+        "block_flop": 6
+        * all_tokens
+        * (n_passed * _layer_weights(spec, rows) + counts.memory(spec, only_active=True)),
         "mixer_flop": 12 * products * spec.d_model,
         "head_flop": 6 * all_tokens * spec.vocab_size * spec.d_model,
         "head_values": all_tokens * spec.vocab_size,
         "scores": products * spec.n_head,
         "held_scores": products * spec.n_head if spec.mixer == "ssd" else 0,
-        "routing": spec.n_layer * all_tokens * spec.experts_per_token * spec.n_expert,
+        "routing": n_passed * all_tokens * spec.experts_per_token * spec.n_expert,
         "weights": n_trials * spec.n_params,
         "muon_flop": n_trials * sum(n * _muon_flop(*shape) for shape, n in muon_shapes.items()),
     }

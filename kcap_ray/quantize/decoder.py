@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.models.decoder import Block, Decoder
 from kcap_ray.models.moe import MixtureOfExperts
 from kcap_ray.models.stacked import StackedLinear
@@ -64,6 +65,11 @@ def _quantize_blocks(
     tokens_BT: Tensor | None,
 ) -> dict[str, QuantizedMatrix]:
     """Quantize the blocks of `stored` in place, from the exact `weights`."""
+    if tokens_BT is not None and (stored.spec.n_loop > 1 or stored.memory is not None):
+        raise UserError(
+            f"--method {config.method}: a layer that is passed through several times, or stands "
+            "behind a memory, has no one input to be quantized on; write --method rtn or hqq"
+        )
     quantize = layer_quantizer(config)
     stream = _Stream(stored, tokens_BT)
     matrices = {}

@@ -202,6 +202,35 @@ class Measured(Record):
             "bits",
         ),
     ] = None
+    memorized_bits: Annotated[
+        float | None,
+        Column(
+            "Memorized",
+            "Bits as arXiv 2505.24832 counts them: of each person (or random string) the entropy "
+            "of name and values less the model's bits, at least 0; summed over people.",
+            "bits",
+            ",.0f",
+            since=2,
+        ),
+    ] = None
+    sites: Annotated[
+        str | None,
+        Column(
+            "Where",
+            "JSON list, one object per table and attribute, names first: demand and stored bits, "
+            "and the loss in nats of the first, second, ... token of it; mean over people.",
+            since=2,
+        ),
+    ] = None
+    layers: Annotated[
+        str | None,
+        Column(
+            "Without a layer",
+            "JSON list: R of the model without its first layer, its second, ...; on the first 256 "
+            "people of each table. Null where nothing finite is left.",
+            since=2,
+        ),
+    ] = None
     groups: Annotated[
         str | None,
         Column(

@@ -12,6 +12,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+ASKED_S = 0.1
+"""Seconds that a lock must have been held to count as held, and not as being asked for."""
+
 
 @contextlib.contextmanager
 def replaced(path: Path, *, before: Path | None = None) -> Iterator[Path]:
@@ -61,7 +64,7 @@ def _beside(path: Path) -> Path:
 
 
 def _to_disk(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
+    descriptor = os.open(file, os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
@@ -96,7 +99,8 @@ def is_locked(path: Path) -> bool:
     if not path.is_file():
         raise FileNotFoundError(path)
     try:
-        with locked(path, wait_s=0):
+        # Whoever else asks has it for a moment.
+        with locked(path, wait_s=ASKED_S):
             return False
     except TimeoutError:
         return True

@@ -25,7 +25,8 @@ class _StandardError(logging.Handler):
     """Standard error as it is when a line is logged: a live table replaces it for a while."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        # Nobody reads it any more; or a signal came while a line was being written.
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
             print(self.format(record), file=sys.stderr, flush=True)
 
 

@@ -71,7 +71,7 @@ def evaluation_documents(
     does in training. It tells nothing (people are independent), but a model that never had to begin
     a name with a lone end of text before it is not judged by how it does so (docs/decisions, 0001).
     Where the two are longer than `max_tokens`, the window of the model, the first loses its
-    beginning.
+    beginning. With `data.junk.behind: junk` it is a junk person's.
 
     Raises `BiographyTooLongError` if a biography alone is longer than the window.
     """
@@ -79,12 +79,16 @@ def evaluation_documents(
     n_people = source.n_people
     next_P = (people_P + 1) % n_people
     own = translate(source.rendered(source.evaluation(people_P, seed=seed)))
-    before = translate(source.rendered(source.evaluation(next_P, seed=seed)))
+    other = source if source.behind is None else source.behind
+    if source.behind is not None:
+        next_P = other.schedule.occurrences(0, people_P).people_P
+    before = translate(other.rendered(other.evaluation(next_P, seed=seed)))
     # A document of max_tokens + 1 tokens is read in one window: its last token is only predicted.
     room_P = max_tokens - own.length_P
     if room_P.min(initial=0) < 0:
         raise BiographyTooLongError(int(own.length_P.max()), max_tokens)
-    kept_P = np.zeros_like(room_P) if n_people == 1 else np.minimum(before.length_P, room_P)
+    is_alone = n_people == 1 and source.behind is None
+    kept_P = np.zeros_like(room_P) if is_alone else np.minimum(before.length_P, room_P)
     place_T = np.arange(1 + int((kept_P + own.length_P).max(initial=0)))
     own_start_P = 1 + kept_P
     is_before_PT = _span(place_T, np.ones_like(kept_P), kept_P)

@@ -4,12 +4,12 @@
 `RUN/wandb` until `wandb sync` sends them.
 """
 
-import hashlib
 import os
 from pathlib import Path
 
 import wandb
 
+from kcap_ray.config.digest import text_digest
 from kcap_ray.config.errors import UserError
 from kcap_ray.tracking.tracker import CellLog, curve_scalars
 
@@ -32,13 +32,13 @@ class WandbTracker:
     def log(self, log: CellLog) -> str:
         """See `Tracker`. The curves of trial k are `trialK/loss`, ..., against `step`."""
         name = log.row.cell_id
-        where = f"{self._directory}\n{name}".encode()
+        where = text_digest(f"{self._directory}\n{name}")
         with wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             group=self._sweep,
             name=name,
             # The same cell of the same directory is the same run, whoever logs it again.
-            id=hashlib.sha256(where).hexdigest()[:16],
+            id=where[:16],
             resume="allow",
             dir=self._directory,
             config=log.settings,

@@ -104,3 +104,27 @@ def test_full_name_stands_in_every_sentence(load, tiny):
     assert changed["counted"].count("name") == len(name)
     assert "pronoun" in record["counted"] and "pronoun" not in changed["counted"]
     assert len(changed["counted"]) == len(row)
+
+
+@pytest.mark.parametrize(("kind", "n_texts"), [("alone", 1), ("pairs", 2)])
+def test_whole_texts_are_packed_uncut_and_all_of_an_exposure_come_once(load, tiny, kind, n_texts):
+    """So many to a window, from its second token on, and ends of texts behind them."""
+    texts, run = load("plateau_texts"), load("plateau_run")
+    point = run.points_of(load("independent_loop").BASELINE, tiny)[0]
+    recipe = load("plain_loop").Recipe(
+        **{**vars(run.recipe_of(tiny, point)), "window_tokens": 104 * n_texts, "batch_windows": 2}
+    )
+    made = texts.texts_of(kind, tiny, recipe)
+    records, _ = texts.records_of(tiny)
+    vocab = texts.Compact(load("plateau_texts").build_corpus(tiny.data).vocab)
+    found = []
+    for windows in itertools.islice(made.batches, made.n_steps):
+        for window in windows:
+            parts = " ".join(map(str, window)).split(f"{vocab.eos}")
+            whole = [tuple(map(int, part.split())) for part in parts if part.strip()]
+            assert len(whole) == n_texts
+            found += whole
+    first = found[: tiny.data.n_people]
+    assert sorted(first) == sorted(
+        tuple(vocab(record["token_ids"])) for record in records if record["exposure"] == 0
+    )

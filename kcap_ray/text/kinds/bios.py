@@ -4,9 +4,11 @@ Shape letters: P people, C columns of the table of people, S slots, A sentences,
 sentence, V values, O orders of the sentences.
 """
 
+import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import permutations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,33 +16,35 @@ from numpy.typing import NDArray
 from kcap_ray.knowledge.randomness import hash64
 from kcap_ray.text.kinds.piece_renderer import Chosen, PieceRenderer
 from kcap_ray.text.kinds.renderer import FIRST_ATTRIBUTE_CODE, Rendered, Samples
-from kcap_ray.text.kinds.templates import SENTENCES
 
 ATTRIBUTES = ("birth_date", "birth_city", "university", "major", "employer", "pronoun")
 """Counted attributes: the factors of S0 (arXiv 2404.05405, definition 4.3 and footnote 12)."""
 PRONOUNS = ("He", "She")
 N_OPENINGS = 1 + len(PRONOUNS)
 """Openings of each template: after the name, and with each pronoun in front."""
-ORDERS = tuple(permutations(range(len(SENTENCES))))
-"""All orders of the sentences."""
-_FIRST_SENTENCE_O = np.array([order[0] for order in ORDERS])
-_EMPLOYER_CODE = FIRST_ATTRIBUTE_CODE + ATTRIBUTES.index("employer")
-_WORK_CITY_CODE = FIRST_ATTRIBUTE_CODE + len(ATTRIBUTES)
 
 
-def _orders_with_employer_first() -> NDArray[np.int64]:
+class _Orders(NamedTuple):
+    """All orders of some sentences."""
+
+    first_sentence_O: NDArray[np.int64]
+    """Sentence that each order begins with."""
+    employer_first_O: NDArray[np.int64]
     """Number of each order; where the work city is before the employer, of the order swapped."""
-    employer, work_city = SENTENCES.index("employer"), SENTENCES.index("work_city")
-    swap = {employer: work_city, work_city: employer}
-    number = {order: i for i, order in enumerate(ORDERS)}
-    numbers_O = np.arange(len(ORDERS))
-    for i, order in enumerate(ORDERS):
-        if order.index(work_city) < order.index(employer):
-            numbers_O[i] = number[tuple(swap.get(a, a) for a in order)]
-    return numbers_O
 
 
-_EMPLOYER_FIRST_O = _orders_with_employer_first()
+@cache
+def _orders_of(kinds: tuple[str, ...]) -> _Orders:
+    orders = tuple(permutations(range(len(kinds))))
+    numbers_O = np.arange(len(orders))
+    if "work_city" in kinds:
+        employer, work_city = kinds.index("employer"), kinds.index("work_city")
+        swap = {employer: work_city, work_city: employer}
+        number = {order: i for i, order in enumerate(orders)}
+        for i, order in enumerate(orders):
+            if order.index(work_city) < order.index(employer):
+                numbers_O[i] = number[tuple(swap.get(a, a) for a in order)]
+    return _Orders(np.array([order[0] for order in orders]), numbers_O)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +97,8 @@ class Sentence:
 class BioSRenderer(PieceRenderer):
     """bioS with the templates of the package."""
 
+    kinds: tuple[str, ...]
+    """Which sentences these are."""
     name_offsets: tuple[int, int, int]
     eos_piece: int
     sentences: tuple[Sentence, ...]
@@ -108,10 +114,11 @@ class BioSRenderer(PieceRenderer):
         which it gives away.
         """
         template_AP, order_P = self._draw(samples.draw_P, samples.key)
+        orders = _orders_of(self.kinds)
         if samples.is_evaluation:
-            order_P = _EMPLOYER_FIRST_O[order_P]
+            order_P = orders.employer_first_O[order_P]
         values_CP = np.ascontiguousarray(samples.values_PC.T).astype(np.int64)
-        piece_SP = self._fill_slots(values_CP, template_AP, _FIRST_SENTENCE_O[order_P])
+        piece_SP = self._fill_slots(values_CP, template_AP, orders.first_sentence_O[order_P])
         n_people = len(order_P)
         slot_PS = self.slot_order_OS[order_P]
         piece_PS = piece_SP.ravel()[slot_PS * n_people + np.arange(n_people)[:, None]]
@@ -124,16 +131,20 @@ class BioSRenderer(PieceRenderer):
         that of the employer behind it is the chance of the employer.
         """
         rendered = super().rendered(samples)
+        if "work_city" not in self.kinds:
+            return rendered
         code_L = rendered.code_L
+        employer_code = FIRST_ATTRIBUTE_CODE + self.attributes.index("employer")
+        work_city_code = FIRST_ATTRIBUTE_CODE + len(self.attributes)
         person_L = np.repeat(np.arange(len(rendered.length_P)), rendered.length_P)
         place_L = np.arange(len(code_L))
         first_employer_P = np.full(len(rendered.length_P), len(code_L))
-        is_employer_L = code_L == _EMPLOYER_CODE
+        is_employer_L = code_L == employer_code
         np.minimum.at(first_employer_P, person_L[is_employer_L], place_L[is_employer_L])
-        is_before_L = (code_L == _WORK_CITY_CODE) & (place_L < first_employer_P[person_L])
+        is_before_L = (code_L == work_city_code) & (place_L < first_employer_P[person_L])
         if not is_before_L.any():
             return rendered
-        joint_L = np.where(is_before_L, np.int8(_EMPLOYER_CODE), code_L)
+        joint_L = np.where(is_before_L, np.int8(employer_code), code_L)
         return rendered._replace(code_L=joint_L)
 
     def _draw(
@@ -150,9 +161,9 @@ class BioSRenderer(PieceRenderer):
         )
         lane_HP = hash64(key, position_PH).view(np.uint16).T.astype(np.int64)
         n_templates_A = np.array([sentence.n_templates for sentence in self.sentences])
-        template_AP = (lane_HP[: len(SENTENCES)] * n_templates_A[:, None]) >> 16
+        template_AP = (lane_HP[: len(self.kinds)] * n_templates_A[:, None]) >> 16
         random_P = (lane_HP[-2] << 16) | lane_HP[-1]
-        return template_AP, (random_P * len(ORDERS)) >> 32
+        return template_AP, (random_P * math.factorial(len(self.kinds))) >> 32
 
     def _fill_slots(
         self,
@@ -185,7 +196,7 @@ class BioSRenderer(PieceRenderer):
         for sentence in self.sentences:
             for value in sentence.values:
                 tokens_P += value.lengths_TV[0][values_PC[:, value.column]]
-        return tokens_P + len(SENTENCES)  # a pronoun in all sentences but one, and the end of text
+        return tokens_P + len(self.kinds)  # a pronoun in all sentences but one, and the end of text
 
     def chosen_tokens(self, samples: Samples) -> NDArray[np.int64]:
         """Words of the templates, and what merges with values make of them."""

@@ -5,17 +5,18 @@ Shape letters as in `text/bios.py`.
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kcap_ray.config.bios import attributes_of
+from kcap_ray.config.data import KnowledgeConfig
 from kcap_ray.knowledge.people import BIOS_COLUMNS
 from kcap_ray.knowledge.pools import NamePools, ValuePools, load_name_pools, load_value_pools
 from kcap_ray.text.kinds.bios import (
-    ATTRIBUTES,
     N_OPENINGS,
-    ORDERS,
     PRONOUNS,
     BioSRenderer,
     Sentence,
@@ -31,7 +32,7 @@ from kcap_ray.text.kinds.renderer import (
     name_fragments,
     name_offsets,
 )
-from kcap_ray.text.kinds.templates import SENTENCES, Template, load_templates
+from kcap_ray.text.kinds.templates import Template, load_templates
 from kcap_ray.text.tokenizer.bpe import EOS
 from kcap_ray.text.tokenizer.pieces import Fragment, Pieces, pieces_of_tokens, tokenize
 
@@ -70,16 +71,31 @@ class _Draft(NamedTuple):
         return groups
 
 
-@cache
-def bios_renderer(pools: str, templates: str | None = None) -> BioSRenderer:
+def bios_renderer(data: KnowledgeConfig) -> BioSRenderer:
     """The wording of bioS in GPT-2's tokens, in the templates of a directory or in those of the
     package; UserError where a name of the pools does not fit the templates.
     """
-    names, values = load_name_pools(pools), load_value_pools(pools)
+    pools = _Pools(data.pools, data.max_names, data.max_values)
+    return _bios_renderer(pools, data.templates, data.sentences)
+
+
+class _Pools(NamedTuple):
+    """Pools, and how much is kept of each."""
+
+    pools: str
+    max_names: int | None
+    max_values: int | None
+
+
+@cache
+def _bios_renderer(kept: _Pools, templates: str | None, kinds: tuple[str, ...]) -> BioSRenderer:
+    pools = kept.pools
+    names = load_name_pools(pools, kept.max_names)
+    values = load_value_pools(pools, kept.max_values)
     fragments = name_fragments(names)
     drafts = [
         _draft(fragments, load_templates(sentence, templates), _value_parts(sentence, values))
-        for sentence in SENTENCES
+        for sentence in kinds
     ]
     all_templates = [template for draft in drafts for template in draft.templates]
     check_last_names(pools, names, [t.opening or t.left for t in all_templates])
@@ -91,12 +107,13 @@ def bios_renderer(pools: str, templates: str | None = None) -> BioSRenderer:
     offsets = name_offsets(names)
     return BioSRenderer(
         pieces=pieces,
-        attributes=ATTRIBUTES,
+        kinds=kinds,
+        attributes=attributes_of(kinds),
         uncounted=("work_city",),
         name_offsets=offsets,
         eos_piece=len(fragments),
         sentences=tuple(sentences),
-        slot_code_S=_slot_codes(sentences, n_slots=slot + 1),
+        slot_code_S=_slot_codes(kinds, sentences, n_slots=slot + 1),
         slot_is_first_chunk_S=np.zeros(slot + 1, np.bool_),  # only bioD has chunks
         slot_order_OS=_slot_orders(sentences, n_slots=slot + 1),
         alike=(last_names_alike(names), *(group for draft in drafts for group in draft.alike())),
@@ -186,12 +203,15 @@ def _sentence(draft: _Draft, pieces: Pieces, first_slot: int) -> Sentence:
     )
 
 
-def _slot_codes(sentences: Sequence[Sentence], n_slots: int) -> NDArray[np.int8]:
-    labels = (*ATTRIBUTES, "work_city")
+def _slot_codes(
+    kinds: tuple[str, ...], sentences: Sequence[Sentence], n_slots: int
+) -> NDArray[np.int8]:
+    labels = (*attributes_of(kinds), "work_city")
     code_S = np.zeros(n_slots, np.int8)
     code_S[:N_NAME_SLOTS] = NAME_CODE
-    for label, sentence in zip(SENTENCES, sentences, strict=True):
-        code_S[sentence.opening_slot] = FIRST_ATTRIBUTE_CODE + labels.index("pronoun")
+    for label, sentence in zip(kinds, sentences, strict=True):
+        if "pronoun" in labels:
+            code_S[sentence.opening_slot] = FIRST_ATTRIBUTE_CODE + labels.index("pronoun")
         for value in sentence.values:
             code_S[value.slot] = FIRST_ATTRIBUTE_CODE + labels.index(label)
     return code_S
@@ -202,7 +222,10 @@ def _slot_orders(sentences: Sequence[Sentence], n_slots: int) -> NDArray[np.int6
     slots_A = [list(range(s.opening_slot, s.rest_slot + 1)) for s in sentences]
     name = list(range(N_NAME_SLOTS))
     return np.array(
-        [[*name, *(slot for a in order for slot in slots_A[a]), n_slots - 1] for order in ORDERS]
+        [
+            [*name, *(slot for a in order for slot in slots_A[a]), n_slots - 1]
+            for order in permutations(range(len(sentences)))
+        ]
     )
 
 

@@ -44,7 +44,7 @@ def endings(pieces: Pieces, alike: Sequence[Sequence[PieceRange]]) -> Endings:
                 start = int(pieces.starts[piece])
                 value = pieces.tokens[start : start + int(stop_of_piece[piece])]
                 pieces_of_value[tuple(value.tolist())].append(piece)
-        for value, following in _longer(list(pieces_of_value)).items():
+        for value, following in longer_values(list(pieces_of_value)).items():
             number = continuations.setdefault(frozenset(following), 1 + len(continuations))
             number_of_piece[pieces_of_value[value]] = number
     tokens = tuple(np.array(sorted(following), np.int64) for following in continuations)
@@ -61,7 +61,7 @@ def _value_tokens(pieces: Pieces) -> NDArray[np.int64]:
     return stop_of_piece
 
 
-def _longer(values: list[tuple[int, ...]]) -> dict[tuple[int, ...], set[int]]:
+def longer_values(values: list[tuple[int, ...]]) -> dict[tuple[int, ...], set[int]]:
     """Of the values that begin others, the tokens that these have next.
 
     For instance [(1,), (1, 2), (1, 3, 4), (5,)] gives {(1,): {2, 3}}.

@@ -20,6 +20,7 @@ from kcap_ray.knowledge.person import Person, person_of
 from kcap_ray.knowledge.randomness import Purpose, hash64, shuffled, stream_key
 from kcap_ray.text.kinds.bios import ATTRIBUTES
 from kcap_ray.text.kinds.renderer import NAME_CODE, BiographyText, Rendered, Samples, Span
+from kcap_ray.text.kinds.rewritten_ends import PoolEnds, ends_in_texts, pool_ends
 from kcap_ray.text.kinds.rewritten_file import HOW_TO_ANNOTATE, SPAN_ATTRIBUTES
 from kcap_ray.text.kinds.token_cache import TokenCache, open_token_cache
 from kcap_ray.text.tokenizer import bpe
@@ -42,6 +43,8 @@ class RewrittenRenderer:
     cache: TokenCache
     seed: int
     """Seed of the orders of the variants."""
+    pools: str
+    """Pools that the values are from."""
     vocab: CompactVocabulary | None = None
     """Vocabulary that the tokens are of; None: GPT-2's own."""
     attributes: tuple[str, ...] = ATTRIBUTES
@@ -129,12 +132,31 @@ class RewrittenRenderer:
             is_in_L = stop_L > np.repeat(first_P, length_P)
             is_in_L &= stop_L - bytes_L < np.repeat(behind_P, length_P)
             code_L[is_in_L] = NAME_CODE + number
-        return Rendered(
+        rendered = Rendered(
             length_P=length_P,
             tokens_L=self._token_of_gpt2_id[ids_L],
             code_L=code_L,
             first_chunk_L=np.zeros(len(ids_L), np.bool_),
         )
+        ends = pool_ends(self.pools, self.attributes)
+        if not ends.values:
+            return rendered
+        bytes_PA2 = self.cache.byte_RA2[rows_P]
+        places, numbers, codes = ends_in_texts(
+            ends, samples.values_PC, bytes_PA2, bytes_L, length_P
+        )
+        end_L = np.zeros(len(ids_L), np.int16)
+        is_free = code_L[places] == 0  # another value may begin at once, and counts itself
+        end_L[places[is_free]] = numbers[is_free]
+        code_L[places[is_free]] = codes[is_free]
+        return rendered._replace(end_L=end_L, continuations=self._continuations(ends))
+
+    def _continuations(self, ends: PoolEnds) -> tuple[NDArray[np.integer], ...]:
+        """Without tokens that the model does not have."""
+        if self.vocab is None:
+            return ends.continuations
+        known = self.vocab.gpt2_ids
+        return tuple(self._token_of_gpt2_id[ids[np.isin(ids, known)]] for ids in ends.continuations)
 
     def as_text(self, samples: Samples) -> Iterator[BiographyText]:
         """The same as text, one by one."""
@@ -166,7 +188,7 @@ def rewritten_renderer(data: KnowledgeConfig) -> RewrittenRenderer:
     """
     assert data.file is not None, "KnowledgeConfig checks that bioR has a file"
     cache = open_token_cache(Path(data.file))
-    renderer = RewrittenRenderer(cache=cache, seed=data.seed)
+    renderer = RewrittenRenderer(cache=cache, seed=data.seed, pools=data.pools)
     n_texts_P = np.diff(cache.first_train_P)[: data.n_people]
     n_without = data.n_people - int((n_texts_P > 0).sum())
     if n_without:

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from kcap_ray.config.bios import SENTENCES
 from kcap_ray.config.errors import UserError
-
-SENTENCES = ("birth_date", "birth_city", "university", "major", "employer", "work_city")
-"""Sentences of a biography of bioS, one per attribute, with a template file each."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from kcap_ray.text.kinds.biod import biod_renderer
 from kcap_ray.text.kinds.bios_pieces import bios_renderer
 from kcap_ray.text.kinds.renderer import Renderer
 from kcap_ray.text.kinds.rewritten import rewritten_renderer
+from kcap_ray.text.kinds.strings import strings_renderer
 from kcap_ray.text.kinds.tuples_pieces import tuples_renderer
 from kcap_ray.text.stream.schedule import AtRandom, ByFrequency, Everybody, Schedule, zipf_frequency
 from kcap_ray.text.stream.source import Source, materialize
@@ -95,6 +96,8 @@ def build_corpus(data: DataConfig) -> Corpus:
     ]
     sources[0] = replace(sources[0], marker=vocab.marker)
     junk = None if data.junk is None else _junk(data, sources[0].renderer)
+    if data.junk is not None and data.junk.behind == "junk":
+        sources[0] = replace(sources[0], behind=junk)
     return Corpus(data=data, vocab=vocab, sources=tuple(sources), junk=junk)
 
 
@@ -167,7 +170,7 @@ def _tables(data: DataConfig) -> Sequence[KnowledgeConfig]:
 
 def _check_junk_names(data: DataConfig) -> None:
     """UserError if there are not names enough for useful and junk people, who share none."""
-    if data.junk is not None:
+    if data.junk is not None and data.kind != "random":
         first, middle, last = column_sizes(data)[:3]
         check_name_space(data.n_people + data.junk.n_people, first * middle * last)
 
@@ -175,12 +178,14 @@ def _check_junk_names(data: DataConfig) -> None:
 def _renderer(table: KnowledgeConfig) -> Renderer:
     if table.kind == "tuples":
         return tuples_renderer(table)
+    if table.kind == "random":
+        return strings_renderer(table)
     if table.kind == "bioR":
         return rewritten_renderer(table)
     table = _without_people(table)
     if table.kind == "bioD":
         return biod_renderer(table)
-    return bios_renderer(table.pools, table.templates)
+    return bios_renderer(table)
 
 
 def _without_people(table: Any) -> Any:

@@ -48,6 +48,8 @@ class Source:
     """Entropy of each person's values in bits, where people differ in it."""
     marker: int | None = None
     """Token in front of every biography; None for none."""
+    behind: "Source | None" = None
+    """Whose biographies stand in front of these when knowledge is measured; None: its own."""
 
     @property
     def n_people(self) -> int:
