@@ -139,17 +139,18 @@ def _draw_people(
         n_params = np.geomspace(cells["n_params"].min() / 1.2, cells["n_params"].max() * 1.2, 200)
         stored = fit.law.stored_bits(n_params=n_params, demand_bits=demand_bits)
         axes.plot(n_params, stored, color=colour, lw=0.9, alpha=0.8, zorder=2)
-    axes.plot(
-        published["n_params"],
-        published["stored_bits"],
-        marker,
-        mfc="none",
-        mec=colour,
-        mew=0.7,
-        ms=3.5,
-        alpha=0.45,
-        zorder=1.5,
-    )
+    if len(published):
+        axes.plot(
+            published["n_params"],
+            published["stored_bits"],
+            marker,
+            mfc="none",
+            mec=colour,
+            mew=0.7,
+            ms=3.5,
+            alpha=0.45,
+            zorder=1.5,
+        )
     axes.plot(
         cells["n_params"],
         cells["stored_bits"],

@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures import style
+from analysis.words import dataset_parts
 
 MAX_MODELS = 8
 PANEL = ["dataset", "n_people", "exposures"]
@@ -36,6 +37,10 @@ def draw_sites(sites: pd.DataFrame) -> Figure:
         for y in (0.0, 1.0):
             axes.axhline(y, color="0.8", lw=0.8, ls="--", zorder=0)
         axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right", fontsize=7)
+    # Equal for all panels, so that heights can be compared.
+    ends = [end for axes in grid for end in axes.get_ylim()]
+    for axes in grid:
+        axes.set_ylim(min(ends), max(ends))
     for axes in style.left_panels(grid):
         axes.set_ylabel("Stored, share of the demand")
     titles = [_title(key) for key, _ in panels]
@@ -51,4 +56,5 @@ def draw_sites(sites: pd.DataFrame) -> Figure:
 def _title(key: object) -> tuple[str, ...]:
     assert isinstance(key, tuple), "grouped by several columns"
     dataset, n_people, exposures = key
-    return str(dataset), f"{style.short_count(n_people)} people", f"{exposures:g} exposures"
+    people = f"{style.short_count(n_people)} people"
+    return *dataset_parts(str(dataset)), people, f"{exposures:g} exposures"

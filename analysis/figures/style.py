@@ -30,6 +30,8 @@ TITLE_CHARACTERS = 40
 """Characters of a panel's title that fit into its width."""
 SINGLE_TITLE_CHARACTERS = 46
 """The same where there is one panel, which is wider."""
+MANY_PANELS = 6
+"""Panels of a figure above which they have no small ticks: too small to read, and slow to draw."""
 CHARACTERS_PER_INCH = 12.5
 """Of the title of a figure."""
 FEW_TICKS_BELOW = 6.0
@@ -182,6 +184,8 @@ def _log_axis(axes: Axes, which: str, label: Callable[[float], str], *, dense_up
     axis.set_major_locator(LogLocator(subs=subs, numticks=20))
     axis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
     axis.set_minor_formatter(NullFormatter())
+    if len(axes.figure.axes) > MANY_PANELS:
+        axis.set_minor_locator(NullLocator())
 
 
 def relative_axis(axes: Axes, which: str) -> None:

@@ -45,5 +45,5 @@ def test_the_notebook_draws_every_figure_that_is_shown(tmp_path, monkeypatch):
     assert isinstance(out, Path) and out.is_relative_to(tmp_path)
     drawn = {path.relative_to(out).as_posix() for path in out.rglob("*.*")}
     assert shown_figures() - drawn == set()
-    assert len(shown_figures()) >= 13
+    assert len(shown_figures()) >= 15
     assert plt.get_fignums() == []
