@@ -17,8 +17,6 @@ from kcap_ray.cli.models import export, measure
 from kcap_ray.cli.options import (
     CellGlob,
     Out,
-    PlanDevice,
-    Prices,
     RetryFailed,
     SaveEvery,
     Set,
@@ -26,6 +24,7 @@ from kcap_ray.cli.options import (
     overrides,
 )
 from kcap_ray.cli.output import conclude, print_table, report_of
+from kcap_ray.cli.planning import plan, simulate
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
 from kcap_ray.config.errors import UserError
@@ -94,28 +93,10 @@ add_verbs(app)
 app.command()(bench)
 app.command()(export)
 app.command()(measure)
+app.command()(plan)
 app.command()(quantize)
 app.command()(rewrite)
-
-
-@app.command()
-def plan(
-    sweep_file: SweepFile,
-    settings: Set = None,
-    device: PlanDevice = "a100",
-    prices: Prices = None,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list of objects.")] = False,
-) -> None:
-    """Show what a sweep would run, and about what it costs."""
-    from kcap_ray.planning.plan import plan_cells, render_plan, rows_as_json
-    from kcap_ray.planning.sweep import load_sweep
-
-    sweep = load_sweep(sweep_file, overrides(settings))
-    rows = plan_cells(sweep, device=device, prices=prices)
-    if as_json:
-        typer.echo(rows_as_json(rows))
-    else:
-        typer.echo(render_plan(rows, device=device, n_left_out=sweep.n_left_out, notes=sweep.notes))
+app.command()(simulate)
 
 
 @app.command()
@@ -135,7 +116,7 @@ def sweep(
 ) -> None:
     """Run a sweep, or what is left of it: tune, train, measure, write the table and the report."""
     if dry_run:
-        return plan(sweep_file, settings)
+        return plan(sweep_file, settings=settings)
     from kcap_ray.engine.driver import run_sweep
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.results import RunDirectory

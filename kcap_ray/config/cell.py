@@ -102,9 +102,10 @@ class TrainConfig:
     """`muon` steps the weight matrices of the blocks by Muon, all else by AdamW."""
     load_balance: float = 0.01
     """Mixture of experts: weight of the loss that keeps the experts evenly loaded."""
-    workers: int = 1
+    workers: int | Literal["auto"] = "auto"
     """Data-parallel workers at most; more than one trains by DDP on Ray Train, which goes on with
-    fewer where a machine is lost.
+    fewer where a machine is lost. `auto`: on a cluster as many as shorten the sweep, at most those
+    of a node; elsewhere one.
     """
     micro_windows: int | None = None
     """Windows that pass through the model at a time on one device, where gradients of the batch
@@ -126,9 +127,10 @@ class TrainConfig:
         check_choice("train.optimizer", self.optimizer, Optimizer)
         check_choice("train.length", self.length, Length)
         self._check_length()
-        for name in ("exposures", "batch_windows", "window_tokens", "workers", "probe_people"):
+        for name in ("exposures", "batch_windows", "window_tokens", "min_workers", "probe_people"):
             value = getattr(self, name)
-            check(value >= 1, f"train.{name}: got {value}; at least 1 is needed")
+            key = name.removeprefix("min_")
+            check(value >= 1, f"train.{key}: got {value}; at least 1 is needed")
         check(
             self.micro_windows is None or self.micro_windows >= 1,
             f"train.micro_windows: got {self.micro_windows}; at least 1, or null for all at once",
@@ -145,10 +147,15 @@ class TrainConfig:
         check(self.load_balance >= 0, f"train.load_balance: got {self.load_balance}; at least 0")
         check(self.weight_decay >= 0, f"train.weight_decay: got {self.weight_decay}; at least 0")
         check(
-            self.workers <= self.batch_windows,
+            self.min_workers <= self.batch_windows,
             f"train.workers: {self.workers} workers cannot share a batch of {self.batch_windows} "
             f"windows; write at most {self.batch_windows}, or a larger train.batch_windows",
         )
+
+    @property
+    def min_workers(self) -> int:
+        """Workers that are asked for; 1 where the schedule is to choose."""
+        return 1 if self.workers == "auto" else self.workers
 
     def _check_length(self) -> None:
         """UserError where a length is none, or where two are given."""

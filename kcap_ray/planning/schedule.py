@@ -1,0 +1,378 @@
+"""What runs next, and on how many devices: the same object decides in `kcap sweep`, with the clock
+on the wall, and in `kcap simulate`, with one that is made up.
+
+It knows cells by how long their programs take and what they wait for, and nothing of ledgers, of
+Ray or of results. The order in which programs run changes no table: which points a cell tries
+hangs on its own results and on those of its neighbour alone.
+"""
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Order = Literal["longest", "cheapest", "column"]
+
+N_FIRST_POINTS = 4
+"""Trials of a search that wait for no result but the neighbour's: the cell's own point, the
+neighbour's best, and two spread over the ranges. The points of later ones hang on all rounds
+before.
+"""
+
+FROM_NEIGHBOUR = 1
+"""Number of the trial at the neighbour's best point."""
+
+BUSY_FRACTION = 0.8
+"""Share of the least time in which the devices could do all of the work that a chain of trials may
+take before its cells get more devices: the rest is room for what cannot be packed.
+"""
+
+WORTH_WIDENING = 0.7
+"""Most time that twice the devices may take, as a share, to be given to a program."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What the schedule knows of a cell."""
+
+    cell_id: str
+    n_trials: int
+    round_trials: int = 1
+    """Trials in a row whose points are chosen without each other's results."""
+    program_trials: int = 1
+    """Most trials of a program."""
+    neighbour: str | None = None
+    """The cell whose best point is tried second; None: nobody's."""
+    seconds: Callable[[int, int], float]
+    """Time of a program, from its number of trials and of devices."""
+    share: float = 1.0
+    """Devices that a program on one device takes: less than 1 where several share it."""
+    widths: tuple[int, ...] = (1,)
+    """Devices that a program may be spread over, ascending."""
+    column: int = 0
+    """Place of the cell's value on the first axis."""
+
+    def programs(self) -> list[tuple[int, int]]:
+        """First trial and number of trials of each program: rounds, in parts where not all of one
+        train together. Worked example, 5 trials, rounds of 4, 3 in a program: (0, 3), (3, 1),
+        (4, 1).
+        """
+        found = []
+        for start in range(0, self.n_trials, self.round_trials):
+            stop = min(start + self.round_trials, self.n_trials)
+            for first in range(start, stop, self.program_trials):
+                found.append((first, min(self.program_trials, stop - first)))
+        return found
+
+    def waits_for_neighbour(self, first: int, n_trials: int) -> bool:
+        """Whether a program's points hang on the neighbour's result: those of the trial at its best
+        point, and of all that a search proposes.
+        """
+        if self.neighbour is None:
+            return False
+        return first <= FROM_NEIGHBOUR < first + n_trials or first + n_trials > N_FIRST_POINTS
+
+    def rounds_before(self, first: int, n_trials: int) -> int:
+        """Trials that must be done before the program: all of earlier rounds where the search
+        proposes a point, else none.
+        """
+        if first + n_trials <= N_FIRST_POINTS:
+            return 0
+        return first - first % self.round_trials
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A program to start now."""
+
+    cell_id: str
+    first_trial: int
+    n_trials: int
+    workers: int
+    """Devices that it is spread over; 1 trains without data-parallel workers."""
+    devices: float
+    """Devices that it takes."""
+
+
+@dataclass(kw_only=True)
+class _State:
+    job: Job
+    width: int
+    waiting: dict[int, int]
+    """Programs that cannot start yet: first trial to number of trials."""
+    n_unfinished: int
+    done: set[int] = field(default_factory=set)
+    """Trials that are done."""
+    has_started: bool = False
+    has_failed: bool = False
+    n_running: int = 0
+
+
+class Schedule:
+    """The programs of a sweep that are still to be run, in the order in which they start."""
+
+    def __init__(
+        self, jobs: Sequence[Job], *, n_devices: float = math.inf, order: Order = "longest"
+    ) -> None:
+        """`n_devices`: what the cluster has or may have; more of them than there is work for makes
+        cells data-parallel.
+        """
+        known = {job.cell_id for job in jobs}
+        self._n_devices, self._order = n_devices, order
+        self._states = {
+            job.cell_id: _State(
+                job=job,
+                width=job.widths[0],
+                waiting=dict(job.programs()),
+                n_unfinished=job.n_trials,
+            )
+            for job in jobs
+        }
+        self._followers: dict[str, list[str]] = {}
+        for job in jobs:
+            if job.neighbour in known:
+                self._followers.setdefault(job.neighbour, []).append(job.cell_id)
+        self._over: set[str] = set()
+        self._counter = itertools.count()
+        self._ready: list[tuple[tuple[float, ...], int, str, int, int]] = []
+        self._ready_devices = 0.0
+        self._n_running = 0
+        self._choose_widths()
+        self._tails: dict[str, float] = {}
+        for state in self._states.values():
+            self._release(state)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing runs and nothing is left to start."""
+        return self._n_running == 0 and not self._ready
+
+    def width(self, cell_id: str) -> int:
+        """Devices that the cell's programs are spread over where none is idle."""
+        return self._states[cell_id].width
+
+    def is_over(self, cell_id: str) -> bool:
+        """Whether the cell has ended; also of one that is not in the schedule."""
+        return cell_id not in self._states or cell_id in self._over
+
+    def ready_devices(self) -> float:
+        """Devices that what could start now would take."""
+        return self._ready_devices
+
+    def longest_chain(self) -> tuple[str, float]:
+        """The cell that would end last were every device free, and after how many seconds."""
+        return max(
+            ((state.job.cell_id, self._path_to_end(state, 0)) for state in self._states.values()),
+            key=lambda found: found[1],
+        )
+
+    def next(self, free: float, *, left_s: float = math.inf) -> Start | None:
+        """The next program to start on `free` devices; None if there is none, or none that fits.
+
+        `left_s`: seconds that are left to pay for. A cell that would not end in that time is not
+        begun, nor gone on with.
+        """
+        while self._ready:
+            key, number, cell_id, first, n_trials = self._ready[0]
+            state = self._states[cell_id]
+            if state.has_failed or self._own_path(state, first) > left_s:
+                heapq.heappop(self._ready)
+                self._ready_devices -= self._devices(state)
+                continue
+            workers = self._workers_now(state, n_trials, free)
+            devices = state.job.share if workers == 1 else float(workers)
+            # Shares of a device do not add up exactly.
+            if devices > free + 1e-9:
+                if self._n_running or free < 1:
+                    return None
+                # There are no more of them: workers make do with what there is.
+                devices = math.floor(free)
+            heapq.heappop(self._ready)
+            self._ready_devices -= self._devices(state)
+            state.has_started = True
+            state.n_running += 1
+            self._n_running += 1
+            return Start(
+                cell_id=cell_id,
+                first_trial=first,
+                n_trials=n_trials,
+                workers=workers,
+                devices=devices,
+            )
+        return None
+
+    def seconds(self, start: Start) -> float:
+        """Planned time of a program."""
+        return self._states[start.cell_id].job.seconds(start.n_trials, start.workers)
+
+    def finished(self, cell_id: str, first_trial: int, n_trials: int) -> None:
+        """A program that was started has ended."""
+        state = self._states[cell_id]
+        state.n_running -= 1
+        self._n_running -= 1
+        self._mark_done(state, range(first_trial, first_trial + n_trials))
+
+    def failed(self, cell_id: str) -> None:
+        """A program that was started has failed: nothing more of its cell is started."""
+        state = self._states[cell_id]
+        state.n_running -= 1
+        self._n_running -= 1
+        state.has_failed = True
+        state.waiting.clear()
+        self._end(state)
+
+    def already_done(self, cell_id: str, trials: Iterable[int]) -> None:
+        """Trials that an earlier command has run."""
+        state = self._states[cell_id]
+        trials = set(trials)
+        state.waiting = {
+            first: n
+            for first, n in state.waiting.items()
+            if not trials.issuperset(range(first, first + n))
+        }
+        keep = []
+        for entry in self._ready:
+            _, _, other, first, n = entry
+            if other == cell_id and trials.issuperset(range(first, first + n)):
+                self._ready_devices -= self._devices(state)
+            else:
+                keep.append(entry)
+        heapq.heapify(keep)
+        self._ready = keep
+        self._mark_done(state, trials)
+
+    def drop(self, cell_id: str) -> None:
+        """The cell is done, or has failed, without a program."""
+        state = self._states[cell_id]
+        if not state.has_failed:
+            state.has_failed = True
+            state.waiting.clear()
+            self._end(state)
+
+    def _mark_done(self, state: _State, trials: Iterable[int]) -> None:
+        new = set(trials) - state.done
+        state.done |= new
+        state.n_unfinished -= len([trial for trial in new if trial < state.job.n_trials])
+        if state.n_unfinished <= 0 and not state.has_failed:
+            self._end(state)
+        else:
+            self._release(state)
+
+    def _end(self, state: _State) -> None:
+        if state.n_running > 0 or state.job.cell_id in self._over:
+            return
+        self._over.add(state.job.cell_id)
+        for follower in self._followers.get(state.job.cell_id, ()):
+            self._release(self._states[follower])
+
+    def _release(self, state: _State) -> None:
+        """Put what waits for nothing any more among what is ready."""
+        job = state.job
+        if state.has_failed:
+            if state.n_running == 0:
+                self._end(state)
+            return
+        has_neighbour = job.neighbour is None or self.is_over(job.neighbour)
+        for first, n_trials in list(state.waiting.items()):
+            if job.waits_for_neighbour(first, n_trials) and not has_neighbour:
+                continue
+            if any(trial not in state.done for trial in range(job.rounds_before(first, n_trials))):
+                continue
+            del state.waiting[first]
+            entry = (self._key(state, first), next(self._counter), job.cell_id, first, n_trials)
+            heapq.heappush(self._ready, entry)
+            self._ready_devices += self._devices(state)
+
+    def _devices(self, state: _State) -> float:
+        return state.job.share if state.width == 1 else float(state.width)
+
+    def _key(self, state: _State, first: int) -> tuple[float, ...]:
+        """What is smallest starts first."""
+        job = state.job
+        longest = -(self._own_path(state, first) + self._tail(job.cell_id))
+        if self._order == "cheapest":
+            return (self._cost(state), float(first))
+        if self._order == "column":
+            return (float(job.column), longest, float(first))
+        return (longest, float(first))
+
+    def _cost(self, state: _State) -> float:
+        """Seconds of one device, of the whole cell."""
+        return sum(state.job.seconds(n, 1) for _, n in state.job.programs())
+
+    def _own_path(self, state: _State, first: int) -> float:
+        """Seconds from the start of a program to the end of its cell."""
+        job = state.job
+        seconds: dict[int, float] = {}
+        for other, n_trials in job.programs():
+            is_later = other > first and job.rounds_before(other, n_trials) > first
+            if other == first or is_later:
+                start = other - other % job.round_trials
+                time = job.seconds(n_trials, state.width)
+                seconds[start] = max(time, seconds.get(start, 0.0))
+        return sum(seconds.values())
+
+    def _tail(self, cell_id: str) -> float:
+        """Seconds from the end of a cell to the end of all that wait for it."""
+        if cell_id not in self._tails:
+            self._tails[cell_id] = 0.0
+            self._tails[cell_id] = max(
+                (
+                    self._own_path(self._states[follower], _hinted(self._states[follower].job))
+                    + self._tail(follower)
+                    for follower in self._followers.get(cell_id, ())
+                ),
+                default=0.0,
+            )
+        return self._tails[cell_id]
+
+    def _choose_widths(self) -> None:
+        """Spread those cells over more devices whose chain of trials would take longer than most of
+        the sweep.
+        """
+        if not self._states or math.isinf(self._n_devices):
+            return
+        work = sum(self._cost(state) * state.job.share for state in self._states.values())
+        most = BUSY_FRACTION * work / self._n_devices
+        for state in self._states.values():
+            for width in state.job.widths[1:]:
+                if self._path_to_end(state, 0) <= most or width > self._n_devices:
+                    break
+                if not self._is_worth(state, state.job.program_trials, state.width, width):
+                    break
+                state.width = width
+
+    def _path_to_end(self, state: _State, depth: int) -> float:
+        """Seconds from the start of the sweep to the end of a cell, were every device free."""
+        before = self._states.get(state.job.neighbour or "")
+        alone = self._own_path(state, 0)
+        if before is None or depth > len(self._states):
+            return alone
+        hinted = self._own_path(state, _hinted(state.job))
+        return max(alone, self._path_to_end(before, depth + 1) + hinted)
+
+    def _is_worth(self, state: _State, n_trials: int, width: int, wider: int) -> bool:
+        n_trials = min(n_trials, state.job.n_trials)
+        gain = WORTH_WIDENING ** math.log2(wider / width)
+        return state.job.seconds(n_trials, wider) <= gain * state.job.seconds(n_trials, width)
+
+    def _workers_now(self, state: _State, n_trials: int, free: float) -> int:
+        """Devices of a program that starts now: its cell's, and more if they would be idle."""
+        spare = free - self._ready_devices
+        width = state.width
+        if spare <= 0 or math.isinf(spare):
+            return width
+        for wider in state.job.widths:
+            fits = width < wider <= state.width + spare and wider <= free
+            if fits and self._is_worth(state, n_trials, width, wider):
+                width = wider
+        return width
+
+
+def _hinted(job: Job) -> int:
+    """First trial of the program that tries the neighbour's best point; 0 without one."""
+    programs = job.programs()
+    waiting = (first for first, n in programs if job.waits_for_neighbour(first, n))
+    return next(waiting, 0)
