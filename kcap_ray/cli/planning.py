@@ -141,9 +141,7 @@ def _on_cluster(
         )
     per_node = min(cluster.get("node_devices", NODE_DEVICES), cluster["n_devices"])
     virtual = VirtualCluster(**{**cluster, "node_devices": per_node})
-    jobs = jobs_of(
-        loaded.cells, loaded.neighbour, found, column=loaded.column, max_width=per_node
-    )
+    jobs = jobs_of(loaded.cells, loaded.neighbour, found, column=loaded.column, max_width=per_node)
     limits = Limits(max_hours=max_hours, max_cost=max_cost)
     plan = plan_on_cluster(jobs, virtual, price, order=order, limits=limits)
     return {

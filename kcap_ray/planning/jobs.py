@@ -7,7 +7,7 @@ from functools import cache
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.cost import Device
-from kcap_ray.planning.run_length import round_size, round_trials, spec_of
+from kcap_ray.planning.run_length import spec_of, trial_batch_size, trials_at_once
 from kcap_ray.planning.schedule import Job
 from kcap_ray.planning.training_time import exchange_s, program_s, start_of_workers_s
 
@@ -44,8 +44,8 @@ def _job(
     return Job(
         cell_id=cell.cell_id,
         n_trials=cell.tune.trials,
-        round_trials=round_size(cell, spec),
-        program_trials=round_trials(cell, spec),
+        batch_trials=trial_batch_size(cell, spec),
+        program_trials=trials_at_once(cell, spec),
         neighbour=before if cell.tune.follows_neighbour else None,
         seconds=planned_seconds(cell, device),
         share=share,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
-from kcap_ray.planning.run_length import length_of, round_size, spec_of
+from kcap_ray.planning.run_length import length_of, spec_of, trial_batch_size
 
 Index = tuple[int, ...]
 """Position in the grid, one number per axis."""
@@ -44,7 +44,7 @@ def _designated(cell: Cell, before: list[Cell]) -> Cell | None:
         return None
     nearest_first = before[::-1]
     try:
-        if round_size(cell, spec_of(cell)) > 1:
+        if trial_batch_size(cell, spec_of(cell)) > 1:
             return nearest_first[0]
         own = _work(cell)
         cheap = (one for one in nearest_first if CHEAPER * _work(one) <= own)

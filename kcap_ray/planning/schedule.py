@@ -39,7 +39,7 @@ class Job:
 
     cell_id: str
     n_trials: int
-    round_trials: int = 1
+    batch_trials: int = 1
     """Trials in a row whose points are chosen without each other's results."""
     program_trials: int = 1
     """Most trials of a program."""
@@ -60,8 +60,8 @@ class Job:
         (4, 1).
         """
         found = []
-        for start in range(0, self.n_trials, self.round_trials):
-            stop = min(start + self.round_trials, self.n_trials)
+        for start in range(0, self.n_trials, self.batch_trials):
+            stop = min(start + self.batch_trials, self.n_trials)
             for first in range(start, stop, self.program_trials):
                 found.append((first, min(self.program_trials, stop - first)))
         return found
@@ -74,13 +74,13 @@ class Job:
             return False
         return first <= FROM_NEIGHBOUR < first + n_trials or first + n_trials > N_FIRST_POINTS
 
-    def rounds_before(self, first: int, n_trials: int) -> int:
+    def trials_before(self, first: int, n_trials: int) -> int:
         """Trials that must be done before the program: all of earlier rounds where the search
         proposes a point, else none.
         """
         if first + n_trials <= N_FIRST_POINTS:
             return 0
-        return first - first % self.round_trials
+        return first - first % self.batch_trials
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +278,7 @@ class Schedule:
         for first, n_trials in list(state.waiting.items()):
             if job.waits_for_neighbour(first, n_trials) and not has_neighbour:
                 continue
-            if any(trial not in state.done for trial in range(job.rounds_before(first, n_trials))):
+            if any(trial not in state.done for trial in range(job.trials_before(first, n_trials))):
                 continue
             del state.waiting[first]
             entry = (self._key(state, first), next(self._counter), job.cell_id, first, n_trials)
@@ -307,9 +307,9 @@ class Schedule:
         job = state.job
         seconds: dict[int, float] = {}
         for other, n_trials in job.programs():
-            is_later = other > first and job.rounds_before(other, n_trials) > first
+            is_later = other > first and job.trials_before(other, n_trials) > first
             if other == first or is_later:
-                start = other - other % job.round_trials
+                start = other - other % job.batch_trials
                 time = job.seconds(n_trials, state.width)
                 seconds[start] = max(time, seconds.get(start, 0.0))
         return sum(seconds.values())

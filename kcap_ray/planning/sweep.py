@@ -33,6 +33,7 @@ MAX_POINTS = 100_000
 
 _LONGEST = 200  # characters of a setting that a message repeats
 
+
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """The cells of one question, in the order of the grid."""

@@ -5,7 +5,7 @@ import math
 from kcap_ray.config.cell import Cell
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.planning.cost import Device
-from kcap_ray.planning.run_length import length_of, round_trials
+from kcap_ray.planning.run_length import length_of, trials_at_once
 
 DATA_PARALLEL_START_S = 30.0
 """Seconds that starting data-parallel workers takes on top of a program's own start: 27 s of Ray
@@ -25,7 +25,7 @@ def training_s(cell: Cell, spec: ModelSpec, device: Device) -> float:
     """Seconds that all trials of the cell train, one program after another, on `train.workers`
     devices at a time; on one where the schedule is to choose (`auto`).
     """
-    n_trials, n_at_once = cell.tune.trials, round_trials(cell, spec)
+    n_trials, n_at_once = cell.tune.trials, trials_at_once(cell, spec)
     workers = cell.train.min_workers
     n_full, n_last = divmod(n_trials, n_at_once)
     seconds = n_full * program_s(cell, spec, device, n_at_once, workers=workers)
