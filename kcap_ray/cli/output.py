@@ -16,6 +16,7 @@ from kcap_ray.config.errors import UserError
 def conclude(cells: list[Cell], directory: Any) -> None:
     """Print the table, write the report; exit status 1 if a cell has no result."""
     from kcap_ray.cli.results_table import results_table
+    from kcap_ray.runs.edges import edge_notes
 
     # This is the end of a command. Python would look for garbage among a million objects that Ray
     # and the report have loaded, for most of a second.
@@ -23,6 +24,8 @@ def conclude(cells: list[Cell], directory: Any) -> None:
     rows = directory.rows(cells)
     is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < 100
     print_table(results_table(rows, is_narrow=is_narrow))
+    for note in edge_notes(rows):
+        typer.echo(f"note: {note}.")
     failed = [row for row in rows if row.status != "ok"]
     if len(failed) < len(rows):
         typer.echo(f"report: {report_of(directory.path)}")

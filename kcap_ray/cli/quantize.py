@@ -168,9 +168,11 @@ def _reporter(run: "RunDirectory", n_jobs: int) -> "Callable[[QuantizeJob, Resul
 
 
 def _before(job: "QuantizeJob", run: "RunDirectory") -> float:
+    """R of the weights that were quantized: those of the best trial, whatever fresh seeds gave."""
     row = run.cell(job.cell_id).result()
     assert row is not None and row.capacity_ratio is not None, "only finished cells are quantized"
-    return row.capacity_ratio
+    is_other = row.n_confirm_seeds > 0 and row.selected_capacity_ratio is not None
+    return row.selected_capacity_ratio if is_other else row.capacity_ratio
 
 
 def _conclude(jobs: "Sequence[QuantizeJob]", run: "RunDirectory") -> None:

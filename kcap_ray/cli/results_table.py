@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from kcap_ray.runs.edges import edge_of
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.schema import fields_of, shown
 
@@ -14,9 +15,13 @@ _COLUMNS = (
     "n_params",
     "stored_bits",
     "capacity_ratio",
+    "capacity_ratio_sd",
+    "n_confirm_seeds",
+    "selected_capacity_ratio",
     "max_capacity_ratio",
     "lr",
     "weight_decay",
+    "edge",
     "n_trials",
     "train_time_s",
     "status",
@@ -24,6 +29,9 @@ _COLUMNS = (
 
 _WIDE_ONLY = ("n_params", "weight_decay", "n_trials", "train_time_s")
 """Columns that a terminal of 80 characters has no room for."""
+
+_CONFIRMED_ONLY = ("capacity_ratio_sd", "n_confirm_seeds", "selected_capacity_ratio")
+"""Columns that tell something where the best point was trained again alone."""
 
 _QUANTIZED_COLUMNS = (
     "n_people",
@@ -43,7 +51,12 @@ _FIELDS = {field.name: field for field in fields_of(ResultRow)}
 
 def results_table(rows: Sequence[ResultRow], *, is_narrow: bool = False) -> Table:
     """One line per cell; R and R_max in bits per parameter."""
-    names = [name for name in _COLUMNS if not (is_narrow and name in _WIDE_ONLY)]
+    left_out = set(_WIDE_ONLY if is_narrow else ())
+    if not any(row.n_confirm_seeds for row in rows):
+        left_out |= set(_CONFIRMED_ONLY)
+    if not any(map(edge_of, rows)):
+        left_out.add("edge")
+    names = [name for name in _COLUMNS if name not in left_out]
     table = _table(names, "R, R_max: bits per parameter, stored and at most")
     for row in rows:
         table.add_row(*(_cell(row, name) for name in names))
@@ -69,6 +82,10 @@ def quantized_table(rows: Sequence[ResultRow], *, before: Sequence[float]) -> Ta
 def _cell(row: ResultRow, name: str) -> str:
     if name == "n_trials":
         return f"{row.n_trials_ok}/{row.n_trials}"
+    if name == "n_confirm_seeds" and row.n_confirm_seeds:
+        return f"{row.n_confirm_seeds_ok}/{row.n_confirm_seeds}"
+    if name == "edge":
+        return edge_of(row) or ""
     if name == "status":
         return row.status + (f": {row.reason}" if row.reason else "")
     return shown(row, name)

@@ -80,6 +80,9 @@ NOT_SCIENCE = (
     # How long to search: trials are a sequence, of which more can be run.
     "tune.trials",
     "tune.fused",
+    "tune.widen",
+    # Seeds that are averaged over are a sequence too.
+    "tune.confirm_seeds",
 )
 """Settings that are no part of a cell's identity."""
 

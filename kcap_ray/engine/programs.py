@@ -38,12 +38,12 @@ def run_on_one_device(
     from kcap_ray.execution.cell_run import CellRun
     from kcap_ray.execution.trial_batch import run_trial_batch
 
-    cell = program.cell
+    cell = program.trained_cell
     run = CellRun(
         cell=cell,
-        directory=directory.cell(cell.cell_id),
+        directory=program.place(directory),
         device=torch.device("cuda" if use_gpu else "cpu"),
-        n_sharing=n_sharing(cell, use_gpu=use_gpu),
+        n_sharing=n_sharing(program.cell, use_gpu=use_gpu),
         save_every_s=save_every_s,
         open_batches=ray_batches(cell, n_steps=length_of(cell).steps),
     )
@@ -62,7 +62,7 @@ def run_data_parallel(
     import ray.train
     from ray.train.torch import TorchTrainer
 
-    cell = program.cell
+    cell = program.trained_cell
     # Train counts machines some seconds after they come and go, so it may wait for one in vain.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "20")
     nodes = _nodes()
@@ -72,7 +72,7 @@ def run_data_parallel(
             "cell": cell.with_absolute_paths().to_dict(),
             "points": [(point.lr, point.weight_decay) for point in program.points],
             "first_trial": program.first_trial,
-            "directory": str(directory.cell(cell.cell_id).path.resolve()),
+            "directory": str(program.place(directory).path.resolve()),
             "use_gpu": use_gpu,
             "save_every_s": save_every_s,
         },

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.execution.after_search import Part, next_steps
 from kcap_ray.execution.cell import CellProgress, fail_cell, finish_cell
 from kcap_ray.execution.start import neighbour_of, start_of, to_do
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.done import is_done
-from kcap_ray.runs.results import RunDirectory
+from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
 
 
@@ -26,13 +27,25 @@ class Program:
     cell: Cell
     first_trial: int
     points: list[Point]
+    part: Part | None = None
+    """Of trials after the search: how they are trained, and where they are kept."""
+
+    @property
+    def trained_cell(self) -> Cell:
+        """The cell as the trials train it."""
+        return self.cell if self.part is None else self.part.cell_of(self.cell)
+
+    def place(self, directory: RunDirectory) -> CellDirectory:
+        """Where the trials are kept."""
+        own = directory.cell(self.cell.cell_id)
+        return own if self.part is None else own.part(self.part.name)
 
 
 class SweepQueue:
     """The cells of a sweep that are still to be done.
 
     A cell starts when its neighbour is done, whose best point it tries second; and it runs one
-    program at a time, since each learns from the ones before.
+    program at a time, since each learns from the ones before. Only fresh seeds run side by side.
     """
 
     def __init__(
@@ -51,15 +64,20 @@ class SweepQueue:
         }
         self._idle: dict[str, CellProgress] = {}
         self._running: dict[str, CellProgress] = {}
+        self._ready: list[Program] = []
+        self._n_left: dict[str, int] = {}
+        self._failures: dict[str, str] = {}
 
     @property
     def is_empty(self) -> bool:
         """Whether every cell is done."""
-        return not (self._waiting or self._idle or self._running)
+        return not (self._waiting or self._idle or self._running or self._n_left)
 
     def next_program(self) -> Program | None:
         """The next program to run; None if there is none before another one has finished."""
         while True:
+            if self._ready:
+                return self._ready.pop(0)
             if self._idle:
                 cell_id, progress = next(iter(self._idle.items()))
                 del self._idle[cell_id]
@@ -74,6 +92,9 @@ class SweepQueue:
 
     def finished(self, program: Program, failure: str | None) -> None:
         """A program has ended: its records are in the ledger, or it failed for the reason given."""
+        if program.part is not None:
+            self._finished_step(program, failure)
+            return
         cell_id = program.cell.cell_id
         progress = self._running.pop(cell_id)
         directory = self._directory.cell(cell_id)
@@ -84,10 +105,30 @@ class SweepQueue:
         progress.tell(program.first_trial, records[: len(program.points)])
         self._continue(progress)
 
+    def _finished_step(self, program: Program, failure: str | None) -> None:
+        """One of a cell's programs after its search has ended; the last one ends the cell."""
+        cell_id = program.cell.cell_id
+        program.place(self._directory).progress_file.unlink(missing_ok=True)
+        if failure is not None:
+            self._failures.setdefault(cell_id, failure)
+            others = [one for one in self._ready if one.cell.cell_id != cell_id]
+            self._n_left[cell_id] -= len(self._ready) - len(others)
+            self._ready = others
+        self._n_left[cell_id] -= 1
+        if self._n_left[cell_id]:
+            return
+        del self._n_left[cell_id]
+        first_failure = self._failures.pop(cell_id, None)
+        if first_failure is None:
+            self._after_search(program.cell)
+        else:
+            directory = self._directory.cell(cell_id)
+            fail_cell(program.cell, directory, sweep=self._sweep, reason=first_failure)
+
     def _is_ready(self, cell: Cell) -> bool:
         before = self._before(cell)
         return before is None or not any(
-            before in cells for cells in (self._waiting, self._idle, self._running)
+            before in cells for cells in (self._waiting, self._idle, self._running, self._n_left)
         )
 
     def _before(self, cell: Cell) -> str | None:
@@ -107,11 +148,25 @@ class SweepQueue:
 
     def _continue(self, progress: CellProgress) -> None:
         if progress.is_finished:
-            finish_cell(progress.cell, progress.directory, sweep=self._sweep)
+            self._after_search(progress.cell)
         else:
             self._idle[progress.cell.cell_id] = progress
+
+    def _after_search(self, cell: Cell) -> None:
+        """Make ready what is to be trained after the search, or finish the cell."""
+        directory = self._directory.cell(cell.cell_id)
+        steps = next_steps(cell, directory)
+        if not steps:
+            finish_cell(cell, directory, sweep=self._sweep)
+            return
+        directory.progress_file.unlink(missing_ok=True)
+        self._n_left[cell.cell_id] = len(steps)
+        self._ready += [
+            Program(cell=cell, first_trial=step.first_trial, points=step.points, part=step.part)
+            for step in steps
+        ]
 
 
 def _cost(cell: Cell) -> float:
     """Work of a cell, up to a constant: the longest start first, and none is left alone."""
-    return float(length_of(cell).tokens) * spec_of(cell).n_params * cell.tune.trials
+    return float(length_of(cell).tokens) * spec_of(cell).n_params * cell.tune.n_runs

@@ -5,6 +5,7 @@ trials. Workers are kept from one program to the next (`reuse_actors`), which ma
 program cost a fraction of a second.
 """
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from kcap_ray.config.errors import UserError
 from kcap_ray.engine.failures import MAX_LOST_MACHINES, FailureRecord, program_error
 from kcap_ray.engine.queue import Program, SweepQueue
 from kcap_ray.engine.storage import clear_storage, storage_of
+from kcap_ray.execution.after_search import Part
 from kcap_ray.runs.results import RunDirectory, write_atomically
 from kcap_ray.training.point import Point
 
@@ -104,15 +106,18 @@ def _last_error(trial: Any) -> str:
 def _packed(program: Program) -> dict[str, Any]:
     # Inside a list, so that Tune does not take the cell's settings for a search space of its own.
     points = [[point.lr, point.weight_decay] for point in program.points]
-    return {"packed": [program.cell.with_absolute_paths().to_dict(), program.first_trial, points]}
+    part = None if program.part is None else dataclasses.asdict(program.part)
+    cell = program.cell.with_absolute_paths().to_dict()
+    return {"packed": [cell, program.first_trial, points, part]}
 
 
 def _unpacked(config: dict[str, Any]) -> Program:
-    cell, first_trial, points = config["program"]["packed"]
+    cell, first_trial, points, part = config["program"]["packed"]
     return Program(
         cell=Cell.from_dict(cell),
         first_trial=first_trial,
         points=[Point(lr=lr, weight_decay=decay) for lr, decay in points],
+        part=None if part is None else Part(**part),
     )
 
 

@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.execution.after_search import (
+    Selection,
+    confirmations,
+    keep_selected,
+    next_steps,
+    select,
+    spread,
+)
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.search import CellStudy, WarmStart
 from kcap_ray.execution.start import neighbour_of, start_of, to_do
@@ -17,7 +25,8 @@ from kcap_ray.planning.asked import asked_of
 from kcap_ray.planning.run_length import length_of, spec_of, trial_batch_size, trials_at_once
 from kcap_ray.runs.columns import Asked, Measured, Provenance, Trained
 from kcap_ray.runs.done import is_done
-from kcap_ray.runs.record import ResultRow, TrialRecord, best_trial
+from kcap_ray.runs.mean_record import mean_of
+from kcap_ray.runs.record import ResultRow, TrialRecord
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.runs.schema import section
 from kcap_ray.text.stream.corpus import facts_of
@@ -119,6 +128,13 @@ def run_cell(run: CellRun, *, sweep: str, warm_start: WarmStart | None = None) -
     while not progress.is_finished:
         first, points = progress.next_round()
         progress.tell(first, run_trial_batch(run, points, first_trial=first))
+    while steps := next_steps(run.cell, run.directory):
+        for step in steps:
+            place = run.directory.part(step.part.name)
+            own = replace(run, cell=step.part.cell_of(run.cell), directory=place)
+            run.directory.progress_file.unlink(missing_ok=True)
+            run_trial_batch(own, step.points, first_trial=step.first_trial)
+            place.progress_file.unlink(missing_ok=True)
     return finish_cell(run.cell, run.directory, sweep=sweep)
 
 
@@ -132,8 +148,14 @@ def _own_cpus() -> int:
 def finish_cell(cell: Cell, directory: CellDirectory, *, sweep: str) -> ResultRow:
     """Make the row of a cell whose trials are all in its ledger, and write it."""
     trials = directory.trials()
-    best = best_trial(trials) or trials[0]
-    row = _row(cell, sweep, trials, best)
+    selection = select(cell, directory)
+    if selection is None:
+        row = _row(cell, sweep, trials, trials[0])
+    else:
+        keep_selected(directory, selection)
+        row = _selected_row(
+            cell, sweep, trials, selection, confirmations(cell, directory, selection)
+        )
     directory.finish(row)
     return row
 
@@ -143,6 +165,37 @@ def fail_cell(cell: Cell, directory: CellDirectory, *, sweep: str, reason: str) 
     row = replace(_row(cell, sweep, directory.trials(), None), reason=reason)
     directory.finish(row)
     return row
+
+
+def _selected_row(
+    cell: Cell,
+    sweep: str,
+    trials: Sequence[TrialRecord],
+    selection: Selection,
+    confirmed: Mapping[int, TrialRecord],
+) -> ResultRow:
+    """The row of a cell that has a best trial: of that, or where there are fresh seeds of the mean
+    over those that finished.
+    """
+    finished = {seed: record for seed, record in confirmed.items() if record.status == "ok"}
+    ratios = {
+        seed: record.capacity_ratio
+        for seed, record in finished.items()
+        if record.capacity_ratio is not None
+    }
+    measured = selection.best
+    if confirmed:
+        measured = mean_of(list(finished.values())) if finished else next(iter(confirmed.values()))
+    return replace(
+        _row(cell, sweep, trials, measured),
+        selected_capacity_ratio=selection.best.capacity_ratio,
+        edge=selection.edge,
+        n_widened=selection.n_widened,
+        n_confirm_seeds=len(confirmed),
+        n_confirm_seeds_ok=len(finished),
+        capacity_ratio_sd=spread(list(ratios.values())),
+        confirmed=json.dumps(ratios) if ratios else None,
+    )
 
 
 def _row(
@@ -168,7 +221,7 @@ def _row(
         lr=best.lr,
         weight_decay=best.weight_decay,
         stored_bits=bits,
-        capacity_ratio=best.capacity_ratio,
+        capacity_ratio=None if bits is None else bits / row.n_params,
         capacity_ratio_non_embedding=None if bits is None else bits / row.n_params_non_embedding,
         knowledge_per_stored_bit=None if bits is None else bits / (row.n_params * _TRAINED_BITS),
         **section(best, Trained),

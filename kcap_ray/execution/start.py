@@ -15,7 +15,15 @@ from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
 from kcap_ray.training.point import Point
 
-_SET_ASIDE = ("result.json", "trials.jsonl", "history.parquet", "checkpoint", "resume", "quantized")
+_SET_ASIDE = (
+    "result.json",
+    "trials.jsonl",
+    "history.parquet",
+    "checkpoint",
+    "resume",
+    "quantized",
+    "parts",
+)
 
 
 def neighbour_of(cell: Cell, neighbour: Mapping[str, str | None]) -> str | None:

@@ -34,7 +34,15 @@ class PlanRow(Asked):
     lr: Annotated[float, Column("Learning rate", "Of the first trial.")]
     weight_decay: Annotated[float, Column("Weight decay", "Of the first trial.")]
     n_trials: Annotated[int, Column("Trials", "Tuning trials.")]
-    flops: Annotated[float, Column("FLOP", "Floating-point operations of all trials.")]
+    n_after: Annotated[
+        int,
+        Column(
+            "After",
+            "Runs after the search: with fresh seeds (tune.confirm_seeds), and at most so many "
+            "beyond the ranges (tune.widen).",
+        ),
+    ]
+    flops: Annotated[float, Column("FLOP", "Floating-point operations of all of them.")]
     device: Annotated[str, Column("Device", "Name of the device that the hours are for.")]
     device_hours: Annotated[
         float,
@@ -68,14 +76,15 @@ def plan_cells(
 
 def _row(sweep: str, cell: Cell, *, device: Device, price_per_hour: float | None) -> PlanRow:
     asked, spec = asked_of(cell, sweep=sweep), spec_of(cell)
-    train, n_trials = cell.train, cell.tune.trials
+    train, n_runs = cell.train, cell.tune.n_runs
     device_hours = training_s(cell, spec, device) * train.min_workers / 3600
     return PlanRow(
         **section(asked, Asked),
         lr=train.lr,
         weight_decay=train.weight_decay,
-        n_trials=n_trials,
-        flops=n_trials * asked.tokens * flops_per_token(spec, train.window_tokens),
+        n_trials=cell.tune.trials,
+        n_after=n_runs - cell.tune.trials,
+        flops=n_runs * asked.tokens * flops_per_token(spec, train.window_tokens),
         device=device.name,
         device_hours=device_hours,
         price=None if price_per_hour is None else device_hours * price_per_hour,
@@ -99,7 +108,7 @@ _COLUMNS = {
     "batch": lambda row: f"{row.batch_windows:,}",
     "steps": lambda row: f"{row.steps:,}",
     "tokens": lambda row: f"{row.tokens:,}",
-    "trials": lambda row: f"{row.n_trials}",
+    "trials": lambda row: f"{row.n_trials}" + (f"+{row.n_after}" if row.n_after else ""),
     "FLOP": lambda row: f"{row.flops:.1e}",
     "hours": lambda row: hours_text(row.device_hours),
     "price": lambda row: dollars_text(row.price),
@@ -147,8 +156,9 @@ def _totals(rows: Sequence[PlanRow], device: Device, *, n_left_out: int) -> list
     left_out = f" ({n_left_out:,} points of the grid left out by `where`)" if n_left_out else ""
     price = total["price"]
     money = f"no price known for {device.name}" if price is None else dollars_text(price)
+    after = f" and at most {total['n_after']:,} runs after them" if total["n_after"] else ""
     return [
-        f"{len(rows):,} cells{left_out}, {total['n_trials']:,} trials, "
+        f"{len(rows):,} cells{left_out}, {total['n_trials']:,} trials{after}, "
         f"{total['tokens']:.3g} tokens, {total['flops']:.2e} FLOP",
         f"about {hours_text(total['device_hours'])} {device.unit}-hours on {device.name}, {money}",
         *_trust(rows, device),
@@ -188,13 +198,14 @@ def _estimates(rows: Sequence[PlanRow]) -> list[str]:
 
 
 def summary(rows: Sequence[PlanRow]) -> Mapping[str, Any]:
-    """Sums over the rows: n_trials, tokens and flops of all trials, device_hours, price (None if
-    not known).
+    """Sums over the rows: n_trials, n_after, tokens and flops of all of them, device_hours, price
+    (None if not known).
     """
     prices = [row.price for row in rows]
     return {
         "n_trials": sum(row.n_trials for row in rows),
-        "tokens": sum(row.n_trials * row.tokens for row in rows),
+        "n_after": sum(row.n_after for row in rows),
+        "tokens": sum((row.n_trials + row.n_after) * row.tokens for row in rows),
         "flops": sum(row.flops for row in rows),
         "device_hours": sum(row.device_hours for row in rows),
         "price": None if None in prices else sum(price for price in prices if price is not None),

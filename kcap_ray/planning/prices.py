@@ -1,4 +1,4 @@
-"""What a device-hour costs: prices that come with kcap, each with its date and source, and yours."""
+"""What a device-hour costs: prices that come with kcap, with date and source, and yours."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

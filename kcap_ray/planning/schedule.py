@@ -175,7 +175,7 @@ class Schedule:
         begun, nor gone on with.
         """
         while self._ready:
-            key, number, cell_id, first, n_trials = self._ready[0]
+            _, _, cell_id, first, n_trials = self._ready[0]
             state = self._states[cell_id]
             if state.has_failed or self._own_path(state, first) > left_s:
                 heapq.heappop(self._ready)

@@ -23,13 +23,16 @@ _FLOAT = 4  # bytes of a gradient
 
 def training_s(cell: Cell, spec: ModelSpec, device: Device) -> float:
     """Seconds that all trials of the cell train, one program after another, on `train.workers`
-    devices at a time; on one where the schedule is to choose (`auto`).
+    devices at a time; on one where the schedule is to choose (`auto`). Those beyond the edges, of
+    which there may be fewer, and those of fresh seeds are programs of their own.
     """
     n_trials, n_at_once = cell.tune.trials, trials_at_once(cell, spec)
     workers = cell.train.min_workers
     n_full, n_last = divmod(n_trials, n_at_once)
     seconds = n_full * program_s(cell, spec, device, n_at_once, workers=workers)
-    return seconds + (program_s(cell, spec, device, n_last, workers=workers) if n_last else 0.0)
+    seconds += program_s(cell, spec, device, n_last, workers=workers) if n_last else 0.0
+    n_alone = cell.tune.n_runs - n_trials
+    return seconds + n_alone * program_s(cell, spec, device, 1, workers=workers)
 
 
 def program_s(

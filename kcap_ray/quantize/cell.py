@@ -14,6 +14,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.runs.columns import Measured, Provenance, Quantized, Stored
+from kcap_ray.runs.columns_search import Confirmed
 from kcap_ray.runs.environment import provenance
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory, is_of_model
@@ -202,6 +203,7 @@ def _finished_row(source: CellDirectory) -> ResultRow:
 def _row(job: QuantizeJob, run: RunDirectory, **values: Any) -> ResultRow:
     """The cell's row with nothing measured but these values; failed unless they say otherwise."""
     nothing = section(Measured(), Measured) | section(Stored(), Stored)
+    nothing |= section(Confirmed(), Confirmed)
     config = json.dumps(job.config.to_dict(), sort_keys=True)
     quantized = Quantized(quantization=job.config.label, quantization_config=config)
     new = {"status": "failed", **nothing, **section(quantized, Quantized), **values}

@@ -1,7 +1,8 @@
 """The columns of a run's records, section by section.
 
 This is the one place where a column is added: its name, type, unit, label and meaning. The files,
-the tables in the terminal and in the report, and docs/columns.md follow.
+the tables in the terminal and in the report, and docs/columns.md follow. Those of a search and its
+confirmation have a page of their own, `columns_search.py`.
 """
 
 from dataclasses import dataclass

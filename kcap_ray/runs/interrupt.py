@@ -27,8 +27,10 @@ _LOOK_EVERY_S = 0.1
 
 
 def request_file(directory: CellDirectory) -> Path:
-    """The file that asks those who train a cell to save."""
-    return directory.path.parent.parent / REQUEST
+    """The file that asks those who train a cell, or a part of it, to save."""
+    above = directory.path.parents
+    cells = next((place for place in above if place.name == "cells"), above[0])
+    return cells.parent / REQUEST
 
 
 @contextlib.contextmanager
@@ -70,7 +72,8 @@ def _wait_until_saved(
     cells: Sequence[Cell], directory: RunDirectory, has_ended: threading.Event
 ) -> None:
     end = time.monotonic() + LONGEST_S
-    places = [directory.cell(cell.cell_id) for cell in cells]
+    owners = [directory.cell(cell.cell_id) for cell in cells]
+    places = [place for owner in owners for place in (owner, *owner.parts())]
     while any(_is_unsaved(place) for place in places) and time.monotonic() < end:
         if has_ended.wait(_LOOK_EVERY_S):
             return

@@ -18,6 +18,7 @@ from rich.table import Table
 from kcap_ray.config.cell import Cell
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.earlier import rows_of_table
+from kcap_ray.runs.edges import edge_of
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.runs.schema import shown
@@ -79,15 +80,18 @@ def _state(cell: Cell, directory: CellDirectory, *, is_alive: bool = True) -> Ce
     row = directory.result()
     if row is not None and is_done(cell, row):
         return _finished(cell, row)
-    note = _progress(directory)
+    parts = directory.parts()
+    notes = [note for place in (directory, *parts) if (note := _progress(place)) is not None]
+    note = min(notes, key=lambda note: note.age_s, default=None)
     if note is not None and (is_alive and not note.is_stale):
         return CellState(cell=cell, state="running", detail=note.text)
-    n_trials = len(directory.trials())
-    parts = [f"{n_trials} of {cell.tune.trials} trials done"] if n_trials else []
+    n_trials, n_after = len(directory.trials()), sum(len(part.trials()) for part in parts)
+    said = [f"{n_trials} of {cell.tune.trials} trials done"] if n_trials else []
+    said += [f"{n_after} after them"] if n_after else []
     if note is not None:
-        parts.append(f"at {note.text.strip()}")
+        said.append(f"at {note.text.strip()}")
     state = "waiting" if note is None else "stopped"
-    return CellState(cell=cell, state=state, detail=", ".join(parts))
+    return CellState(cell=cell, state=state, detail=", ".join(said))
 
 
 def _result(row: ResultRow) -> str:
@@ -97,7 +101,12 @@ def _result(row: ResultRow) -> str:
         shown(row, name)
         for name in ("capacity_ratio", "max_capacity_ratio", "lr", "weight_decay", "train_time_s")
     )
-    return f"R {ratio} of at most {most} bit/param  lr {lr}  wd {decay}  {time_s} s"
+    spread = "" if row.capacity_ratio_sd is None else f" sd {shown(row, 'capacity_ratio_sd')}"
+    seeds = f" over {row.n_confirm_seeds_ok} fresh seeds" if row.n_confirm_seeds_ok else ""
+    edge = edge_of(row)
+    warning = f"  at the edge of its range: {edge}" if edge else ""
+    ratio += spread + seeds
+    return f"R {ratio} of at most {most} bit/param  lr {lr}  wd {decay}  {time_s} s{warning}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +114,7 @@ class _Note:
     """What a program last wrote of how far it has come."""
 
     text: str
+    age_s: float
     is_stale: bool
     """Whether a program that is alive would have written another one since."""
 
@@ -119,7 +129,7 @@ def _progress(directory: CellDirectory) -> _Note | None:
         text = f"{share:3.0f}%  step {note['step']} of {note['n_steps']}  loss {losses} nats"
     except (OSError, ValueError, LookupError, TypeError, ZeroDivisionError):
         return None
-    return _Note(text=text, is_stale=age_s > STALE_AFTER_S)
+    return _Note(text=text, age_s=age_s, is_stale=age_s > STALE_AFTER_S)
 
 
 def states_table(states: Sequence[CellState], *, max_lines: int | None = None) -> Table:

@@ -22,6 +22,7 @@ from kcap_ray.runs.columns import (
     Stored,
     Trained,
 )
+from kcap_ray.runs.columns_search import Confirmed
 from kcap_ray.runs.schema import SCHEMA_VERSION, Column, Record, RecordError
 from kcap_ray.runs.versions import upgraded
 
@@ -50,7 +51,7 @@ class TrialRecord(Provenance, Measured, Trained, Outcome):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResultRow(Provenance, Quantized, Stored, Measured, Trained, Asked, Outcome):
+class ResultRow(Provenance, Quantized, Confirmed, Stored, Measured, Trained, Asked, Outcome):
     """One row of results.parquet: a cell, or its model quantized in one way. A cell that failed has
     its status and reason, and nothing where it has no number.
     """

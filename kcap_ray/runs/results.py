@@ -82,6 +82,14 @@ class CellDirectory:
         """What is kept of the cell's model quantized in this way: row and checkpoint, no more."""
         return CellDirectory(self.path / "quantized" / label)
 
+    def part(self, name: str) -> "CellDirectory":
+        """What is kept of trials after the search: their records, curve and checkpoints."""
+        return CellDirectory(self.path / "parts" / name)
+
+    def parts(self) -> list["CellDirectory"]:
+        """All that there are."""
+        return [CellDirectory(path) for path in sorted(self.path.glob("parts/*/"))]
+
     def quantized_rows(self) -> list[ResultRow]:
         """The rows of the quantized models, in the order of their labels."""
         labels = sorted(path.parent.name for path in self.path.glob("quantized/*/result.json"))
@@ -124,11 +132,14 @@ class CellDirectory:
         """Write the row; from now on the cell is done."""
         values = with_checksum(row.to_dict())
         write_atomically(self.result_file, json.dumps(values, indent=1) + "\n")
-        self.progress_file.unlink(missing_ok=True)
+        places = (self, *self.parts())
+        for place in places:
+            place.progress_file.unlink(missing_ok=True)
         if row.status != "failed":
             # A failed cell that is run again goes on where it was.
             self.error_file.unlink(missing_ok=True)
-            shutil.rmtree(self.path / "resume", ignore_errors=True)
+            for place in places:
+                shutil.rmtree(place.path / "resume", ignore_errors=True)
 
 
 def _of_whole_programs(trials: list[TrialRecord]) -> list[TrialRecord]:

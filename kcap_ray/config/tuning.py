@@ -1,0 +1,123 @@
+"""How learning rate and weight decay are chosen: the ranges that are searched, and for how long."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from kcap_ray.config.errors import check
+
+Side = Literal["low", "high"]
+
+EDGE_SHARE = 0.1
+"""Of a range, on the scale that it is searched on: its outer tenth is its edge."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """A range that tuning searches; logarithmic unless said otherwise."""
+
+    low: float
+    high: float
+    log: bool = True
+
+    def __post_init__(self) -> None:
+        ok = self.low <= self.high and (self.low > 0 or not self.log)
+        check(ok, f"range: low {self.low}, high {self.high}: needs 0 < low <= high when log")
+
+    def at(self, share: float) -> float:
+        """The value at a share of the way from low to high, which is 0 to 1."""
+        if self.log:
+            return self.low * (self.high / self.low) ** share
+        return self.low + (self.high - self.low) * share
+
+    def clip(self, value: float) -> float:
+        """The nearest value inside the range."""
+        return min(max(value, self.low), self.high)
+
+    def share_of(self, value: float) -> float:
+        """Inverse of `at`; nan for a range of one value."""
+        if self.low == self.high:
+            return math.nan
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def side_of(self, value: float) -> Side | None:
+        """The end of the range in whose outer tenth the value is; None inside, and at zero, which
+        nothing is below.
+        """
+        share = self.share_of(value)
+        if share <= EDGE_SHARE and self.low > 0:
+            return "low"
+        return "high" if share >= 1 - EDGE_SHARE else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """How learning rate and weight decay are chosen for a cell."""
+
+    trials: int = 1
+    """Points tried; the first is the cell's own `train.lr` and `train.weight_decay`. They are a
+    sequence: with a larger number the search goes on.
+    """
+    lr: Range | None = None
+    """Learning rates searched; None keeps `train.lr`."""
+    weight_decay: Range | None = None
+    """Weight decays searched; None keeps `train.weight_decay`."""
+    fused: int | None = None
+    """Trials at most that are trained as one program, where the device has room for all and is not
+    faster with fewer at a time; None lets the size of the cell decide. Changes no point.
+    """
+    warm_start: bool = True
+    """Try the best point of the neighbouring cell (one step back on the first axis) as the second.
+    """
+    widen: int = 0
+    """Further trials at most, beyond a range's end, while the best point lies in its outer tenth.
+    """
+    confirm_seeds: int = 0
+    """Fresh seeds with which the best point is trained again after the search; the result is the
+    mean over them. 0: the result is the best trial itself, which flatters it.
+    """
+
+    @property
+    def n_runs(self) -> int:
+        """Training runs at most: of the search, beyond the edges, and with fresh seeds."""
+        return self.trials + (self.widen if self.ranges else 0) + self.confirm_seeds
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """What is searched: name of the hyperparameter -> its range; nothing for a single trial."""
+        found = {"lr": self.lr, "weight_decay": self.weight_decay} if self.trials > 1 else {}
+        return {name: own for name, own in found.items() if own is not None}
+
+    @property
+    def follows_neighbour(self) -> bool:
+        """Whether a neighbouring cell's result changes what is tried: a single trial is the own
+        point.
+        """
+        return self.warm_start and self.trials > 1
+
+    def __post_init__(self) -> None:
+        check(self.trials >= 1, f"tune.trials: got {self.trials}; at least 1 is needed")
+        check(self.fused is None or self.fused >= 1, f"tune.fused: got {self.fused}; at least 1")
+        for name in ("widen", "confirm_seeds"):
+            value = getattr(self, name)
+            check(value >= 0, f"tune.{name}: got {value}; 0 for none, or more")
+        searched = self.lr is not None or self.weight_decay is not None
+        check(
+            self.trials == 1 or searched,
+            f"tune.trials is {self.trials}, but neither tune.lr nor tune.weight_decay has a range",
+        )
+
+
+def sides_of(ranges: Mapping[str, Range], values: Mapping[str, float]) -> dict[str, Side]:
+    """Which of the values lie at an edge of their range, and at which: {"lr": "high"}."""
+    sides = {name: found.side_of(values[name]) for name, found in ranges.items()}
+    return {name: side for name, side in sides.items() if side is not None}
+
+
+def edge_text(sides: Mapping[str, Side]) -> str:
+    """The same as the results have it: `lr high, wd low`; empty for none."""
+    short = {"lr": "lr", "weight_decay": "wd"}
+    return ", ".join(f"{short[name]} {side}" for name, side in sides.items())
