@@ -16,7 +16,12 @@ from kcap_ray.cli.bench import bench
 from kcap_ray.cli.models import export, measure
 from kcap_ray.cli.options import (
     CellGlob,
+    MaxCost,
+    MaxHours,
+    Order,
     Out,
+    PriceKind,
+    Prices,
     RetryFailed,
     SaveEvery,
     Set,
@@ -112,25 +117,43 @@ def sweep(
     ] = "auto",
     retry_failed: RetryFailed = False,
     save_every_s: SaveEvery = 300.0,
+    order: Order = "longest",
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
+    prices: Prices = None,
+    pricing: PriceKind = "block",
     dry_run: Annotated[bool, typer.Option(help="Only show the plan.")] = False,
 ) -> None:
     """Run a sweep, or what is left of it: tune, train, measure, write the table and the report."""
     if dry_run:
         return plan(sweep_file, settings=settings)
-    from kcap_ray.engine.driver import run_sweep
+    from kcap_ray.engine.driver import Options, run_sweep
+    from kcap_ray.planning.cluster_plan import Limits
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.results import RunDirectory
 
     loaded = load_sweep(sweep_file, overrides(settings))
     directory = RunDirectory(out or Path("runs") / loaded.name)
-    run_sweep(
-        loaded,
-        directory,
+    options = Options(
         address=address,
         device=device,
         retry_failed=retry_failed,
         save_every_s=save_every_s,
+        order=order,
+        limits=Limits(max_hours=max_hours, max_cost=max_cost),
+        pricing=pricing,
+        prices=prices,
     )
+    reached = run_sweep(loaded, directory, options)
+    if reached is not None:
+        n_done = len(directory.rows(loaded.cells))
+        typer.echo(
+            f"kcap: stopped for {reached}: {n_done:,} of {len(loaded.cells):,} cells are done; the "
+            "same command goes on from here",
+            err=True,
+        )
+        if n_done == 0:
+            return None
     return conclude(loaded.cells, directory)
 
 

@@ -28,6 +28,14 @@ gives a node up after 5 times. The peers of the node's workers notice at once.
 """
 
 
+def run_program(
+    program: Program, directory: RunDirectory, *, use_gpu: bool, save_every_s: float
+) -> None:
+    """Train the program's trials, on one device or on several."""
+    run = run_on_one_device if program.workers == 1 else run_data_parallel
+    run(program, directory, use_gpu=use_gpu, save_every_s=save_every_s)
+
+
 def run_on_one_device(
     program: Program, directory: RunDirectory, *, use_gpu: bool, save_every_s: float
 ) -> None:
@@ -47,14 +55,14 @@ def run_on_one_device(
         save_every_s=save_every_s,
         open_batches=ray_batches(cell, n_steps=length_of(cell).steps),
     )
-    run_trial_batch(run, program.points, first_trial=program.first_trial)
+    run_trial_batch(run, program.points, first_trial=program.first_in_place)
 
 
 def run_data_parallel(
     program: Program, directory: RunDirectory, *, use_gpu: bool, save_every_s: float
 ) -> None:
-    """Train the program's trials by DDP on Ray Train: on `train.workers` workers, or on as many as
-    there are devices for.
+    """Train the program's trials by DDP on Ray Train: on its number of workers, or on as many
+    as there are devices for.
 
     Raises `UserError` if that is what a worker raised, else `WorkersFailedError`. A machine that
     was taken away with notice is done without, and one that comes is taken in, without an error.
@@ -71,13 +79,14 @@ def run_data_parallel(
         train_loop_config={
             "cell": cell.with_absolute_paths().to_dict(),
             "points": [(point.lr, point.weight_decay) for point in program.points],
-            "first_trial": program.first_trial,
+            "first_trial": program.first_in_place,
+            "workers": program.workers,
             "directory": str(program.place(directory).path.resolve()),
             "use_gpu": use_gpu,
             "save_every_s": save_every_s,
         },
         scaling_config=ray.train.ScalingConfig(
-            num_workers=(1, cell.train.workers),
+            num_workers=(1, program.workers),
             # More workers start from the last checkpoint: at most half of the time is lost so.
             elastic_resize_monitor_interval_s=max(MIN_RESIZE_S, 2 * save_every_s),
             use_gpu=use_gpu,
@@ -157,7 +166,7 @@ def _worker(config: dict[str, Any]) -> None:
         cell=cell,
         directory=CellDirectory(Path(config["directory"])),
         device=get_device() if config["use_gpu"] else torch.device("cpu"),
-        n_sharing=n_sharing(cell, use_gpu=config["use_gpu"]),
+        n_sharing=n_sharing(cell, use_gpu=config["use_gpu"], workers=config["workers"]),
         save_every_s=config["save_every_s"],
         open_batches=ray_batches(
             cell,

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kcap_ray.config.cell import Cell, Range
+from kcap_ray.planning.schedule import N_FIRST_POINTS
 from kcap_ray.training.point import Point
-
-N_FIRST_POINTS = 4
-"""Trials before TPE proposes any: with fewer results it would only guess."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +35,22 @@ class CellStudy:
     """The search over one cell's learning rate and weight decay; larger `capacity_ratio` is better.
 
     First the cell's own point (the paper's values), then the neighbour's best, then points spread
-    evenly over the ranges, and from the fifth on what Optuna's TPE proposes.
+    evenly over the ranges, and from the fifth on what Optuna's TPE proposes. Only the second hangs
+    on the neighbour: where that has no result, another spread point stands there.
     """
 
     def __init__(
-        self, cell: Cell, *, n_steps: int, warm_start: WarmStart | None, trial_batch_size: int = 1
+        self,
+        cell: Cell,
+        *,
+        n_steps: int,
+        warm_start: WarmStart | None,
+        trial_batch_size: int = 1,
+        has_neighbour: bool = False,
     ) -> None:
-        """`trial_batch_size`: consecutive points chosen without the results of one another."""
+        """`trial_batch_size`: consecutive points chosen without the results of one another.
+        `has_neighbour`: whether there is one, with a result or without.
+        """
         self.cell, self.n_steps, self.warm_start = cell, n_steps, warm_start
         self.trial_batch_size = trial_batch_size
         self.n_asked = 0
@@ -52,10 +59,12 @@ class CellStudy:
         self._n_told = 0
         # A single trial needs no search, and so no Optuna.
         self._study = (
-            _new_study(self._first_points(), cell.search_seed) if cell.tune.trials > 1 else None
+            _new_study(self._first_points(has_neighbour), cell.search_seed)
+            if cell.tune.trials > 1
+            else None
         )
 
-    def _first_points(self) -> list[dict[str, float]]:
+    def _first_points(self, has_neighbour: bool) -> list[dict[str, float]]:
         points = [{"lr": self.cell.train.lr, "weight_decay": self.cell.train.weight_decay}]
         if self.warm_start is not None:
             # The optimum follows 1 / (lr * weight_decay * steps): the neighbour's, at this length.
@@ -66,7 +75,11 @@ class CellStudy:
             {name: found.clip(point[name]) for name, found in ranges.items()} for point in points
         ]
         n_spread = N_FIRST_POINTS - len(points)
-        return clipped + _spread_points(ranges, n_spread, seed=self.cell.search_seed)
+        spread = _spread_points(ranges, n_spread, seed=self.cell.search_seed)
+        if has_neighbour and self.warm_start is None:
+            # The others may be at work by now.
+            spread = [spread[-1], *spread[:-1]]
+        return clipped + spread
 
     def ask(self, n_points: int) -> list[Point]:
         """The next points, at most as many as the cell still has trials, and as its round."""

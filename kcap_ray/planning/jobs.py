@@ -51,6 +51,8 @@ def _job(
         share=share,
         widths=widths_of(cell, max_width),
         column=column.get(cell.cell_id, 0),
+        n_widen=cell.tune.widen if cell.tune.ranges else 0,
+        n_confirm=cell.tune.confirm_seeds,
     )
 
 

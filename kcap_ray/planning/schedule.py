@@ -9,6 +9,7 @@ hangs on its own results and on those of its neighbour alone.
 import heapq
 import itertools
 import math
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,8 +18,8 @@ Order = Literal["longest", "cheapest", "column"]
 
 N_FIRST_POINTS = 4
 """Trials of a search that wait for no result but the neighbour's: the cell's own point, the
-neighbour's best, and two spread over the ranges. The points of later ones hang on all rounds
-before.
+neighbour's best, and two spread over the ranges. Later ones hang on the results before: with fewer
+TPE would only guess.
 """
 
 FROM_NEIGHBOUR = 1
@@ -53,6 +54,17 @@ class Job:
     """Devices that a program may be spread over, ascending."""
     column: int = 0
     """Place of the cell's value on the first axis."""
+    n_widen: int = 0
+    """Trials at most beyond the edges of the ranges, each of which hangs on all before."""
+    n_confirm: int = 0
+    """Fresh seeds of the best point, which hang on all trials and not on each other."""
+    waits_whole: bool = False
+    """Whether no program starts before the neighbour has ended."""
+
+    @property
+    def n_runs(self) -> int:
+        """Trials of the search, beyond the edges, and fresh seeds, numbered in this order."""
+        return self.n_trials + self.n_widen + self.n_confirm
 
     def programs(self) -> list[tuple[int, int]]:
         """First trial and number of trials of each program: rounds, in parts where not all of one
@@ -64,20 +76,22 @@ class Job:
             stop = min(start + self.batch_trials, self.n_trials)
             for first in range(start, stop, self.program_trials):
                 found.append((first, min(self.program_trials, stop - first)))
-        return found
+        return found + [(first, 1) for first in range(self.n_trials, self.n_runs)]
 
     def waits_for_neighbour(self, first: int, n_trials: int) -> bool:
         """Whether a program's points hang on the neighbour's result: those of the trial at its best
         point, and of all that a search proposes.
         """
-        if self.neighbour is None:
-            return False
+        if self.neighbour is None or self.waits_whole:
+            return self.waits_whole
         return first <= FROM_NEIGHBOUR < first + n_trials or first + n_trials > N_FIRST_POINTS
 
     def trials_before(self, first: int, n_trials: int) -> int:
-        """Trials that must be done before the program: all of earlier rounds where the search
-        proposes a point, else none.
+        """Trials that must be done before the program: all of earlier batches where the search
+        proposes a point, and after the search all that a run hangs on; else none.
         """
+        if first >= self.n_trials:
+            return min(first, self.n_trials + self.n_widen)
         if first + n_trials <= N_FIRST_POINTS:
             return 0
         return first - first % self.batch_trials
@@ -126,7 +140,7 @@ class Schedule:
                 job=job,
                 width=job.widths[0],
                 waiting=dict(job.programs()),
-                n_unfinished=job.n_trials,
+                n_unfinished=job.n_runs,
             )
             for job in jobs
         }
@@ -139,6 +153,10 @@ class Schedule:
         self._ready: list[tuple[tuple[float, ...], int, str, int, int]] = []
         self._ready_devices = 0.0
         self._n_running = 0
+        self.n_dropped = 0
+        """Programs that were left out for want of time."""
+        self._paths: dict[tuple[str, int, int], float] = {}
+        self._scales: dict[str, float] = {}
         self._choose_widths()
         self._tails: dict[str, float] = {}
         for state in self._states.values():
@@ -177,7 +195,9 @@ class Schedule:
         while self._ready:
             _, _, cell_id, first, n_trials = self._ready[0]
             state = self._states[cell_id]
-            if state.has_failed or self._own_path(state, first) > left_s:
+            is_too_long = self._scaled_path(state, first) > left_s
+            if state.has_failed or is_too_long:
+                self.n_dropped += is_too_long and not state.has_failed
                 heapq.heappop(self._ready)
                 self._ready_devices -= self._devices(state)
                 continue
@@ -206,6 +226,14 @@ class Schedule:
     def seconds(self, start: Start) -> float:
         """Planned time of a program."""
         return self._states[start.cell_id].job.seconds(start.n_trials, start.workers)
+
+    def measured(self, start: Start, seconds: float) -> None:
+        """What a program took: the cell's other programs, and those of cells without a measurement,
+        are taken to be off by the same ratio when it is asked whether there is time for them.
+        """
+        planned = self.seconds(start)
+        if planned > 0:
+            self._scales[start.cell_id] = seconds / planned
 
     def finished(self, cell_id: str, first_trial: int, n_trials: int) -> None:
         """A program that was started has ended."""
@@ -254,7 +282,7 @@ class Schedule:
     def _mark_done(self, state: _State, trials: Iterable[int]) -> None:
         new = set(trials) - state.done
         state.done |= new
-        state.n_unfinished -= len([trial for trial in new if trial < state.job.n_trials])
+        state.n_unfinished -= len([trial for trial in new if trial < state.job.n_runs])
         if state.n_unfinished <= 0 and not state.has_failed:
             self._end(state)
         else:
@@ -304,15 +332,24 @@ class Schedule:
 
     def _own_path(self, state: _State, first: int) -> float:
         """Seconds from the start of a program to the end of its cell."""
-        job = state.job
-        seconds: dict[int, float] = {}
-        for other, n_trials in job.programs():
-            is_later = other > first and job.trials_before(other, n_trials) > first
-            if other == first or is_later:
-                start = other - other % job.batch_trials
-                time = job.seconds(n_trials, state.width)
-                seconds[start] = max(time, seconds.get(start, 0.0))
-        return sum(seconds.values())
+        key = (state.job.cell_id, first, state.width)
+        if key not in self._paths:
+            job = state.job
+            seconds: dict[int, float] = {}
+            for other, n_trials in job.programs():
+                before = job.trials_before(other, n_trials)
+                if other == first or (other > first and before > first):
+                    # Programs that wait for the same trials run at the same time.
+                    time = job.seconds(n_trials, state.width)
+                    seconds[before] = max(time, seconds.get(before, 0.0))
+            self._paths[key] = sum(seconds.values())
+        return self._paths[key]
+
+    def _scaled_path(self, state: _State, first: int) -> float:
+        scale = self._scales.get(state.job.cell_id)
+        if scale is None:
+            scale = statistics.median(self._scales.values()) if self._scales else 1.0
+        return scale * self._own_path(state, first)
 
     def _tail(self, cell_id: str) -> float:
         """Seconds from the end of a cell to the end of all that wait for it."""
