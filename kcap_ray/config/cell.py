@@ -7,7 +7,7 @@ A run is a pure function of its `Cell`. The cell says what there is to know (`da
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -205,7 +205,7 @@ class Cell:
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, as JSON can hold them."""
-        return dataclasses.asdict(self)
+        return _plain(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Cell":
@@ -226,6 +226,22 @@ class Cell:
             seed=values["seed"],
             keep_checkpoint=values["keep_checkpoint"],
         )
+
+
+def _plain(value: Any) -> Any:
+    """As `dataclasses.asdict`, of values that nobody changes: no copy of each, which would take
+    most of the time of a plan.
+    """
+    if isinstance(value, tuple | list):
+        return type(value)(_plain(item) for item in value)
+    if not dataclasses.is_dataclass(value):
+        return value
+    return {name: _plain(item) for name, item in vars(value).items() if name in _names(type(value))}
+
+
+@cache
+def _names(kind: type) -> frozenset[str]:
+    return frozenset(one.name for one in dataclasses.fields(kind))
 
 
 def _without(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:

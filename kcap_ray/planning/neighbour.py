@@ -3,8 +3,10 @@ happens to be done.
 """
 
 from collections.abc import Mapping
+from functools import cache
 
-from kcap_ray.config.cell import Cell
+from kcap_ray.config.cell import Cell, ModelConfig, TrainConfig
+from kcap_ray.config.data import DataConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.planning.run_length import length_of, spec_of, trial_batch_size
 
@@ -56,4 +58,11 @@ def _designated(cell: Cell, before: list[Cell]) -> Cell | None:
 
 def _work(cell: Cell) -> float:
     """Work of a trial, up to a constant: the same on every machine."""
+    # Every cell is compared with those before it.
+    return _known_work(cell.data, cell.model, cell.train)
+
+
+@cache
+def _known_work(data: DataConfig, model: ModelConfig, train: TrainConfig) -> float:
+    cell = Cell(data=data, model=model, train=train)
     return float(length_of(cell).tokens) * spec_of(cell).n_params_active

@@ -63,7 +63,7 @@ def test_programs_that_share_a_gpu_share_its_memory(batch_windows):
 
 def test_a_data_parallel_worker_has_its_gpu_for_itself():
     """Small as the cell may be."""
-    assert n_sharing(tiny_cell(batch_windows=2, workers=2), use_gpu=True) == 1
+    assert n_sharing(tiny_cell(batch_windows=2), use_gpu=True, workers=2) == 1
 
 
 @pytest.mark.slow
