@@ -35,6 +35,10 @@ class QueueSearcher(Searcher):
         self._queue, self._directory = queue, directory
         self._programs: dict[str, Program] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing for Tune's snapshots, which are not read: the ledger holds it."""
+        return {}
+
     def suggest(self, trial_id: str) -> Any:
         """The next program as a Tune configuration; None while there is nothing to start."""
         program = self._queue.next_program()
