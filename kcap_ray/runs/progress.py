@@ -2,11 +2,12 @@
 
 import fcntl
 import json
+import os
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -154,12 +155,40 @@ def states_table(states: Sequence[CellState], *, max_lines: int | None = None) -
     return table
 
 
+_Stamp = tuple[int, ...]
+"""When the directories of a cell changed last, in ns, and whether that is too long ago for a
+program to be alive.
+"""
+
+
+def _changes(folder: Path) -> dict[str, int]:
+    """When each directory in it changed last, in ns: every file is written under another name and
+    renamed, which changes its directory.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.stat().st_mtime_ns for entry in entries}
+    except OSError:
+        return {}
+
+
+def _stamp(place: CellDirectory, changed_at: Mapping[str, int]) -> _Stamp:
+    own = changed_at.get(place.path.name)
+    if own is None:
+        return ()
+    times = (own, *sorted(_changes(place.path / "parts").values()))
+    return (*times, int(time.time() - max(times) / 1e9 > STALE_AFTER_S))
+
+
 class Watch:
     """Shows a running sweep: a live table on a terminal, one line per finished cell elsewhere."""
 
     def __init__(self, cells: Sequence[Cell], directory: RunDirectory) -> None:
         self._cells, self._directory = cells, directory
         self._ended: dict[str, CellState] = {}
+        self._places = {cell.cell_id: directory.cell(cell.cell_id) for cell in cells}
+        self._seen: dict[str, tuple[_Stamp, CellState]] = {}
+        """What was read of each cell, and when its directory had changed last."""
         self._stop = threading.Event()
         is_terminal = sys.stdout.isatty()
         self._thread = threading.Thread(
@@ -176,10 +205,13 @@ class Watch:
         self._thread.join()
 
     def _states(self) -> list[CellState]:
-        """How each cell stands now. What has ended is not read again: a sweep may have a thousand
-        cells, and its directory may be far away.
+        """How each cell stands now. What has ended, or has not changed, is not read again: a sweep
+        may have thousands of cells, and its directory may be far away.
         """
-        states = [self._ended.get(cell.cell_id) or self._read(cell) for cell in self._cells]
+        changed_at = _changes(self._directory.path / "cells")
+        states = [
+            self._ended.get(cell.cell_id) or self._read(cell, changed_at) for cell in self._cells
+        ]
         self._ended = {
             state.cell.cell_id: state
             for state in states
@@ -187,8 +219,15 @@ class Watch:
         }
         return states
 
-    def _read(self, cell: Cell) -> CellState:
-        return _state(cell, self._directory.cell(cell.cell_id))
+    def _read(self, cell: Cell, changed_at: Mapping[str, int]) -> CellState:
+        place = self._places[cell.cell_id]
+        stamp = _stamp(place, changed_at)
+        seen = self._seen.get(cell.cell_id)
+        if seen is None or seen[0] != stamp:
+            # The stamp is older than what is read, so nothing is missed.
+            seen = stamp, _state(cell, place)
+            self._seen[cell.cell_id] = seen
+        return seen[1]
 
     def _show_live(self) -> None:
         with Live(console=Console(), refresh_per_second=2, transient=True) as live:

@@ -9,9 +9,7 @@ from kcap_ray.planning.schedule import N_FIRST_POINTS, Job, Schedule, Start
 
 def job(name: str, *, hours: float = 1.0, trials: int = 6, **more) -> Job:
     """A cell of single-trial programs of so many hours, shared evenly by its devices."""
-    return Job(
-        cell_id=name, n_trials=trials, seconds=lambda n, w: 3600 * hours * n / w, **more
-    )
+    return Job(cell_id=name, n_trials=trials, seconds=lambda n, w: 3600 * hours * n / w, **more)
 
 
 def started(schedule: Schedule, free: float = 99.0) -> list[Start]:
@@ -59,7 +57,12 @@ def test_fused_trials_wait_for_the_neighbour_as_one():
     whole = job("b", neighbour="a", trials=8, batch_trials=8, program_trials=8)
     assert whole.programs() == [(0, 8)] and whole.waits_for_neighbour(0, 8)
     parts = job("b", neighbour="a", trials=8, batch_trials=8, program_trials=2)
-    assert [parts.waits_for_neighbour(*one) for one in parts.programs()] == [True, False, True, True]
+    assert [parts.waits_for_neighbour(*one) for one in parts.programs()] == [
+        True,
+        False,
+        True,
+        True,
+    ]
     assert all(parts.trials_before(*one) == 0 for one in parts.programs())
 
 
