@@ -94,7 +94,8 @@ def _worker(folder: Path, n_raylets: int, seconds: float, steps: list[int]) -> N
     """One run, in a process of its own."""
     from ray.cluster_utils import Cluster
 
-    from kcap_ray.engine.queue import ClusterView, Program, SweepQueue
+    from kcap_ray.engine.program import Program
+    from kcap_ray.engine.queue import ClusterView, SweepQueue
     from kcap_ray.engine.session import ray_session
     from kcap_ray.runs.record import TrialRecord
     from kcap_ray.runs.results import RunDirectory
@@ -185,7 +186,8 @@ def main() -> None:
                     what=f"{len(sweep.cells)} cells of 6 trials, stand-ins that sleep",
                     peer_is="measured makespan",
                     is_same_table=is_same,
-                    **found,
+                    first_start_s=found["first_start_s"],
+                    start_s=found["start_s"],
                 )
             )
     record.write(__file__, claims, asked.json)

@@ -60,6 +60,7 @@ WITHOUT_TORCH_OR_RAY = [
     "kcap_ray/measure/bits.py",
     "kcap_ray/quantize/cell.py",
     "kcap_ray/execution/cell.py",
+    "kcap_ray/engine/program.py",
     "kcap_ray/engine/queue.py",
     "analysis",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
-from kcap_ray.engine.queue import Program
+from kcap_ray.engine.program import Program
 from kcap_ray.execution.placement import PLANNED_GPU, programs_per_gpu
 from kcap_ray.planning.cost import BUILT_IN
 from kcap_ray.planning.run_length import spec_of

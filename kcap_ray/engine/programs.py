@@ -13,7 +13,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.engine.capacity import n_sharing
 from kcap_ray.engine.failures import one_line
-from kcap_ray.engine.queue import Program
+from kcap_ray.engine.program import Program
 from kcap_ray.engine.storage import storage_of
 from kcap_ray.planning.run_length import length_of
 from kcap_ray.runs.results import CellDirectory, RunDirectory

@@ -10,55 +10,22 @@ from dataclasses import dataclass, replace
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
-from kcap_ray.execution.after_search import Part, Step, fresh_seeds, next_steps
+from kcap_ray.engine.program import Program
+from kcap_ray.execution.after_search import Step, fresh_seeds, next_steps
 from kcap_ray.execution.ahead import ahead_of, done_ahead, take_in
 from kcap_ray.execution.cell import CellProgress, fail_cell, finish_cell
 from kcap_ray.execution.search import CellStudy
 from kcap_ray.execution.start import neighbour_of, start_of, starts_over, to_do
 from kcap_ray.planning.cost import device_of
-from kcap_ray.planning.jobs import jobs_of
+from kcap_ray.planning.jobs import N_FIRST_POINTS, jobs_of
 from kcap_ray.planning.run_length import length_of
-from kcap_ray.planning.schedule import N_FIRST_POINTS, Order, Schedule, Start
+from kcap_ray.planning.schedule import Order, Schedule, Start
 from kcap_ray.runs.done import is_done
-from kcap_ray.runs.results import CellDirectory, RunDirectory
+from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.point import Point
 
 UNPLANNED = "a100"
 """Device whose times order a queue that was given none: only their ratios count."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Program:
-    """A batch of one cell's trials, for one worker or for data-parallel ones, which train as many
-    at a time as have memory for.
-    """
-
-    cell: Cell
-    first_trial: int
-    points: list[Point]
-    part: Part | None = None
-    """Of trials after the search: how they are trained, and where they are kept."""
-    is_ahead: bool = False
-    """Whether earlier trials of the search may be at work: then it has a place of its own."""
-    workers: int = 1
-    """Devices that it is spread over."""
-
-    @property
-    def trained_cell(self) -> Cell:
-        """The cell as the trials train it."""
-        return self.cell if self.part is None else self.part.cell_of(self.cell)
-
-    @property
-    def first_in_place(self) -> int:
-        """Number of the first trial among those that are kept in the same place."""
-        return 0 if self.is_ahead else self.first_trial
-
-    def place(self, directory: RunDirectory) -> CellDirectory:
-        """Where the trials are kept."""
-        own = directory.cell(self.cell.cell_id)
-        if self.is_ahead:
-            return ahead_of(own, self.first_trial)
-        return own if self.part is None else own.part(self.part.name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,8 @@ from ray.tune.search import Searcher
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.engine.failures import MAX_LOST_MACHINES, FailureRecord, program_error
-from kcap_ray.engine.queue import Program, SweepQueue
+from kcap_ray.engine.program import Program
+from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.storage import clear_storage, storage_of
 from kcap_ray.execution.after_search import Part
 from kcap_ray.runs.results import RunDirectory, write_atomically

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kcap_ray.config.cell import Cell, Range
-from kcap_ray.planning.schedule import N_FIRST_POINTS
+from kcap_ray.planning.jobs import N_FIRST_POINTS
 from kcap_ray.training.point import Point
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kcap_ray.planning.jobs import Job
 from kcap_ray.planning.plan import dollars_text, hours_text
 from kcap_ray.planning.prices import Price
-from kcap_ray.planning.schedule import Job, Order, Schedule
+from kcap_ray.planning.schedule import Order, Schedule
 from kcap_ray.planning.simulate import VirtualCluster, simulate
 
 _HOUR = 3600.0

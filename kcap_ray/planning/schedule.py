@@ -10,91 +10,14 @@ import heapq
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from kcap_ray.planning.jobs import Job
+from kcap_ray.planning.widths import choose_widths, cost_s, is_worth, own_path_s, path_to_end_s
+
 Order = Literal["longest", "cheapest", "column"]
-
-N_FIRST_POINTS = 4
-"""Trials of a search that wait for no result but the neighbour's: the cell's own point, the
-neighbour's best, and two spread over the ranges. Later ones hang on the results before: with fewer
-TPE would only guess.
-"""
-
-FROM_NEIGHBOUR = 1
-"""Number of the trial at the neighbour's best point."""
-
-BUSY_FRACTION = 0.8
-"""Share of the least time in which the devices could do all of the work that a chain of trials may
-take before its cells get more devices: the rest is room for what cannot be packed.
-"""
-
-WORTH_WIDENING = 0.7
-"""Most time that twice the devices may take, as a share, to be given to a program."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What the schedule knows of a cell."""
-
-    cell_id: str
-    n_trials: int
-    batch_trials: int = 1
-    """Trials in a row whose points are chosen without each other's results."""
-    program_trials: int = 1
-    """Most trials of a program."""
-    neighbour: str | None = None
-    """The cell whose best point is tried second; None: nobody's."""
-    seconds: Callable[[int, int], float]
-    """Time of a program, from its number of trials and of devices."""
-    share: float = 1.0
-    """Devices that a program on one device takes: less than 1 where several share it."""
-    widths: tuple[int, ...] = (1,)
-    """Devices that a program may be spread over, ascending."""
-    column: int = 0
-    """Place of the cell's value on the first axis."""
-    n_widen: int = 0
-    """Trials at most beyond the edges of the ranges, each of which hangs on all before."""
-    n_confirm: int = 0
-    """Fresh seeds of the best point, which hang on all trials and not on each other."""
-    waits_whole: bool = False
-    """Whether no program starts before the neighbour has ended."""
-
-    @property
-    def n_runs(self) -> int:
-        """Trials of the search, beyond the edges, and fresh seeds, numbered in this order."""
-        return self.n_trials + self.n_widen + self.n_confirm
-
-    def programs(self) -> list[tuple[int, int]]:
-        """First trial and number of trials of each program: rounds, in parts where not all of one
-        train together. Worked example, 5 trials, rounds of 4, 3 in a program: (0, 3), (3, 1),
-        (4, 1).
-        """
-        found = []
-        for start in range(0, self.n_trials, self.batch_trials):
-            stop = min(start + self.batch_trials, self.n_trials)
-            for first in range(start, stop, self.program_trials):
-                found.append((first, min(self.program_trials, stop - first)))
-        return found + [(first, 1) for first in range(self.n_trials, self.n_runs)]
-
-    def waits_for_neighbour(self, first: int, n_trials: int) -> bool:
-        """Whether a program's points hang on the neighbour's result: those of the trial at its best
-        point, and of all that a search proposes.
-        """
-        if self.neighbour is None or self.waits_whole:
-            return self.waits_whole
-        return first <= FROM_NEIGHBOUR < first + n_trials or first + n_trials > N_FIRST_POINTS
-
-    def trials_before(self, first: int, n_trials: int) -> int:
-        """Trials that must be done before the program: all of earlier batches where the search
-        proposes a point, and after the search all that a run hangs on; else none.
-        """
-        if first >= self.n_trials:
-            return min(first, self.n_trials + self.n_widen)
-        if first + n_trials <= N_FIRST_POINTS:
-            return 0
-        return first - first % self.batch_trials
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,12 +56,13 @@ class Schedule:
         """`n_devices`: what the cluster has or may have; more of them than there is work for makes
         cells data-parallel.
         """
-        known = {job.cell_id for job in jobs}
-        self._n_devices, self._order = n_devices, order
+        known = {job.cell_id: job for job in jobs}
+        widths = choose_widths(known, n_devices)
+        self._order: Order = order
         self._states = {
             job.cell_id: _State(
                 job=job,
-                width=job.widths[0],
+                width=widths[job.cell_id],
                 waiting=dict(job.programs()),
                 n_unfinished=job.n_runs,
             )
@@ -155,9 +79,8 @@ class Schedule:
         self._n_running = 0
         self.n_dropped = 0
         """Programs that were left out for want of time."""
-        self._paths: dict[tuple[str, int, int], float] = {}
+        self._paths: dict[tuple[str, int], float] = {}
         self._scales: dict[str, float] = {}
-        self._choose_widths()
         self._tails: dict[str, float] = {}
         for state in self._states.values():
             self._release(state)
@@ -181,10 +104,10 @@ class Schedule:
 
     def longest_chain(self) -> tuple[str, float]:
         """The cell that would end last were every device free, and after how many seconds."""
-        return max(
-            ((state.job.cell_id, self._path_to_end(state, 0)) for state in self._states.values()),
-            key=lambda found: found[1],
-        )
+        jobs = {cell_id: state.job for cell_id, state in self._states.items()}
+        widths = {cell_id: state.width for cell_id, state in self._states.items()}
+        paths = ((name, path_to_end_s(job, jobs, widths)) for name, job in jobs.items())
+        return max(paths, key=lambda found: found[1])
 
     def next(self, free: float, *, left_s: float = math.inf) -> Start | None:
         """The next program to start on `free` devices; None if there is none, or none that fits.
@@ -321,28 +244,15 @@ class Schedule:
         job = state.job
         longest = -(self._own_path(state, first) + self._tail(job.cell_id))
         if self._order == "cheapest":
-            return (self._cost(state), float(first))
+            return (cost_s(state.job), float(first))
         if self._order == "column":
             return (float(job.column), longest, float(first))
         return (longest, float(first))
 
-    def _cost(self, state: _State) -> float:
-        """Seconds of one device, of the whole cell."""
-        return sum(state.job.seconds(n, 1) for _, n in state.job.programs())
-
     def _own_path(self, state: _State, first: int) -> float:
-        """Seconds from the start of a program to the end of its cell."""
-        key = (state.job.cell_id, first, state.width)
+        key = (state.job.cell_id, first)
         if key not in self._paths:
-            job = state.job
-            seconds: dict[int, float] = {}
-            for other, n_trials in job.programs():
-                before = job.trials_before(other, n_trials)
-                if other == first or (other > first and before > first):
-                    # Programs that wait for the same trials run at the same time.
-                    time = job.seconds(n_trials, state.width)
-                    seconds[before] = max(time, seconds.get(before, 0.0))
-            self._paths[key] = sum(seconds.values())
+            self._paths[key] = own_path_s(state.job, state.width, first)
         return self._paths[key]
 
     def _scaled_path(self, state: _State, first: int) -> float:
@@ -357,43 +267,13 @@ class Schedule:
             self._tails[cell_id] = 0.0
             self._tails[cell_id] = max(
                 (
-                    self._own_path(self._states[follower], _hinted(self._states[follower].job))
+                    self._own_path(self._states[follower], self._states[follower].job.first_hinted)
                     + self._tail(follower)
                     for follower in self._followers.get(cell_id, ())
                 ),
                 default=0.0,
             )
         return self._tails[cell_id]
-
-    def _choose_widths(self) -> None:
-        """Spread those cells over more devices whose chain of trials would take longer than most of
-        the sweep.
-        """
-        if not self._states or math.isinf(self._n_devices):
-            return
-        work = sum(self._cost(state) * state.job.share for state in self._states.values())
-        most = BUSY_FRACTION * work / self._n_devices
-        for state in self._states.values():
-            for width in state.job.widths[1:]:
-                if self._path_to_end(state, 0) <= most or width > self._n_devices:
-                    break
-                if not self._is_worth(state, state.job.program_trials, state.width, width):
-                    break
-                state.width = width
-
-    def _path_to_end(self, state: _State, depth: int) -> float:
-        """Seconds from the start of the sweep to the end of a cell, were every device free."""
-        before = self._states.get(state.job.neighbour or "")
-        alone = self._own_path(state, 0)
-        if before is None or depth > len(self._states):
-            return alone
-        hinted = self._own_path(state, _hinted(state.job))
-        return max(alone, self._path_to_end(before, depth + 1) + hinted)
-
-    def _is_worth(self, state: _State, n_trials: int, width: int, wider: int) -> bool:
-        n_trials = min(n_trials, state.job.n_trials)
-        gain = WORTH_WIDENING ** math.log2(wider / width)
-        return state.job.seconds(n_trials, wider) <= gain * state.job.seconds(n_trials, width)
 
     def _workers_now(self, state: _State, n_trials: int, free: float) -> int:
         """Devices of a program that starts now: its cell's, and more if they would be idle."""
@@ -403,13 +283,6 @@ class Schedule:
             return width
         for wider in state.job.widths:
             fits = width < wider <= state.width + spare and wider <= free
-            if fits and self._is_worth(state, n_trials, width, wider):
+            if fits and is_worth(state.job, n_trials, width, wider):
                 width = wider
         return width
-
-
-def _hinted(job: Job) -> int:
-    """First trial of the program that tries the neighbour's best point; 0 without one."""
-    programs = job.programs()
-    waiting = (first for first, n in programs if job.waits_for_neighbour(first, n))
-    return next(waiting, 0)

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kcap_ray.planning.schedule import Job, Order, Schedule, Start
+from kcap_ray.planning.jobs import Job
+from kcap_ray.planning.schedule import Order, Schedule, Start
 
 _HOUR = 3600.0
 

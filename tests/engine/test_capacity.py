@@ -13,7 +13,7 @@ from kcap_ray.engine.capacity import (
     resources_of,
     share_of_device,
 )
-from kcap_ray.engine.queue import Program
+from kcap_ray.engine.program import Program
 from kcap_ray.execution.placement import GPU_SHARES, programs_per_gpu
 from kcap_ray.planning.run_length import spec_of
 from tests.tiny import tiny_cell

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.planning.prices import price_of, shipped_prices
+from kcap_ray.planning.prices import PriceKind, price_of, shipped_prices
 
 
 def test_every_shipped_price_has_a_date_and_a_source():
@@ -23,10 +23,14 @@ def test_own_prices_come_before_shipped_ones(tmp_path):
     """Of the devices that the file names; the others keep theirs, by kind."""
     prices = tmp_path / "prices.yaml"
     prices.write_text("a100: 2\nmine: 3\n")
-    assert price_of("a100", file=prices, kind="spot").dollars_per_hour == 2.0
-    assert price_of("mine", file=prices).dollars_per_hour == 3.0
-    block, demand = (price_of("h100", file=prices, kind=kind) for kind in ("block", "on_demand"))
-    assert block.dollars_per_hour < demand.dollars_per_hour
+
+    def dollars(device: str, kind: PriceKind = "block") -> float:
+        price = price_of(device, file=prices, kind=kind)
+        assert price is not None
+        return price.dollars_per_hour
+
+    assert (dollars("a100", "spot"), dollars("mine")) == (2.0, 3.0)
+    assert dollars("h100", "block") < dollars("h100", "on_demand")
     assert price_of("cpu") is None
 
 

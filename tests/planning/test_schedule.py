@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from kcap_ray.planning.schedule import N_FIRST_POINTS, Job, Schedule, Start
+from kcap_ray.planning.jobs import N_FIRST_POINTS, Job
+from kcap_ray.planning.schedule import Order, Schedule, Start
 
 
 def job(name: str, *, hours: float = 1.0, trials: int = 6, **more) -> Job:
@@ -53,7 +54,7 @@ def test_only_the_neighbours_point_and_what_the_search_proposes_wait():
 
 
 def test_fused_trials_wait_for_the_neighbour_as_one():
-    """A batch that holds its best point; in parts, only the part that does, and what it proposes."""
+    """A batch that holds its best point; in parts, only that part, and what the search proposes."""
     whole = job("b", neighbour="a", trials=8, batch_trials=8, program_trials=8)
     assert whole.programs() == [(0, 8)] and whole.waits_for_neighbour(0, 8)
     parts = job("b", neighbour="a", trials=8, batch_trials=8, program_trials=2)
@@ -96,7 +97,7 @@ def test_the_longest_remaining_path_starts_first_and_an_order_can_be_asked_for()
         job("first", hours=1, trials=1, column=2),
     ]
 
-    def order(name) -> list[str]:
+    def order(name: Order) -> list[str]:
         schedule, seen = Schedule(jobs, order=name), []
         while not schedule.is_empty:
             start = schedule.next(1.0)
@@ -164,7 +165,9 @@ def test_no_cell_is_begun_that_does_not_end_in_time():
     late = schedule.next(1.0, left_s=2 * 3600)
     assert late is not None and late.cell_id == "b"
     schedule = Schedule(jobs, order="cheapest")
-    end(schedule, [schedule.next(1.0, left_s=2 * 3600)])
+    start = schedule.next(1.0, left_s=2 * 3600)
+    assert start is not None
+    end(schedule, [start])
     assert schedule.next(1.0, left_s=3600) is None
     assert schedule.is_empty and schedule.n_dropped == 1 and not schedule.is_over("b")
 

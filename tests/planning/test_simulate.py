@@ -7,9 +7,8 @@ import pytest
 
 from kcap_ray.planning.cluster_plan import Limits, plan_on_cluster, render_cluster_plan
 from kcap_ray.planning.cost import device_of
-from kcap_ray.planning.jobs import jobs_of
+from kcap_ray.planning.jobs import Job, jobs_of
 from kcap_ray.planning.prices import price_of
-from kcap_ray.planning.schedule import Job
 from kcap_ray.planning.simulate import VirtualCluster, simulate
 from kcap_ray.planning.sweep import load_sweep
 
