@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from analysis.load import ResultsError, load_results
+from kcap_ray.runs.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 Directories = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run directories.")]
 FIGURE_HELP = (
     "capacity, ratio, exposures, residuals, architectures, ladder, moe, junk, bands, parts, "
-    "quantization, bit_width, calibration, tuning or training."
+    "quantization, bit_width, calibration, tuning, landscape or training."
 )
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="F", help="Also write the result there as JSON.")
@@ -47,9 +48,7 @@ def _user_errors() -> Iterator[None]:
 
 def _write_json(found: Sequence[object], path: Path | None) -> None:
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(found, indent=2, allow_nan=False)
-        path.write_text(text + "\n", encoding="utf-8")
+        write_atomically(path, json.dumps(found, indent=2, allow_nan=False) + "\n")
 
 
 def _results(directories: Sequence[Path] | None, published: bool) -> "Results":
@@ -188,7 +187,8 @@ def power(
 ) -> None:
     """Seeds needed to see a difference, from how much seeds scatter in finished runs."""
     with _user_errors():
-        from analysis.power import LEVEL, seeds_needed
+        from analysis.power import seeds_needed
+        from analysis.seeds import LEVEL
 
         if difference <= 0 or not 0 < probability < 1:
             raise ResultsError(

@@ -17,6 +17,8 @@ from analysis.files import ResultsError, read_parquet
 
 TRIALS, TRIALS_TABLE = "trials.jsonl", "trials.parquet"
 CURVE, CURVES_TABLE = "history.parquet", "curves.parquet"
+PARTS, PART = "parts", "part"
+"""Folder of a cell's trials after its search, and the column that names theirs in a table."""
 
 
 class CellTables:
@@ -33,7 +35,7 @@ class CellTables:
         """One row per tuning trial of the cell, in their order; None if there is none."""
         path = self._directory / "cells" / cell_id / TRIALS
         if not path.is_file():
-            return _of_cell(self._all_trials, cell_id)
+            return _of_cell(_of_searches(self._all_trials), cell_id)
         records, n_broken = read_json_lines(path)
         if n_broken:
             self.notes.append(f"{cell_id}: {n_broken} unreadable line(s) in {TRIALS}")
@@ -97,6 +99,13 @@ def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
         else:
             n_broken += 1
     return records, n_broken
+
+
+def _of_searches(table: pd.DataFrame | None) -> pd.DataFrame | None:
+    """The trials without those that came after the search."""
+    if table is None or PART not in table:
+        return table
+    return table[table[PART].isna()].drop(columns=PART)
 
 
 def _of_cell(table: pd.DataFrame | None, cell_id: str) -> pd.DataFrame | None:

@@ -17,6 +17,11 @@ DEFAULTS: dict[str, object] = {
     "groups": None,
     "quantization_config": None,
     "bits_per_weight": math.nan,
+    "selected_capacity_ratio": math.nan,
+    "edge": None,
+    "n_confirm_seeds": 0,
+    "capacity_ratio_sd": math.nan,
+    "confirmed": None,
 }
 
 
@@ -33,8 +38,8 @@ def with_optional_columns(rows: pd.DataFrame) -> pd.DataFrame:
         filled[column] = values.where(values.notna(), default) if is_known else values
     active = rows.get("n_params_active", rows["n_params"])
     filled["n_params_active"] = pd.to_numeric(active).fillna(rows["n_params"]).astype(float)
-    for column in ("d_model", "name_bits", "value_bits", "diversity_bits", "bits_per_weight"):
+    for column in (name for name, value in DEFAULTS.items() if isinstance(value, float)):
         filled[column] = pd.to_numeric(filled[column]).astype(float)
-    for column in ("seed", "data_seed"):
+    for column in ("seed", "data_seed", "n_confirm_seeds"):
         filled[column] = pd.to_numeric(filled[column]).astype(int)
     return rows.assign(**filled)

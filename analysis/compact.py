@@ -3,7 +3,8 @@
     sweep.yaml            the sweep file
     environment.json      command, commit, versions and machine; digests of the files that were read
     results.parquet       one row per cell and quantization, each with its whole configuration
-    trials.parquet        one row per tuning trial: `cell_id` and the fields of its record
+    trials.parquet        one row per trial: `cell_id` and the fields of its record; those after the
+                          search, with fresh seeds or beyond an edge, have a `part`
     curves.parquet        one row per logged step of each cell's best trial: `cell_id`, `step`, ...
 
 Every record of `cells/*/` is a row of one of the tables, with equal values. Checkpoints, logs and
@@ -19,7 +20,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.cell_tables import CURVE, CURVES_TABLE, TRIALS, TRIALS_TABLE, read_json_lines
+from analysis.cell_tables import (
+    CURVE,
+    CURVES_TABLE,
+    PART,
+    PARTS,
+    TRIALS,
+    TRIALS_TABLE,
+    read_json_lines,
+)
 from analysis.files import ResultsError
 from analysis.load import read_environment
 
@@ -85,11 +94,16 @@ def _cell_ids(directory: Path, results: pa.Table) -> list[str]:
 def _trials(directory: Path, cell_ids: list[str]) -> pa.Table | None:
     """All records of all cells, in their order; a field that a record lacks is null."""
     records: list[dict[str, Any]] = []
-    for cell_id, path in _cell_files(directory, cell_ids, TRIALS):
+    files = [
+        (cell_id, path)
+        for name in (TRIALS, f"{PARTS}/*/{TRIALS}")
+        for cell_id, path in _cell_files(directory, cell_ids, name)
+    ]
+    for cell_id, path in files:
         own, n_broken = read_json_lines(path)
         if n_broken:
             raise ResultsError(f"{path}: {n_broken} unreadable line(s); run the sweep again first")
-        records += [record | {"cell_id": cell_id} for record in own]
+        records += [record | {"cell_id": cell_id} | _part(path) for record in own]
     if not records:
         return None
     names = dict.fromkeys(["cell_id", *(name for record in records for name in record)])
@@ -107,10 +121,16 @@ def _curves(directory: Path, cell_ids: list[str]) -> pa.Table | None:
 
 
 def _cell_files(directory: Path, cell_ids: list[str], name: str) -> Iterator[tuple[str, Path]]:
+    """Those of this name, a pattern, in the order of the cells."""
     for cell_id in cell_ids:
-        path = directory / "cells" / cell_id / name
-        if path.is_file():
-            yield cell_id, path
+        for path in sorted((directory / "cells" / cell_id).glob(name)):
+            if path.is_file():
+                yield cell_id, path
+
+
+def _part(path: Path) -> dict[str, str]:
+    """What names the part of a cell that a file belongs to; nothing for the search itself."""
+    return {PART: path.parent.name} if path.parent.parent.name == PARTS else {}
 
 
 def _read_table(path: Path) -> pa.Table:

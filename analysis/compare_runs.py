@@ -10,7 +10,7 @@ from analysis.estimate import Estimate, geometric_mean
 from analysis.load import Results, ResultsError
 from analysis.peaks import Replicate
 from analysis.pooling import Pooled, pool
-from analysis.runs import Run, group_by, runs_of, setting_of
+from analysis.runs import Run, by_seed, group_by, runs_of, setting_of
 
 Key = tuple[object, ...]
 
@@ -77,7 +77,7 @@ def compare_runs(first: Results, second: Results) -> RunsCompared:
         )
     comparisons = [_compare(names, *found[key]) for key in sorted(found, key=str)]
     pooled = pool(comparisons)
-    n_paired = sum(len(runs) for runs, _ in found.values())
+    n_paired = sum(len({run.cell for run in runs}) for runs, _ in found.values())
     return RunsCompared(
         pairs=tuple(
             CellPair(model=_model(key), comparison=comparison, pooled=own)
@@ -114,11 +114,11 @@ def _model(key: Key) -> str:
 
 def _paired(first: Sequence[Run], second: Sequence[Run]) -> tuple[list[Run], list[Run]]:
     """The runs of both in the seeds that both have; of several of one seed, the last."""
-    by_seed: list[dict[Replicate, Run]] = [
-        {run.replicate: run for run in runs} for runs in (first, second)
+    replicates: list[dict[Replicate, Run]] = [
+        {run.replicate: run for run in runs} for runs in by_seed(first, second)
     ]
-    seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
-    return [by_seed[0][seed] for seed in seeds], [by_seed[1][seed] for seed in seeds]
+    seeds = sorted(replicates[0].keys() & replicates[1].keys())
+    return [replicates[0][seed] for seed in seeds], [replicates[1][seed] for seed in seeds]
 
 
 def _compare(names: Sequence[str], first: list[Run], second: list[Run]) -> Comparison:

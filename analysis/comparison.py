@@ -19,7 +19,7 @@ from enum import StrEnum
 from analysis.estimate import Estimate, geometric_mean
 from analysis.groups import DEMAND_LIMITED_SHARE
 from analysis.peaks import Peaks, Replicate, measure_peaks, peak_runs, peaks_of_values
-from analysis.runs import Run, sizes_of
+from analysis.runs import Run, by_seed, sizes_of
 
 
 class Basis(StrEnum):
@@ -115,6 +115,7 @@ class Comparison:
 
 def measure_side(name: str, runs: Sequence[Run]) -> Side:
     """A side of runs that share data set, people and exposures."""
+    (runs,) = by_seed(runs)
     return side_of(name, runs, list(peak_runs(runs).values()))
 
 
@@ -144,7 +145,7 @@ def compare(names: tuple[str, str], subject: Sequence[Run], baseline: Sequence[R
     Each side's runs share data set, people and exposures. A replicate counts where it has every
     size that its side has anywhere, so that a failed model lowers no peak.
     """
-    subject, baseline, basis = _comparable(subject, baseline)
+    subject, baseline, basis = _comparable(*by_seed(subject, baseline))
     best = peak_runs(subject), peak_runs(baseline)
     shared = sorted(best[0].keys() & best[1].keys())
     everywhere = {run.replicate for run in [*subject, *baseline]}

@@ -54,31 +54,6 @@ class GroupKey:
         return asdict(self)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Peak:
-    """The largest R over the models trained on one data set (arXiv 2404.05405, section 5)."""
-
-    group: GroupKey
-    n_people: int
-    model: str
-    n_params: int
-    ratio: float
-    """Largest R, in bits per parameter."""
-    max_ratio: float
-    """R_max of the cell at the peak, in bits per parameter."""
-    largest_max_ratio: float
-    """Largest R_max among the models tried: no peak can be higher."""
-    n_models: int
-
-    @property
-    def is_demand_limited(self) -> bool:
-        """Whether even the smallest model held nearly all there was: the true peak is higher."""
-        return self.ratio >= DEMAND_LIMITED_SHARE * self.largest_max_ratio
-
-    def to_json(self) -> dict[str, object]:
-        return {**asdict(self), "is_demand_limited": self.is_demand_limited}
-
-
 MODEL_NAME = re.compile(r"[A-Za-z0-9_]+-(\d+-\d+)(-.+)?")
 
 
@@ -160,25 +135,14 @@ def row_of_largest(rows: pd.DataFrame, column: str) -> dict[str, Any]:
     return {str(name): value for name, value in best.items()}
 
 
-def find_peaks(rows: pd.DataFrame) -> list[Peak]:
-    """The peak of every group and number of people, in the order of `split_groups`."""
-    peaks = []
-    for key, group in split_groups(rows):
-        for _, models in group.groupby("n_people"):
-            best = row_of_largest(models, "capacity_ratio")
-            peaks.append(
-                Peak(
-                    group=key,
-                    n_people=int(best["n_people"]),
-                    model=best["model"],
-                    n_params=int(best["n_params"]),
-                    ratio=float(best["capacity_ratio"]),
-                    max_ratio=float(best["max_capacity_ratio"]),
-                    largest_max_ratio=float(models["max_capacity_ratio"].max()),
-                    n_models=int(models["model"].nunique()),
-                )
-            )
-    return peaks
+def row_of_largest_mean(rows: pd.DataFrame, column: str) -> dict[str, Any]:
+    """The model whose mean over its rows, which differ by seed, is largest in this column: its
+    first row, with the means of all numbers. Of noisy rows the largest would be too large.
+    """
+    models = [own for _, own in rows.groupby("model", sort=False)]
+    best = max(models, key=lambda own: own[column].mean())
+    means = best.mean(numeric_only=True).to_dict()
+    return {str(name): means.get(name, value) for name, value in best.iloc[0].items()}
 
 
 def full_pool_bits(n_people: np.ndarray | pd.Series) -> np.ndarray:

@@ -23,7 +23,7 @@ from scipy import special
 from analysis.estimate import Estimate
 from analysis.law import Floats
 from analysis.moderation import Spread, combine
-from analysis.runs import Run, group_by
+from analysis.runs import Run, by_seed, group_by
 
 Replicate = tuple[int, int]
 # Sums of a few doubles around 1 differ by less; seeds by a hundred million times as much.
@@ -109,6 +109,8 @@ def measure_peaks(subject: Sequence[Run], baseline: Sequence[Run] | None = None)
 
     None where no seed has them all, or where the baseline stores no bits in some seed.
     """
+    subject, *others = by_seed(subject, *([] if baseline is None else [baseline]))
+    baseline = others[0] if others else None
     seeds = _complete_seeds(subject)
     if baseline is not None:
         seeds = [seed for seed in seeds if seed in _complete_seeds(baseline)]

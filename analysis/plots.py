@@ -18,6 +18,7 @@ from analysis.figures.capacity import draw_capacity
 from analysis.figures.experts import draw_experts
 from analysis.figures.junk import draw_junk
 from analysis.figures.ladder import draw_ladder
+from analysis.figures.landscape import draw_landscape
 from analysis.figures.parts import draw_parts
 from analysis.figures.process import draw_training, draw_tuning
 from analysis.figures.quantization import draw_quantization
@@ -119,6 +120,11 @@ def _tuning(inputs: Inputs) -> Figure:
     return draw_tuning(*load_trials(inputs.results))
 
 
+def _landscape(inputs: Inputs) -> Figure:
+    trials, notes = load_trials(inputs.results)
+    return draw_landscape(trials, inputs.results.used, notes)
+
+
 def _training(inputs: Inputs) -> Figure:
     return draw_training(*load_histories(inputs.results))
 
@@ -179,6 +185,10 @@ FIGURES = {
     "tuning": FigureKind(
         caption="Bits stored per parameter against learning rate, for every tuning trial.",
         draw=_tuning,
+    ),
+    "landscape": FigureKind(
+        caption="R of every trial, over learning rate and weight decay; stars: what was chosen.",
+        draw=_landscape,
     ),
     "training": FigureKind(caption="Training loss against exposures seen.", draw=_training),
 }

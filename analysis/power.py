@@ -1,22 +1,20 @@
 """How many seeds it takes to see a difference, from how much seeds scatter in finished runs."""
 
+import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
+from analysis.load import load_results
 from analysis.moderation import pooled_variance
 from analysis.runs import Run, group_by, setting_of, unquantized
-
-LEVEL = 0.95
-"""Of the interval that must exclude no difference."""
-POWER = 0.8
-"""Probability that it does, if the difference is there."""
-MAX_SEEDS = 10_000
-"""Beyond it the answer is "too many"."""
+from analysis.seeds import LEVEL, POWER, TABLE, Scatter, seeds_for_difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,30 +60,44 @@ def seeds_needed(rows: pd.DataFrame, difference: float, power: float = POWER) ->
     return [one for one in found if one is not None]
 
 
-def seeds_to_resolve(gap: float, sd: float, *, power: float = POWER) -> int:
-    """Smallest n at which a t-test of level 95% sees a mean `gap` away from a bound: the smallest n
-    with n >= ((t(0.975, n - 1) + t(power, n - 1)) sd / gap)^2, at least 2; MAX_SEEDS + 1 where it
-    is larger than MAX_SEEDS.
-    """
-    if sd == 0 or gap == math.inf:
-        return 2
-    if gap == 0:
-        return MAX_SEEDS + 1
-    low, high = 2, MAX_SEEDS + 1
-    while low < high:
-        n = (low + high) // 2
-        reach = special.stdtrit(n - 1, (1 + LEVEL) / 2) + special.stdtrit(n - 1, power)
-        if n >= (float(reach) * sd / gap) ** 2:
-            high = n
-        else:
-            low = n + 1
-    return low
+def scatter_of(rows: pd.DataFrame) -> list[Scatter]:
+    """How much seeds scatter at each number of exposures, over all data sets."""
+    groups: dict[float, list[list[float]]] = {}
+    for model in group_by(unquantized(rows), _model).values():
+        groups.setdefault(model[0].exposures, []).extend(_equal_runs(model))
+    found = []
+    for exposures, own in sorted(groups.items()):
+        logs = [np.log(ratios) for ratios in own if len(ratios) > 1]
+        if logs:
+            spread = pooled_variance(logs)
+            found.append(
+                Scatter(
+                    exposures=exposures,
+                    log_sd=math.sqrt(spread.variance),
+                    df=spread.df,
+                    n_models=len(logs),
+                )
+            )
+    return found
+
+
+def write_spread(directories: Sequence[Path], path: Path = TABLE) -> Path:
+    """Write the table that `kcap plan --power` reads, from these runs."""
+    command = f"python -m analysis.power {' '.join(map(str, directories))}"
+    scatter = [asdict(one) for one in scatter_of(load_results(directories).used)]
+    path.write_text(
+        json.dumps({"command": command, "scatter": scatter}, indent=1) + "\n", encoding="utf-8"
+    )
+    return path
+
+
+def _model(run: Run) -> tuple[object, ...]:
+    return (*setting_of(run), run.family, run.size)
 
 
 def _seeds_of(runs: Sequence[Run], difference: float, power: float) -> SeedsNeeded | None:
-    models = group_by(runs, lambda run: (*setting_of(run), run.family, run.size))
-    by_seed = [{run.replicate: run.ratio for run in own} for own in models.values()]
-    logs = [np.log([ratio for ratio in own.values() if ratio > 0]) for own in by_seed]
+    models = group_by(runs, _model)
+    logs = [np.log(own) for model in models.values() for own in _equal_runs(model)]
     logs = [own for own in logs if len(own) > 1]
     if not logs:
         return None
@@ -93,10 +105,7 @@ def _seeds_of(runs: Sequence[Run], difference: float, power: float) -> SeedsNeed
     sd = math.sqrt(spread.variance)
     tail = (1 - LEVEL) / 2
     ends = [sd * math.sqrt(spread.df / special.chdtri(spread.df, q)) for q in (tail, 1 - tail)]
-    gap = math.log1p(difference)
-    n, n_low, n_high = (
-        seeds_to_resolve(gap, math.sqrt(2) * one, power=power) for one in (sd, *ends)
-    )
+    n, n_low, n_high = (seeds_for_difference(difference, one, power=power) for one in (sd, *ends))
     return SeedsNeeded(
         dataset=runs[0].dataset,
         exposures=runs[0].exposures,
@@ -105,8 +114,21 @@ def _seeds_of(runs: Sequence[Run], difference: float, power: float) -> SeedsNeed
         log_sd_high=ends[1],
         df=spread.df,
         n_models=len(logs),
-        n_left_out=len(runs) - sum(len(own) for own in logs),
+        n_left_out=sum(max(1, len(run.fresh)) for run in runs) - sum(map(len, logs)),
         n_seeds=n,
         n_seeds_low=n_low,
         n_seeds_high=n_high,
     )
+
+
+def _equal_runs(model: Sequence[Run]) -> list[list[float]]:
+    """R above zero of the runs of one model that differ by their seed alone: those of each row with
+    fresh seeds, whose hyperparameters are its own, and all rows without.
+    """
+    plain = {run.replicate: run.ratio for run in model if not run.fresh}
+    rows = [list(plain.values()), *([ratio for _, ratio in run.fresh] for run in model)]
+    return [[ratio for ratio in own if ratio > 0] for own in rows]
+
+
+if __name__ == "__main__":
+    print(write_spread([Path(name) for name in sys.argv[1:]]))

@@ -28,7 +28,7 @@ def compare_quantized_runs(runs: Sequence[Run]) -> list[Comparison]:
     groups = group_by(runs, lambda run: (*setting_of(run), run.family))
     for _, cells in sorted(groups.items()):
         methods = group_by(cells, lambda run: run.quantization)
-        before = {run.cell: run for run in methods.pop("none", [])}
+        before = {run.cell: run.as_kept for run in methods.pop("none", [])}
         for name, quantized in sorted(methods.items()):
             own = [run for run in quantized if run.cell in before]
             sizes = sorted(group_by(own, lambda run: run.size).items())

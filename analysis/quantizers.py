@@ -115,7 +115,7 @@ def find_quantized(rows: pd.DataFrame) -> list[QuantizedRun]:
     peaks = _peaks([run for run in runs if run.quantization == "none"])
     found = [
         QuantizedRun(
-            run=run,
+            run=run.as_kept,
             quantizer=quantizer_of(run.quantization, record["quantization_config"]),
             bits_per_weight=float(record["bits_per_weight"]),
             is_peak=run.cell in peaks,

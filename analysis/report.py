@@ -1,7 +1,6 @@
 """The HTML report of a run, one file: verdicts, figures, fits, every row, how it was made."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,9 +14,9 @@ from analysis.comparison_tables import (
     quantized_table,
 )
 from analysis.fit import CapacityFit
-from analysis.groups import find_peaks, row_of_largest
 from analysis.load import Results, load_results, read_environment, read_sweep_text
 from analysis.markup import escape, number, page, paragraph, picture, section, table
+from analysis.peak_table import find_peaks
 from analysis.plots import FIGURES, fit_inputs, write_figures
 from analysis.report_tables import (
     exposures_table,
@@ -26,6 +25,7 @@ from analysis.report_tables import (
     peaks_table,
     results_table,
 )
+from kcap_ray.runs.files import write_atomically
 
 VERDICT_CLASS = {
     Verdict.HOLDS: "holds",
@@ -62,9 +62,7 @@ def write_report(directory: Path | str) -> Path:
         section("Sweep file", _sweep_text(folder)),
     ]
     path = folder / "report.html"
-    draft = path.with_suffix(".html.tmp")
-    draft.write_text(page(f"kcap report: {results.name}", sections), encoding="utf-8")
-    os.replace(draft, path)
+    write_atomically(path, page(f"kcap report: {results.name}", sections))
     return path
 
 
@@ -74,14 +72,24 @@ def _summary(results: Results, fits: Sequence[CapacityFit]) -> str:
     lines = [paragraph(f"{len(results.rows)} rows: {parts}.")]
     if results.used.empty:
         return lines[0] + paragraph("No row can be used: the table below says why for each.")
-    best = row_of_largest(results.used, "capacity_ratio")
+    best = max(find_peaks(results.used), key=lambda peak: peak.ratio)
+    over = f", mean over {best.n_seeds} seeds" if best.n_seeds > 1 else ""
     lines.append(
         paragraph(
-            f"Largest R: {number(best['capacity_ratio'])} bits per parameter, {best['model']} on "
-            f"{best['dataset']} with {number(best['n_people'])} people and "
-            f"{number(best['exposures'])} exposures."
+            f"Largest R: {number(best.ratio)} bits per parameter{over}, {best.model} on "
+            f"{best.group.dataset} with {number(best.n_people)} people and "
+            f"{number(best.group.exposures)} exposures."
         )
     )
+    edges = results.used["edge"]
+    n_edge = int(edges.notna().sum() - (edges == "").sum())
+    if n_edge:
+        lines.append(
+            paragraph(
+                f"{n_edge} cells are best at the edge of the learning rates or weight decays that "
+                "were searched: their true best may lie beyond."
+            )
+        )
     fitted = [f"{number(f.capacity.value)} ({f.group.label})" for f in fits if f.capacity]
     if fitted:
         lines.append(paragraph(f"Fitted capacity, bits per parameter: {'; '.join(fitted)}."))

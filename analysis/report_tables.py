@@ -7,9 +7,9 @@ import pandas as pd
 
 from analysis.exposure_fit import FORMS, ExposureFit
 from analysis.fit import CapacityFit
-from analysis.groups import Peak
 from analysis.load import Results
 from analysis.markup import escape, estimate_cells, number, paragraph, table
+from analysis.peak_table import Peak
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.schema import fields_of
 
@@ -23,12 +23,16 @@ _SHOWN = (
     "n_params",
     "max_capacity_ratio",
     "capacity_ratio",
+    "capacity_ratio_sd",
+    "n_confirm_seeds",
+    "selected_capacity_ratio",
     "stored_bits",
     "demand_bits",
     "loss_name_nats",
     "loss_value_nats",
     "lr",
     "weight_decay",
+    "edge",
     "seed",
     "train_time_s",
     "tokens_per_s",
@@ -44,6 +48,7 @@ RESULT_COLUMNS = {
     for name in _SHOWN
 }
 """Column: (heading, unit, kind)."""
+_OF_FRESH_SEEDS = ("capacity_ratio_sd", "n_confirm_seeds", "selected_capacity_ratio")
 ALWAYS_SHOWN = {"model", "n_people", "capacity_ratio", "max_capacity_ratio", "stored_bits"}
 
 
@@ -134,6 +139,7 @@ def peaks_table(peaks: Sequence[Peak]) -> str:
         "at R_max": "bits/param",
         "Model": "",
         "Models tried": "",
+        "Seeds": "",
         "Note": "",
     }
     rows = [
@@ -144,16 +150,17 @@ def peaks_table(peaks: Sequence[Peak]) -> str:
             number(peak.max_ratio),
             escape(peak.model),
             str(peak.n_models),
+            str(peak.n_seeds),
             "limited by the data: the true peak is higher" if peak.is_demand_limited else "",
         ]
         for peak in peaks
     ]
-    kinds = ["name", "number", "number", "number", "name", "number", "words"]
+    kinds = ["name", *["number"] * 3, "name", *["number"] * 2, "words"]
     return table(columns, rows, kinds=kinds)
 
 
 def results_table(results: Results) -> str:
-    present = [c for c in RESULT_COLUMNS if c in results.rows]
+    present = [c for c in RESULT_COLUMNS if c in results.rows and not _is_idle(c, results.rows)]
     same = {c for c in present if len(results.rows[c].drop_duplicates()) == 1} - ALWAYS_SHOWN
     same = same if len(results.rows) > 1 else set()
     known = {c: RESULT_COLUMNS[c] for c in present if c not in same}
@@ -167,6 +174,13 @@ def results_table(results: Results) -> str:
     return _shared_values(results.rows, sorted(same, key=present.index)) + table(
         columns, rows, kinds=kinds, row_classes=classes
     )
+
+
+def _is_idle(column: str, rows: pd.DataFrame) -> bool:
+    """Whether it tells of fresh seeds where there are none, or of edges where no cell is at one."""
+    if column == "edge":
+        return not any(isinstance(edge, str) and edge for edge in rows[column])
+    return column in _OF_FRESH_SEEDS and not rows["n_confirm_seeds"].any()
 
 
 def _shared_values(rows: pd.DataFrame, columns: Sequence[str]) -> str:

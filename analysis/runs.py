@@ -1,7 +1,8 @@
 """Result rows as plain values, for comparisons that sort and pair a few of them at a time."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -33,6 +34,15 @@ class Run:
     """R, in bits per parameter."""
     max_ratio: float
     """R_max, in bits per parameter."""
+    fresh: tuple[tuple[int, float], ...] = ()
+    """Fresh seeds that `ratio` is the mean over, and R of each; empty where it is one model's."""
+    kept_ratio: float | None = None
+    """R of the weights that were kept, where `ratio` is a mean over others; else None."""
+
+    @property
+    def as_kept(self) -> "Run":
+        """The run with R of the weights that were kept, which others were made from."""
+        return self if self.kept_ratio is None else replace(self, ratio=self.kept_ratio, fresh=())
 
 
 def runs_of(rows: pd.DataFrame) -> list[Run]:
@@ -51,6 +61,28 @@ def group_by(runs: Iterable[Run], key: Callable[[Run], Key]) -> dict[Key, list[R
     for run in runs:
         groups.setdefault(key(run), []).append(run)
     return groups
+
+
+def by_seed(*sides: Sequence[Run]) -> tuple[list[Run], ...]:
+    """The runs of each side with one run for each fresh seed, where all of them have some.
+
+    Where a cell has several rows they stay as they are, one replicate each: its seeds were tuned
+    apart, and what tuning scatters is in the differences of their means alone.
+    """
+    runs = [run for side in sides for run in side]
+    cells = group_by(runs, lambda run: (*setting_of(run), run.family, run.size, run.quantization))
+    has_one_row = all(len({run.cell for run in own}) == 1 for own in cells.values())
+    if not has_one_row or not all(run.fresh for run in runs):
+        return tuple(list(side) for side in sides)
+    return tuple([one for run in side for one in _seeds_of(run)] for side in sides)
+
+
+def _seeds_of(run: Run) -> list[Run]:
+    _, data_seed = run.replicate
+    return [
+        replace(run, replicate=(seed, data_seed), ratio=ratio, fresh=())
+        for seed, ratio in run.fresh
+    ]
 
 
 def setting_of(run: Run) -> tuple[str, float, int]:
@@ -78,4 +110,13 @@ def _run(row: dict[Any, Any]) -> Run:
         replicate=(int(row["seed"]), int(row["data_seed"])),
         ratio=float(row["capacity_ratio"]),
         max_ratio=float(row["max_capacity_ratio"]),
+        fresh=_fresh(row["confirmed"]),
+        kept_ratio=float(row["selected_capacity_ratio"]) if row["n_confirm_seeds"] else None,
     )
+
+
+def _fresh(confirmed: object) -> tuple[tuple[int, float], ...]:
+    """From the column `confirmed`: {"1000000": 1.2, "1000001": 1.3}."""
+    if not isinstance(confirmed, str):
+        return ()
+    return tuple((int(seed), float(ratio)) for seed, ratio in json.loads(confirmed).items())

@@ -16,7 +16,7 @@ from typing import Literal
 from analysis.claims.claim import Outcome, Verdict
 from analysis.peaks import Peaks
 from analysis.pooling import holm, moderate_peaks
-from analysis.power import MAX_SEEDS, seeds_to_resolve
+from analysis.seeds import MAX_SEEDS, seeds_to_resolve
 
 ERROR = 0.025
 """Of each side, so that a verdict is that of a 95% interval."""

@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.claims.claim import Check, Outcome, Verdict
 from analysis.claims.judge import Part, Region, Unit, judge
 from analysis.peaks import measure_peaks, peaks_of_values
-from analysis.runs import Run, group_by, unquantized
+from analysis.runs import Run, by_seed, group_by, unquantized
 
 # Demanded bits per parameter up to which Result 1(b) says that a model stores nearly everything.
 SATURATED_MAX_RATIO = 1.8
@@ -95,7 +95,8 @@ def check_peaks(
 
 def check_saturation(rows: pd.DataFrame) -> Outcome:
     """R / R_max is at least the band for every model with R_max up to 1.8."""
-    models = group_by(unquantized(rows), lambda run: (run.n_people, run.size))
+    (runs,) = by_seed(unquantized(rows))
+    models = group_by(runs, lambda run: (run.n_people, run.size))
     small = [own for own in models.values() if own[0].max_ratio <= SATURATED_MAX_RATIO]
     if not small:
         least = min(own[0].max_ratio for own in models.values())

@@ -67,6 +67,12 @@ def no_loss(margin: float = EQUAL_MARGIN) -> Region:
     return Region(low=low, wording=f"at least {low:.3g}: no loss beyond {margin:.0%}")
 
 
+def about(bits: float) -> Region:
+    """ "0.7 bits per parameter", of a number that is given to one digit: within 25% of it."""
+    low, high = bits / FACTOR_MARGIN, bits * FACTOR_MARGIN
+    return Region(low=low, high=high, wording=f"{low:.3g} to {high:.3g} bits per parameter")
+
+
 def about_or_more(bits: float, margin: float = 0.0) -> Region:
     """Peaks of so many bits per parameter or more, with a margin where it says "about"."""
     low = bits * (1 - margin)

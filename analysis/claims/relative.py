@@ -95,10 +95,14 @@ EXPERTS = (
 )
 
 
+def papers_quantization(bits: int) -> re.Pattern[str]:
+    """Labels of what the paper's tool does by default: settings that a label names are others."""
+    return re.compile(rf"\bgptq-int{bits}-(g\d+|row)(-auto-gptq|-gptqmodel)?$")
+
+
 def _quantized(bits: int, *, full_only: bool) -> Find:
     def find(runs: Sequence[Run]) -> list[Comparison]:
-        # Settings that a label names are others than the paper's tool has by default.
-        wanted = re.compile(rf"\bgptq-int{bits}-(g\d+|row)(-auto-gptq|-gptqmodel)?$")
+        wanted = papers_quantization(bits)
         found = [c for c in compare_quantized_runs(runs) if wanted.search(c.subject.name)]
         return find_full(found) if full_only else found
 

@@ -69,7 +69,8 @@ def _draw_panel(
         for has_experts, models in split_by(own, "has_experts").items():
             face = colour if has_experts else "white"
             axes.plot(models[column], models["shown"], marker, mec=colour, mfc=face, zorder=3)
-            best = models.groupby(column)["shown"].max()
+            means = models.groupby([column, "model"])["shown"].mean()
+            best = means.groupby(level=0).max()
             line = "-" if has_experts else "--"
             axes.plot(best.index, best, line, color=colour, lw=0.9, alpha=0.7, zorder=2)
     axes.set_xlabel(COUNTS[column])

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import style
-from analysis.groups import AROUND, families_of, row_of_largest
+from analysis.groups import AROUND, families_of, row_of_largest_mean
 
 PARTS = {"name_bits": "names", "value_bits": "values", "diversity_bits": "diversity sets"}
 DATASET = re.compile(r"bioD-(K\d+-C\d+-D\d+-L\d+-T\d+)")
@@ -39,12 +39,12 @@ def draw_parts(rows: pd.DataFrame) -> Figure:
     plain = plain.assign(family=families_of(plain), pools=plain["dataset"].map(_pools))
     panels = [
         [
-            row_of_largest(own, "capacity_ratio")
+            row_of_largest_mean(own, "capacity_ratio")
             for _, own in cells.groupby(["dataset", "n_people"], sort=False)
         ]
         for _, cells in plain.groupby(["pools", "family", "exposures"])
     ]
-    notes = ["Each bar: the model of largest R on one data set. Numbers: R, of R_max."]
+    notes = ["Each bar: the model of largest mean R on one data set. Numbers: R, of R_max."]
     height = FRAME_INCHES + ROW_INCHES * max(len(bars) for bars in panels)
     figure, grid = style.panels(
         len(panels),

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from analysis.exposure_fit import ExposureFit
 from analysis.figures import style
 from analysis.fit import CapacityFit
-from analysis.groups import GroupKey, Peak, find_peaks, has_full_pools, split_groups
+from analysis.groups import GroupKey, has_full_pools, split_groups
+from analysis.peak_table import Peak, find_peaks
 
 
 def draw_ratio(rows: pd.DataFrame, fits: Sequence[CapacityFit], excluded: pd.DataFrame) -> Figure:

@@ -219,6 +219,11 @@ def _quantized() -> list[Case]:
         _case("8", "int4 1.67 times", "false", kept(even, (0.6,))),
         _case("8", "int4 1.67 times in one model of four", "false", kept(even, (0.3, 0.6, 0.3))),
         _case("8", "int4 2 times", "undecidable", kept(even, (0.5,))),
+        _case("8b", "int4 keeps 0.7", "true", kept(even, (0.35,))),
+        _case("8b", "int4 keeps 1.2", "false", kept(even, (0.6,))),
+        _case("8b", "int4 keeps 0.3", "false", kept(even, (0.15,))),
+        _case("8b", "int4 keeps 0.3 in three models of four", "true", kept(even, (0.36, 0.15))),
+        _case("8b", "int4 keeps 0.875", "undecidable", kept(even, (0.439,))),
     ]
 
 

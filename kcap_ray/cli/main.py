@@ -33,6 +33,7 @@ from kcap_ray.cli.planning import plan, simulate
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.log import log_to_standard_error
 
 # Of the click that this typer was built on, which may be its own copy.
 _UsageError: Any = typer.BadParameter.__base__
@@ -42,6 +43,7 @@ class _Group(TyperGroup):
     """Turns a user's mistake into one or two lines and exit status 2."""
 
     def invoke(self, ctx: Any) -> Any:
+        log_to_standard_error()
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -172,6 +174,7 @@ def run_cell_command(
     from kcap_ray.execution.cell import run_cells
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.interrupt import saves_first
+    from kcap_ray.runs.log import command_logged_to
     from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
     from kcap_ray.runs.progress import Watch
     from kcap_ray.runs.results import RunDirectory
@@ -180,7 +183,7 @@ def run_cell_command(
     cells = loaded.matching(cell)
     directory = RunDirectory(out or Path("runs") / loaded.name)
     directory.prepare()
-    with only_driver(directory.path):
+    with only_driver(directory.path), command_logged_to(directory.path):
         write_manifest(
             directory,
             name=loaded.name,

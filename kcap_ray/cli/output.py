@@ -4,6 +4,7 @@ import atexit
 import gc
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def conclude(cells: list[Cell], directory: Any) -> None:
     is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < 100
     print_table(results_table(rows, is_narrow=is_narrow))
     for note in edge_notes(rows):
-        typer.echo(f"note: {note}.")
+        typer.echo(f"note: {note}.", err=True)
     failed = [row for row in rows if row.status != "ok"]
     if len(failed) < len(rows):
         typer.echo(f"report: {report_of(directory.path)}")
@@ -56,3 +57,15 @@ def report_of(directory: Path) -> Path:
         return write_report(directory)
     except ResultsError as error:
         raise UserError(str(error)) from error
+
+
+def seed_notes(rows: Sequence[Any], difference: float | None) -> list[str]:
+    """What `kcap plan --power` says of the seeds that rows of a plan need; nothing without it."""
+    if difference is None:
+        return []
+    from analysis.seeds import seeds_text
+
+    try:
+        return seeds_text([row.exposures for row in rows], difference)
+    except ValueError as error:
+        raise UserError(f"--power: {error}") from error

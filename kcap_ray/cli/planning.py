@@ -17,6 +17,7 @@ from kcap_ray.cli.options import (
     SweepFile,
     overrides,
 )
+from kcap_ray.cli.output import seed_notes
 from kcap_ray.config.errors import UserError
 
 NODE_DEVICES = 8
@@ -39,9 +40,15 @@ def plan(
     max_hours: MaxHours = None,
     max_cost: MaxCost = None,
     as_json: AsJson = False,
+    power: Annotated[
+        float | None,
+        typer.Option(
+            "--power", metavar="X", help="Also the seeds needed to see a difference, such as 0.05."
+        ),
+    ] = None,
 ) -> None:
     """Show what a sweep would run, and about what it costs; with --devices how long it takes."""
-    from kcap_ray.planning.plan import plan_cells, render_plan, rows_as_json
+    from kcap_ray.planning.plan import plan_cells, rows_as_json
     from kcap_ray.planning.sweep import load_sweep
 
     loaded = load_sweep(sweep_file, overrides(settings))
@@ -49,8 +56,7 @@ def plan(
     if devices is None:
         if max_hours is not None or max_cost is not None:
             raise UserError("--max-hours, --max-cost: write --devices too, for instance 64")
-        shown = rows_as_json(rows) if as_json else _text(loaded, rows, device)
-        typer.echo(shown)
+        typer.echo(rows_as_json(rows) if as_json else _text(loaded, rows, device, power))
         return
     found = _on_cluster(
         loaded, device, {"n_devices": devices}, prices, (pricing, order, max_hours, max_cost)
@@ -60,7 +66,7 @@ def plan(
         cells = json.loads(rows_as_json(rows))
         typer.echo(json.dumps({"cells": cells, "totals": totals}, indent=1))
         return
-    typer.echo(render_plan(rows, device=device, n_left_out=loaded.n_left_out, notes=loaded.notes))
+    typer.echo(_text(loaded, rows, device, power))
     for line in found["lines"]:
         typer.echo(line)
 
@@ -115,10 +121,11 @@ def simulate(
             typer.echo(line)
 
 
-def _text(loaded: Any, rows: Any, device: str) -> str:
+def _text(loaded: Any, rows: Any, device: str, power: float | None) -> str:
     from kcap_ray.planning.plan import render_plan
 
-    return render_plan(rows, device=device, n_left_out=loaded.n_left_out, notes=loaded.notes)
+    notes = (*loaded.notes, *seed_notes(rows, power))
+    return render_plan(rows, device=device, n_left_out=loaded.n_left_out, notes=notes)
 
 
 def _on_cluster(

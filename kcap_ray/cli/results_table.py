@@ -1,12 +1,14 @@
 """The results of a sweep as a table for the terminal, with the headings of the schema."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from kcap_ray.runs.edges import edge_of
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.schema import fields_of, shown
+from kcap_ray.runs.text_table import Justify, text_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _COLUMNS = (
     "n_people",
@@ -49,34 +51,43 @@ _QUANTIZED_COLUMNS = (
 _FIELDS = {field.name: field for field in fields_of(ResultRow)}
 
 
-def results_table(rows: Sequence[ResultRow], *, is_narrow: bool = False) -> Table:
+def results_table(rows: Sequence[ResultRow], *, is_narrow: bool = False) -> "Table":
     """One line per cell; R and R_max in bits per parameter."""
-    left_out = set(_WIDE_ONLY if is_narrow else ())
+    left_out: set[str] = set(_WIDE_ONLY if is_narrow else ())
     if not any(row.n_confirm_seeds for row in rows):
         left_out |= set(_CONFIRMED_ONLY)
-    if not any(map(edge_of, rows)):
+    if not any(row.edge for row in rows):
         left_out.add("edge")
     names = [name for name in _COLUMNS if name not in left_out]
-    table = _table(names, "R, R_max: bits per parameter, stored and at most")
-    for row in rows:
-        table.add_row(*(_cell(row, name) for name in names))
-    return table
+    return text_table(
+        {_heading(name): _side(name) for name in names},
+        [[_cell(row, name) for name in names] for row in rows],
+        caption="R, R_max: bits per parameter, stored and at most",
+        wrapped=_heading("status"),
+    )
 
 
-def quantized_table(rows: Sequence[ResultRow], *, before: Sequence[float]) -> Table:
+def quantized_table(rows: Sequence[ResultRow], *, before: Sequence[float]) -> "Table":
     """One line per quantized model; `before`: R of each model as it was trained."""
     caption = (
         "R: bits of knowledge per parameter; bits/weight: bits of storage; "
         "per stored bit: R over bits/weight"
     )
     at = 1 + _QUANTIZED_COLUMNS.index("capacity_ratio")
-    table = _table(_QUANTIZED_COLUMNS, caption)
-    table.add_column("R before", justify="right", no_wrap=True)
-    table.columns.insert(at, table.columns.pop())
-    for row, ratio in zip(rows, before, strict=True):
-        cells = [_cell(row, name) for name in _QUANTIZED_COLUMNS]
-        table.add_row(*cells[:at], f"{ratio:.3f}", *cells[at:])
-    return table
+    columns = [(_heading(name), _side(name)) for name in _QUANTIZED_COLUMNS]
+    columns.insert(at, ("R before", "right"))
+    lines = [[_cell(row, name) for name in _QUANTIZED_COLUMNS] for row in rows]
+    for line, ratio in zip(lines, before, strict=True):
+        line.insert(at, f"{ratio:.3f}")
+    return text_table(dict(columns), lines, caption=caption, wrapped=_heading("status"))
+
+
+def _heading(name: str) -> str:
+    return _FIELDS[name].column.heading
+
+
+def _side(name: str) -> Justify:
+    return "left" if _FIELDS[name].kind is str else "right"
 
 
 def _cell(row: ResultRow, name: str) -> str:
@@ -85,19 +96,7 @@ def _cell(row: ResultRow, name: str) -> str:
     if name == "n_confirm_seeds" and row.n_confirm_seeds:
         return f"{row.n_confirm_seeds_ok}/{row.n_confirm_seeds}"
     if name == "edge":
-        return edge_of(row) or ""
+        return row.edge or ""
     if name == "status":
         return row.status + (f": {row.reason}" if row.reason else "")
     return shown(row, name)
-
-
-def _table(names: Sequence[str], caption: str) -> Table:
-    table = Table(box=None, pad_edge=False, caption=caption)
-    table.caption_justify = "left"
-    for name in names:
-        table.add_column(
-            _FIELDS[name].column.heading,
-            justify="left" if _FIELDS[name].kind is str else "right",
-            no_wrap=name != "status",
-        )
-    return table

@@ -66,7 +66,7 @@ class TuneConfig:
     weight_decay: Range | None = None
     """Weight decays searched; None keeps `train.weight_decay`."""
     fused: int | None = None
-    """Trials at most that are trained as one program, where the device has room for all and is not
+    """Most trials in one program, where the device has memory for all and is not
     faster with fewer at a time; None lets the size of the cell decide. Changes no point.
     """
     warm_start: bool = True
@@ -113,8 +113,12 @@ class TuneConfig:
 
 def sides_of(ranges: Mapping[str, Range], values: Mapping[str, float]) -> dict[str, Side]:
     """Which of the values lie at an edge of their range, and at which: {"lr": "high"}."""
-    sides = {name: found.side_of(values[name]) for name, found in ranges.items()}
-    return {name: side for name, side in sides.items() if side is not None}
+    sides: dict[str, Side] = {}
+    for name, found in ranges.items():
+        side = found.side_of(values[name])
+        if side is not None:
+            sides[name] = side
+    return sides
 
 
 def edge_text(sides: Mapping[str, Side]) -> str:

@@ -26,6 +26,7 @@ from kcap_ray.planning.prices import Price, PriceKind, price_of
 from kcap_ray.planning.schedule import Order
 from kcap_ray.planning.sweep import Sweep
 from kcap_ray.runs.interrupt import saves_first
+from kcap_ray.runs.log import command_logged_to
 from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
 from kcap_ray.runs.progress import Watch
 from kcap_ray.runs.results import RunDirectory
@@ -68,7 +69,7 @@ def run_sweep(sweep: Sweep, directory: RunDirectory, options: Options | None = N
     directory = RunDirectory(directory.path.resolve())
     directory.prepare()
     reached = None
-    with only_driver(directory.path):
+    with only_driver(directory.path), command_logged_to(directory.path):
         write_manifest(
             directory,
             name=sweep.name,

@@ -21,7 +21,8 @@ from kcap_ray.engine.program import Program
 from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.storage import clear_storage, storage_of
 from kcap_ray.execution.after_search import Part
-from kcap_ray.runs.results import RunDirectory, write_atomically
+from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.point import Point
 
 RunProgram = Callable[[Program, RunDirectory], None]

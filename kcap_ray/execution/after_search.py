@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.config.tuning import Side, edge_text, sides_of
+from kcap_ray.runs.files import replaced_directory, write_atomically
 from kcap_ray.runs.record import TrialRecord, best_trial
 from kcap_ray.runs.results import CellDirectory
 from kcap_ray.training.point import Point
@@ -131,9 +132,10 @@ def select(cell: Cell, directory: CellDirectory) -> Selection | None:
         return None
     best, ranges = found, dict(cell.tune.ranges)
     part = Part(name=f"{_name(found)}-beyond", seed=cell.seed, keeps_weights=True)
-    beyond = directory.part(part.name).trials() if cell.tune.widen else []
-    n_widened, next_point = 0, None
-    while n_widened < cell.tune.widen and (sides := _sides(ranges, best)):
+    beyond = directory.part(part.name).trials()
+    # As trials of the search do, those count that are there, though fewer be asked for.
+    most, n_widened, next_point = max(cell.tune.widen, len(beyond)), 0, None
+    while n_widened < most and (sides := _sides(ranges, best)):
         point = _further(cell, ranges, best, sides)
         if n_widened == len(beyond):
             next_point = point
@@ -179,15 +181,10 @@ def keep_selected(directory: CellDirectory, selection: Selection) -> None:
         return
     source = directory.part(selection.beyond.name)
     if source.history_file.is_file():
-        temporary = directory.history_file.with_suffix(".tmp")
-        shutil.copyfile(source.history_file, temporary)
-        temporary.replace(directory.history_file)
+        write_atomically(directory.history_file, source.history_file.read_bytes())
     if source.checkpoint.is_dir():
-        temporary = directory.checkpoint.with_suffix(".tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.copytree(source.checkpoint, temporary)
-        shutil.rmtree(directory.checkpoint, ignore_errors=True)
-        temporary.rename(directory.checkpoint)
+        with replaced_directory(directory.checkpoint) as place:
+            shutil.copytree(source.checkpoint, place, dirs_exist_ok=True)
 
 
 def spread(ratios: Sequence[float]) -> float | None:

@@ -18,7 +18,5 @@ def is_done(cell: Cell, row: ResultRow | None) -> bool:
 
 
 def _is_widened(tune: TuneConfig, row: ResultRow) -> bool:
-    """Whether no more trials are to be had beyond the edges. Rows of earlier versions, whose `edge`
-    is not known, are looked at again.
-    """
+    """Whether no more trials are to be had beyond the edges."""
     return not tune.ranges or row.n_widened >= tune.widen or row.edge == ""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kcap_ray.config.errors import UserError
+from kcap_ray.config.tuning import Range, TuneConfig, edge_text, sides_of
 from kcap_ray.runs.schema import SCHEMA_VERSION, RecordError
 
 N_BIOS_ATTRIBUTES = 6
@@ -43,14 +44,14 @@ def n_attributes_of(label: str) -> int | None:
 def upgraded(values: Mapping[str, Any], label: str) -> dict[str, Any]:
     """The columns of a record in the current version; `label`: of its data, as in `dataset`."""
     if version_of(values) == SCHEMA_VERSION:
-        return dict(values)
+        return dict(values) | _edge(values)
     found = {**values, "schema_version": SCHEMA_VERSION}
     for name in ("loss_value_nats", "loss_value1_nats"):
         found |= _per_person_and_attribute(name, values.get(name), label)
     if isinstance(values.get("groups"), str):
         found["groups"] = json.dumps([_group(group) for group in json.loads(values["groups"])])
     if "n_params" in values:
-        found |= _of_later(values)
+        found |= _of_later(values) | _edge(values)
     return found
 
 
@@ -93,6 +94,23 @@ def _of_later(values: Mapping[str, Any]) -> dict[str, Any]:
         "config": "{}",
     }
     return {name: value for name, value in then.items() if _is_missing(values.get(name))}
+
+
+def _edge(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The column `edge` of a cell's row from before it was written: from its point and settings."""
+    is_cell = values.get("quantization") in (None, "", "none") and values.get("status") == "ok"
+    if not is_cell or "config" not in values or not _is_missing(values.get("edge")):
+        return {}
+    try:
+        tune = json.loads(values["config"])["tune"]
+        lr, decay = (
+            None if tune[name] is None else Range(**tune[name]) for name in ("lr", "weight_decay")
+        )
+        ranges = TuneConfig(trials=tune["trials"], lr=lr, weight_decay=decay).ranges
+        point = {name: float(values[name]) for name in ranges}
+        return {"edge": edge_text(sides_of(ranges, point))}
+    except (ValueError, LookupError, TypeError):  # settings of an earlier form: not known
+        return {}
 
 
 def _is_missing(value: Any) -> bool:

@@ -55,6 +55,27 @@ def test_every_trial_and_every_point_of_every_curve_is_in_the_tables(run, tmp_pa
     assert environment == json.loads((run / "environment.json").read_text())
 
 
+def test_trials_after_the_search_are_kept_and_are_no_trials_of_it(run, tmp_path):
+    """With fresh seeds and beyond an edge: named by their part, and the search reads as before."""
+    before, _ = load_trials(load_results([run]))
+    cell = next(run.glob("cells/*/trials.jsonl")).parent
+    for name, ratio in (("lr1-wd1-seed1000000", 1.5), ("lr1-wd1-beyond", 1.7)):
+        (cell / "parts" / name).mkdir(parents=True)
+        line = {"lr": 1.0, "weight_decay": 1.0, "status": "ok", "capacity_ratio": ratio}
+        (cell / "parts" / name / "trials.jsonl").write_text(json.dumps(line) + "\n")
+    out = write_compact(run, tmp_path / "compact")
+    rows = pq.read_table(out / "trials.parquet").to_pylist()
+    after = {row["part"]: (row["cell_id"], row["capacity_ratio"]) for row in rows if row["part"]}
+    assert after == {
+        "lr1-wd1-seed1000000": (cell.name, 1.5),
+        "lr1-wd1-beyond": (cell.name, 1.7),
+    }
+    for folder in (run, out):
+        trials, notes = load_trials(load_results([folder]))
+        assert notes == ()
+        pd.testing.assert_frame_equal(trials[list(before)], before)
+
+
 def _json_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 

@@ -10,12 +10,13 @@ from scipy import stats
 from analysis.groups import (
     cluster_labels,
     family_of,
-    find_peaks,
     full_pool_bits,
     has_full_pools,
+    row_of_largest_mean,
     split_groups,
 )
 from analysis.load import load_results
+from analysis.peak_table import find_peaks
 from analysis.published import published_rows
 
 
@@ -66,6 +67,34 @@ def test_peak_is_the_largest_ratio_of_each_number_of_people(make_rows):
         ]
         assert peak.ratio == same["capacity_ratio"].max()
         assert peak.model in set(same["model"])
+
+
+def test_a_peak_is_of_means_over_seeds(make_cells):
+    """Forty seeds of three models that store the same, with noise: the peak is near what they
+    store, where the largest of the 120 runs lies two standard deviations above; and the model at
+    the peak is that of the largest mean, in the figure of parts too.
+    """
+    rows = make_cells({"gpt2": 0.8}, n_people=(12_800,), seeds=range(40), common_log_sd=0.0)
+    (peak,) = find_peaks(rows)
+    means = rows.groupby("model")["capacity_ratio"].mean()
+    assert peak.ratio == pytest.approx(means.max(), rel=1e-12)
+    assert peak.model == means.idxmax() and peak.n_seeds == 40
+    assert rows["capacity_ratio"].max() > 1.04 * peak.ratio
+    row = row_of_largest_mean(rows, "capacity_ratio")
+    assert (row["model"], row["capacity_ratio"]) == (peak.model, pytest.approx(peak.ratio))
+    first = rows[rows["model"] == peak.model].iloc[0]
+    assert row["stored_bits"] != first["stored_bits"] and row["n_params"] == first["n_params"]
+
+
+def test_a_peak_of_a_model_that_lacks_a_seed_is_of_the_seeds_that_all_have(make_cells):
+    """Where no seed has every model, each has its own."""
+    rows = make_cells({"gpt2": 0.8}, n_people=(12_800,))
+    lacking = rows.drop(rows.index[(rows["model"] == "gpt2-2-1") & (rows["seed"] == 2)])
+    (peak,) = find_peaks(lacking)
+    assert peak.n_seeds == 2
+    apart = rows[rows["seed"] == rows["model"].map({"gpt2-2-1": 0, "gpt2-4-1": 1, "gpt2-4-2": 2})]
+    (peak,) = find_peaks(apart)
+    assert (peak.ratio, peak.n_seeds) == (apart["capacity_ratio"].max(), 1)
 
 
 def test_a_peak_that_the_data_set_limits_says_so(make_rows):

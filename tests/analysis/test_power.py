@@ -1,5 +1,7 @@
 """Seeds needed to see a difference."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,8 +9,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.power import MAX_SEEDS, seeds_needed, seeds_to_resolve
+from analysis.load import load_results
+from analysis.power import scatter_of, seeds_needed
+from analysis.seeds import (
+    MAX_SEEDS,
+    TABLE,
+    committed_scatter,
+    seeds_for_difference,
+    seeds_text,
+    seeds_to_resolve,
+)
 
+ROOT = Path(__file__).parents[2]
 ONE_SIZE = ((4, 2),)
 
 
@@ -72,3 +84,29 @@ def test_one_seed_tells_nothing_of_scatter(make_cells):
     assert seeds_needed(rows, 0.05) == []
     with pytest.raises(ValueError, match="above 0"):
         seeds_needed(rows, 0.0)
+
+
+def test_the_committed_scatter_is_that_of_the_committed_runs():
+    """Its command, run again, gives the table that `kcap plan --power` reads."""
+    directories = json.loads(TABLE.read_text())["command"].split()[3:]
+    rows = load_results([ROOT / name for name in directories]).used
+    found, kept = scatter_of(rows), committed_scatter()
+    assert len(directories) >= 4 and len(kept) >= 3
+    assert [one.exposures for one in found] == [one.exposures for one in kept]
+    for one, other in zip(found, kept, strict=True):
+        assert (one.df, one.n_models) == (other.df, other.n_models)
+        assert one.log_sd == pytest.approx(other.log_sd, rel=1e-9)
+
+
+def test_a_plan_says_how_many_seeds_each_of_its_exposures_needs():
+    """By the scatter at the nearest exposures, which are named where they are others; fewer seeds
+    where seeds scatter less.
+    """
+    at_100, at_250 = seeds_text([100, 250, 100], 0.05)
+    known = {one.exposures: one for one in committed_scatter()}
+    for line, exposures in ((at_100, 100), (at_250, 300)):
+        n = seeds_for_difference(0.05, known[exposures].log_sd)
+        assert f": {n} (" in line
+    assert "nearest known" in at_250 and "nearest known" not in at_100
+    with pytest.raises(ValueError, match="above 0"):
+        seeds_text([100], 0.0)

@@ -188,6 +188,13 @@ def test_plan_as_json_has_a_row_per_cell(sweep):
     assert {"cell_id", "n_params", "demand_bits", "device_hours", "price"} <= set(rows[0])
 
 
+def test_plan_says_how_many_seeds_a_difference_needs(sweep):
+    """Where it is asked to; a difference of nothing is a mistake."""
+    assert "seeds" not in run("plan", sweep).stdout
+    assert "5% more" in run("plan", sweep, "--power", "0.05").stdout
+    assert run("plan", sweep, "--power", "0").exit_code == 2
+
+
 def test_dry_run_shows_the_plan_and_makes_nothing(sweep, tmp_path):
     """`sweep --dry-run` is `plan`."""
     done = run("sweep", sweep, "--dry-run", "--out", tmp_path / "run")
@@ -201,7 +208,7 @@ def test_planning_loads_neither_torch_nor_ray(sweep):
         "import sys; from kcap_ray.cli.main import app\n"
         "try: app(sys.argv[1:])\n"
         "except SystemExit as end: assert not end.code\n"
-        "print(sorted({'torch', 'ray', 'transformers', 'matplotlib'} & set(sys.modules)))"
+        "print(sorted({'torch', 'ray', 'transformers', 'optuna', 'matplotlib'} & set(sys.modules)))"
     )
     for arguments in (["plan", str(sweep)], ["--help"]):
         done = subprocess.run(

@@ -41,8 +41,8 @@ def records(program: Program) -> list[TrialRecord]:
             lr=point.lr,
             weight_decay=point.weight_decay,
             status="ok",
-            bits=1 / point.lr,
-            capacity_ratio=1 / point.lr,
+            bits=(1 + program.trained_cell.seed) / point.lr,
+            capacity_ratio=(1 + program.trained_cell.seed) / point.lr,
         )
         for index, point in enumerate(program.points)
     ]
@@ -57,6 +57,7 @@ class Machines:
         self.directory = RunDirectory(path)
         self.directory.prepare()
         self.n_slots, self.fails = n_slots, fails
+        self.cells, self.most_running = CELLS, 0
         self.chance = random.Random(seed)
         self.programs = []
 
@@ -67,6 +68,7 @@ class Machines:
         while not queue.is_empty and at_most:
             while len(running) < self.n_slots and (program := queue.next_program()):
                 running.append(program)
+            self.most_running = max(self.most_running, len(running))
             if not running:
                 assert queue.is_empty, "nothing runs, and nothing can start"
                 break
@@ -77,8 +79,9 @@ class Machines:
 
     def _end(self, queue, program):
         cell_id = program.cell.cell_id
-        self.programs.append((cell_id, program.first_trial, tuple(program.points)))
-        if cell_id in self.fails:
+        part = program.part.name if program.part else ""
+        self.programs.append((cell_id, program.first_trial, tuple(program.points), part))
+        if cell_id in self.fails or part in self.fails:
             queue.finished(program, "it broke")
             return
         program.place(self.directory).add_trials(records(program))
@@ -106,6 +109,54 @@ def test_restarted_queue_asks_for_what_is_left(tmp_path, n_before):
     assert len(killed.programs) == 2 * len(CELLS)
 
 
+CONFIRMED = [
+    dataclasses.replace(cell, tune=dataclasses.replace(TUNE, confirm_seeds=3, widen=2))
+    for cell in CELLS
+]
+
+
+def confirmed(path, **options):
+    """Machines for cells with fresh seeds and trials beyond the edges."""
+    machines = Machines(path, **options)
+    machines.cells = CONFIRMED
+    return machines
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fresh_seeds_run_side_by_side_and_change_nothing(tmp_path, seed):
+    """All of a cell's at once, also in the last one; any order of their ends gives the same."""
+    alone, several = confirmed(tmp_path / "a"), confirmed(tmp_path / "b", n_slots=9, seed=seed)
+    rows = alone.run()
+    assert rows == several.run()
+    assert sorted(alone.programs) == sorted(several.programs)
+    assert several.most_running >= 3
+    assert {row.n_confirm_seeds for row in rows.values()} == {3}
+
+
+@pytest.mark.parametrize("n_before", range(6, 18, 2))
+def test_restarted_queue_trains_no_fresh_seed_twice(tmp_path, n_before):
+    """After any number of programs a new queue completes the same rows with what is left."""
+    whole = confirmed(tmp_path / "undisturbed")
+    expected = whole.run()
+    killed = confirmed(tmp_path / "killed", n_slots=4)
+    killed.run(at_most=n_before)
+    assert killed.run() == expected
+    assert len(killed.programs) == len(whole.programs)
+
+
+def test_a_failed_fresh_seed_fails_its_cell_and_comes_again(tmp_path):
+    """With the reason; the seeds that were done are kept."""
+    whole = confirmed(tmp_path / "undisturbed")
+    expected = whole.run()
+    parts = [part for cell_id, *_, part in whole.programs if cell_id == IDS[2] and "seed" in part]
+    failing = confirmed(tmp_path / "failing", n_slots=3, fails=[parts[1]])
+    rows = failing.run()
+    assert {rows[IDS[2]].status, rows[IDS[2]].reason} == {"failed", "it broke"}
+    failing.fails = []
+    failing.directory.cell(IDS[2]).result_file.unlink()
+    assert failing.run() == expected
+
+
 def test_failed_cell_is_recorded_and_others_finish(tmp_path):
     """A failed program fails its cell, with the reason; the cells after it run without its hint."""
     rows = Machines(tmp_path, fails=[IDS[0]]).run()
@@ -117,9 +168,9 @@ def test_second_point_is_the_best_of_the_neighbour(tmp_path):
     """A cell waits for its neighbour, and then tries the point that was best there."""
     machines = Machines(tmp_path, n_slots=3)
     best = machines.run()[IDS[0]].lr
-    points = {(cell_id, first): points for cell_id, first, points in machines.programs}
+    points = {(cell_id, first): points for cell_id, first, points, _ in machines.programs}
     assert points[IDS[1], 0][1].lr == best
-    order = [cell_id for cell_id, _, _ in machines.programs]
+    order = [cell_id for cell_id, *_ in machines.programs]
     assert max(i for i, cell_id in enumerate(order) if cell_id == IDS[0]) < order.index(IDS[1])
 
 

@@ -1,4 +1,4 @@
-"""The simulator against real raylets: the queue, Ray Tune and the ledger are real, programs sleep."""
+"""The simulator against real raylets: queue, Ray Tune and ledger are real, programs sleep."""
 
 import importlib.util
 from pathlib import Path

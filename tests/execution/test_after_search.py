@@ -231,6 +231,8 @@ def test_widening_ends_after_as_many_trials_as_it_may_have(tmp_path: Path) -> No
     assert len(widen(cell, directory, [3.0, 4.0])) == 2
     found = select(cell, directory)
     assert found is not None and found.edge == "lr high" and found.best.capacity_ratio == 4.0
+    none = dataclasses.replace(cell, tune=dataclasses.replace(cell.tune, widen=0))
+    assert select(none, directory) == found
 
 
 @pytest.mark.parametrize(("lr", "edge"), [(1.5e-4, "lr low"), (1e-3, ""), (7e-3, "lr high")])

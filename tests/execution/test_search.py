@@ -105,6 +105,34 @@ def test_trials_are_a_sequence(trial_batch_size: int, first: int) -> None:
         assert points_of(10, at_once, some) == whole
 
 
+def near(a: Point, b: Point) -> bool:
+    """Whether both hyperparameters are within a tenth of each other."""
+    pairs = ((a.lr, b.lr), (a.weight_decay, b.weight_decay))
+    return all(max(pair) < 1.1 * min(pair) for pair in pairs)
+
+
+@pytest.mark.parametrize("round_size", [1, 3, 8])
+@pytest.mark.parametrize("hint", [None, OWN, Point(lr=1.05e-3, weight_decay=0.095)])
+def test_no_trial_is_near_another(round_size: int, hint: Point | None) -> None:
+    """Not even where the neighbour's best is the own point, or where the search closes in on the
+    best: twelve trials are twelve points.
+    """
+    known = None if hint is None else WarmStart(point=hint, n_steps=100)
+    points = run_study(searching_cell(12), warm_start=known, at_once=round_size)
+    close = [(a, b) for i, a in enumerate(points) for b in points[:i] if near(a, b)]
+    assert points[0] == OWN and len(points) == 12
+    assert close == []
+
+
+def test_a_range_without_room_is_searched_all_the_same() -> None:
+    """Its points lie as far apart as it lets them: none comes twice."""
+    narrow = Range(low=1e-3, high=1.05e-3)
+    points = run_study(searching_cell(6, lr=narrow, weight_decay=None))
+    assert len(set(points)) == 6
+    still = Range(low=1e-3, high=1e-3)
+    assert len(run_study(searching_cell(3, lr=still, weight_decay=None))) == 3
+
+
 def test_results_at_other_points_are_learnt_from_as_they_are() -> None:
     """Another version asked for other points: what comes next follows from what was found there."""
     lower = Point(lr=2e-4, weight_decay=0.02)

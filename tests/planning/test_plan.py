@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -128,6 +126,25 @@ def test_cost_is_proportional_to_trials_and_price(load, tmp_path):
     prices.write_text("h200: 3\n")
     for row in plan_cells(load(), device="h200", prices=prices):
         assert row.price == pytest.approx(3 * row.device_hours)
+
+
+def test_fresh_seeds_are_priced_as_runs_of_their_own(load):
+    """Three of them cost what three single trials do, beside the search; trials beyond the ranges
+    are at most as many as asked for, and none where nothing is searched.
+    """
+    ranges = {"tune__lr": "{low: 1e-4, high: 1e-2}"}
+    search, single = load(tune__trials="4", **ranges), load(tune__trials="1")
+    more = load(tune__trials="4", tune__confirm_seeds="3", tune__widen="2", **ranges)
+    rows = [plan_cells(sweep) for sweep in (search, single, more)]
+    for searched, one, all_of_it in zip(*rows, strict=True):
+        assert (all_of_it.n_trials, all_of_it.n_after) == (4, 5)
+        hours = searched.device_hours + 5 * one.device_hours
+        assert all_of_it.device_hours == pytest.approx(hours)
+        assert all_of_it.flops == pytest.approx(9 * one.flops)
+        assert all_of_it.cell_id == searched.cell_id
+    assert summary(rows[2])["tokens"] == 9 * summary(rows[1])["tokens"]
+    assert {row.n_after for row in plan_cells(load(tune__widen="2"))} == {0}
+    assert "4+5" in render_plan(rows[2], device="a100")
 
 
 def test_fused_trials_share_what_does_not_grow_with_them(load):
@@ -260,20 +277,3 @@ def test_unknown_device_names_the_known_ones(load):
     """A device without a model of its speed is refused, with those that have one."""
     with pytest.raises(UserError, match="a100, h200, cpu"):
         plan_cells(load(), device="h20")
-
-
-def test_planning_loads_neither_torch_nor_ray(load):
-    """`kcap plan` starts fast because nothing heavy is imported, directly or by others."""
-    program = (
-        "import sys; from kcap_ray.planning.sweep import load_sweep;"
-        "from kcap_ray.planning.plan import plan_cells;"
-        "plan_cells(load_sweep(sys.argv[1]));"
-        "print([m for m in ('torch', 'ray', 'transformers', 'optuna') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(load().path)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "[]"

@@ -1,13 +1,18 @@
 """What is shown of a running sweep."""
 
+import dataclasses
+import logging
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
-from kcap_ray.config.cell import Cell
+from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.execution.ahead import ahead_of
-from kcap_ray.execution.cell import fail_cell
+from kcap_ray.execution.cell import fail_cell, run_cell
+from kcap_ray.execution.cell_run import CellRun
+from kcap_ray.runs.edges import edge_notes
 from kcap_ray.runs.manifest import only_driver
 from kcap_ray.runs.progress import Watch, cell_states
 from kcap_ray.runs.record import ResultRow
@@ -23,14 +28,14 @@ def end(cell: Cell, directory: RunDirectory) -> None:
 
 
 def test_a_line_for_every_cell_that_ends_meanwhile(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Those that had ended before count, and are not told again."""
     directory = RunDirectory(tmp_path)
     end(CELLS[1], directory)
-    with Watch(CELLS, directory):
+    with caplog.at_level(logging.INFO), Watch(CELLS, directory):
         end(CELLS[2], directory)
-    (line,) = capsys.readouterr().out.splitlines()
+    (line,) = caplog.messages
     assert line.split() == ["[2/3]", CELLS[2].cell_id, "failed", "no", "7"]
 
 
@@ -101,3 +106,32 @@ def test_a_note_that_is_none_is_not_shown(tmp_path: Path, content: str) -> None:
     directory.prepare()
     note(directory, content or "torn")
     assert [state.state for state in cell_states(CELLS, directory)] == ["waiting"] * 3
+
+
+def test_status_counts_what_follows_the_search(tmp_path: Path) -> None:
+    """Runs with fresh seeds, done and at work; and a best point at the edge is named at the end."""
+    directory = RunDirectory(tmp_path)
+    directory.prepare()
+    tune = TuneConfig(trials=2, lr=Range(low=1e-3, high=1e-1), confirm_seeds=2)
+    cell = tiny_cell(tune=tune, exposures=2)
+    place = directory.cell(cell.cell_id)
+    run = CellRun(cell=cell, directory=place, device=torch.device("cpu"))
+    row = run_cell(run, sweep="tiny")
+    (done,) = cell_states([cell], directory)
+    assert "over 2 fresh seeds" in done.detail
+    edge = dataclasses.replace(row, edge="lr high")
+    place.finish(edge)
+    (at_edge,) = cell_states([cell], directory)
+    assert at_edge.detail == done.detail.split("  at the edge")[0] + (
+        "  at the edge of its range: lr high"
+    )
+    assert "1 of 1 cells" in edge_notes([edge])[0] and "lr high in 1" in edge_notes([edge])[0]
+    assert edge_notes([dataclasses.replace(row, edge="")]) == []
+    place.result_file.unlink()
+    (first, _) = place.parts()
+    first.progress_file.write_text('{"step": 3, "n_steps": 10, "losses": [1.5]}')
+    with only_driver(tmp_path):
+        (running,) = cell_states([cell], directory)
+    (stopped,) = cell_states([cell], directory)
+    assert running.state == "running"
+    assert stopped.detail.startswith("2 of 2 trials done, 2 after them, at 30%")

@@ -1,0 +1,95 @@
+"""Seeds needed to see a difference, from how much seeds scatter: the arithmetic, and the scatter of
+the committed runs. Light enough for `kcap plan`: no pandas.
+
+`python -m analysis.power DIR...` writes the table, `spread.json`.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+LEVEL = 0.95
+"""Of the interval that must exclude no difference."""
+POWER = 0.8
+"""Probability that it does, if the difference is there."""
+MAX_SEEDS = 10_000
+"""Beyond it the answer is "too many"."""
+
+TABLE = Path(__file__).with_name("spread.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scatter:
+    """How much seeds scatter at one number of exposures, over all data sets that were run there."""
+
+    exposures: float
+    log_sd: float
+    """Standard deviation over seeds of log R of one model."""
+    df: float
+    """Degrees of freedom that it rests on."""
+    n_models: int
+
+
+def seeds_for_difference(difference: float, log_sd: float, *, power: float = POWER) -> int:
+    """Seeds of each of two models, paired by seed, to see one that stores `difference` more.
+
+    The difference of two models scatters by sqrt(2) times the standard deviation of one: in runs so
+    far a shared seed does not make two models alike.
+    """
+    return seeds_to_resolve(math.log1p(difference), math.sqrt(2) * log_sd, power=power)
+
+
+def seeds_to_resolve(gap: float, sd: float, *, power: float = POWER) -> int:
+    """Smallest n at which a t-test of level 95% sees a mean `gap` away from a bound: the smallest n
+    with n >= ((t(0.975, n - 1) + t(power, n - 1)) sd / gap)^2, at least 2; MAX_SEEDS + 1 where it
+    is larger than MAX_SEEDS.
+    """
+    from scipy import special
+
+    if sd == 0 or gap == math.inf:
+        return 2
+    if gap == 0:
+        return MAX_SEEDS + 1
+    low, high = 2, MAX_SEEDS + 1
+    while low < high:
+        n = (low + high) // 2
+        reach = special.stdtrit(n - 1, (1 + LEVEL) / 2) + special.stdtrit(n - 1, power)
+        if n >= (float(reach) * sd / gap) ** 2:
+            high = n
+        else:
+            low = n + 1
+    return low
+
+
+def committed_scatter() -> list[Scatter]:
+    """The scatter of the committed runs, by exposures."""
+    rows = json.loads(TABLE.read_text(encoding="utf-8"))["scatter"]
+    return [Scatter(**row) for row in rows]
+
+
+def nearest_scatter(exposures: float, known: Sequence[Scatter]) -> Scatter:
+    """The one at the exposures nearest by their ratio."""
+    return min(known, key=lambda one: abs(math.log(one.exposures / exposures)))
+
+
+def seeds_text(exposures: Sequence[float], difference: float) -> list[str]:
+    """A line for each number of exposures of a sweep: the seeds that it needs.
+
+    Raises ValueError unless the difference is above 0.
+    """
+    if not 0 < difference < math.inf:
+        raise ValueError(f"difference: got {difference:g}; above 0, for instance 0.05 for 5%")
+    known, lines = committed_scatter(), []
+    for own in sorted(set(exposures)):
+        found = nearest_scatter(own, known)
+        n = seeds_for_difference(difference, found.log_sd)
+        count = f"more than {MAX_SEEDS:,}" if n > MAX_SEEDS else f"{n:,}"
+        at = "" if found.exposures == own else f" at {found.exposures:g}, the nearest known"
+        lines.append(
+            f"Seeds of each of two models to see that one stores {difference:.0%} more, at {own:g} "
+            f"exposures, with probability {POWER:g}: {count} (seeds scattered by "
+            f"{found.log_sd:.1%} in the committed runs{at}, {found.n_models} models)."
+        )
+    return lines
