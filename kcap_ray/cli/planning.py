@@ -146,6 +146,9 @@ def _on_cluster(
             f"--max-cost: no {pricing} price known for {found.name}; write --prices F, a file with "
             f"a line `{found.name}: dollars per hour`"
         )
+    if found.unit == "core":
+        # The machine is there already, and stays.
+        cluster = {"boot_s": 0.0, "idle_s": 0.0, **cluster}
     per_node = min(cluster.get("node_devices", NODE_DEVICES), cluster["n_devices"])
     virtual = VirtualCluster(**{**cluster, "node_devices": per_node})
     jobs = jobs_of(loaded.cells, loaded.neighbour, found, column=loaded.column, max_width=per_node)

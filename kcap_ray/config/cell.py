@@ -191,7 +191,18 @@ class Cell:
         """Readable name and hash of the cell's science, as `config/identity.py` has it; unique, and
         safe as a file name.
         """
-        return identity.cell_id(self.to_dict())
+        # Of a sweep's cells most have their data, their model and so on in common with others.
+        rest = {"seed": self.seed, "keep_checkpoint": self.keep_checkpoint}
+        counted = identity.science(rest)
+        for name in ("data", "model", "train", "tune"):
+            counted |= _science_of(name, getattr(self, name))
+        settings = {
+            "data": vars(self.data),
+            "model": vars(self.model),
+            "train": vars(self.train),
+            "seed": self.seed,
+        }
+        return identity.id_of(identity.readable(settings), counted)
 
     @property
     def search_seed(self) -> int:
@@ -237,6 +248,11 @@ def _plain(value: Any) -> Any:
     if not dataclasses.is_dataclass(value):
         return value
     return {name: _plain(item) for name, item in vars(value).items() if name in _names(type(value))}
+
+
+@cache
+def _science_of(name: str, section: Any) -> dict[str, Any]:
+    return identity.science({name: _plain(section)})
 
 
 @cache
