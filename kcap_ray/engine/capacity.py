@@ -64,7 +64,7 @@ def cluster_capacity() -> ClusterCapacity:
         node_cpus=int(max((node.get("CPU", 0) for node in nodes), default=0)),
         # Nodes that are not up yet are taken to be those of cluster.yaml.
         node_gpus=int(max((node.get("GPU", 0) for node in nodes), default=0)) or min(gpus, 8),
-        accelerator=models[0].lower() if models else PLANNED_GPU,
+        accelerator=models[0].lower().partition("-")[0] if models else PLANNED_GPU,
     )
 
 

@@ -6,21 +6,19 @@ import dataclasses
 import shutil
 
 from kcap_ray.runs.record import best_trial
-from kcap_ray.runs.results import CellDirectory
-
-_PREFIX = "trial"
+from kcap_ray.runs.results import AHEAD, CellDirectory
 
 
 def ahead_of(directory: CellDirectory, first_trial: int) -> CellDirectory:
     """Where a program that runs ahead keeps its trials, which count from 0 there."""
-    return directory.part(f"{_PREFIX}{first_trial}")
+    return directory.part(f"{AHEAD}{first_trial}")
 
 
 def done_ahead(directory: CellDirectory) -> dict[int, int]:
     """Programs that ran ahead: first trial -> trials that are done."""
     found = {}
     for place in directory.parts():
-        number = place.path.name.removeprefix(_PREFIX)
+        number = place.path.name.removeprefix(AHEAD)
         if number.isdigit() and place.path.name != number:
             found[int(number)] = len(place.trials())
     return found

@@ -17,7 +17,7 @@ from kcap_ray.runs.done import is_done
 from kcap_ray.runs.earlier import rows_of_table
 from kcap_ray.runs.files import is_locked
 from kcap_ray.runs.record import ResultRow, TrainingProgress
-from kcap_ray.runs.results import CellDirectory, RunDirectory
+from kcap_ray.runs.results import AHEAD, CellDirectory, RunDirectory
 from kcap_ray.runs.schema import shown
 from kcap_ray.runs.text_table import text_table
 
@@ -84,7 +84,10 @@ def _state(cell: Cell, directory: CellDirectory, *, is_alive: bool = True) -> Ce
     note = min(notes, key=lambda note: note.age_s, default=None)
     if note is not None and (is_alive and not note.is_stale):
         return CellState(cell=cell, state="running", detail=note.text)
-    n_trials, n_after = len(directory.trials()), sum(len(part.trials()) for part in parts)
+    n_in = {True: len(directory.trials()), False: 0}
+    for part in parts:
+        n_in[part.path.name.startswith(AHEAD)] += len(part.trials())
+    n_trials, n_after = n_in[True], n_in[False]
     said = [f"{n_trials} of {cell.tune.trials} trials done"] if n_trials else []
     said += [f"{n_after} after them"] if n_after else []
     if note is not None:
