@@ -26,6 +26,7 @@ from kcap_ray.cli.options import (
     SaveEvery,
     Set,
     SweepFile,
+    Trackers,
     overrides,
 )
 from kcap_ray.cli.output import conclude, print_table, report_of
@@ -124,6 +125,7 @@ def sweep(
     max_cost: MaxCost = None,
     prices: Prices = None,
     pricing: PriceKind = "block",
+    log: Trackers = None,
     dry_run: Annotated[bool, typer.Option(help="Only show the plan.")] = False,
 ) -> None:
     """Run a sweep, or what is left of it: tune, train, measure, write the table and the report."""
@@ -133,6 +135,7 @@ def sweep(
     from kcap_ray.planning.cluster_plan import Limits
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.results import RunDirectory
+    from kcap_ray.tracking.sync import Tracking
 
     loaded = load_sweep(sweep_file, overrides(settings))
     directory = RunDirectory(out or Path("runs") / loaded.name)
@@ -146,7 +149,8 @@ def sweep(
         pricing=pricing,
         prices=prices,
     )
-    reached = run_sweep(loaded, directory, options)
+    with Tracking(log or (), loaded.name, loaded.cells, directory):
+        reached = run_sweep(loaded, directory, options)
     if reached is not None:
         n_done = len(directory.rows(loaded.cells))
         typer.echo(
@@ -167,6 +171,7 @@ def run_cell_command(
     out: Out = None,
     retry_failed: RetryFailed = False,
     save_every_s: SaveEvery = 300.0,
+    log: Trackers = None,
 ) -> None:
     """Run cells one after another in this process, without Ray."""
     import torch
@@ -178,6 +183,7 @@ def run_cell_command(
     from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
     from kcap_ray.runs.progress import Watch
     from kcap_ray.runs.results import RunDirectory
+    from kcap_ray.tracking.sync import Tracking
 
     loaded = load_sweep(sweep_file, overrides(settings))
     cells = loaded.matching(cell)
@@ -193,7 +199,8 @@ def run_cell_command(
         )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         clear_failed(cells, directory, mistakes=retry_failed)
-        with Watch(cells, directory), saves_first(cells, directory):
+        tracking = Tracking(log or (), loaded.name, cells, directory)
+        with Watch(cells, directory), saves_first(cells, directory), tracking:
             run_cells(
                 cells,
                 loaded.neighbour,

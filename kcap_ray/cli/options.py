@@ -73,6 +73,16 @@ SaveEvery = Annotated[
     float, typer.Option("--save-every", metavar="S", min=0, help="Seconds between checkpoints.")
 ]
 
+Trackers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        metavar="NAME",
+        help="Log every finished cell there too: wandb, mlflow. TensorBoard's event files are "
+        "always in DIR/cells/*/tensorboard.",
+    ),
+]
+
 
 def overrides(settings: list[str] | None) -> dict[str, str]:
     """Keys and values of `--set`; UserError for one that is no pair."""

@@ -37,8 +37,25 @@ def take_in(directory: CellDirectory, first_trial: int) -> None:
         best = best_trial([*trials, *records])
         if best is not None and any(best is record for record in records):
             _move(place, directory)
+        _move_logs(place, directory, {index: one.trial for index, one in enumerate(records)})
         directory.add_trials(records)
     shutil.rmtree(place.path, ignore_errors=True)
+
+
+def _move_logs(place: CellDirectory, directory: CellDirectory, numbers: dict[int, int]) -> None:
+    """Curves and event files of the trials, under the numbers that they have in the cell."""
+    for own, number in numbers.items():
+        moves = {
+            place.curve_file(own): directory.curve_file(number),
+            place.event_files / f"trial{own}": directory.event_files / f"trial{number}",
+        }
+        for source, target in moves.items():
+            if not source.exists():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.is_dir():
+                shutil.rmtree(target)
+            source.rename(target)
 
 
 def _move(place: CellDirectory, directory: CellDirectory) -> None:

@@ -24,6 +24,8 @@ _SET_ASIDE = (
     "resume",
     "quantized",
     "parts",
+    "curves",
+    "tensorboard",
 )
 
 

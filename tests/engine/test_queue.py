@@ -84,7 +84,12 @@ class Machines:
         if cell_id in self.fails or part in self.fails:
             queue.finished(program, "it broke")
             return
-        program.place(self.directory).add_trials(records(program))
+        place = program.place(self.directory)
+        for record in records(program):
+            curve = place.curve_file(record.trial)
+            curve.parent.mkdir(parents=True, exist_ok=True)
+            curve.write_text(f"{record.lr}")
+        place.add_trials(records(program))
         queue.finished(program, None)
 
 
@@ -217,6 +222,8 @@ def test_trials_that_wait_for_no_result_run_concurrently(tmp_path, n_slots):
         assert one.trials() == other.trials()
         assert [trial.trial for trial in other.trials()] == list(range(6))
         assert not other.parts()
+        for trial in other.trials():
+            assert float(other.curve_file(trial.trial).read_text()) == trial.lr
     first_end = [cell_id for cell_id, _, _ in several.programs].index(LARGE_IDS[2])
     last_of_neighbour = max(
         i for i, (cell_id, _, _) in enumerate(several.programs) if cell_id == LARGE_IDS[1]
