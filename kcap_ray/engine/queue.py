@@ -248,6 +248,7 @@ class SweepQueue:
         progress = CellProgress(cell, directory, warm_start, has_neighbour=before is not None)
         while True:
             number, points = progress.next_round()
+            assert points, f"{cell.cell_id}: no program begins with trial {first}"
             if number == first:
                 return points
 
