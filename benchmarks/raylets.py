@@ -85,7 +85,13 @@ def overheads(measured: dict[str, Any]) -> dict[str, float]:
 
 def predicted_s(sweep: Sweep, device: str, n_raylets: int, found: dict[str, float]) -> float:
     """The makespan by simulation; the nodes are up."""
-    cluster = VirtualCluster(n_devices=n_raylets, node_devices=1, boot_s=0.0, **found)
+    cluster = VirtualCluster(
+        n_devices=n_raylets,
+        node_devices=1,
+        boot_s=0.0,
+        first_start_s=found["first_start_s"],
+        start_s=found["start_s"],
+    )
     jobs = jobs_of(sweep.cells, sweep.neighbour, device_of(device), column=sweep.column)
     return simulate(jobs, cluster).makespan_s
 
