@@ -68,6 +68,7 @@ WITHOUT_TORCH_OR_RAY = [
     "kcap_ray/extract/cell.py",
     "kcap_ray/extract/config.py",
     "kcap_ray/execution/cell.py",
+    "kcap_ray/engine/program.py",
     "kcap_ray/engine/queue.py",
     "analysis",
 ]

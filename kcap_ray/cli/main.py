@@ -20,9 +20,11 @@ from kcap_ray.cli.models import export, measure
 from kcap_ray.cli.options import (
     AsJson,
     CellGlob,
+    MaxCost,
+    MaxHours,
+    Order,
     Out,
-    PlanDevice,
-    Power,
+    PriceKind,
     Prices,
     RetryFailed,
     SaveEvery,
@@ -31,7 +33,8 @@ from kcap_ray.cli.options import (
     Trackers,
     overrides,
 )
-from kcap_ray.cli.output import conclude, print_json, seed_notes
+from kcap_ray.cli.output import conclude, print_json
+from kcap_ray.cli.planning import plan, simulate
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
 from kcap_ray.config.errors import UserError
@@ -103,32 +106,12 @@ app.command()(bench)
 app.command()(export)
 app.command()(extract)
 app.command()(measure)
+app.command()(plan)
 app.command()(quantize)
 app.command()(report)
 app.command()(rewrite)
+app.command()(simulate)
 app.command()(status)
-
-
-@app.command()
-def plan(
-    sweep_file: SweepFile,
-    settings: Set = None,
-    device: PlanDevice = "a100",
-    prices: Prices = None,
-    as_json: AsJson = False,
-    power: Power = None,
-) -> None:
-    """Show what a sweep would run, and about what it costs."""
-    from kcap_ray.planning.plan import plan_cells, render_plan, rows_as_json
-    from kcap_ray.planning.sweep import load_sweep
-
-    sweep = load_sweep(sweep_file, overrides(settings))
-    rows = plan_cells(sweep, device=device, prices=prices)
-    if as_json:
-        typer.echo(rows_as_json(rows))
-        return
-    notes = (*sweep.notes, *seed_notes(rows, power))
-    typer.echo(render_plan(rows, device=device, n_left_out=sweep.n_left_out, notes=notes))
 
 
 @app.command()
@@ -144,28 +127,46 @@ def sweep(
     ] = "auto",
     retry_failed: RetryFailed = False,
     save_every_s: SaveEvery = 300.0,
+    order: Order = "longest",
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
+    prices: Prices = None,
+    pricing: PriceKind = "block",
     log: Trackers = None,
     dry_run: Annotated[bool, typer.Option(help="Only show the plan.")] = False,
 ) -> None:
     """Run a sweep, or what is left of it: tune, train, measure, write the table and the report."""
     if dry_run:
-        return plan(sweep_file, settings)
-    from kcap_ray.engine.driver import run_sweep
+        return plan(sweep_file, settings=settings)
+    from kcap_ray.engine.driver import Options, run_sweep
+    from kcap_ray.planning.cluster_plan import Limits
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.results import RunDirectory
     from kcap_ray.tracking.sync import Tracking
 
     loaded = load_sweep(sweep_file, overrides(settings))
     directory = RunDirectory(out or Path("runs") / loaded.name)
+    options = Options(
+        address=address,
+        device=device,
+        retry_failed=retry_failed,
+        save_every_s=save_every_s,
+        order=order,
+        limits=Limits(max_hours=max_hours, max_cost=max_cost),
+        pricing=pricing,
+        prices=prices,
+    )
     with Tracking(log or (), loaded.name, loaded.cells, directory):
-        run_sweep(
-            loaded,
-            directory,
-            address=address,
-            device=device,
-            retry_failed=retry_failed,
-            save_every_s=save_every_s,
+        reached = run_sweep(loaded, directory, options)
+    if reached is not None:
+        n_done = len(directory.rows(loaded.cells))
+        typer.echo(
+            f"kcap: stopped for {reached}: {n_done:,} of {len(loaded.cells):,} cells are done; the "
+            "same command goes on from here",
+            err=True,
         )
+        if n_done == 0:
+            return None
     return conclude(loaded.cells, directory)
 
 

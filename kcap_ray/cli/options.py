@@ -2,7 +2,7 @@
 
 import glob
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -51,6 +51,23 @@ PlanDevice = Annotated[
 Prices = Annotated[
     Path | None,
     typer.Option("--prices", metavar="F", help="YAML file: dollars per hour by device."),
+]
+PriceKind = Annotated[
+    Literal["block", "on_demand", "spot"],
+    typer.Option(help="Which of the prices that come with kcap."),
+]
+Order = Annotated[
+    Literal["longest", "cheapest", "column"],
+    typer.Option(
+        help="Which cells come first: of the longest chain, the cheapest, or column by column of "
+        "the first axis. It changes no result."
+    ),
+]
+MaxHours = Annotated[
+    float | None, typer.Option(metavar="H", min=0, help="Stop after so many hours.")
+]
+MaxCost = Annotated[
+    float | None, typer.Option(metavar="$", min=0, help="Stop when so many dollars are spent.")
 ]
 RetryFailed = Annotated[
     bool,

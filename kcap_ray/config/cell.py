@@ -7,7 +7,7 @@ A run is a pure function of its `Cell`. The cell says what there is to know (`da
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,9 +103,10 @@ class TrainConfig:
     """`muon` steps the weight matrices of the blocks by Muon, all else by AdamW."""
     load_balance: float = 0.01
     """Mixture of experts: weight of the loss that keeps the experts evenly loaded."""
-    workers: int = 1
+    workers: int | Literal["auto"] = "auto"
     """Data-parallel workers at most; more than one trains by DDP on Ray Train, which goes on with
-    fewer where a machine is lost.
+    fewer where a machine is lost. `auto`: on a cluster as many as shorten the sweep, at most those
+    of a node; elsewhere one.
     """
     micro_windows: int | None = None
     """Windows that pass through the model at a time on one device, where gradients of the batch
@@ -127,9 +128,10 @@ class TrainConfig:
         check_choice("train.optimizer", self.optimizer, Optimizer)
         check_choice("train.length", self.length, Length)
         self._check_length()
-        for name in ("exposures", "batch_windows", "window_tokens", "workers", "probe_people"):
+        for name in ("exposures", "batch_windows", "window_tokens", "min_workers", "probe_people"):
             value = getattr(self, name)
-            check(value >= 1, f"train.{name}: got {value}; at least 1 is needed")
+            key = name.removeprefix("min_")
+            check(value >= 1, f"train.{key}: got {value}; at least 1 is needed")
         check(
             self.micro_windows is None or self.micro_windows >= 1,
             f"train.micro_windows: got {self.micro_windows}; at least 1, or null for all at once",
@@ -146,10 +148,15 @@ class TrainConfig:
         check(self.load_balance >= 0, f"train.load_balance: got {self.load_balance}; at least 0")
         check(self.weight_decay >= 0, f"train.weight_decay: got {self.weight_decay}; at least 0")
         check(
-            self.workers <= self.batch_windows,
+            self.min_workers <= self.batch_windows,
             f"train.workers: {self.workers} workers cannot share a batch of {self.batch_windows} "
             f"windows; write at most {self.batch_windows}, or a larger train.batch_windows",
         )
+
+    @property
+    def min_workers(self) -> int:
+        """Workers that are asked for; 1 where the schedule is to choose."""
+        return 1 if self.workers == "auto" else self.workers
 
     def _check_length(self) -> None:
         """UserError where a length is none, or where two are given."""
@@ -184,7 +191,18 @@ class Cell:
         """Readable name and hash of the cell's science, as `config/identity.py` has it; unique, and
         safe as a file name.
         """
-        return identity.cell_id(self.to_dict())
+        # Of a sweep's cells most have their data, their model and so on in common with others.
+        rest = {"seed": self.seed, "keep_checkpoint": self.keep_checkpoint}
+        counted = identity.science(rest)
+        for name in ("data", "model", "train", "tune"):
+            counted |= _science_of(name, getattr(self, name))
+        settings = {
+            "data": vars(self.data),
+            "model": vars(self.model),
+            "train": vars(self.train),
+            "seed": self.seed,
+        }
+        return identity.id_of(identity.readable(settings), counted)
 
     @property
     def search_seed(self) -> int:
@@ -198,7 +216,7 @@ class Cell:
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, as JSON can hold them."""
-        return dataclasses.asdict(self)
+        return _plain(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Cell":
@@ -219,6 +237,27 @@ class Cell:
             seed=values["seed"],
             keep_checkpoint=values["keep_checkpoint"],
         )
+
+
+def _plain(value: Any) -> Any:
+    """As `dataclasses.asdict`, of values that nobody changes: no copy of each, which would take
+    most of the time of a plan.
+    """
+    if isinstance(value, tuple | list):
+        return type(value)(_plain(item) for item in value)
+    if not dataclasses.is_dataclass(value):
+        return value
+    return {name: _plain(item) for name, item in vars(value).items() if name in _names(type(value))}
+
+
+@cache
+def _science_of(name: str, section: Any) -> dict[str, Any]:
+    return identity.science({name: _plain(section)})
+
+
+@cache
+def _names(kind: type) -> frozenset[str]:
+    return frozenset(one.name for one in dataclasses.fields(kind))
 
 
 def _without(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -138,7 +138,12 @@ def _plain(value: Any) -> Any:
 
 def cell_id(settings: Mapping[str, Any]) -> str:
     """Readable name and hash of a cell's science; safe as a file name."""
-    return f"{readable(settings)}-{json_digest(science(settings))[:8]}"
+    return id_of(readable(settings), science(settings))
+
+
+def id_of(name: str, counted: Mapping[str, Any]) -> str:
+    """The id of a cell with this readable name and this science."""
+    return f"{name}-{json_digest(counted)[:8]}"
 
 
 def readable(settings: Mapping[str, Any]) -> str:

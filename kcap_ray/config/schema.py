@@ -28,12 +28,22 @@ _NO_KEYS = ("contents",)
 
 
 def _optional_parts(hint: Any) -> tuple[Any, bool]:
-    """The type without None, and whether None is allowed: `int | None` -> (int, True)."""
+    """The type without None and words, and whether None is allowed: `int | None` -> (int, True),
+    `int | Literal["auto"]` -> (int, False).
+    """
     if get_origin(hint) not in (Union, UnionType):
         return hint, False
     inner = [arg for arg in get_args(hint) if arg is not type(None)]
+    inner = [arg for arg in inner if get_origin(arg) is not Literal] or inner
     assert len(inner) == 1, f"a field of a Cell has more than one type: {hint}"
-    return inner[0], True
+    return inner[0], type(None) in get_args(hint)
+
+
+def _words_of(hint: Any) -> tuple[str, ...]:
+    """Words that may stand for a value: `int | Literal["auto"]` -> ("auto",)."""
+    if get_origin(hint) not in (Union, UnionType):
+        return ()
+    return tuple(w for arg in get_args(hint) if get_origin(arg) is Literal for w in get_args(arg))
 
 
 def _item_of(hint: Any) -> type | None:
@@ -128,8 +138,9 @@ def checked(key: str, value: Any, hint: Any) -> Any:
     Raises `UserError` that names the key, what was given and what is allowed.
     """
     kind, none_allowed = _optional_parts(hint)
-    if value is None and none_allowed:
-        return None
+    words = _words_of(hint)
+    if (value is None and none_allowed) or (isinstance(value, str) and value in words):
+        return value
     if (item := _item_of(kind)) is not None:
         return _rows(key, value, item)
     if get_origin(kind) is Literal:
@@ -144,7 +155,8 @@ def checked(key: str, value: Any, hint: Any) -> Any:
         return number
     if kind in (bool, str) and isinstance(value, kind):
         return value
-    raise UserError(f"{display(key)}: got {value!r}; write {_KIND[kind]}")
+    allowed = " or ".join((_KIND[kind], *words))
+    raise UserError(f"{display(key)}: got {value!r}; write {allowed}")
 
 
 def _rows(key: str, value: Any, item: type) -> tuple[Any, ...]:

@@ -1,15 +1,31 @@
 """Capacity of a cluster: its devices, and those of nodes that its autoscaler may still start."""
 
 import logging
+import math
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
-from kcap_ray.execution.placement import programs_per_gpu
+from kcap_ray.engine.program import Program
+from kcap_ray.execution.placement import PLANNED_GPU, programs_per_gpu
+from kcap_ray.planning.cost import BUILT_IN
 from kcap_ray.planning.run_length import spec_of
+
+LAUNCHER = {"node:__internal_head__": 0.001}
+"""What the trial of a data-parallel cell takes: a place on the head, which is no spot machine.
+
+It only starts Ray Train, whose workers hold the devices; a CPU of its own could be the one they
+wait for. Every head has this resource; a trial must ask for something.
+"""
+
+ASK_EVERY_S = 5.0
+"""Seconds between two looks at how many devices there are."""
+
+_MODEL = "accelerator_type:"
 
 _logger = logging.getLogger(__name__)
 
@@ -23,6 +39,15 @@ class ClusterCapacity:
 
     cpus: int
     gpus: int
+    node_cpus: int = 0
+    """Of the largest node that is up, or known to the autoscaler."""
+    node_gpus: int = 0
+    accelerator: str = "gpu"
+    """Model of the GPUs, in small letters, as Ray names it."""
+
+    def of_node(self, *, use_gpu: bool) -> int:
+        """Devices of a node, at least 1."""
+        return max(1, self.node_gpus if use_gpu else self.node_cpus)
 
 
 def cluster_capacity() -> ClusterCapacity:
@@ -30,12 +55,45 @@ def cluster_capacity() -> ClusterCapacity:
     import ray
 
     now, at_most = ray.cluster_resources(), _at_most()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = (int(max(now.get(kind, 0), at_most.get(kind, 0))) for kind in ("CPU", "GPU"))
+    models = [name.removeprefix(_MODEL) for name in now if name.startswith(_MODEL)]
     return ClusterCapacity(
-        **{
-            field: int(max(now.get(kind, 0), at_most.get(kind, 0)))
-            for field, kind in (("cpus", "CPU"), ("gpus", "GPU"))
-        }
+        cpus=cpus,
+        gpus=gpus,
+        node_cpus=int(max((node.get("CPU", 0) for node in nodes), default=0)),
+        # Nodes that are not up yet are taken to be those of cluster.yaml.
+        node_gpus=int(max((node.get("GPU", 0) for node in nodes), default=0)) or min(gpus, 8),
+        accelerator=models[0].lower().partition("-")[0] if models else PLANNED_GPU,
     )
+
+
+def devices_now(*, use_gpu: bool) -> float:
+    """Devices of the nodes that are up, which are what is paid for."""
+    import ray
+
+    return ray.cluster_resources().get("GPU" if use_gpu else "CPU", 0.0)
+
+
+class DeviceCount:
+    """Devices that there are or may be, asked for anew now and then: others may join a cluster."""
+
+    def __init__(self, *, use_gpu: bool) -> None:
+        self._use_gpu, self._asked_at, self._n = use_gpu, -math.inf, 0
+
+    def __call__(self) -> float:
+        if time.monotonic() - self._asked_at > ASK_EVERY_S:
+            found = cluster_capacity()
+            self._n = found.gpus if self._use_gpu else found.cpus
+            self._asked_at = time.monotonic()
+        return self._n
+
+
+def planned_device(found: ClusterCapacity, *, use_gpu: bool) -> str:
+    """The built-in device whose times order the queue."""
+    if not use_gpu:
+        return "cpu"
+    return found.accelerator if found.accelerator in BUILT_IN else PLANNED_GPU
 
 
 def _at_most() -> dict[str, int]:
@@ -66,19 +124,28 @@ def n_concurrent(workers: int, found: ClusterCapacity, *, use_gpu: bool) -> int:
     return max(1, n_devices // workers)
 
 
-def share_of_device(cell: Cell, *, use_gpu: bool) -> dict[str, float]:
-    """What a program of the cell takes of a cluster, if it trains on one device: a CPU, and on a
-    GPU that or a part of it.
+def share_of_device(cell: Cell, *, use_gpu: bool) -> float:
+    """Part of a device that a program of the cell takes if it trains on one: a GPU or less."""
+    return 1.0 / programs_per_gpu(cell, spec_of(cell)) if use_gpu else 1.0
+
+
+def resources_of(program: Program, *, use_gpu: bool) -> dict[str, float]:
+    """What a program takes of a cluster: a CPU, and on a GPU that or a part of it; the launcher of
+    data-parallel workers a place on the head.
     """
+    if program.workers > 1:
+        return dict(LAUNCHER)
     if not use_gpu:
         return {"CPU": 1.0}
-    return {"CPU": 1.0, "GPU": 1.0 / programs_per_gpu(cell, spec_of(cell))}
+    return {"CPU": 1.0, "GPU": share_of_device(program.cell, use_gpu=True)}
 
 
-def n_sharing(cell: Cell, *, use_gpu: bool) -> int:
-    """Programs that share the memory which this worker trains the cell in, its own among them."""
+def n_sharing(cell: Cell, *, use_gpu: bool, workers: int = 1) -> int:
+    """Programs that share the memory which this worker, one of so many, trains the cell in, its own
+    among them.
+    """
     if use_gpu:
-        return programs_per_gpu(cell, spec_of(cell)) if cell.train.workers == 1 else 1
+        return programs_per_gpu(cell, spec_of(cell)) if workers == 1 else 1
     return os.cpu_count() or 1
 
 

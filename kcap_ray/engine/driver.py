@@ -1,13 +1,29 @@
 """A whole sweep on Ray: from its cells to its table."""
 
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.engine.capacity import cluster_capacity, n_concurrent, share_of_device
-from kcap_ray.engine.queue import SweepQueue
+from kcap_ray.config.errors import UserError
+from kcap_ray.engine.budget import Budget
+from kcap_ray.engine.capacity import (
+    ClusterCapacity,
+    DeviceCount,
+    cluster_capacity,
+    devices_now,
+    n_concurrent,
+    planned_device,
+    resources_of,
+    share_of_device,
+)
+from kcap_ray.engine.queue import ClusterView, SweepQueue
 from kcap_ray.engine.session import ray_session
 from kcap_ray.execution.start import to_do
+from kcap_ray.planning.cluster_plan import Limits
+from kcap_ray.planning.prices import Price, PriceKind, price_of
+from kcap_ray.planning.schedule import Order
 from kcap_ray.planning.sweep import Sweep
 from kcap_ray.runs.interrupt import saves_first
 from kcap_ray.runs.log import command_logged_to
@@ -18,35 +34,41 @@ from kcap_ray.text.stream.corpus import facts_of
 
 Device = Literal["auto", "cpu", "gpu"]
 
-LAUNCHER = {"node:__internal_head__": 0.001}
-"""What the trial of a data-parallel cell takes: a place on the head, which is no spot machine.
 
-It only starts Ray Train, whose workers hold the devices; a CPU of its own could be the one they
-wait for. Every head has this resource; a trial must ask for something.
-"""
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a sweep is run; none of it changes a result."""
+
+    address: str | None = None
+    """Of a cluster; None: one of our own on this machine."""
+    device: Device = "auto"
+    retry_failed: bool = False
+    save_every_s: float = 300.0
+    """Seconds between the checkpoints of a run, which is what a lost machine costs."""
+    order: Order = "longest"
+    """Which cells come first."""
+    limits: Limits = field(default_factory=Limits)
+    """When to stop."""
+    pricing: PriceKind = "block"
+    prices: Path | None = None
+    """File of prices of the user's."""
 
 
-def run_sweep(
-    sweep: Sweep,
-    directory: RunDirectory,
-    *,
-    address: str | None = None,
-    device: Device = "auto",
-    retry_failed: bool = False,
-    save_every_s: float = 300.0,
-) -> None:
-    """Run the sweep, or what is left of it, and write results.parquet.
+def run_sweep(sweep: Sweep, directory: RunDirectory, options: Options | None = None) -> str | None:
+    """Run the sweep, or what is left of it, and write results.parquet; the limit that was reached,
+    in words, or None.
 
-    `save_every_s`: seconds between the checkpoints of a run, which is what a lost machine costs.
     Raises `UserError` if the directory cannot be written, another kcap is at work in it, there is
     no cluster at `address`, or the cluster is too small for a cell.
     """
+    options = options or Options()
     for cell in sweep.cells:
         # Raises `UserError` where the data cannot be made; better now than in a worker.
         facts_of(cell.data)
     # Workers have another working directory, so they get an absolute path.
     directory = RunDirectory(directory.path.resolve())
     directory.prepare()
+    reached = None
     with only_driver(directory.path), command_logged_to(directory.path):
         write_manifest(
             directory,
@@ -55,67 +77,71 @@ def run_sweep(
             sweep_file=sweep.path,
             cells=sweep.cells,
         )
-        clear_failed(sweep.cells, directory, mistakes=retry_failed)
+        clear_failed(sweep.cells, directory, mistakes=options.retry_failed)
         todo = to_do(sweep.cells, sweep.neighbour, directory)
         if todo:
-            _run(
-                sweep,
-                todo,
-                directory,
-                address=address,
-                device=device,
-                save_every_s=save_every_s,
-            )
+            reached = _run(sweep, todo, directory, options)
         directory.collect(read_cells(directory.path))
+    return reached
 
 
-def _run(
-    sweep: Sweep,
-    todo: list[Cell],
-    directory: RunDirectory,
-    *,
-    address: str | None,
-    device: Device,
-    save_every_s: float,
-) -> None:
-    sizes = sorted({cell.train.workers for cell in todo})
+def _run(sweep: Sweep, todo: list[Cell], directory: RunDirectory, options: Options) -> str | None:
+    address, save_every_s = options.address, options.save_every_s
+    sizes = sorted({cell.train.min_workers for cell in todo})
     # Ray and the parts that import it are loaded only when there is something to run on them.
     with (
         ray_session(address, with_dashboard=sizes[-1] > 1) as logs,
         Watch(sweep.cells, directory),
         saves_first(todo, directory),
     ):
-        from kcap_ray.engine.programs import run_data_parallel, run_on_one_device
+        from kcap_ray.engine.programs import run_program
         from kcap_ray.engine.tune import run_queue
 
         found = cluster_capacity()
-        use_gpu = device == "gpu" or (device == "auto" and found.gpus > 0)
+        use_gpu = options.device == "gpu" or (options.device == "auto" and found.gpus > 0)
         # All of them before the first one starts.
-        rooms = {workers: n_concurrent(workers, found, use_gpu=use_gpu) for workers in sizes}
         for workers in sizes:
-            cells = [cell for cell in todo if cell.train.workers == workers]
-            queue = SweepQueue(cells, sweep.neighbour, directory, sweep=sweep.name)
-            if workers == 1:
-                run = partial(run_on_one_device, use_gpu=use_gpu, save_every_s=save_every_s)
-                resources = partial(share_of_device, use_gpu=use_gpu)
-                least = min(resources(cell).get("GPU", 1.0) for cell in cells)
-                run_queue(
-                    queue,
-                    directory,
-                    run,
-                    resources=resources,
-                    # A program that is asked for later knows of more results. Others may join a
-                    # cluster meanwhile.
-                    max_concurrent=None if address else round(rooms[workers] / least),
-                    logs=logs,
-                )
-            else:
-                run = partial(run_data_parallel, use_gpu=use_gpu, save_every_s=save_every_s)
-                run_queue(
-                    queue,
-                    directory,
-                    run,
-                    resources=lambda _: LAUNCHER,
-                    max_concurrent=rooms[workers],
-                    logs=logs,
-                )
+            n_concurrent(workers, found, use_gpu=use_gpu)
+        budget = Budget(
+            options.limits,
+            price=_price(options, found, use_gpu=use_gpu),
+            n_devices=partial(devices_now, use_gpu=use_gpu),
+        )
+        view = ClusterView(
+            device=planned_device(found, use_gpu=use_gpu),
+            n_devices=DeviceCount(use_gpu=use_gpu),
+            max_width=found.of_node(use_gpu=use_gpu) if address else 1,
+            share=partial(share_of_device, use_gpu=use_gpu),
+            left_s=budget.left_s,
+        )
+        queue = SweepQueue(
+            todo,
+            sweep.neighbour,
+            directory,
+            sweep=sweep.name,
+            view=view,
+            order=(options.order, sweep.column),
+        )
+        with budget:
+            run_queue(
+                queue,
+                directory,
+                partial(run_program, use_gpu=use_gpu, save_every_s=save_every_s),
+                resources=partial(resources_of, use_gpu=use_gpu),
+                logs=logs,
+            )
+    return budget.reached if budget.reached or not queue.has_dropped else budget.named
+
+
+def _price(options: Options, found: ClusterCapacity, *, use_gpu: bool) -> Price | None:
+    """Of a device-hour; `UserError` where a cost is to be kept and no price is known."""
+    if options.limits.max_cost is None:
+        return None
+    name = found.accelerator if use_gpu else "cpu"
+    price = price_of(name, kind=options.pricing, file=options.prices)
+    if price is None:
+        raise UserError(
+            f"--max-cost: no {options.pricing} price known for {name}; write --prices F, a file "
+            f"with a line `{name}: dollars per hour`"
+        )
+    return price

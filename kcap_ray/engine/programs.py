@@ -13,7 +13,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.engine.capacity import n_sharing
 from kcap_ray.engine.failures import one_line
-from kcap_ray.engine.queue import Program
+from kcap_ray.engine.program import Program
 from kcap_ray.engine.storage import storage_of
 from kcap_ray.planning.run_length import length_of
 from kcap_ray.runs.log import logged_to
@@ -27,6 +27,14 @@ NODE_DEATH_S = 20.0
 """Time in which Ray notices that a node is gone, and some: by default it asks every 3 seconds, and
 gives a node up after 5 times. The peers of the node's workers notice at once.
 """
+
+
+def run_program(
+    program: Program, directory: RunDirectory, *, use_gpu: bool, save_every_s: float
+) -> None:
+    """Train the program's trials, on one device or on several."""
+    run = run_on_one_device if program.workers == 1 else run_data_parallel
+    run(program, directory, use_gpu=use_gpu, save_every_s=save_every_s)
 
 
 def run_on_one_device(
@@ -49,14 +57,14 @@ def run_on_one_device(
         open_batches=ray_batches(cell, n_steps=length_of(cell).steps),
     )
     with logged_to(directory.path):
-        run_trial_batch(run, program.points, first_trial=program.first_trial)
+        run_trial_batch(run, program.points, first_trial=program.first_in_place)
 
 
 def run_data_parallel(
     program: Program, directory: RunDirectory, *, use_gpu: bool, save_every_s: float
 ) -> None:
-    """Train the program's trials by DDP on Ray Train: on `train.workers` workers, or on as many as
-    there are devices for.
+    """Train the program's trials by DDP on Ray Train: on its number of workers, or on as many
+    as there are devices for.
 
     Raises `UserError` if that is what a worker raised, else `WorkersFailedError`. A machine that
     was taken away with notice is done without, and one that comes is taken in, without an error.
@@ -73,14 +81,15 @@ def run_data_parallel(
         train_loop_config={
             "cell": cell.with_absolute_paths().to_dict(),
             "points": [(point.lr, point.weight_decay) for point in program.points],
-            "first_trial": program.first_trial,
+            "first_trial": program.first_in_place,
+            "workers": program.workers,
             "run": str(directory.path.resolve()),
             "directory": str(program.place(directory).path.resolve()),
             "use_gpu": use_gpu,
             "save_every_s": save_every_s,
         },
         scaling_config=ray.train.ScalingConfig(
-            num_workers=(1, cell.train.workers),
+            num_workers=(1, program.workers),
             # More workers start from the last checkpoint: at most half of the time is lost so.
             elastic_resize_monitor_interval_s=max(MIN_RESIZE_S, 2 * save_every_s),
             use_gpu=use_gpu,
@@ -160,7 +169,7 @@ def _worker(config: dict[str, Any]) -> None:
         cell=cell,
         directory=CellDirectory(Path(config["directory"])),
         device=get_device() if config["use_gpu"] else torch.device("cpu"),
-        n_sharing=n_sharing(cell, use_gpu=config["use_gpu"]),
+        n_sharing=n_sharing(cell, use_gpu=config["use_gpu"], workers=config["workers"]),
         save_every_s=config["save_every_s"],
         open_batches=ray_batches(
             cell,

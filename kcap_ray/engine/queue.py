@@ -1,51 +1,52 @@
-"""What runs next in a sweep: cells by their cost, a cell's trials in the order of its study.
+"""What runs next in a sweep: the schedule says which program, the ledger and the search its points.
 
 Knows nothing of Ray. Which points a cell tries depends on the cell and on its neighbour's result
 alone, never on what else happens to be running, so any number of machines gives the same table.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
-from kcap_ray.execution.after_search import Part, next_steps
+from kcap_ray.engine.program import Program
+from kcap_ray.execution.after_search import Step, fresh_seeds, next_steps
+from kcap_ray.execution.ahead import ahead_of, done_ahead, take_in
 from kcap_ray.execution.cell import CellProgress, fail_cell, finish_cell
-from kcap_ray.execution.start import neighbour_of, start_of, to_do
-from kcap_ray.planning.run_length import length_of, spec_of
+from kcap_ray.execution.search import CellStudy
+from kcap_ray.execution.start import neighbour_of, start_of, starts_over, to_do
+from kcap_ray.planning.cost import device_of
+from kcap_ray.planning.jobs import N_FIRST_POINTS, jobs_of
+from kcap_ray.planning.run_length import length_of
+from kcap_ray.planning.schedule import Order, Schedule, Start
 from kcap_ray.runs.done import is_done
-from kcap_ray.runs.results import CellDirectory, RunDirectory
+from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.point import Point
+
+UNPLANNED = "a100"
+"""Device whose times order a queue that was given none: only their ratios count."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Program:
-    """A batch of one cell's trials, for one worker, which trains as many at a time as have memory
-    for.
-    """
+class ClusterView:
+    """The cluster as a queue sees it."""
 
-    cell: Cell
-    first_trial: int
-    points: list[Point]
-    part: Part | None = None
-    """Of trials after the search: how they are trained, and where they are kept."""
-
-    @property
-    def trained_cell(self) -> Cell:
-        """The cell as the trials train it."""
-        return self.cell if self.part is None else self.part.cell_of(self.cell)
-
-    def place(self, directory: RunDirectory) -> CellDirectory:
-        """Where the trials are kept."""
-        own = directory.cell(self.cell.cell_id)
-        return own if self.part is None else own.part(self.part.name)
+    device: str = UNPLANNED
+    """Device that times are planned for, by name or file."""
+    n_devices: Callable[[], float] = lambda: math.inf
+    """Devices that there are, or may be."""
+    max_width: int = 1
+    """Devices that `train.workers: auto` may spread a program over."""
+    share: Callable[[Cell], float] = lambda _: 1.0
+    """Part of a device that a program of the cell takes if it trains on one."""
+    left_s: Callable[[], float] = lambda: math.inf
+    """Seconds that may still be trained for."""
 
 
 class SweepQueue:
-    """The cells of a sweep that are still to be done.
-
-    A cell starts when its neighbour is done, whose best point it tries second; and it runs one
-    program at a time, since each learns from the ones before. Only fresh seeds run side by side.
+    """The cells of a sweep that are still to be done, and their programs in the order in which they
+    start: the longest chain first, or as `order` says.
     """
 
     def __init__(
@@ -55,118 +56,221 @@ class SweepQueue:
         directory: RunDirectory,
         *,
         sweep: str,
+        view: ClusterView | None = None,
+        order: tuple[Order, Mapping[str, int]] = ("longest", {}),
     ) -> None:
-        self._directory, self._sweep = directory, sweep
-        self._neighbour = neighbour
-        self._waiting = {
-            cell.cell_id: cell
-            for cell in sorted(to_do(cells, neighbour, directory), key=_cost, reverse=True)
+        """`order`: with the place of every cell on the first axis."""
+        self._directory, self._sweep, self._neighbour = directory, sweep, neighbour
+        self._view = view or ClusterView()
+        todo = to_do(cells, neighbour, directory)
+        self._cells = {cell.cell_id: cell for cell in todo}
+        self._used = 0.0
+        self._starts: dict[tuple[str, int], Start] = {}
+        self._ended: dict[str, dict[int, int]] = {}
+        """Of each cell the programs that ran ahead and have ended: first trial -> trials."""
+        self._reasons: dict[str, str] = {}
+        jobs = jobs_of(
+            todo,
+            neighbour,
+            device_of(self._view.device),
+            column=order[1],
+            max_width=self._view.max_width,
+            share=self._view.share,
+        )
+        over = {
+            cell.cell_id
+            for cell in todo
+            if starts_over(cell, self._before(cell), directory, self._cells)
         }
-        self._idle: dict[str, CellProgress] = {}
-        self._running: dict[str, CellProgress] = {}
-        self._ready: list[Program] = []
-        self._n_left: dict[str, int] = {}
-        self._failures: dict[str, str] = {}
+        self._jobs = {
+            job.cell_id: replace(job, waits_whole=True) if job.cell_id in over else job
+            for job in jobs
+        }
+        n_devices = self._view.n_devices()
+        self._schedule = Schedule(list(self._jobs.values()), n_devices=n_devices, order=order[0])
+        for cell in todo:
+            if cell.cell_id not in over:
+                self._take_up(cell)
 
     @property
     def is_empty(self) -> bool:
-        """Whether every cell is done."""
-        return not (self._waiting or self._idle or self._running or self._n_left)
+        """Whether every cell is done, or is not to be begun in the time that is left."""
+        return self._schedule.is_empty
+
+    @property
+    def has_dropped(self) -> bool:
+        """Whether some cell was left out for want of time or money."""
+        return self._schedule.n_dropped > 0
 
     def next_program(self) -> Program | None:
-        """The next program to run; None if there is none before another one has finished."""
+        """The next program to run; None if there is none before another one has finished, or no
+        device for it.
+        """
         while True:
-            if self._ready:
-                return self._ready.pop(0)
-            if self._idle:
-                cell_id, progress = next(iter(self._idle.items()))
-                del self._idle[cell_id]
-                self._running[cell_id] = progress
-                first_trial, points = progress.next_round()
-                return Program(cell=progress.cell, first_trial=first_trial, points=points)
-            cell = next((c for c in self._waiting.values() if self._is_ready(c)), None)
-            if cell is None:
+            free = self._view.n_devices() - self._used
+            start = self._schedule.next(free, left_s=self._view.left_s())
+            if start is None:
                 return None
-            del self._waiting[cell.cell_id]
-            self._open(cell)
+            program = self._program(start)
+            if program is not None:
+                self._used += start.devices
+                self._starts[start.cell_id, start.first_trial] = start
+                return program
 
     def finished(self, program: Program, failure: str | None) -> None:
         """A program has ended: its records are in the ledger, or it failed for the reason given."""
+        cell_id = program.cell.cell_id
+        start = self._starts.pop((cell_id, self._number(program)))
+        self._used -= start.devices
         if program.part is not None:
-            self._finished_step(program, failure)
-            return
-        cell_id = program.cell.cell_id
-        progress = self._running.pop(cell_id)
-        directory = self._directory.cell(cell_id)
+            program.place(self._directory).progress_file.unlink(missing_ok=True)
         if failure is not None:
-            fail_cell(program.cell, directory, sweep=self._sweep, reason=failure)
-            return
-        records = directory.trials()[program.first_trial :]
-        progress.tell(program.first_trial, records[: len(program.points)])
-        self._continue(progress)
-
-    def _finished_step(self, program: Program, failure: str | None) -> None:
-        """One of a cell's programs after its search has ended; the last one ends the cell."""
-        cell_id = program.cell.cell_id
-        program.place(self._directory).progress_file.unlink(missing_ok=True)
-        if failure is not None:
-            self._failures.setdefault(cell_id, failure)
-            others = [one for one in self._ready if one.cell.cell_id != cell_id]
-            self._n_left[cell_id] -= len(self._ready) - len(others)
-            self._ready = others
-        self._n_left[cell_id] -= 1
-        if self._n_left[cell_id]:
-            return
-        del self._n_left[cell_id]
-        first_failure = self._failures.pop(cell_id, None)
-        if first_failure is None:
-            self._after_search(program.cell)
+            self._reasons.setdefault(cell_id, failure)
+            self._schedule.failed(cell_id)
         else:
-            directory = self._directory.cell(cell_id)
-            fail_cell(program.cell, directory, sweep=self._sweep, reason=first_failure)
-
-    def _is_ready(self, cell: Cell) -> bool:
-        before = self._before(cell)
-        return before is None or not any(
-            before in cells for cells in (self._waiting, self._idle, self._running, self._n_left)
-        )
+            if program.is_ahead:
+                ended = self._ended.setdefault(cell_id, {})
+                ended[start.first_trial] = start.n_trials
+            self._take_in(cell_id)
+            self._measured(program, start)
+            self._schedule.finished(cell_id, start.first_trial, start.n_trials)
+            self._after_search(program.cell)
+        self._close(program.cell)
 
     def _before(self, cell: Cell) -> str | None:
         return neighbour_of(cell, self._neighbour)
 
-    def _open(self, cell: Cell) -> None:
-        directory = self._directory.cell(cell.cell_id)
-        warm_start = start_of(cell, self._before(cell), self._directory)
-        if is_done(cell, directory.result()):
-            return
-        try:
-            progress = CellProgress(cell, directory, warm_start)
-        except UserError as error:
-            fail_cell(cell, directory, sweep=self._sweep, reason=str(error))
-            return
-        self._continue(progress)
+    def _take_up(self, cell: Cell) -> None:
+        """Count what an earlier command has done of a cell."""
+        cell_id, directory = cell.cell_id, self._directory.cell(cell.cell_id)
+        job = self._jobs[cell_id]
+        ahead = done_ahead(directory)
+        for first, n_trials in job.programs():
+            if first < job.n_trials and ahead.get(first, 0) >= n_trials:
+                self._ended.setdefault(cell_id, {})[first] = n_trials
+        self._take_in(cell_id)
+        done = set(range(min(len(directory.trials()), job.n_trials)))
+        for first, n_trials in self._ended.get(cell_id, {}).items():
+            done |= set(range(first, first + n_trials))
+        if done:
+            self._schedule.already_done(cell_id, done)
+        self._after_search(cell)
+        self._close(cell)
 
-    def _continue(self, progress: CellProgress) -> None:
-        if progress.is_finished:
-            self._after_search(progress.cell)
-        else:
-            self._idle[progress.cell.cell_id] = progress
+    def _take_in(self, cell_id: str) -> None:
+        """Move into the ledger what ran ahead, as far as nothing before it is missing."""
+        directory, ended = self._directory.cell(cell_id), self._ended.get(cell_id, {})
+        while ended and (first := len(directory.trials())) in ended:
+            take_in(directory, first)
+            del ended[first]
+
+    def _measured(self, program: Program, start: Start) -> None:
+        last = self._number(program)
+        records = self._directory.cell(program.cell.cell_id).trials()[last : last + 1]
+        if program.part is None and records and records[0].train_time_s is not None:
+            n_programs = math.ceil(start.n_trials / (records[0].n_trials_fused or start.n_trials))
+            self._schedule.measured(start, n_programs * records[0].train_time_s)
 
     def _after_search(self, cell: Cell) -> None:
-        """Make ready what is to be trained after the search, or finish the cell."""
+        """Once the search is over, count those runs after it as done that are not to be: fewer
+        trials beyond the edges than there might have been, and fresh seeds that have a result.
+        """
+        job = self._jobs[cell.cell_id]
         directory = self._directory.cell(cell.cell_id)
-        steps = next_steps(cell, directory)
-        if not steps:
-            finish_cell(cell, directory, sweep=self._sweep)
+        if job.n_runs == job.n_trials or len(directory.trials()) < job.n_trials:
             return
-        directory.progress_file.unlink(missing_ok=True)
-        self._n_left[cell.cell_id] = len(steps)
-        self._ready += [
-            Program(cell=cell, first_trial=step.first_trial, points=step.points, part=step.part)
-            for step in steps
-        ]
+        if any(key[0] == cell.cell_id for key in self._starts):
+            return
+        steps = {self._number_of(cell, step) for step in next_steps(cell, directory)}
+        first_seed = job.n_trials + job.n_widen
+        if not steps or min(steps) >= first_seed:
+            done = set(range(job.n_trials, job.n_runs)) - steps
+        else:
+            done = set(range(job.n_trials, min(steps)))
+        self._schedule.already_done(cell.cell_id, done)
 
+    def _number_of(self, cell: Cell, step: Step) -> int:
+        """Number of a run after the search, as the schedule counts."""
+        job = self._jobs[cell.cell_id]
+        if step.part.keeps_weights:
+            return job.n_trials + step.first_trial
+        return job.n_trials + job.n_widen + fresh_seeds(cell).index(step.part.seed)
 
-def _cost(cell: Cell) -> float:
-    """Work of a cell, up to a constant: the longest start first, and none is left alone."""
-    return float(length_of(cell).tokens) * spec_of(cell).n_params * cell.tune.n_runs
+    def _number(self, program: Program) -> int:
+        if program.part is None:
+            return program.first_trial
+        step = Step(part=program.part, first_trial=program.first_trial, points=program.points)
+        return self._number_of(program.cell, step)
+
+    def _program(self, start: Start) -> Program | None:
+        """The program with its points; None if the cell has ended meanwhile."""
+        cell = self._cells[start.cell_id]
+        directory = self._directory.cell(cell.cell_id)
+        job = self._jobs[cell.cell_id]
+        try:
+            if start.first_trial >= job.n_trials:
+                return self._step(cell, start)
+            points = self._points(cell, start)
+        except UserError as error:
+            self._reasons.setdefault(cell.cell_id, str(error))
+            points = None
+        if points is None:
+            self._schedule.failed(cell.cell_id)
+            self._close(cell)
+            return None
+        n_recorded = len(directory.trials())
+        is_behind = ahead_of(directory, start.first_trial).path.is_dir()
+        return Program(
+            cell=cell,
+            first_trial=start.first_trial,
+            points=points,
+            is_ahead=start.first_trial > n_recorded or is_behind,
+            workers=start.workers,
+        )
+
+    def _points(self, cell: Cell, start: Start) -> list[Point] | None:
+        """Points of a program of the search; None if the cell is done after all."""
+        job, before = self._jobs[cell.cell_id], self._before(cell)
+        first, stop = start.first_trial, start.first_trial + start.n_trials
+        if not job.waits_for_neighbour(first, start.n_trials) and stop <= N_FIRST_POINTS:
+            study = CellStudy(
+                cell,
+                n_steps=length_of(cell).steps,
+                warm_start=None,
+                trial_batch_size=max(stop, job.batch_trials),
+                has_neighbour=before is not None,
+            )
+            return study.ask(stop)[first:]
+        directory = self._directory.cell(cell.cell_id)
+        warm_start = start_of(cell, before, self._directory)
+        if is_done(cell, directory.result()):
+            return None
+        progress = CellProgress(cell, directory, warm_start, has_neighbour=before is not None)
+        while True:
+            number, points = progress.next_round()
+            assert points, f"{cell.cell_id}: no program begins with trial {first}"
+            if number == first:
+                return points
+
+    def _step(self, cell: Cell, start: Start) -> Program:
+        """A run after the search."""
+        steps = next_steps(cell, self._directory.cell(cell.cell_id))
+        step = next(s for s in steps if self._number_of(cell, s) == start.first_trial)
+        return Program(
+            cell=cell,
+            first_trial=step.first_trial,
+            points=step.points,
+            part=step.part,
+            workers=start.workers,
+        )
+
+    def _close(self, cell: Cell) -> None:
+        """Write the row of a cell that has ended."""
+        directory = self._directory.cell(cell.cell_id)
+        if not self._schedule.is_over(cell.cell_id):
+            return
+        reason = self._reasons.pop(cell.cell_id, None)
+        if reason is not None:
+            fail_cell(cell, directory, sweep=self._sweep, reason=reason)
+        elif not is_done(cell, directory.result()):
+            finish_cell(cell, directory, sweep=self._sweep)

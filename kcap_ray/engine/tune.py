@@ -17,7 +17,8 @@ from ray.tune.search import Searcher
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.engine.failures import MAX_LOST_MACHINES, FailureRecord, program_error
-from kcap_ray.engine.queue import Program, SweepQueue
+from kcap_ray.engine.program import Program
+from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.storage import clear_storage, storage_of
 from kcap_ray.execution.after_search import Part
 from kcap_ray.runs.files import write_atomically
@@ -35,6 +36,10 @@ class QueueSearcher(Searcher):
         super().__init__(metric="is_done", mode="max")
         self._queue, self._directory = queue, directory
         self._programs: dict[str, Program] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing for Tune's snapshots, which are not read: the ledger holds it."""
+        return {}
 
     def suggest(self, trial_id: str) -> Any:
         """The next program as a Tune configuration; None while there is nothing to start."""
@@ -109,16 +114,19 @@ def _packed(program: Program) -> dict[str, Any]:
     points = [[point.lr, point.weight_decay] for point in program.points]
     part = None if program.part is None else dataclasses.asdict(program.part)
     cell = program.cell.with_absolute_paths().to_dict()
-    return {"packed": [cell, program.first_trial, points, part]}
+    rest = [program.is_ahead, program.workers]
+    return {"packed": [cell, program.first_trial, points, part, *rest]}
 
 
 def _unpacked(config: dict[str, Any]) -> Program:
-    cell, first_trial, points, part = config["program"]["packed"]
+    cell, first_trial, points, part, is_ahead, workers = config["program"]["packed"]
     return Program(
         cell=Cell.from_dict(cell),
         first_trial=first_trial,
         points=[Point(lr=lr, weight_decay=decay) for lr, decay in points],
         part=None if part is None else Part(**part),
+        is_ahead=is_ahead,
+        workers=workers,
     )
 
 
@@ -165,8 +173,7 @@ def run_queue(
     directory: RunDirectory,
     run: RunProgram,
     *,
-    resources: Callable[[Cell], Mapping[str, float]],
-    max_concurrent: int | None = None,
+    resources: Callable[[Program], Mapping[str, float]],
     logs: Path | None = None,
 ) -> None:
     """Run all programs of the queue, as many at a time as fit on the cluster.
@@ -179,14 +186,13 @@ def run_queue(
     clear_storage(directory)
     trainable = tune.with_resources(
         tune.with_parameters(ProgramTrainable, directory=directory, run=run),
-        lambda config: tune.PlacementGroupFactory([dict(resources(_unpacked(config).cell))]),
+        lambda config: tune.PlacementGroupFactory([dict(resources(_unpacked(config)))]),
     )
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            max_concurrent_trials=max_concurrent,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),

@@ -18,6 +18,7 @@ from kcap_ray.execution.after_search import (
     select,
     spread,
 )
+from kcap_ray.execution.ahead import ahead_of, take_in
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.search import CellStudy, WarmStart
 from kcap_ray.execution.start import neighbour_of, start_of, to_do
@@ -48,7 +49,14 @@ class CellProgress:
     as they are.
     """
 
-    def __init__(self, cell: Cell, directory: CellDirectory, warm_start: WarmStart | None) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        directory: CellDirectory,
+        warm_start: WarmStart | None,
+        *,
+        has_neighbour: bool = False,
+    ) -> None:
         self.cell, self.directory = cell, directory
         spec = spec_of(cell)
         self._n_at_once = trials_at_once(cell, spec)
@@ -57,6 +65,7 @@ class CellProgress:
             n_steps=length_of(cell).steps,
             warm_start=warm_start,
             trial_batch_size=trial_batch_size(cell, spec),
+            has_neighbour=has_neighbour,
         )
         self._begun: tuple[int, list[Point]] | None = None
         recorded = directory.trials()
@@ -104,7 +113,8 @@ def run_cells(
         facts_of(cell.data)
     for cell in to_do(cells, neighbour, run_directory):
         directory = run_directory.cell(cell.cell_id)
-        warm_start = start_of(cell, neighbour_of(cell, neighbour), run_directory)
+        before = neighbour_of(cell, neighbour)
+        warm_start = start_of(cell, before, run_directory)
         if is_done(cell, directory.result()):
             continue
         run = CellRun(
@@ -115,18 +125,28 @@ def run_cells(
             save_every_s=save_every_s,
         )
         try:
-            run_cell(run, sweep=sweep, warm_start=warm_start)
+            progress = CellProgress(cell, directory, warm_start, has_neighbour=before is not None)
+            _run_on(run, progress, sweep=sweep)
         except UserError as error:
             fail_cell(cell, directory, sweep=sweep, reason=str(error))
 
 
 def run_cell(run: CellRun, *, sweep: str, warm_start: WarmStart | None = None) -> ResultRow:
     """Tune, train and measure one cell, or what is left of it; write its row and return it."""
+    progress = CellProgress(run.cell, run.directory, warm_start)
+    return _run_on(run, progress, sweep=sweep)
+
+
+def _run_on(run: CellRun, progress: CellProgress, *, sweep: str) -> ResultRow:
     from kcap_ray.execution.trial_batch import run_trial_batch
 
-    progress = CellProgress(run.cell, run.directory, warm_start)
     while not progress.is_finished:
         first, points = progress.next_round()
+        place = ahead_of(run.directory, first)
+        if place.path.is_dir():
+            # Another command ran these before earlier ones were done.
+            run_trial_batch(replace(run, directory=place), points, first_trial=0)
+            take_in(run.directory, first)
         progress.tell(first, run_trial_batch(run, points, first_trial=first))
     while steps := next_steps(run.cell, run.directory):
         for step in steps:

@@ -13,10 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kcap_ray.config.cell import Cell, Range
+from kcap_ray.planning.jobs import N_FIRST_POINTS
 from kcap_ray.training.point import Point
-
-N_FIRST_POINTS = 4
-"""Trials before TPE proposes any: with fewer results it would only guess."""
 
 NEAR = 1.1
 """A point whose learning rate and weight decay are both within this factor of another's is no other
@@ -51,12 +49,22 @@ class CellStudy:
     First the cell's own point (the paper's values), then the neighbour's best, then points spread
     evenly over the ranges, and from the fifth on what Optuna's TPE proposes. None is near an
     earlier one, as far as the ranges have room: such a proposal is left out, and the next taken.
+    Of the first ones only the second hangs on the neighbour: where that has no result, or a point
+    near another's, a spread one stands there.
     """
 
     def __init__(
-        self, cell: Cell, *, n_steps: int, warm_start: WarmStart | None, trial_batch_size: int = 1
+        self,
+        cell: Cell,
+        *,
+        n_steps: int,
+        warm_start: WarmStart | None,
+        trial_batch_size: int = 1,
+        has_neighbour: bool = False,
     ) -> None:
-        """`trial_batch_size`: consecutive points chosen without the results of one another."""
+        """`trial_batch_size`: consecutive points chosen without the results of one another.
+        `has_neighbour`: whether there is one, with a result or without.
+        """
         self.cell, self.n_steps, self.warm_start = cell, n_steps, warm_start
         self.trial_batch_size = trial_batch_size
         self.n_asked = 0
@@ -65,6 +73,7 @@ class CellStudy:
         self._results: dict[int, _Result] = {}
         self._n_told = 0
         # A single trial needs no search, and so no Optuna.
+        self._has_neighbour = has_neighbour or warm_start is not None
         self._study = self._new_study() if cell.tune.trials > 1 else None
 
     @property
@@ -84,19 +93,22 @@ class CellStudy:
         return study
 
     def _first_points(self) -> list[Point]:
-        points = [self._own]
+        first = [self._clipped(self._own)]
+        while len(first) < N_FIRST_POINTS - self._has_neighbour:
+            first.append(self._spread_from(first))
+        if not self._has_neighbour:
+            return first
+        return [first[0], self._second(first), *first[1:]]
+
+    def _second(self, others: Sequence[Point]) -> Point:
+        """The neighbour's best point at this cell's length, unless it is near one of these."""
         if self.warm_start is not None:
             # The optimum follows 1 / (lr * weight_decay * steps): the neighbour's, at this length.
             decay = self.warm_start.point.weight_decay * self.warm_start.n_steps / self.n_steps
-            points.append(Point(lr=self.warm_start.point.lr, weight_decay=decay))
-        first: list[Point] = []
-        for point in points:
-            clipped = self._clipped(point)
-            if not _is_near_any(clipped, first):
-                first.append(clipped)
-        while len(first) < N_FIRST_POINTS:
-            first.append(self._spread_from(first))
-        return first
+            point = self._clipped(Point(lr=self.warm_start.point.lr, weight_decay=decay))
+            if not _is_near_any(point, others):
+                return point
+        return self._spread_from(others)
 
     def _clipped(self, point: Point) -> Point:
         """The own point, with what is searched of this one, inside of the ranges."""

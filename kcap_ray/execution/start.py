@@ -53,6 +53,17 @@ def to_do(
     return list(left.values())
 
 
+def starts_over(
+    cell: Cell, before: str | None, run: RunDirectory, left: Mapping[str, Cell]
+) -> bool:
+    """Whether the cell's search began without its neighbour, and is set aside when that has a
+    result; `left`: the cells that are to be run.
+    """
+    if before is None or not _lacked(run.cell(cell.cell_id), before):
+        return False
+    return before in left or warm_start_of(run.cell(before).result()) is not None
+
+
 def start_of(cell: Cell, before: str | None, run: RunDirectory) -> WarmStart | None:
     """What the search of the cell starts from: the best point of its neighbour `before`, as it was
     when the search began; None without one.

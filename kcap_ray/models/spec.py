@@ -201,6 +201,7 @@ def parse_model(
 
 
 @cache
+@cache
 def model_of(model: ModelConfig, vocab_size: int) -> ModelSpec:
     """The model that a cell asks for; `UserError` where there is none such."""
     spec = parse_model(

@@ -30,7 +30,7 @@ def asked_of(cell: Cell, *, sweep: str) -> Asked:
         window_tokens=cell.train.window_tokens,
         precision=cell.train.precision,
         optimizer=cell.train.optimizer,
-        workers=cell.train.workers,
+        workers=None if cell.train.workers == "auto" else cell.train.workers,
         seed=cell.seed,
         data_seed=cell.data.seed,
         steps=length.steps,

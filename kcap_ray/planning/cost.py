@@ -1,4 +1,4 @@
-"""What a training run costs: floating-point operations, device-hours, money.
+"""What a training run costs: floating-point operations and device-hours.
 
 Operations are counted. Device-hours follow from how long a device takes for each kind of work of a
 step: fitted to measured step times by benchmarks/throughput.py, or estimated from published rates.
@@ -21,9 +21,6 @@ from kcap_ray.planning.step_work import TERMS, Term, step_work
 
 BUILT_IN = ("a100", "h200", "cpu")
 """Devices that come with kcap, as files in `devices`."""
-
-# Dollars per device-hour: p4d capacity block, January 2025.
-DEFAULT_PRICES: Mapping[str, float] = {"a100": 1.84}
 
 Unit = Literal["device", "core"]
 
@@ -170,29 +167,3 @@ def read_device(path: Path) -> Device:
         return Device(**content)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-
-
-def read_prices(path: Path | None, *, device: str) -> dict[str, float]:
-    """Dollars per device-hour by device: the defaults, changed by the file's lines `device: price`.
-
-    A price may be that of a device which comes with kcap, or of `device`. Raises `UserError` for a
-    file that holds anything else.
-    """
-    prices = dict(DEFAULT_PRICES)
-    if path is None:
-        return prices
-    _, content = read_yaml(path)
-    if not isinstance(content, Mapping):
-        raise UserError(
-            f"{path}: write lines `device: dollars per hour`, for instance `a100: 1.84`"
-        )
-    known = dict.fromkeys((*BUILT_IN, device))
-    for name, price in content.items():
-        if name not in known:
-            raise UserError(f"{path}: {name}: unknown device; allowed are {', '.join(known)}")
-        if isinstance(price, bool) or not isinstance(price, int | float) or not price >= 0:
-            raise UserError(
-                f"{path}: {name}: got {price!r}; write dollars per hour, for instance 1.84"
-            )
-        prices[name] = float(price)
-    return prices

@@ -9,19 +9,19 @@ takes beyond what it overlaps.
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.models.spec import ModelSpec
 from kcap_ray.planning.asked import asked_of
-from kcap_ray.planning.cost import Device, device_of, flops_per_token, read_prices
+from kcap_ray.planning.cost import Device, device_of, flops_per_token
 from kcap_ray.planning.plateau import ends_on_plateau, plateau_exposures
-from kcap_ray.planning.run_length import spec_of, trials_at_once
+from kcap_ray.planning.prices import PriceKind, price_of
+from kcap_ray.planning.run_length import spec_of
 from kcap_ray.planning.sweep import Sweep
+from kcap_ray.planning.training_time import training_s
 from kcap_ray.runs.columns import Asked
 from kcap_ray.runs.schema import Column, section
 from kcap_ray.runs.text_table import aligned
@@ -70,65 +70,28 @@ class PlanRow(Asked):
     ]
 
 
-def plan_cells(sweep: Sweep, *, device: str = "a100", prices: Path | None = None) -> list[PlanRow]:
+def plan_cells(
+    sweep: Sweep,
+    *,
+    device: str = "a100",
+    prices: Path | None = None,
+    kind: PriceKind = "block",
+) -> list[PlanRow]:
     """One row per cell, in the order of the sweep; hours for `device`, which is a name or a file,
-    money from file `prices`.
+    money from file `prices`, or of that kind from those that come with kcap.
 
     Raises `UserError` for an unknown device or a wrong file.
     """
     found = device_of(device)
-    price_per_hour = read_prices(prices, device=found.name).get(found.name)
-    return [
-        _row(sweep.name, cell, device=found, price_per_hour=price_per_hour) for cell in sweep.cells
-    ]
-
-
-def training_s(cell: Cell, spec: ModelSpec, device: Device, n_steps: int) -> float:
-    """Seconds that all trials of the cell train, on `train.workers` devices at a time; those beyond
-    the edges at most, and those of fresh seeds, each as a program of its own.
-    """
-    n_trials, n_at_once = cell.tune.trials, trials_at_once(cell, spec)
-    n_full, n_last = divmod(n_trials, n_at_once)
-    seconds = n_full * _round_s(cell, spec, device, n_steps, n_at_once)
-    seconds += _round_s(cell, spec, device, n_steps, n_last) if n_last else 0.0
-    n_alone = cell.tune.n_runs - n_trials
-    return seconds + (n_alone * _round_s(cell, spec, device, n_steps, 1) if n_alone else 0.0)
-
-
-def _round_s(cell: Cell, spec: ModelSpec, device: Device, n_steps: int, n_trials: int) -> float:
-    """Seconds of trials that the study asks for at once: as one program, or on a core in the parts
-    that are fastest there, which the run finds out by measuring.
-    """
-    sizes = {n_trials, math.ceil(n_trials / 2), 1} if device.unit == "core" else {n_trials}
-    steps_s = min(_steps_s(cell, spec, device, n_trials, most=most) for most in sizes) * n_steps
-    if device.unit == "core" and device.compiled_ratio is not None and cell.train.compile == "on":
-        steps_s *= device.compiled_ratio
-    return device.start_s + steps_s
-
-
-def _steps_s(cell: Cell, spec: ModelSpec, device: Device, n_trials: int, *, most: int) -> float:
-    """Seconds for one step of each trial, at most `most` of them in one program."""
-    train = cell.train
-    windows = math.ceil(train.batch_windows / train.workers)
-
-    def step_s(n_fused: int) -> float:
-        return device.step_s(
-            spec,
-            tokens=windows * train.window_tokens,
-            window_tokens=train.window_tokens,
-            n_trials=n_fused,
-            optimizer=train.optimizer,
-            n_parts=math.ceil(windows / (train.micro_windows or windows)),
-        )
-
-    n_full, n_last = divmod(n_trials, most)
-    return n_full * step_s(most) + (step_s(n_last) if n_last else 0.0)
+    price = price_of(found.name, kind=kind, file=prices)
+    per_hour = None if price is None else price.dollars_per_hour
+    return [_row(sweep.name, cell, device=found, price_per_hour=per_hour) for cell in sweep.cells]
 
 
 def _row(sweep: str, cell: Cell, *, device: Device, price_per_hour: float | None) -> PlanRow:
     asked, spec = asked_of(cell, sweep=sweep), spec_of(cell)
     train, n_runs = cell.train, cell.tune.n_runs
-    device_hours = training_s(cell, spec, device, asked.steps) * train.workers / 3600
+    device_hours = training_s(cell, spec, device) * train.min_workers / 3600
     return PlanRow(
         **section(asked, Asked),
         lr=train.lr,
@@ -163,8 +126,8 @@ _COLUMNS = {
     "tokens": lambda row: f"{row.tokens:,}",
     "trials": lambda row: f"{row.n_trials}" + (f"+{row.n_after}" if row.n_after else ""),
     "FLOP": lambda row: f"{row.flops:.1e}",
-    "hours": lambda row: _hours(row.device_hours),
-    "price": lambda row: _dollars(row.price),
+    "hours": lambda row: hours_text(row.device_hours),
+    "price": lambda row: dollars_text(row.price),
 }
 
 
@@ -172,11 +135,11 @@ _BITS = {"fp32": 32, "bf16": 16, "fp16": 16}
 """Bits of the values that matrix products read, which their time depends on."""
 
 
-def _hours(hours: float) -> str:
+def hours_text(hours: float) -> str:
     return f"{hours:,.1f}" if hours >= 10 else f"{hours:.2g}"
 
 
-def _dollars(price: float | None) -> str:
+def dollars_text(price: float | None) -> str:
     return "-" if price is None else f"${price:,.2f}"
 
 
@@ -203,12 +166,12 @@ def _totals(rows: Sequence[PlanRow], device: Device, *, n_left_out: int) -> list
     total = summary(rows)
     left_out = f" ({n_left_out:,} points of the grid left out by `where`)" if n_left_out else ""
     price = total["price"]
-    money = f"no price known for {device.name}" if price is None else _dollars(price)
+    money = f"no price known for {device.name}" if price is None else dollars_text(price)
     after = f" and at most {total['n_after']:,} runs after them" if total["n_after"] else ""
     return [
         f"{len(rows):,} cells{left_out}, {total['n_trials']:,} trials{after}, "
         f"{total['tokens']:.3g} tokens, {total['flops']:.2e} FLOP",
-        f"about {_hours(total['device_hours'])} {device.unit}-hours on {device.name}, {money}",
+        f"about {hours_text(total['device_hours'])} {device.unit}-hours on {device.name}, {money}",
         *_trust(rows, device),
         *_estimates(rows),
         *_plateaus(rows),

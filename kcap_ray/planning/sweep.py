@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from kcap_ray.config.schema import build_cell
 from kcap_ray.config.sweep_file import SweepFile, Values, override, read_sections, read_where
 from kcap_ray.config.yaml import parse_yaml, read_yaml
 from kcap_ray.models.spec import model_of
+from kcap_ray.planning.neighbour import Index, neighbours
 from kcap_ray.planning.shipped import find_sweep
 from kcap_ray.recipes.length import printed_length
 from kcap_ray.recipes.published import nearest_recipe
@@ -31,9 +32,6 @@ MAX_POINTS = 100_000
 """Points of a grid, which are all looked at, at up to a thousand a second."""
 
 _LONGEST = 200  # characters of a setting that a message repeats
-
-_Index = tuple[int, ...]
-"""Position in the grid, one number per axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +49,11 @@ class Sweep:
     cells: list[Cell]
     """The cells, first axis slowest, without those that `where` leaves out."""
     neighbour: dict[str, str | None]
-    """cell_id -> that of the cell one step back on the first axis where there is one, or None."""
+    """cell_id -> that of the cell on the first axis whose best point it tries second, or None."""
     n_left_out: int
     """Points of the grid that `where` leaves out."""
+    column: dict[str, int] = field(default_factory=dict)
+    """cell_id -> place of the cell's value on the first axis."""
     notes: tuple[str, ...] = ()
     """What was taken for settings that the paper does not print."""
 
@@ -107,7 +107,7 @@ def _resolve(draft: SweepFile, *, path: Path, text: str) -> Sweep:
         raise UserError(
             f"grid: {n_points:,} points; at most {MAX_POINTS:,} are planned, so write shorter axes"
         )
-    kept: dict[_Index, Cell] = {}
+    kept: dict[Index, Cell] = {}
     n_left_out = 0
     notes: dict[str, int] = {}
     for index in itertools.product(*(range(len(axis)) for axis in draft.grid.values())):
@@ -136,7 +136,8 @@ def _resolve(draft: SweepFile, *, path: Path, text: str) -> Sweep:
         path=path,
         axes=axes,
         cells=list(kept.values()),
-        neighbour={ids[index]: _neighbour(index, ids) for index in ids},
+        neighbour=neighbours(kept),
+        column={ids[index]: index[0] if index else 0 for index in ids},
         n_left_out=n_left_out,
         notes=tuple(
             f"{text} ({n_cells:,} cell{'s' * (n_cells > 1)})." for text, n_cells in notes.items()
@@ -154,21 +155,8 @@ def _question(text: str) -> str:
     return match[1] if match else ""
 
 
-def _neighbour(index: _Index, ids: Mapping[_Index, str]) -> str | None:
-    """The kept cell nearest below on the first axis; all other coordinates equal.
-
-    Cells wait for their neighbours, so only the first axis has any: what is one step of it apart
-    can run concurrently. Worked example, a full 2 x 3 grid: (1, 2) -> (0, 2); (0, 2) -> None.
-    """
-    for step in range(index[0] - 1, -1, -1) if index else ():
-        back = (step, *index[1:])
-        if back in ids:
-            return ids[back]
-    return None
-
-
-def _refuse_equal_cells(ids: Mapping[_Index, str], axes: Mapping[str, list[Any]]) -> None:
-    first: dict[str, _Index] = {}
+def _refuse_equal_cells(ids: Mapping[Index, str], axes: Mapping[str, list[Any]]) -> None:
+    first: dict[str, Index] = {}
     for index, cell_id in ids.items():
         if cell_id in first:
             points = [

@@ -92,7 +92,10 @@ class Asked(Record):
     window_tokens: Annotated[int, Column("Window", "Tokens of a window.", "", ",")]
     precision: Annotated[str, Column("Precision", "Number format of training.")]
     optimizer: Annotated[str, Column("Optimizer", "`adamw` or `muon`.")]
-    workers: Annotated[int, Column("Workers", "Data-parallel workers.")]
+    workers: Annotated[
+        int | None,
+        Column("Workers", "Data-parallel workers at most; none where the schedule chose (`auto`)."),
+    ]
     seed: Annotated[int, Column("Seed", "Seed of the weights and of the order of the data.")]
     data_seed: Annotated[int, Column("Data seed", "Seed of the table of people.")]
     steps: Annotated[int, STEPS]

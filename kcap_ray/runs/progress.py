@@ -2,11 +2,12 @@
 
 import json
 import logging
+import os
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +17,7 @@ from kcap_ray.runs.done import is_done
 from kcap_ray.runs.earlier import rows_of_table
 from kcap_ray.runs.files import is_locked
 from kcap_ray.runs.record import ResultRow, TrainingProgress
-from kcap_ray.runs.results import CellDirectory, RunDirectory
+from kcap_ray.runs.results import AHEAD, CellDirectory, RunDirectory
 from kcap_ray.runs.schema import shown
 from kcap_ray.runs.text_table import text_table
 
@@ -83,7 +84,10 @@ def _state(cell: Cell, directory: CellDirectory, *, is_alive: bool = True) -> Ce
     note = min(notes, key=lambda note: note.age_s, default=None)
     if note is not None and (is_alive and not note.is_stale):
         return CellState(cell=cell, state="running", detail=note.text)
-    n_trials, n_after = len(directory.trials()), sum(len(part.trials()) for part in parts)
+    n_in = {True: len(directory.trials()), False: 0}
+    for part in parts:
+        n_in[part.path.name.startswith(AHEAD)] += len(part.trials())
+    n_trials, n_after = n_in[True], n_in[False]
     said = [f"{n_trials} of {cell.tune.trials} trials done"] if n_trials else []
     said += [f"{n_after} after them"] if n_after else []
     if note is not None:
@@ -146,12 +150,40 @@ def states_table(states: Sequence[CellState], *, max_lines: int | None = None) -
     )
 
 
+_Stamp = tuple[int, ...]
+"""When the directories of a cell changed last, in ns, and whether that is too long ago for a
+program to be alive.
+"""
+
+
+def _changes(folder: Path) -> dict[str, int]:
+    """When each directory in it changed last, in ns: every file is written under another name and
+    renamed, which changes its directory.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.stat().st_mtime_ns for entry in entries}
+    except OSError:
+        return {}
+
+
+def _stamp(place: CellDirectory, changed_at: Mapping[str, int]) -> _Stamp:
+    own = changed_at.get(place.path.name)
+    if own is None:
+        return ()
+    times = (own, *sorted(_changes(place.path / "parts").values()))
+    return (*times, int(time.time() - max(times) / 1e9 > STALE_AFTER_S))
+
+
 class Watch:
     """Logs every cell that ends, below a live table where standard output is a terminal."""
 
     def __init__(self, cells: Sequence[Cell], directory: RunDirectory) -> None:
         self._cells, self._directory = cells, directory
         self._ended: dict[str, CellState] = {}
+        self._places = {cell.cell_id: directory.cell(cell.cell_id) for cell in cells}
+        self._seen: dict[str, tuple[_Stamp, CellState]] = {}
+        """What was read of each cell, and when its directory had changed last."""
         self._stop = threading.Event()
         is_terminal = sys.stdout.isatty()
         self._thread = threading.Thread(
@@ -168,10 +200,13 @@ class Watch:
         self._thread.join()
 
     def _states(self) -> list[CellState]:
-        """How each cell stands now. What has ended is not read again: a sweep may have a thousand
-        cells, and its directory may be far away.
+        """How each cell stands now. What has ended, or has not changed, is not read again: a sweep
+        may have thousands of cells, and its directory may be far away.
         """
-        states = [self._ended.get(cell.cell_id) or self._read(cell) for cell in self._cells]
+        changed_at = _changes(self._directory.path / "cells")
+        states = [
+            self._ended.get(cell.cell_id) or self._read(cell, changed_at) for cell in self._cells
+        ]
         self._ended = {
             state.cell.cell_id: state
             for state in states
@@ -179,8 +214,15 @@ class Watch:
         }
         return states
 
-    def _read(self, cell: Cell) -> CellState:
-        return _state(cell, self._directory.cell(cell.cell_id))
+    def _read(self, cell: Cell, changed_at: Mapping[str, int]) -> CellState:
+        place = self._places[cell.cell_id]
+        stamp = _stamp(place, changed_at)
+        seen = self._seen.get(cell.cell_id)
+        if seen is None or seen[0] != stamp:
+            # The stamp is older than what is read, so nothing is missed.
+            seen = stamp, _state(cell, place)
+            self._seen[cell.cell_id] = seen
+        return seen[1]
 
     def _show_live(self) -> None:
         from rich.console import Console

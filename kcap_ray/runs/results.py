@@ -25,6 +25,10 @@ from kcap_ray.runs.schema import Record, arrow_schema
 Kind = TypeVar("Kind", bound=Record)
 
 
+AHEAD = "trial"
+"""What the names of parts begin with in which trials of the search ran before earlier ones."""
+
+
 @dataclass(frozen=True)
 class CellDirectory:
     """What a run keeps of one cell."""

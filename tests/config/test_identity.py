@@ -49,7 +49,7 @@ def changed(value: Any) -> Any:
         return value / 2 or 0.5
     if isinstance(value, int):
         return 2 * value or 2
-    return None
+    return 2 if value == "auto" else None
 
 
 def variants(value: Any, prefix: str = "") -> list[tuple[str, Any]]:

@@ -10,8 +10,10 @@ from kcap_ray.engine.capacity import (
     n_concurrent,
     n_sharing,
     on_every_node,
+    resources_of,
     share_of_device,
 )
+from kcap_ray.engine.program import Program
 from kcap_ray.execution.placement import GPU_SHARES, programs_per_gpu
 from kcap_ray.planning.run_length import spec_of
 from tests.tiny import tiny_cell
@@ -52,14 +54,16 @@ def test_programs_that_share_a_gpu_share_its_memory(batch_windows):
     n_programs = n_sharing(cell, use_gpu=True)
     assert n_programs == programs_per_gpu(cell, spec_of(cell))
     assert n_programs == (max(GPU_SHARES) if batch_windows == 1 else 1)
-    assert share_of_device(cell, use_gpu=True) == {"CPU": 1.0, "GPU": 1 / n_programs}
-    assert share_of_device(cell, use_gpu=False) == {"CPU": 1.0}
+    assert share_of_device(cell, use_gpu=True) == 1 / n_programs
+    program = Program(cell=cell, first_trial=0, points=[])
+    assert resources_of(program, use_gpu=True) == {"CPU": 1.0, "GPU": 1 / n_programs}
+    assert resources_of(program, use_gpu=False) == {"CPU": 1.0}
     assert n_sharing(cell, use_gpu=False) == os.cpu_count()
 
 
 def test_a_data_parallel_worker_has_its_gpu_for_itself():
     """Small as the cell may be."""
-    assert n_sharing(tiny_cell(batch_windows=2, workers=2), use_gpu=True) == 1
+    assert n_sharing(tiny_cell(batch_windows=2), use_gpu=True, workers=2) == 1
 
 
 @pytest.mark.slow

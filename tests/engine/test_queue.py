@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from kcap_ray.config.cell import Range, TuneConfig
-from kcap_ray.engine.queue import SweepQueue
+from kcap_ray.config.cell import Cell, Range, TuneConfig
+from kcap_ray.engine.program import Program
+from kcap_ray.engine.queue import ClusterView, SweepQueue
+from kcap_ray.execution.ahead import ahead_of
+from kcap_ray.planning.run_length import spec_of, trial_batch_size
 from kcap_ray.runs.record import TrialRecord
 from kcap_ray.runs.results import RunDirectory
 from tests.tiny import tiny_cell
@@ -18,11 +21,23 @@ IDS = [cell.cell_id for cell in CELLS]
 NEIGHBOUR = {IDS[0]: None, IDS[1]: IDS[0], IDS[2]: None}
 
 
-def records(program):
+# Each trial of these is a program of its own, as those of large models are.
+LARGE_TUNE = TuneConfig(
+    trials=6, lr=Range(low=1e-4, high=1e-1), weight_decay=Range(low=1e-3, high=1.0)
+)
+LARGE = [
+    tiny_cell(model="gpt2-2-6", batch_windows=16_384, steps=steps, tune=LARGE_TUNE)
+    for steps in (100, 700, 4000)
+]
+LARGE_IDS = [cell.cell_id for cell in LARGE]
+CHAIN = dict(zip(LARGE_IDS, [None, *LARGE_IDS], strict=False))
+
+
+def records(program: Program) -> list[TrialRecord]:
     """Made-up results, which depend on the program alone: a small learning rate is best."""
     return [
         TrialRecord(
-            trial=program.first_trial + index,
+            trial=program.first_in_place + index,
             lr=point.lr,
             weight_decay=point.weight_decay,
             status="ok",
@@ -36,7 +51,9 @@ def records(program):
 class Machines:
     """Runs a queue's programs, some at a time, each ending when chance will have it."""
 
-    def __init__(self, path, *, n_slots=1, seed=0, fails=()):
+    def __init__(self, path, *, n_slots=1, seed=0, fails=(), cells=CELLS, neighbour=NEIGHBOUR):
+        self.cells: list[Cell] = cells
+        self.neighbour = neighbour
         self.directory = RunDirectory(path)
         self.directory.prepare()
         self.n_slots, self.fails = n_slots, fails
@@ -46,7 +63,7 @@ class Machines:
 
     def run(self, *, at_most=100) -> dict[str, Any]:
         """Run until the queue is empty, or `at_most` programs have ended; the others are lost."""
-        queue = SweepQueue(self.cells, NEIGHBOUR, self.directory, sweep="made-up")
+        queue = SweepQueue(self.cells, self.neighbour, self.directory, sweep="made-up")
         running = []
         while not queue.is_empty and at_most:
             while len(running) < self.n_slots and (program := queue.next_program()):
@@ -67,7 +84,12 @@ class Machines:
         if cell_id in self.fails or part in self.fails:
             queue.finished(program, "it broke")
             return
-        program.place(self.directory).add_trials(records(program))
+        place = program.place(self.directory)
+        for record in records(program):
+            curve = place.curve_file(record.trial)
+            curve.parent.mkdir(parents=True, exist_ok=True)
+            curve.write_text(f"{record.lr}")
+        place.add_trials(records(program))
         queue.finished(program, None)
 
 
@@ -181,3 +203,88 @@ def test_a_cell_of_one_trial_waits_for_nobody(tmp_path):
     queue = SweepQueue(cells, neighbour, RunDirectory(tmp_path), sweep="made-up")
     started = [queue.next_program(), queue.next_program()]
     assert {program.cell for program in started if program} == set(cells)
+
+
+def test_the_cells_of_the_tests_are_large():
+    """A step of theirs is too much work to be fused."""
+    assert all(trial_batch_size(cell, spec_of(cell)) == 1 for cell in LARGE)
+
+
+@pytest.mark.parametrize("n_slots", [2, 8])
+def test_trials_that_wait_for_no_result_run_concurrently(tmp_path, n_slots):
+    """And the table, the trials in it and their order are those of one machine."""
+    alone = Machines(tmp_path / "alone", cells=LARGE, neighbour=CHAIN)
+    several = Machines(tmp_path / "several", cells=LARGE, neighbour=CHAIN, n_slots=n_slots, seed=3)
+    assert alone.run() == several.run()
+    assert sorted(alone.programs) == sorted(several.programs)
+    for cell_id in LARGE_IDS:
+        one, other = (machines.directory.cell(cell_id) for machines in (alone, several))
+        assert one.trials() == other.trials()
+        assert [trial.trial for trial in other.trials()] == list(range(6))
+        assert not other.parts()
+        for trial in other.trials():
+            assert float(other.curve_file(trial.trial).read_text()) == trial.lr
+    first_end = [cell_id for cell_id, _, _ in several.programs].index(LARGE_IDS[2])
+    last_of_neighbour = max(
+        i for i, (cell_id, _, _) in enumerate(several.programs) if cell_id == LARGE_IDS[1]
+    )
+    assert first_end < last_of_neighbour or n_slots == 2
+
+
+@pytest.mark.parametrize("n_before", [4, 11])
+def test_a_killed_queue_takes_up_what_ran_ahead(tmp_path, n_before):
+    """No trial is run twice, whatever was done before earlier ones."""
+    expected = Machines(tmp_path / "undisturbed", cells=LARGE, neighbour=CHAIN).run()
+    killed = Machines(tmp_path / "killed", cells=LARGE, neighbour=CHAIN, n_slots=5, seed=n_before)
+    killed.run(at_most=n_before)
+    assert killed.run() == expected
+    assert len(killed.programs) == 6 * len(LARGE)
+
+
+def test_a_program_that_ran_ahead_is_taken_in_though_killed_on_the_way(tmp_path):
+    """Its trials are in the ledger, and its place was not yet removed: they count once."""
+    machines = Machines(tmp_path, cells=LARGE, neighbour=CHAIN, n_slots=4)
+    machines.run(at_most=6)
+    directory = machines.directory.cell(LARGE_IDS[0])
+    done = directory.trials()
+    ahead_of(directory, 0).add_trials(done[:1])
+    rows = machines.run()
+    assert rows[LARGE_IDS[0]].n_trials == 6
+    assert directory.trials()[: len(done)] == done
+
+
+def test_one_failure_fails_a_cell_when_its_other_programs_have_ended(tmp_path):
+    """What they have trained stays, for the next command."""
+    machines = Machines(
+        tmp_path, cells=LARGE, neighbour=CHAIN, n_slots=8, fails=[LARGE_IDS[2]], seed=1
+    )
+    rows = machines.run()
+    assert [rows[cell_id].status for cell_id in LARGE_IDS] == ["ok", "ok", "failed"]
+    assert sum(cell_id == LARGE_IDS[2] for cell_id, _, _ in machines.programs) <= 4
+
+
+def test_a_queue_hands_out_no_more_than_there_are_devices(tmp_path):
+    """Whatever the programs take of them."""
+    view = ClusterView(n_devices=lambda: 2.5, share=lambda _: 0.5)
+    directory = RunDirectory(tmp_path)
+    queue = SweepQueue(LARGE, {}, directory, sweep="made-up", view=view)
+    started = [queue.next_program() for _ in range(6)]
+    assert [program is not None for program in started] == [True] * 5 + [False]
+
+
+def test_idle_devices_make_programs_data_parallel(tmp_path):
+    """Where there are more devices than programs, and the run is long enough."""
+    view = ClusterView(n_devices=lambda: 64.0, max_width=8)
+    long = dataclasses.replace(LARGE[2], train=dataclasses.replace(LARGE[2].train, steps=10**6))
+    queue = SweepQueue([long], {}, RunDirectory(tmp_path), sweep="made-up", view=view)
+    started = [queue.next_program() for _ in range(4)]
+    assert {program.workers for program in started if program} == {8}
+    assert queue.next_program() is None
+
+
+def test_no_cell_is_begun_that_would_not_end_in_time(tmp_path):
+    """The queue is empty then, and says that it has left something out."""
+    view = ClusterView(left_s=lambda: 0.0)
+    queue = SweepQueue(CELLS, NEIGHBOUR, RunDirectory(tmp_path), sweep="made-up", view=view)
+    assert queue.next_program() is None
+    assert queue.is_empty and queue.has_dropped

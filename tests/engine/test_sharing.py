@@ -39,16 +39,16 @@ def run(program, directory):
         assert time.monotonic() < end, "waited for the other cell"
         time.sleep(0.01)
     records = [
-        TrialRecord(trial=first + i, lr=p.lr, weight_decay=p.weight_decay, status="ok", bits=1.0,
-                    capacity_ratio=p.lr)
+        TrialRecord(trial=program.first_in_place + i, lr=p.lr, weight_decay=p.weight_decay,
+                    status="ok", bits=1.0, capacity_ratio=p.lr)
         for i, p in enumerate(program.points)
     ]
-    directory.cell(cell_id).add_trials(records)
+    program.place(directory).add_trials(records)
     (out / f"{cell_id}-{first}.time").write_text(f"{cell_id} {began} {time.monotonic()}")
 
 
-def resources(cell):
-    return {"CPU": 0.5, "GPU": 1 / shares[cell.cell_id]}
+def resources(program):
+    return {"CPU": 0.5, "GPU": 1 / shares[program.cell.cell_id]}
 
 
 with ray_session(None):

@@ -5,7 +5,7 @@ import yaml
 
 from kcap_ray.config.errors import UserError
 from kcap_ray.models.spec import parse_model
-from kcap_ray.planning.cost import BUILT_IN, Device, device_of, flops_per_token, read_prices
+from kcap_ray.planning.cost import BUILT_IN, Device, device_of, flops_per_token
 from kcap_ray.planning.step_work import TERMS
 
 FIELDS = {
@@ -98,15 +98,6 @@ def test_a_file_that_is_not_there_is_named():
     for name in ("./mine", "mine.yaml"):
         with pytest.raises(UserError, match=r"mine.*there is no such file"):
             device_of(name)
-
-
-def test_a_price_is_only_for_a_device_that_there_is(tmp_path):
-    """Prices name the devices of kcap, and the own one."""
-    prices = tmp_path / "prices.yaml"
-    prices.write_text("a100: 2\nmine: 3\n")
-    assert read_prices(prices, device="mine") == {"a100": 2.0, "mine": 3.0}
-    with pytest.raises(UserError, match="mine: unknown device"):
-        read_prices(prices, device="cpu")
 
 
 def test_coefficients_of_built_in_devices_name_every_work_that_they_do_not_leave_out():

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from kcap_ray.config.cell import Cell, Range, TuneConfig
+from kcap_ray.execution.ahead import ahead_of
 from kcap_ray.execution.cell import fail_cell, run_cell
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.runs.edges import edge_notes
 from kcap_ray.runs.manifest import only_driver
 from kcap_ray.runs.progress import Watch, cell_states
 from kcap_ray.runs.record import ResultRow
-from kcap_ray.runs.results import CellDirectory, RunDirectory
+from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
 from tests.tiny import tiny_cell
 
 CELLS = [tiny_cell(seed=seed) for seed in (5, 6, 7)]
@@ -41,7 +42,7 @@ def test_a_line_for_every_cell_that_ends_meanwhile(
 def test_a_cell_that_has_ended_is_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often the table is drawn; the others are read every time."""
+    """However often the table is drawn; and so is one that has not changed."""
     directory = RunDirectory(tmp_path)
     end(CELLS[0], directory)
     read, result = Counter(), CellDirectory.result
@@ -55,7 +56,24 @@ def test_a_cell_that_has_ended_is_read_once(
     watch = Watch(CELLS, directory)
     for _ in range(3):
         assert watch._states() == expected
-    assert [read[cell.cell_id] for cell in CELLS] == [1, 3, 3]
+    assert [read[cell.cell_id] for cell in CELLS] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_what_changes_is_seen(tmp_path: Path, is_ahead: bool) -> None:
+    """A program's progress, in the cell's directory or in that of trials ahead; then its end."""
+    directory = RunDirectory(tmp_path)
+    directory.prepare()
+    watch = Watch(CELLS, directory)
+    assert [state.state for state in watch._states()] == ["waiting"] * 3
+    own = directory.cell(CELLS[0].cell_id)
+    place = ahead_of(own, 2) if is_ahead else own
+    for step in (3, 4):
+        write_atomically(place.progress_file, f'{{"step": {step}, "n_steps": 10, "losses": [1.5]}}')
+        (first, *_) = watch._states()
+        assert first.state == "running" and f"step {step} of 10" in first.detail
+    end(CELLS[0], directory)
+    assert [state.state for state in watch._states()] == ["failed", "waiting", "waiting"]
 
 
 def note(directory: RunDirectory, content: str = "") -> None:

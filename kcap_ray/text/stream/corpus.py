@@ -143,6 +143,7 @@ def frequency_of(table: KnowledgeConfig) -> NDArray[np.float64] | None:
     return zipf_frequency(table.n_people, table.frequency.zipf, table.seed)
 
 
+@cache
 def facts_of(data: DataConfig) -> CorpusFacts:
     """Vocabulary, lengths and entropy, without drawing people; UserError as `build_corpus`."""
     _check_junk_names(data)

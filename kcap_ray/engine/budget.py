@@ -1,0 +1,85 @@
+"""Stops a sweep when its time or its money is spent: what runs is saved first, as by Ctrl-C."""
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from kcap_ray.planning.cluster_plan import Limits
+from kcap_ray.planning.prices import Price
+
+LOOK_EVERY_S = 1.0
+
+_HOUR = 3600.0
+
+
+class Budget:
+    """What this command may still spend. Within it the process is sent Ctrl-C when a limit is
+    reached, which does not leave it: `reached` says so.
+    """
+
+    def __init__(
+        self, limits: Limits, *, price: Price | None, n_devices: Callable[[], float]
+    ) -> None:
+        """`n_devices`: of the nodes that are up, which are billed whether they train or not."""
+        self._limits, self._price, self._n_devices = limits, price, n_devices
+        self._began = self._looked = time.monotonic()
+        self._spent = 0.0
+        self._n_now = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.reached: str | None = None
+        """The limit that was reached, in words."""
+
+    @property
+    def named(self) -> str:
+        """The limits, in words."""
+        hours, cost = self._limits.max_hours, self._limits.max_cost
+        said = [] if hours is None else [f"--max-hours {hours:g}"]
+        return " and ".join(said + ([] if cost is None else [f"--max-cost {cost:g}"]))
+
+    def left_s(self) -> float:
+        """Seconds until the first limit, if as many devices stay up as now."""
+        left = [math.inf]
+        if self._limits.max_hours is not None:
+            left.append(self._limits.max_hours * _HOUR - (time.monotonic() - self._began))
+        if self._limits.max_cost is not None:
+            per_s = self._dollars_per_s(max(1.0, self._n_now))
+            left.append((self._limits.max_cost - self._spent) / per_s if per_s else math.inf)
+        return min(left)
+
+    def __enter__(self) -> "Budget":
+        self._look()
+        if not math.isinf(self.left_s()):
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        self._stop.set()
+        return kind is KeyboardInterrupt and self.reached is not None
+
+    def _dollars_per_s(self, n_devices: float) -> float:
+        return 0.0 if self._price is None else self._price.dollars_per_hour * n_devices / _HOUR
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if self._price is not None:
+            self._n_now = self._n_devices()
+        self._spent += self._dollars_per_s(self._n_now) * (now - self._looked)
+        self._looked = now
+
+    def _watch(self) -> None:
+        while not self._stop.wait(LOOK_EVERY_S):
+            self._look()
+            if self.left_s() <= 0:
+                self.reached = self.named
+                os.kill(os.getpid(), signal.SIGINT)
+                return

@@ -1,0 +1,68 @@
+"""Which finished cell a cell's search learns from: a rule over the sweep's cells, never over what
+happens to be done.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+
+from kcap_ray.config.cell import Cell, ModelConfig, TrainConfig
+from kcap_ray.config.data import DataConfig
+from kcap_ray.config.errors import UserError
+from kcap_ray.planning.run_length import length_of, spec_of, trial_batch_size
+
+Index = tuple[int, ...]
+"""Position in the grid, one number per axis."""
+
+CHEAPER = 6
+"""How much less a trial must take that a large cell waits for: six trials, as the paper's sweeps
+have, then take no longer than one of its own.
+"""
+
+
+def neighbours(kept: Mapping[Index, Cell]) -> dict[str, str | None]:
+    """cell_id -> id of the cell that it learns from, or None."""
+    lines: dict[Index, list[tuple[int, Cell]]] = {}
+    for index, cell in kept.items():
+        lines.setdefault(index[1:], []).append((index[0] if index else 0, cell))
+    found: dict[str, str | None] = {}
+    for line in lines.values():
+        line.sort(key=lambda one: one[0])
+        cells = [cell for _, cell in line]
+        for position, cell in enumerate(cells):
+            before = _designated(cell, cells[:position])
+            found[cell.cell_id] = None if before is None else before.cell_id
+    return {cell.cell_id: found[cell.cell_id] for cell in kept.values()}
+
+
+def _designated(cell: Cell, before: list[Cell]) -> Cell | None:
+    """Of the cells before it on the first axis, all other coordinates equal, the one to learn from.
+
+    A cell whose trials are fused, a small one, learns from the nearest. A larger one learns from
+    the nearest whose trial takes at most a sixth of the work of its own, and where there is none
+    from the cheapest: then it waits for about one of its own trials at most, and not for a chain of
+    studies. Worked example, works 1, 2, 5, 10 and 20: 20 learns from 2, 10 from 1, 5 from 1.
+    """
+    if not before:
+        return None
+    nearest_first = before[::-1]
+    try:
+        if trial_batch_size(cell, spec_of(cell)) > 1:
+            return nearest_first[0]
+        own = _work(cell)
+        cheap = (one for one in nearest_first if CHEAPER * _work(one) <= own)
+        return next(cheap, None) or min(nearest_first, key=_work)
+    except UserError:
+        # Said by whoever reads the data: a sweep may be written before them.
+        return nearest_first[0]
+
+
+def _work(cell: Cell) -> float:
+    """Work of a trial, up to a constant: the same on every machine."""
+    # Every cell is compared with those before it.
+    return _known_work(cell.data, cell.model, cell.train)
+
+
+@cache
+def _known_work(data: DataConfig, model: ModelConfig, train: TrainConfig) -> float:
+    cell = Cell(data=data, model=model, train=train)
+    return float(length_of(cell).tokens) * spec_of(cell).n_params_active

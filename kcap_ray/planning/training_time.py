@@ -1,0 +1,82 @@
+"""How long the programs of a cell train: predicted for a device, on one or several of them."""
+
+import math
+
+from kcap_ray.config.cell import Cell
+from kcap_ray.models.spec import ModelSpec
+from kcap_ray.planning.cost import Device
+from kcap_ray.planning.run_length import length_of, trials_at_once
+
+DATA_PARALLEL_START_S = 30.0
+"""Seconds that starting data-parallel workers takes on top of a program's own start: 27 s of Ray
+Train on two cores, rounded up. A guess for a cluster of GPUs.
+"""
+
+EXCHANGE_BYTES_PER_S = 1e11
+"""Bytes that each worker sends a second while gradients are summed, within a node. Not measured
+here: about half of what NVIDIA reports for NCCL on eight A100s; none of it is taken to overlap with
+the backward pass.
+"""
+
+_FLOAT = 4  # bytes of a gradient
+
+
+def training_s(cell: Cell, spec: ModelSpec, device: Device) -> float:
+    """Seconds that all trials of the cell train, one program after another, on `train.workers`
+    devices at a time; on one where the schedule is to choose (`auto`). Those beyond the edges, of
+    which there may be fewer, and those of fresh seeds are programs of their own.
+    """
+    n_trials, n_at_once = cell.tune.trials, trials_at_once(cell, spec)
+    workers = cell.train.min_workers
+    n_full, n_last = divmod(n_trials, n_at_once)
+    seconds = n_full * program_s(cell, spec, device, n_at_once, workers=workers)
+    seconds += program_s(cell, spec, device, n_last, workers=workers) if n_last else 0.0
+    n_alone = cell.tune.n_runs - n_trials
+    return seconds + n_alone * program_s(cell, spec, device, 1, workers=workers)
+
+
+def program_s(
+    cell: Cell, spec: ModelSpec, device: Device, n_trials: int, *, workers: int = 1
+) -> float:
+    """Seconds of trials that the study asks for at once: as one program, or on a core in the parts
+    that are fastest there, which the run finds out by measuring.
+    """
+    sizes = {n_trials, math.ceil(n_trials / 2), 1} if device.unit == "core" else {n_trials}
+    step_s = min(_steps_s(cell, spec, device, (n_trials, most), workers) for most in sizes)
+    if device.unit == "core" and device.compiled_ratio is not None and cell.train.compile == "on":
+        step_s *= device.compiled_ratio
+    return device.start_s + step_s * length_of(cell).steps
+
+
+def start_of_workers_s(workers: int) -> float:
+    """Seconds before data-parallel workers train; none for a program on one device."""
+    return DATA_PARALLEL_START_S if workers > 1 else 0.0
+
+
+def exchange_s(cell: Cell, spec: ModelSpec, n_trials: int, workers: int) -> float:
+    """Seconds that workers sum gradients in all steps: in each of them every worker sends 2 (w - 1)
+    / w times the gradient's bytes (ring all-reduce, Patarasuk and Yuan 2009).
+    """
+    n_bytes = 2 * (workers - 1) / workers * _FLOAT * spec.n_params * n_trials
+    return length_of(cell).steps * n_bytes / EXCHANGE_BYTES_PER_S
+
+
+def _steps_s(
+    cell: Cell, spec: ModelSpec, device: Device, trials: tuple[int, int], workers: int
+) -> float:
+    """Seconds for one step of each of so many trials, at most so many of them in one program."""
+    train, (n_trials, most) = cell.train, trials
+    windows = math.ceil(train.batch_windows / workers)
+
+    def step_s(n_fused: int) -> float:
+        return device.step_s(
+            spec,
+            tokens=windows * train.window_tokens,
+            window_tokens=train.window_tokens,
+            n_trials=n_fused,
+            optimizer=train.optimizer,
+            n_parts=math.ceil(windows / (train.micro_windows or windows)),
+        )
+
+    n_full, n_last = divmod(n_trials, most)
+    return n_full * step_s(most) + (step_s(n_last) if n_last else 0.0)

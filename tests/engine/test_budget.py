@@ -1,0 +1,59 @@
+"""A budget of time or money ends what runs in it, and nothing else does so unseen."""
+
+import math
+import time
+
+import pytest
+
+from kcap_ray.engine import budget as module
+from kcap_ray.engine.budget import Budget
+from kcap_ray.planning.cluster_plan import Limits
+from kcap_ray.planning.prices import Price
+
+DOLLAR_A_SECOND = Price(
+    device="mine", kind="yours", dollars_per_hour=3600.0, date="", source="a test"
+)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks often."""
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.02)
+
+
+@pytest.mark.parametrize(
+    ("limits", "named"),
+    [
+        (Limits(max_hours=0.1 / 3600), "--max-hours"),
+        (Limits(max_cost=0.3), "--max-cost 0.3"),
+    ],
+)
+def test_a_limit_that_is_reached_ends_the_work(limits: Limits, named: str) -> None:
+    """Three devices at a dollar a second each spend thirty cents in a tenth of a second."""
+    budget = Budget(limits, price=DOLLAR_A_SECOND, n_devices=lambda: 3.0)
+    began = time.monotonic()
+    with budget:
+        time.sleep(20)
+    assert time.monotonic() - began < 10
+    assert budget.reached is not None and named in budget.reached
+    assert budget.left_s() <= 0
+
+
+def test_devices_that_idle_are_paid_for_too() -> None:
+    """What is left lasts a third as long with three as with one."""
+    left = [
+        Budget(Limits(max_cost=60.0), price=DOLLAR_A_SECOND, n_devices=lambda n=n: n)
+        for n in (1.0, 3.0)
+    ]
+    for budget in left:
+        budget._look()
+    assert left[1].left_s() == pytest.approx(left[0].left_s() / 3, rel=0.01)
+
+
+def test_an_interrupt_of_the_users_is_none_of_a_limit() -> None:
+    """It ends the command as ever; without a limit nothing is left out."""
+    budget = Budget(Limits(max_hours=1.0), price=None, n_devices=lambda: 1.0)
+    with pytest.raises(KeyboardInterrupt), budget:
+        raise KeyboardInterrupt
+    assert budget.reached is None
+    assert math.isinf(Budget(Limits(), price=None, n_devices=lambda: 1.0).left_s())
