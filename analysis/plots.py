@@ -24,6 +24,7 @@ from analysis.figures.quantization import draw_quantization
 from analysis.figures.ratio import draw_exposures, draw_ratio
 from analysis.figures.residuals import draw_residuals
 from analysis.figures.style import NothingToDrawError, figure_style
+from analysis.figures.symbols import set_own_symbols
 from analysis.fit import CapacityFit, fit_groups
 from analysis.junk import compare_junk
 from analysis.ladder import find_ladders
@@ -208,6 +209,7 @@ def draw(name: str, inputs: Inputs) -> Figure:
     """
     with figure_style():
         figure = FIGURES[name].draw(inputs)
+        set_own_symbols(figure)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not again for every format
         return figure

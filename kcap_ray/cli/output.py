@@ -40,8 +40,10 @@ def print_table(table: Any) -> None:
     """Print a table of rich."""
     from rich.console import Console
 
-    # A file or a pipe has no width that a table would have to be cut down to.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    # A file or a pipe has no width that a table would have to be cut down to. Names and reasons are
+    # shown as they are, whatever brackets they hold.
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, markup=False, emoji=False).print(table)
 
 
 def report_of(directory: Path) -> Path:

@@ -181,7 +181,8 @@ class Watch:
         return _state(cell, self._directory.cell(cell.cell_id))
 
     def _show_live(self) -> None:
-        with Live(console=Console(), refresh_per_second=2, transient=True) as live:
+        console = Console(markup=False, emoji=False)  # names and reasons as they are
+        with Live(console=console, refresh_per_second=2, transient=True) as live:
             while not self._stop.wait(REFRESH_EVERY_S):
                 live.update(states_table(self._states(), max_lines=MAX_LINES))
 
