@@ -42,6 +42,7 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except UserError as error:
             typer.echo(f"kcap: {error}", err=True)
+            raise typer.Exit(error.exit_status) from None
         except _UsageError as error:
             command = error.ctx.command_path if error.ctx else "kcap"
             typer.echo(f"kcap: {error.format_message()}\nSee {command} --help", err=True)

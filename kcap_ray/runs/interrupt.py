@@ -25,6 +25,14 @@ LONGEST_S = 20.0
 
 _LOOK_EVERY_S = 0.1
 
+# Of this process, as signals are.
+_STOPPING = threading.Event()
+
+
+def is_stopping() -> bool:
+    """Whether this command was told to stop, and saves what is at work."""
+    return _STOPPING.is_set()
+
 
 def request_file(directory: CellDirectory) -> Path:
     """The file that asks those who train a cell to save."""
@@ -40,13 +48,12 @@ def saves_first(cells: Sequence[Cell], directory: RunDirectory) -> Iterator[None
         yield
         return
     has_ended = threading.Event()
-    is_asked = False
+    _STOPPING.clear()
 
     def handle(number: int, _: object) -> None:
-        nonlocal is_asked
-        if is_asked:
+        if is_stopping():
             raise KeyboardInterrupt
-        is_asked = True
+        _STOPPING.set()
         print("kcap: saving what is at work; once more ends it at once", file=sys.stderr)
         with contextlib.suppress(OSError):
             (directory.path / REQUEST).write_text("")
@@ -62,6 +69,7 @@ def saves_first(cells: Sequence[Cell], directory: RunDirectory) -> Iterator[None
         yield
     finally:
         has_ended.set()
+        _STOPPING.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
 
