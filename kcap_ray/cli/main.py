@@ -4,6 +4,7 @@ starts at once.
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,7 +26,7 @@ from kcap_ray.cli.options import (
     SweepFile,
     overrides,
 )
-from kcap_ray.cli.output import conclude, print_table, report_of
+from kcap_ray.cli.output import announce, conclude, print_table, report_of
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
 from kcap_ray.config.errors import UserError
@@ -38,6 +39,9 @@ class _Group(TyperGroup):
     """Turns a user's mistake into one or two lines and exit status 2."""
 
     def invoke(self, ctx: Any) -> Any:
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            # As Ctrl-C does, so that what was started is ended, and the line below is said.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -137,12 +141,15 @@ def sweep(
     """Run a sweep, or what is left of it: tune, train, measure, write the table and the report."""
     if dry_run:
         return plan(sweep_file, settings)
-    from kcap_ray.engine.driver import run_sweep
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.results import RunDirectory
 
     loaded = load_sweep(sweep_file, overrides(settings))
     directory = RunDirectory(out or Path("runs") / loaded.name)
+    then = f"joining the cluster at {address}" if address else "Ray starts, within half a minute"
+    announce(loaded.name, loaded.cells, directory, then=then)
+    from kcap_ray.engine.driver import run_sweep
+
     run_sweep(
         loaded,
         directory,
@@ -164,18 +171,20 @@ def run_cell_command(
     save_every_s: SaveEvery = 300.0,
 ) -> None:
     """Run cells one after another in this process, without Ray."""
-    import torch
-
-    from kcap_ray.execution.cell import run_cells
     from kcap_ray.planning.sweep import load_sweep
-    from kcap_ray.runs.interrupt import saves_first
-    from kcap_ray.runs.manifest import forget_failed, only_driver, read_cells, write_header
-    from kcap_ray.runs.progress import Watch
     from kcap_ray.runs.results import RunDirectory
 
     loaded = load_sweep(sweep_file, overrides(settings))
     cells = loaded.matching(cell)
     directory = RunDirectory(out or Path("runs") / loaded.name)
+    announce(loaded.name, cells, directory, then="one after another, in this process")
+    import torch
+
+    from kcap_ray.execution.cell import run_cells
+    from kcap_ray.runs.interrupt import saves_first
+    from kcap_ray.runs.manifest import forget_failed, only_driver, read_cells, write_header
+    from kcap_ray.runs.progress import Watch
+
     directory.prepare()
     with only_driver(directory.path):
         write_header(

@@ -4,6 +4,7 @@ import atexit
 import gc
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,16 @@ import typer
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.done import is_done
+
+
+def announce(name: str, cells: Sequence[Cell], directory: Any, *, then: str) -> None:
+    """Say at once what is about to be done, since the first result takes a while; `then`: what
+    comes first where anything is left to do.
+    """
+    n_done = sum(is_done(cell, directory.cell(cell.cell_id).result()) for cell in cells)
+    rest = "" if n_done == len(cells) else f"; {then}"
+    typer.echo(f"{name}: {len(cells)} cells, {n_done} done, in {directory.path}{rest}")
 
 
 def conclude(cells: list[Cell], directory: Any) -> None:

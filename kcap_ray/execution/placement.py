@@ -20,6 +20,7 @@ from kcap_ray.models.spec import ModelSpec
 from kcap_ray.planning.cost import device_of
 from kcap_ray.planning.memory import GIB, program_bytes
 from kcap_ray.planning.run_length import length_of, round_trials
+from kcap_ray.runs.checked import checked, with_checksum
 from kcap_ray.runs.results import CellDirectory, write_atomically
 from kcap_ray.training.freed_memory import give_back_freed_memory
 
@@ -84,15 +85,17 @@ def _file(directory: CellDirectory) -> Path:
 def kept_setting(directory: CellDirectory, device: str) -> Setting | None:
     """The setting that the cell has been trained with on such a device, if there is one."""
     try:
-        setting = Setting(**json.loads(_file(directory).read_text(encoding="utf-8")))
+        found = checked(_file(directory).read_text(encoding="utf-8"))
+        setting = None if found is None else Setting(**found)
     except (FileNotFoundError, ValueError, TypeError):  # none, cut off, or of another version
         return None
-    return setting if setting.device == device else None
+    return setting if setting is not None and setting.device == device else None
 
 
 def keep_setting(directory: CellDirectory, setting: Setting) -> None:
     """Write the setting down, so that whoever goes on with the cell uses it too."""
-    write_atomically(_file(directory), json.dumps(dataclasses.asdict(setting)) + "\n")
+    text = json.dumps(with_checksum(dataclasses.asdict(setting)))
+    write_atomically(_file(directory), f"{text}\n")
 
 
 def need_bytes(

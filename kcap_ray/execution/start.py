@@ -10,6 +10,7 @@ from typing import Any
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.search import Hint
+from kcap_ray.runs.checked import checked, with_checksum
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
@@ -59,8 +60,8 @@ def start_of(cell: Cell, before: str | None, run: RunDirectory) -> Hint | None:
         _set_aside(directory)
     if recorded is None or hint is not None:
         values = None if hint is None else dataclasses.asdict(hint)
-        text = json.dumps({"neighbour": before, "hint": values}) + "\n"
-        write_atomically(_file(directory), text)
+        text = json.dumps(with_checksum({"neighbour": before, "hint": values}))
+        write_atomically(_file(directory), f"{text}\n")
     return hint
 
 
@@ -82,10 +83,11 @@ def _file(directory: CellDirectory) -> Path:
 
 
 def _recorded(directory: CellDirectory) -> dict[str, Any] | None:
-    """What the search began from; None if nothing readable says so."""
+    """What the search began from; None if nothing says so, or not as it was written."""
     try:
-        found = json.loads(_file(directory).read_text(encoding="utf-8"))
-        if found["hint"] is not None:
+        text = _file(directory).read_text(encoding="utf-8")
+        found = checked(text, needed=("neighbour", "hint"))
+        if found is not None and found["hint"] is not None:
             _hint(found["hint"])
     except (OSError, ValueError, LookupError, TypeError):
         return None

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -23,9 +22,10 @@ from kcap_ray.models.decoder import Decoder
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.columns import Measured, Provenance
 from kcap_ray.runs.environment import provenance
+from kcap_ray.runs.files import replacing, write_atomically
 from kcap_ray.runs.interrupt import request_file
 from kcap_ray.runs.record import CurvePoint, TrialRecord, best_trial
-from kcap_ray.runs.results import CellDirectory, write_atomically
+from kcap_ray.runs.results import CellDirectory
 from kcap_ray.runs.schema import arrow_schema, section
 from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
@@ -244,15 +244,14 @@ def save_weights(path: Path, model: Decoder, cell: Cell, vocab: dict[str, Any]) 
     """Write weights, cell and vocabulary as a directory that appears whole or not at all."""
     from safetensors.torch import save_file
 
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, temporary / "model.safetensors")
-    write_atomically(temporary / "cell.json", json.dumps(cell.to_dict(), indent=1) + "\n")
-    write_atomically(temporary / "kcap_vocab.json", json.dumps(vocab) + "\n")
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
+    with replacing(path) as temporary:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        save_file(tensors, temporary / "model.safetensors")
+        write_atomically(temporary / "cell.json", json.dumps(cell.to_dict(), indent=1) + "\n")
+        write_atomically(temporary / "kcap_vocab.json", json.dumps(vocab) + "\n")
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _curve(result: TrainResult, trial: int, *, lr: float, exposures: float) -> list[CurvePoint]:
@@ -280,10 +279,8 @@ def _write_history(path: Path, curve: Sequence[CurvePoint]) -> None:
     table = pa.Table.from_pylist([point.to_dict() for point in curve], arrow_schema(CurvePoint))
     # Experts, and measurements along the way, only where there are some.
     empty = [name for name in table.column_names if table[name].null_count == len(curve)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    pq.write_table(table.drop_columns(empty), temporary)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        pq.write_table(table.drop_columns(empty), temporary)
 
 
 def _expert_load(point: Progress, trial: int) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """A quantized model on disk: packed weights, settings, and the cell and vocabulary they go with."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from kcap_ray.models.checkpoint import model_with, reading_checkpoint
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.quantize.weights import QuantizedWeights
-from kcap_ray.runs.results import write_atomically
+from kcap_ray.runs.files import replacing, write_atomically
 
 
 def save_quantized(
@@ -19,15 +18,15 @@ def save_quantized(
     """Write packed weights and settings, with the cell and vocabulary of the checkpoint that they
     are of, as a directory that appears whole or not at all.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    weights.save(temporary / "model.safetensors")
-    write_atomically(temporary / "quantization.json", json.dumps(config.to_dict(), indent=1) + "\n")
-    for name in ("cell.json", "kcap_vocab.json"):
-        shutil.copyfile(checkpoint / name, temporary / name)
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
+    with replacing(path) as temporary:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        weights.save(temporary / "model.safetensors")
+        text = json.dumps(config.to_dict(), indent=1) + "\n"
+        write_atomically(temporary / "quantization.json", text)
+        for name in ("cell.json", "kcap_vocab.json"):
+            shutil.copyfile(checkpoint / name, temporary / name)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def load_quantized(directory: Path) -> tuple[Decoder, Cell]:

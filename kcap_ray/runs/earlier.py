@@ -7,7 +7,6 @@ and compared with the names that are there. Nothing here writes but `adopt`.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from kcap_ray.config.contents import combined
 from kcap_ray.config.data import BUILT_IN_POOLS, PATHS
 from kcap_ray.config.errors import UserError
 from kcap_ray.runs.checked import checked, with_checksum
+from kcap_ray.runs.files import write_atomically
 
 MANIFEST = "cells.json"
 TABLE = "results.parquet"
@@ -57,7 +57,9 @@ def read_manifest(path: Path) -> Manifest | None:
     """
     if (path / MANIFEST).exists():
         with _reading(path, MANIFEST):
-            content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            content = checked((path / MANIFEST).read_text(encoding="utf-8"))
+            if content is None:
+                raise ValueError("no object, or not as it was written")
             cells = _cells_of(content, path / "cells")
             return Manifest(sweep=content["sweep"], question=content["question"], cells=cells)
     if (path / TABLE).exists():
@@ -213,8 +215,6 @@ def adopt(path: Path, stored: StoredCell) -> None:
             row = None
         if row is None:  # then it counts as none under any name
             continue
-        temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
         text = json.dumps(with_checksum(row | {"cell_id": cell_id}), indent=1) + "\n"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, file)
+        write_atomically(file, text)
     place.rename(folder / cell_id)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.checked import with_checksum
 from kcap_ray.runs.earlier import (
     MANIFEST,
     TABLE,
@@ -23,6 +24,7 @@ from kcap_ray.runs.earlier import (
     read_manifest,
 )
 from kcap_ray.runs.environment import describe
+from kcap_ray.runs.files import remove_temporaries
 from kcap_ray.runs.progress import LOCK
 from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
 
@@ -37,6 +39,7 @@ def write_header(
     else.
     """
     path = directory.path
+    remove_temporaries(path)
     before = _before(path)
     if before is not None:
         _check_same("sweep", before.sweep, name, path)
@@ -61,7 +64,7 @@ def write_header(
         "question": question,
         "cells": [cell.to_dict() for cell in joined.values()],
     }
-    write_atomically(path / MANIFEST, json.dumps(manifest) + "\n")
+    write_atomically(path / MANIFEST, json.dumps(with_checksum(manifest)) + "\n")
     write_atomically(path / "environment.json", json.dumps(describe(), indent=1) + "\n")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.files import replacing
 
 
 class CorruptCheckpointError(UserError):
@@ -19,18 +20,13 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write `state` whole or not at all: a temporary file, then a rename. The one before stays
     beside it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         with temporary.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
         if path.is_file():
             os.replace(path, before(path))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def before(path: Path) -> Path:

@@ -28,7 +28,9 @@ def trainer_in(descendants: dict[int, str]) -> int | None:
 
 
 def test_sweep_ends_with_a_table_and_says_nothing_else(undisturbed, small_sweep):
-    """Every cell has a result; the output is a line per cell, the table and two paths, no more."""
+    """Every cell has a result; the output is a line at once, one per cell, the table and two paths,
+    no more.
+    """
     command, out = undisturbed
     assert command.process.returncode == 0, command.stderr
     rows = pd.read_parquet(out / "results.parquet")
@@ -38,9 +40,10 @@ def test_sweep_ends_with_a_table_and_says_nothing_else(undisturbed, small_sweep)
     assert (rows["stored_bits"] > 0).all()
     assert command.stderr == ""
     lines = command.stdout.splitlines()
-    assert [line.split()[0] for line in lines[:2]] == ["[1/2]", "[2/2]"]
+    assert lines[0].startswith(f"small: 2 cells, 0 done, in {out}; Ray starts")
+    assert [line.split()[0] for line in lines[1:3]] == ["[1/2]", "[2/2]"]
     assert lines[-2:] == [f"report: {out}/report.html", f"table:  {out}/results.parquet"]
-    assert len(lines) == 2 + 4 + 2  # a heading, two rows and a caption between
+    assert len(lines) == 1 + 2 + 4 + 2  # a heading, two rows and a caption between
     assert (out / "report.html").exists()
     assert {path.name for path in out.iterdir()} >= {"sweep.yaml", "environment.json", "cells"}
     assert not list(out.glob("ray*"))
