@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from tests.survival.places import READ_ONLY, REMOUNT, in_namespace, mount_memory
-from tests.survival.scene import Scene, finish
+from tests.survival.scene import SINGLE, Scene, finish
 
 Event = Callable[[Scene], str]
 OLD_RUNS = Path(__file__).parent / "old_runs"
@@ -35,7 +37,7 @@ def _ended_by(number: signal.Signals) -> Event:
             assert status == -signal.SIGKILL
         else:
             # Before Python's own handlers are there, the kernel ends it.
-            assert status in (130, -number), scene.said
+            assert status in (130, -number), (status, scene.said)
         if status == 130:
             assert scene.said.rstrip().endswith("stopped; the same command goes on from here")
         assert "Traceback" not in scene.said
@@ -209,7 +211,7 @@ def _clock_back(scene: Scene) -> str:
 
 def _few_files(scene: Scene) -> str:
     """The process may open a few files only."""
-    limit = scene.chance.randint(4, 24)
+    limit = scene.chance.randint(3, 12)
 
     def before() -> None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -235,6 +237,33 @@ def _failed_thrice(scene: Scene) -> str:
     return f"{cell.cell_id} failed 3 times"
 
 
+KEPT = ("stored_bits", "capacity_ratio", "lr", "weight_decay", "n_params", "steps", "tokens")
+"""Columns of an earlier version that mean what they mean today."""
+
+
+def _earlier_version(scene: Scene) -> str:
+    """A run that an earlier commit began, one of its two cells done, is gone on with; the command
+    may be killed on the way.
+    """
+    commit = scene.chance.choice(sorted(path.name for path in OLD_RUNS.iterdir()))
+    scene.sweep = SINGLE
+    assert scene.run() == 0, scene.said
+    fresh = scene.table()
+    scene.fresh()
+    shutil.copytree(OLD_RUNS / commit, scene.out)
+    before = pq.read_table(scene.out / "results.parquet").to_pylist()[0]
+    if scene.chance.random() < 0.5:
+        pid = scene.start()
+        time.sleep(scene.chance.uniform(0.0, 0.5) * scene.takes_s)
+        os.kill(pid, signal.SIGKILL)
+        finish(pid)
+    assert scene.run() == 0, scene.said
+    first, second = scene.expected = scene.table()
+    assert {name: first[name] for name in KEPT} == {name: before[name] for name in KEPT}
+    assert second == fresh[1]
+    return f"of commit {commit}"
+
+
 EVENTS: dict[str, Event] = {
     "command killed": _ended_by(signal.SIGKILL),
     "command terminated": _ended_by(signal.SIGTERM),
@@ -250,5 +279,6 @@ EVENTS: dict[str, Event] = {
     "clock set back": _clock_back,
     "few open files": _few_files,
     "cell given up": _failed_thrice,
+    "directory of an earlier version": _earlier_version,
 }
 NEEDS_MOUNT = ("full disk", "read-only disk")

@@ -34,8 +34,13 @@ tune:
   lr: {low: 3.0e-3, high: 1.5e-2}
 """
 
+SINGLE = SWEEP[: SWEEP.index("tune:")].replace("name: small", "name: single")
+"""The same without a search."""
+
 DIFFERS = ("train_time_s", "tokens_per_s", "git_commit")
 """Times, and a mark of uncommitted changes, which others may make meanwhile."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 LONGEST_S = 300.0
 """Longest that a command may take, on a machine that is busy with something else."""
@@ -54,6 +59,8 @@ class Scene:
     folder: Path
     chance: random.Random
     expected: list[Row] = field(default_factory=list)
+    sweep: str = SWEEP
+    """Text of the sweep file."""
     takes_s: float = 1.0
     """Time that the command takes undisturbed."""
     n_commands: int = 0
@@ -73,13 +80,15 @@ class Scene:
         self.n_commands += 1
         said = self.folder / f"said{self.n_commands}.txt"
         sweep = self.folder / "small.yaml"
-        if not sweep.exists():
-            sweep.write_text(SWEEP)
+        sweep.write_text(self.sweep)
         sys.stdout.flush()
         sys.stderr.flush()
+        # They arrive when the command can take them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         pid = os.fork()
         if pid == 0:
             _be_command([str(sweep), "--out", str(self.out), "--save-every", "0.1"], said, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         return pid
 
     def run(self, before: Callable[[], None] = nothing) -> int:
@@ -126,19 +135,23 @@ def _be_command(arguments: list[str], said: Path, before: Callable[[], None]) ->
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
             sys.stdout = sys.stderr = file
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             from kcap_ray.cli import output
             from kcap_ray.cli.main import app
 
             output.report_of = lambda directory: directory
             before()
             try:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
                 app(["run-cell", *arguments], prog_name="kcap")
                 status = 0
             except SystemExit as end:
                 status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+            except KeyboardInterrupt:  # it was not yet a command
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+                os.kill(os.getpid(), signal.SIGINT)
             except BaseException:
                 traceback.print_exc()
     finally:

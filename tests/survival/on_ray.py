@@ -1,0 +1,190 @@
+"""What happens to a run on real Ray: processes of the session are killed while it is at work. Each
+event is a sweep in a process and a session of its own.
+"""
+
+import contextlib
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from tests.engine.conftest import SWEEP, Command
+from tests.engine.test_data_parallel import assert_same_but_for_rounding, cell_on
+from tests.survival.scene import DIFFERS, Row
+
+FEW_WINDOWS = re.compile(r"ray::(IDLE|.*Read|.*Map|.*Split|_StatsActor)")
+"""Processes that make windows, or have made some, and Ray Data's own."""
+
+
+@dataclass
+class RayScene:
+    """A directory for one event on Ray, and what the run in it must end with."""
+
+    folder: Path
+    chance: random.Random
+    expected: list[Row]
+
+    @property
+    def out(self) -> Path:
+        """The run directory."""
+        return self.folder / "run"
+
+    @property
+    def sweep(self) -> Path:
+        """The sweep file, made if it is not there."""
+        path = self.folder / "small.yaml"
+        if not path.exists():
+            path.write_text(SWEEP)
+        return path
+
+    def start(self) -> Command:
+        """Start the command, and wait until some cell is at work."""
+        command = Command("sweep", self.sweep, "--out", self.out, "--save-every", "0.5")
+        command.wait_for(lambda: any(self.out.glob("cells/*/progress.json")))
+        return command
+
+    def table(self) -> list[Row]:
+        """The rows without times."""
+        table = pq.read_table(self.out / "results.parquet")
+        return table.drop_columns(list(DIFFERS)).to_pylist()
+
+    def check(self) -> None:
+        """The same command again: the table is that of an undisturbed run."""
+        command = Command("sweep", self.sweep, "--out", self.out)
+        assert finish(command) == 0, command.stderr
+        assert self.table() == self.expected
+        assert not list(self.out.rglob("*.tmp"))
+
+
+def finish(command: Command) -> int:
+    """The exit status; what it has started ends with it if it does not end in time."""
+    try:
+        return command.finish()
+    finally:
+        if command.process.poll() is None:
+            command.kill()
+
+
+def kill_one(
+    scene: RayScene, command: Command, named: Callable[[str], bool], number: int = signal.SIGKILL
+) -> tuple[int, str]:
+    """Send a signal to one of the command's processes with such a command line, chosen by chance;
+    its pid and command line.
+    """
+
+    def find() -> list[tuple[int, str]]:
+        return sorted((pid, line) for pid, line in command.descendants().items() if named(line))
+
+    pid, line = scene.chance.choice(command.wait_for(find))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+    return pid, line.split()[0].rpartition("/")[2]
+
+
+def is_trainer(line: str) -> bool:
+    """Whether that is a process which trains a trial."""
+    return "ResourceTrainable.train" in line
+
+
+def _driver_ended_by(number: signal.Signals) -> Callable[[RayScene], str]:
+    def event(scene: RayScene) -> str:
+        """The command gets a signal at any time; its session goes with it."""
+        after_s = scene.chance.uniform(0.0, 4.0)
+        command = scene.start()
+        time.sleep(after_s)
+        if command.process.poll() is not None:
+            return "nothing: it was done before"
+        if number == signal.SIGKILL:
+            command.kill()
+        else:
+            command.process.send_signal(number)
+            assert finish(command) in (0, 130), command.stderr
+            assert command.stderr.rstrip().endswith("goes on from here") or (
+                command.process.returncode == 0
+            )
+        return f"{number.name} {after_s:.1f} s after the first step"
+
+    return event
+
+
+def _worker_once(scene: RayScene) -> str:
+    """A worker dies: the command goes on, and says so in a line."""
+    number = scene.chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+    command = scene.start()
+    time.sleep(scene.chance.uniform(0.0, 1.0))
+    pid, _ = kill_one(scene, command, is_trainer, number)
+    assert finish(command) == 0, command.stderr
+    return f"{signal.Signals(number).name} to worker {pid}"
+
+
+def _worker_thrice(scene: RayScene) -> str:
+    """Workers die until a cell is given up: the next command does it all the same."""
+    command, killed = scene.start(), set()
+    end = time.monotonic() + 150
+    while command.process.poll() is None and time.monotonic() < end and len(killed) < 3:
+        for pid, line in command.descendants().items():
+            if is_trainer(line) and pid not in killed:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+        time.sleep(0.05)
+    status = finish(command)
+    assert status in (0, 1), command.stderr
+    return f"SIGKILL to workers, {len(killed)} times (exit status {status})"
+
+
+def _process_of_session(name: str) -> Callable[[RayScene], str]:
+    def event(scene: RayScene) -> str:
+        """The session is lost: the command says so and begins again."""
+        command = scene.start()
+        time.sleep(scene.chance.uniform(0.0, 1.0))
+        kill_one(scene, command, lambda line: line.split(" ")[0].endswith(f"/{name}"))
+        assert finish(command) == 0, command.stderr
+        assert f"Ray's {name} ended (SIGKILL); it starts again" in command.stderr
+        return f"SIGKILL to {name}"
+
+    return event
+
+
+def _data_worker(scene: RayScene) -> str:
+    """A process that makes windows dies."""
+    command = scene.start()
+    pid, name = kill_one(scene, command, lambda line: FEW_WINDOWS.match(line) is not None)
+    assert finish(command) == 0, command.stderr
+    return f"SIGKILL to {name} {pid}"
+
+
+def _rank(scene: RayScene) -> str:
+    """One of two data-parallel workers dies; the table is the undisturbed one to rounding."""
+    first, one, alone = cell_on(1, scene.sweep, [], scene.folder / "alone")
+    _, two, arguments = cell_on(2, scene.sweep, [], scene.out)
+    assert finish(Command("run-cell", *alone)) == 0
+    command = Command("sweep", *arguments, "--save-every", "0.5")
+    command.wait_for(lambda: two.resume_file(0).exists())
+    time.sleep(scene.chance.uniform(0.0, 1.0))
+    pid, _ = kill_one(scene, command, lambda line: "RayTrainWorker" in line)
+    assert finish(command) == 0, command.stderr
+    again = Command("sweep", *arguments)
+    assert finish(again) == 0, again.stderr
+    assert_same_but_for_rounding(first, one, two)
+    return f"SIGKILL to rank in process {pid}"
+
+
+EVENTS: dict[str, Callable[[RayScene], str]] = {
+    "Ray: driver killed": _driver_ended_by(signal.SIGKILL),
+    "Ray: driver terminated": _driver_ended_by(signal.SIGTERM),
+    "Ray: driver interrupted": _driver_ended_by(signal.SIGINT),
+    "Ray: trial worker killed once": _worker_once,
+    "Ray: trial worker killed three times": _worker_thrice,
+    "Ray: raylet killed": _process_of_session("raylet"),
+    "Ray: gcs_server killed": _process_of_session("gcs_server"),
+    "Ray: data worker killed": _data_worker,
+    "Ray: DDP rank killed": _rank,
+}
+CHECKS_ITSELF = ("Ray: DDP rank killed",)
