@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from analysis.load import ResultsError, load_results
+from kcap_ray.runs.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,9 +48,7 @@ def _user_errors() -> Iterator[None]:
 
 def _write_json(found: Sequence[object], path: Path | None) -> None:
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(found, indent=2, allow_nan=False)
-        path.write_text(text + "\n", encoding="utf-8")
+        write_atomically(path, json.dumps(found, indent=2, allow_nan=False) + "\n")
 
 
 def _results(directories: Sequence[Path] | None, published: bool) -> "Results":

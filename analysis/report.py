@@ -1,7 +1,6 @@
 """The HTML report of a run, one file: verdicts, figures, fits, every row, how it was made."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from analysis.report_tables import (
     peaks_table,
     results_table,
 )
+from kcap_ray.runs.files import write_atomically
 
 VERDICT_CLASS = {
     Verdict.HOLDS: "holds",
@@ -62,9 +62,7 @@ def write_report(directory: Path | str) -> Path:
         section("Sweep file", _sweep_text(folder)),
     ]
     path = folder / "report.html"
-    draft = path.with_suffix(".html.tmp")
-    draft.write_text(page(f"kcap report: {results.name}", sections), encoding="utf-8")
-    os.replace(draft, path)
+    write_atomically(path, page(f"kcap report: {results.name}", sections))
     return path
 
 

@@ -30,6 +30,7 @@ from kcap_ray.cli.output import announce, conclude, print_table, report_of
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.log import log_to_standard_error
 
 # Of the click that this typer was built on, which may be its own copy.
 _UsageError: Any = typer.BadParameter.__base__
@@ -42,6 +43,7 @@ class _Group(TyperGroup):
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             # As Ctrl-C does, so that what was started is ended, and the line below is said.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
+        log_to_standard_error()
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -182,12 +184,13 @@ def run_cell_command(
 
     from kcap_ray.execution.cell import run_cells
     from kcap_ray.runs.interrupt import saves_first
-    from kcap_ray.runs.manifest import forget_failed, only_driver, read_cells, write_header
+    from kcap_ray.runs.log import command_logged_to
+    from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
     from kcap_ray.runs.progress import Watch
 
     directory.prepare()
-    with only_driver(directory.path):
-        write_header(
+    with only_driver(directory.path), command_logged_to(directory.path):
+        write_manifest(
             directory,
             name=loaded.name,
             question=loaded.question,
@@ -195,7 +198,7 @@ def run_cell_command(
             cells=loaded.cells,
         )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        forget_failed(cells, directory, mistakes=retry_failed)
+        clear_failed(cells, directory, mistakes=retry_failed)
         with Watch(cells, directory), saves_first(cells, directory):
             run_cells(
                 cells,

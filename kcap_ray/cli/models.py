@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kcap_ray.cli.options import CellGlob, Set, complete_sweep, overrides
 from kcap_ray.config.errors import UserError
+
+if TYPE_CHECKING:
+    from kcap_ray.runs.record import MeasuredModel
 
 
 def export(
@@ -53,25 +56,25 @@ def measure(
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = measure_directory(model_directory, cells[0], device=device)
-    typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(_lines(found)))
+    typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else "\n".join(_lines(found)))
 
 
-def _lines(found: dict[str, Any]) -> list[str]:
-    context = found["context_tokens"] or "any number of"
+def _lines(found: "MeasuredModel") -> list[str]:
+    context = found.context_tokens or "any number of"
     nats = {
-        "a name": found["loss_name_nats"],
-        "the values": found["loss_value_nats"],
-        "their first chunks": found["loss_value1_nats"],
+        "a name": found.loss_name_nats,
+        "the values": found.loss_value_nats,
+        "their first chunks": found.loss_value1_nats,
     }
     losses = ", ".join(
         f"{value:.4f} on {name}" for name, value in nats.items() if value is not None
     )
     return [
-        f"model:   {found['model']} ({found['class']}, {found['n_params']:,} weights, reads "
-        f"{context} tokens, {found['tokens']})",
-        f"data:    {found['dataset']}, {found['n_people']:,} people ({found['cell_id']})",
+        f"model:   {found.model} ({found.model_class}, {found.n_params:,} weights, reads "
+        f"{context} tokens, {found.tokens})",
+        f"data:    {found.dataset}, {found.n_people:,} people ({found.cell_id})",
         f"losses:  {losses} (nats per person)",
-        f"stored:  {found['stored_bits']:,.1f} of {found['demand_bits']:,.1f} bits",
-        f"R:       {found['capacity_ratio']:.4f} bits per weight, at most "
-        f"{found['max_capacity_ratio']:.4f}",
+        f"stored:  {found.stored_bits:,.1f} of {found.demand_bits:,.1f} bits",
+        f"R:       {found.capacity_ratio:.4f} bits per weight, at most "
+        f"{found.max_capacity_ratio:.4f}",
     ]

@@ -7,6 +7,7 @@ session is lost takes its own place and goes on; one that had joined a cluster e
 """
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -17,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn, Protocol
 
 from kcap_ray.runs.interrupt import is_stopping
+
+_logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
 
@@ -109,7 +112,8 @@ def begin_again(loss: str) -> NoReturn:
     """
     if is_stopping() or _AGAIN in os.environ or not _is_kcap():
         end_for_good(loss)
-    _tell(f"{loss}; it starts again, from the last checkpoints")
+    _logger.warning("%s; it starts again, from the last checkpoints", loss)
+    _flush()
     end_children()
     os.environ[_AGAIN] = "1"
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
@@ -117,7 +121,8 @@ def begin_again(loss: str) -> NoReturn:
 
 def end_for_good(loss: str) -> NoReturn:
     """End the process: what it would wait for is gone."""
-    _tell(f"{loss}; the same command goes on from here")
+    print(f"kcap: {loss}; the same command goes on from here", file=sys.stderr, flush=True)
+    _flush()
     end_children()
     os._exit(130 if is_stopping() else 1)
 
@@ -141,7 +146,6 @@ def end_children(word: str = "") -> None:
                 child.kill()
 
 
-def _tell(text: str) -> None:
-    print(f"kcap: {text}", file=sys.stderr, flush=True)
+def _flush() -> None:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()

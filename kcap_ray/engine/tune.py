@@ -18,7 +18,8 @@ from kcap_ray.config.errors import UserError
 from kcap_ray.engine.failures import MAX_LOST_MACHINES, FailureRecord, program_error
 from kcap_ray.engine.queue import Program, SweepQueue
 from kcap_ray.engine.storage import clear_storage, storage_of
-from kcap_ray.runs.results import RunDirectory, write_atomically
+from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.point import Point
 
 RunProgram = Callable[[Program, RunDirectory], None]
@@ -163,7 +164,7 @@ def run_queue(
     max_concurrent: int | None = None,
     logs: Path | None = None,
 ) -> None:
-    """Run all programs of the queue, as many at a time as the cluster has room for.
+    """Run all programs of the queue, as many at a time as fit on the cluster.
 
     `resources`: what a program of the cell takes of it. A worker is kept for the programs that take
     the same. `logs`: directory of the session's logs, if it is on this machine.

@@ -1,4 +1,4 @@
-"""How the trials of a round are trained on the device at hand: all of them as one program, or a few
+"""Placement of a trial batch on a device: all of them as one program, or a few
 at a time; and how many programs share a GPU.
 
 None of it changes what is asked of a study. On a CPU it changes no bit of a trial's result either,
@@ -10,30 +10,31 @@ import gc
 import itertools
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kcap_ray.config.cell import Cell
+from kcap_ray.execution.host_memory import available_host_bytes, host_bytes
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.planning.cost import device_of
 from kcap_ray.planning.memory import GIB, program_bytes
-from kcap_ray.planning.run_length import length_of, round_trials
+from kcap_ray.planning.run_length import length_of, trials_at_once
 from kcap_ray.runs.checked import checked, with_checksum
-from kcap_ray.runs.results import CellDirectory, write_atomically
+from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.results import CellDirectory
 from kcap_ray.training.freed_memory import give_back_freed_memory
 
 if TYPE_CHECKING:
     import torch
 
 USABLE = 0.8
-"""Share of the memory at hand that is planned to be filled: of real programs, bf16 on a CPU took a
+"""Share of the available memory that is planned to be filled: of real programs, bf16 on CPUs took a
 fifth more than estimated, the others up to a tenth.
 """
 
 PLANNED_GPU, PLANNED_GPU_BYTES = "a100", 40 * GIB
-"""What is known of a GPU that is not up yet: here the smallest A100."""
+"""Assumed of a GPU that is not up yet: here the smallest A100."""
 
 PROCESS_BYTES = 1 * GIB
 """What a process takes of a GPU before it trains: CUDA's context and the libraries' kernels, some
@@ -45,7 +46,7 @@ GPU_SHARES = (1, 2, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class Placement:
     """How the trials of a cell are trained; kept with the cell, so that it goes on in the same
     way.
     """
@@ -66,7 +67,7 @@ class Setting:
         train = dataclasses.replace(cell.train, micro_windows=self.micro_windows)
         return dataclasses.replace(cell, train=train)
 
-    def halved(self, n_trials: int, n_windows: int) -> "Setting | None":
+    def halved(self, n_trials: int, n_windows: int) -> "Placement | None":
         """Half of the trials, of which there were `n_trials`, or for one trial half of the windows
         at a time; None if nothing is left to halve.
         """
@@ -82,24 +83,24 @@ def _file(directory: CellDirectory) -> Path:
     return directory.path / "setting.json"
 
 
-def kept_setting(directory: CellDirectory, device: str) -> Setting | None:
+def saved_placement(directory: CellDirectory, device: str) -> Placement | None:
     """The setting that the cell has been trained with on such a device, if there is one."""
     try:
         found = checked(_file(directory).read_text(encoding="utf-8"))
-        setting = None if found is None else Setting(**found)
+        placement = None if found is None else Placement(**found)
     except (FileNotFoundError, ValueError, TypeError):  # none, cut off, or of another version
         return None
-    return setting if setting is not None and setting.device == device else None
+    return placement if placement is not None and placement.device == device else None
 
 
-def keep_setting(directory: CellDirectory, setting: Setting) -> None:
+def save_placement(directory: CellDirectory, placement: Placement) -> None:
     """Write the setting down, so that whoever goes on with the cell uses it too."""
-    text = json.dumps(with_checksum(dataclasses.asdict(setting)))
+    text = json.dumps(with_checksum(dataclasses.asdict(placement)))
     write_atomically(_file(directory), f"{text}\n")
 
 
 def need_bytes(
-    cell: Cell, spec: ModelSpec, setting: Setting, *, n_trials: int, n_windows: int
+    cell: Cell, spec: ModelSpec, placement: Placement, *, n_trials: int, n_windows: int
 ) -> int:
     """Memory that training `n_trials` trials in this way takes; `n_windows`: of a step on this
     device.
@@ -107,21 +108,21 @@ def need_bytes(
     return program_bytes(
         cell,
         spec,
-        n_trials=min(setting.n_fused, n_trials),
-        n_windows=min(setting.micro_windows or n_windows, n_windows),
+        n_trials=min(placement.n_fused, n_trials),
+        n_windows=min(placement.micro_windows or n_windows, n_windows),
     )
 
 
-def fitting(
-    cell: Cell, spec: ModelSpec, *, device: str, n_trials: int, n_windows: int, at_hand: int
-) -> Setting:
-    """The fewest programs, and then the fewest parts of a batch, that fit into `at_hand` bytes.
+def choose_placement(
+    cell: Cell, spec: ModelSpec, *, device: str, n_trials: int, n_windows: int, available: int
+) -> Placement:
+    """The fewest programs, and then the fewest parts of a batch, that fit into `available` bytes.
 
     Where not even one window fits, that is the setting all the same: the estimate may be too high.
     """
     n_own = min(n_windows, cell.train.micro_windows or n_windows)
     in_programs = (
-        Setting(
+        Placement(
             device=device,
             n_fused=math.ceil(n_trials / n_programs),
             micro_windows=cell.train.micro_windows,
@@ -129,25 +130,25 @@ def fitting(
         for n_programs in range(1, n_trials + 1)
     )
     in_parts = (
-        Setting(device=device, n_fused=1, micro_windows=math.ceil(n_own / n_parts))
+        Placement(device=device, n_fused=1, micro_windows=math.ceil(n_own / n_parts))
         for n_parts in range(2, n_own + 1)
     )
-    setting = Setting(device=device, n_fused=1, micro_windows=cell.train.micro_windows)
-    for setting in itertools.chain(in_programs, in_parts):
-        need = need_bytes(cell, spec, setting, n_trials=n_trials, n_windows=n_windows)
-        if need <= USABLE * at_hand:
+    placement = Placement(device=device, n_fused=1, micro_windows=cell.train.micro_windows)
+    for placement in itertools.chain(in_programs, in_parts):
+        need = need_bytes(cell, spec, placement, n_trials=n_trials, n_windows=n_windows)
+        if need <= USABLE * available:
             break
-    return setting
+    return placement
 
 
 def programs_per_gpu(cell: Cell, spec: ModelSpec) -> int:
     """How many programs like the cell's should share a GPU: 1, 2 or 4.
 
-    As many as have room, and as keep it busy: a program that lets a GPU wait for half of its time,
+    As many as fit its memory and keep it busy: a program that lets a GPU wait for half of its time,
     compiling and making the first windows, leaves half of it to another one. Steps are no such
     time, small as they may be: a recorded graph has no gaps, and processes take turns on a GPU.
     """
-    train, n_trials = cell.train, round_trials(cell, spec)
+    train, n_trials = cell.train, trials_at_once(cell, spec)
     gpu = device_of(PLANNED_GPU)
     need = program_bytes(cell, spec, n_trials=n_trials, n_windows=train.batch_windows)
     steps_s = length_of(cell).steps * gpu.step_s(
@@ -165,36 +166,21 @@ def programs_per_gpu(cell: Cell, spec: ModelSpec) -> int:
     )
 
 
-def bytes_at_hand(device: "torch.device", *, n_beside: int) -> int:
-    """Bytes that one of `n_beside` programs on this device may use.
+def available_bytes(device: "torch.device", *, n_sharing: int) -> int:
+    """Bytes that one of `n_sharing` programs on this device may use.
 
     On a GPU what is free now, with what this process holds without need, but not more than its
-    share of the whole; on a CPU its share of the memory that is free.
+    share of the whole; on a CPU its share of the memory that is free, or of half of all where the
+    system does not say.
     """
     if device.type == "cpu":
         give_back_freed_memory()
-        return _free_host_bytes() // n_beside
+        available = available_host_bytes()
+        return (host_bytes() // 2 if available is None else available) // n_sharing
     import torch
 
     # A program that has ended hangs together with its compiled code; only this lets go of both.
     gc.collect()
     free, total = torch.cuda.mem_get_info(device)
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(free + unused, total // n_beside)
-
-
-def _free_host_bytes() -> int:
-    """Memory that new programs can have without swapping, or half of all where Linux does not say;
-    never more than a container's limit leaves.
-    """
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
-    except (OSError, StopIteration):
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
-        return min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # no such file, or a limit called "max"
-        return free
+    return min(free + unused, total // n_sharing)

@@ -4,20 +4,22 @@ neighbour is found out and tuned again.
 
 import dataclasses
 import json
-import sys
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.execution.search import Hint
+from kcap_ray.execution.search import WarmStart
 from kcap_ray.runs.checked import checked, with_checksum
 from kcap_ray.runs.done import is_done
-from kcap_ray.runs.record import ResultRow, TrialRecord, best_trial
-from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
+from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.record import ResultRow, best_trial
+from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
 
-_ASIDE = "without_neighbour"
+_logger = logging.getLogger(__name__)
+
 _SET_ASIDE = ("result.json", "trials.jsonl", "history.parquet", "checkpoint", "resume", "quantized")
 
 
@@ -39,13 +41,13 @@ def to_do(
         if not is_done(cell, directory.result()) or (
             before is not None
             and _lacked(directory, before)
-            and (before in left or _hint_for(cell, run.cell(before)) is not None)
+            and (before in left or _warm_start_for(cell, run.cell(before)) is not None)
         ):
             left[cell.cell_id] = cell
     return list(left.values())
 
 
-def start_of(cell: Cell, before: str | None, run: RunDirectory) -> Hint | None:
+def start_of(cell: Cell, before: str | None, run: RunDirectory) -> WarmStart | None:
     """What the search of the cell starts from: the best point of as many trials of its neighbour
     `before` as the cell asks for; None without one.
 
@@ -56,37 +58,42 @@ def start_of(cell: Cell, before: str | None, run: RunDirectory) -> Hint | None:
         return None
     directory = run.cell(cell.cell_id)
     recorded = _recorded(directory)
-    hint = _hint_for(cell, run.cell(before))
-    values = None if hint is None else dataclasses.asdict(hint)
+    warm_start = _warm_start_for(cell, run.cell(before))
+    values = None if warm_start is None else dataclasses.asdict(warm_start)
     start = {"neighbour": before, "hint": values}
     if recorded is not None and recorded["hint"] is not None:
-        if hint is None or recorded == start:
-            return _hint(recorded["hint"])
+        if warm_start is None or recorded == start:
+            return _warm_start(recorded["hint"])
         if directory.trials_file.exists():
-            text = f"kcap: {cell.cell_id}: tuned anew, for its neighbour's best point has changed"
-            print(text, file=sys.stderr, flush=True)
+            _logger.info("%s: tuned anew, for its neighbour's best point has changed", cell.cell_id)
         _set_aside(directory)
-    elif hint is not None and _lacked(directory, before):
+    elif warm_start is not None and _lacked(directory, before):
         _set_aside(directory)
-    if recorded is None or hint is not None:
+    if recorded is None or warm_start is not None:
         write_atomically(_file(directory), json.dumps(with_checksum(start)) + "\n")
-    return hint
+    return warm_start
 
 
-def _hint_for(cell: Cell, neighbour: CellDirectory) -> Hint | None:
-    """What a neighbour with a result tells the cell, had it as many trials as the cell; None if it
-    has no result.
+def _warm_start_for(cell: Cell, neighbour: CellDirectory) -> WarmStart | None:
+    """What a neighbour tells the cell, of as many trials as the cell asks for; None if it has no
+    result.
     """
     row = neighbour.result()
-    if row is None or row.status != "ok" or row.lr is None or row.weight_decay is None:
+    whole, trials = warm_start_of(row), neighbour.trials()
+    if row is None or whole is None or len(trials) < row.n_trials:
+        return whole  # the trials are lost, and the row is all there is
+    best = best_trial(trials[: cell.tune.trials])
+    if best is None:
         return None
-    best: TrialRecord | ResultRow | None = row
-    trials = neighbour.trials()
-    if len(trials) >= row.n_trials:  # else they are lost, and the row is all there is
-        best = best_trial(trials[: cell.tune.trials])
-    if best is None or best.lr is None or best.weight_decay is None:
+    point = Point(lr=best.lr, weight_decay=best.weight_decay)
+    return dataclasses.replace(whole, point=point)
+
+
+def warm_start_of(row: ResultRow | None) -> WarmStart | None:
+    """What a finished neighbour tells a cell; None if it has no result."""
+    if row is None or row.lr is None or row.weight_decay is None or row.status != "ok":
         return None
-    return Hint(point=Point(lr=best.lr, weight_decay=best.weight_decay), n_steps=row.steps)
+    return WarmStart(point=Point(lr=row.lr, weight_decay=row.weight_decay), n_steps=row.steps)
 
 
 def _lacked(directory: CellDirectory, before: str) -> bool:
@@ -105,14 +112,14 @@ def _recorded(directory: CellDirectory) -> dict[str, Any] | None:
         text = _file(directory).read_text(encoding="utf-8")
         found = checked(text, needed=("neighbour", "hint"))
         if found is not None and found["hint"] is not None:
-            _hint(found["hint"])
+            _warm_start(found["hint"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return found
 
 
-def _hint(values: Mapping[str, Any]) -> Hint:
-    return Hint(point=Point(**values["point"]), n_steps=values["n_steps"])
+def _warm_start(values: Mapping[str, Any]) -> WarmStart:
+    return WarmStart(point=Point(**values["point"]), n_steps=values["n_steps"])
 
 
 def _set_aside(directory: CellDirectory) -> None:
@@ -120,7 +127,7 @@ def _set_aside(directory: CellDirectory) -> None:
     if not any((directory.path / name).exists() for name in _SET_ASIDE):
         return
     number = 0
-    while (aside := directory.path / f"{_ASIDE}{number or ''}").exists():
+    while (aside := directory.path / f"without_neighbour{number or ''}").exists():
         number += 1
     aside.mkdir()
     for name in _SET_ASIDE:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,16 +14,16 @@ import torch.distributed as dist
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.cell_run import CellRun
-from kcap_ray.execution.placement import Setting
+from kcap_ray.execution.placement import Placement
 from kcap_ray.measure.groups import Group, measured_of, probed_columns, total_bits
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.columns import Measured, Provenance
 from kcap_ray.runs.environment import provenance
-from kcap_ray.runs.files import replacing, write_atomically
+from kcap_ray.runs.files import replaced, replaced_directory, write_atomically
 from kcap_ray.runs.interrupt import request_file
-from kcap_ray.runs.record import CurvePoint, TrialRecord, best_trial
+from kcap_ray.runs.record import CurvePoint, TrainingProgress, TrialRecord, best_trial
 from kcap_ray.runs.results import CellDirectory
 from kcap_ray.runs.schema import arrow_schema, section
 from kcap_ray.text.evaluation import evaluation_documents
@@ -49,19 +48,19 @@ _PEOPLE_AT_ONCE = 1 << 18  # biographies whose lengths are looked at together
 
 
 def run_trials(
-    run: CellRun, points: Sequence[Point], *, first_trial: int, setting: Setting | None = None
+    run: CellRun, points: Sequence[Point], *, first_trial: int, placement: Placement | None = None
 ) -> list[TrialRecord]:
     """Train the trials `first_trial`... of the cell at `points` as one program, measure them, and
     add them to its ledger; one record per trial.
 
     Of these and earlier trials the best one's
     weights and loss curve stay in the directory. Inside a process group every worker calls this;
-    only the first one measures and writes, the others return no records. Without a `setting` they
+    only the first one measures and writes, the others return no records. Without a `placement` they
     train as the cell says, on a CPU on one thread.
     """
     cell, directory, device = run.cell, run.directory, run.device
-    setting = setting or Setting(device=device.type, n_fused=len(points))
-    n_threads = (setting.n_threads or 1) if device.type == "cpu" else None
+    placement = placement or Placement(device=device.type, n_fused=len(points))
+    n_threads = (placement.n_threads or 1) if device.type == "cpu" else None
     if n_threads is not None:
         torch.set_num_threads(n_threads)
     corpus = build_corpus(cell.data)
@@ -73,7 +72,7 @@ def run_trials(
     resume_file = directory.resume_file(first_trial)
     try:
         result = train(
-            setting.applied_to(cell),
+            placement.applied_to(cell),
             spec_of(cell),
             points,
             run.open_batches
@@ -126,11 +125,11 @@ def _probe(cell: Cell, corpus: Corpus, n_steps: int) -> Probe | None:
 
 
 def _exposures(stream: TrainingStream, corpus: Corpus, *, n_windows: int) -> list[float]:
-    """How often a person of each table is told of, on average, in the first windows."""
-    tellings = stream.tellings_until(n_windows)
+    """Mean samples of a person of each table in the first windows."""
+    samples = stream.samples_until(n_windows)
     return [
-        n_told / source.n_people
-        for n_told, source in zip(tellings, corpus.all_sources, strict=True)
+        n_samples / source.n_people
+        for n_samples, source in zip(samples, corpus.all_sources, strict=True)
     ]
 
 
@@ -144,8 +143,10 @@ def _reporter(
         nonlocal last
         if time.monotonic() - last >= NOTE_EVERY_S:
             last = time.monotonic()
-            note = {"step": progress.step, "n_steps": n_steps, "losses": list(progress.losses)}
-            write_atomically(directory.progress_file, json.dumps(note))
+            now = TrainingProgress(
+                step=progress.step, n_steps=n_steps, losses=tuple(progress.losses)
+            )
+            write_atomically(directory.progress_file, json.dumps(now.to_dict()))
         if then is not None:
             then(progress)
 
@@ -157,8 +158,8 @@ def _check_window(cell: Cell, corpus: Corpus) -> None:
     for source in corpus.sources:
         for start in range(0, source.n_people, _PEOPLE_AT_ONCE):
             stop = min(start + _PEOPLE_AT_ONCE, source.n_people)
-            tellings = source.evaluation(np.arange(start, stop), seed=cell.seed)
-            longest = start + int(source.lengths(tellings).argmax())
+            samples = source.evaluation(np.arange(start, stop), seed=cell.seed)
+            longest = start + int(source.lengths(samples).argmax())
             evaluation_documents(
                 source,
                 longest,
@@ -245,13 +246,14 @@ def save_weights(path: Path, model: Decoder, cell: Cell, vocab: dict[str, Any]) 
     from safetensors.torch import save_file
 
     tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with replacing(path) as temporary:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        save_file(tensors, temporary / "model.safetensors")
-        write_atomically(temporary / "cell.json", json.dumps(cell.to_dict(), indent=1) + "\n")
-        write_atomically(temporary / "kcap_vocab.json", json.dumps(vocab) + "\n")
-        shutil.rmtree(path, ignore_errors=True)
+    texts = {
+        "cell.json": json.dumps(cell.to_dict(), indent=1),
+        "kcap_vocab.json": json.dumps(vocab),
+    }
+    with replaced_directory(path) as directory:
+        save_file(tensors, directory / "model.safetensors")
+        for name, text in texts.items():
+            (directory / name).write_text(f"{text}\n", encoding="utf-8")
 
 
 def _curve(result: TrainResult, trial: int, *, lr: float, exposures: float) -> list[CurvePoint]:
@@ -279,7 +281,7 @@ def _write_history(path: Path, curve: Sequence[CurvePoint]) -> None:
     table = pa.Table.from_pylist([point.to_dict() for point in curve], arrow_schema(CurvePoint))
     # Experts, and measurements along the way, only where there are some.
     empty = [name for name in table.column_names if table[name].null_count == len(curve)]
-    with replacing(path) as temporary:
+    with replaced(path) as temporary:
         pq.write_table(table.drop_columns(empty), temporary)
 
 

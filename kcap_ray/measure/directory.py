@@ -4,6 +4,7 @@ Only files of the directory are read; nothing is downloaded and none of its code
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from kcap_ray.measure.causal_model import (
     vocabulary_size,
 )
 from kcap_ray.measure.groups import measured_of, total_bits
-from kcap_ray.measure.nats import Reader, measure_reader, nats_of_logits
+from kcap_ray.measure.nats import ScoringModel, measure_scoring_model, nats_of_logits
 from kcap_ray.measure.translation import Retokenizing, renumbering
+from kcap_ray.runs.record import MeasuredModel
 from kcap_ray.text.evaluation import BiographyTooLongError
 from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.text.tokenizer import bpe
@@ -32,7 +34,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.m
 _NO_LIMIT = 1 << 20  # tokens that a model without a longest sequence is given at most
 
 
-def measure_directory(path: Path, cell: Cell, *, device: torch.device) -> dict[str, Any]:
+def measure_directory(path: Path, cell: Cell, *, device: torch.device) -> MeasuredModel:
     """Bits that the model stores, under the names of the columns of results.parquet.
 
     The model gets the documents that the cell's own models are measured on, in float32: in the
@@ -49,7 +51,7 @@ def measure_directory(path: Path, cell: Cell, *, device: torch.device) -> dict[s
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     n_tokens = longest_sequence(model)
-    reader = Reader(
+    scorer = ScoringModel(
         nats=lambda tokens_PT, ends=None: nats_of_logits(
             logits_of(model, tokens_PT[:, :-1])[None], tokens_PT, ends
         ),
@@ -61,7 +63,7 @@ def measure_directory(path: Path, cell: Cell, *, device: torch.device) -> dict[s
         translate=translate,
     )
     try:
-        (groups,) = measure_reader(reader, corpus.sources, seed=cell.seed)
+        (groups,) = measure_scoring_model(scorer, corpus.sources, seed=cell.seed)
     except BiographyTooLongError as error:
         raise UserError(
             f"{path} reads {n_tokens} tokens at most, but a biography of {cell.cell_id} has "
@@ -72,22 +74,22 @@ def measure_directory(path: Path, cell: Cell, *, device: torch.device) -> dict[s
     records = [dict(record) for record in json.loads(measured.groups or "[]")]
     for record in records:
         del record["exposures"]  # only who trained the model knows
-    return {
-        "model": str(path),
-        "class": type(model).__name__,
-        "tokens": tokens,
-        "context_tokens": n_tokens,
-        "cell_id": cell.cell_id,
-        "dataset": cell.data.label,
-        "n_people": cell.data.n_people,
-        "n_params": n_params,
+    measured = replace(measured, groups=json.dumps(records) if records else None)
+    return MeasuredModel(
+        model=str(path),
+        model_class=type(model).__name__,
+        tokens=tokens,
+        context_tokens=n_tokens,
+        cell_id=cell.cell_id,
+        dataset=cell.data.label,
+        n_people=cell.data.n_people,
+        n_params=n_params,
+        stored_bits=stored,
+        demand_bits=corpus.demand_bits,
+        capacity_ratio=stored / n_params,
+        max_capacity_ratio=corpus.demand_bits / n_params,
         **measured.to_dict(),
-        "stored_bits": stored,
-        "demand_bits": corpus.demand_bits,
-        "capacity_ratio": stored / n_params,
-        "max_capacity_ratio": corpus.demand_bits / n_params,
-        "groups": records or None,
-    }
+    )
 
 
 def _translation(

@@ -158,7 +158,7 @@ def _neighbour(index: _Index, ids: Mapping[_Index, str]) -> str | None:
     """The kept cell nearest below on the first axis; all other coordinates equal.
 
     Cells wait for their neighbours, so only the first axis has any: what is one step of it apart
-    can run side by side. Worked example, a full 2 x 3 grid: (1, 2) -> (0, 2); (0, 2) -> None.
+    can run concurrently. Worked example, a full 2 x 3 grid: (1, 2) -> (0, 2); (0, 2) -> None.
     """
     for step in range(index[0] - 1, -1, -1) if index else ():
         back = (step, *index[1:])

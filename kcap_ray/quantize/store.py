@@ -9,7 +9,7 @@ from kcap_ray.models.checkpoint import model_with, reading_checkpoint
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.quantize.weights import QuantizedWeights
-from kcap_ray.runs.files import replacing, write_atomically
+from kcap_ray.runs.files import replaced_directory
 
 
 def save_quantized(
@@ -18,15 +18,12 @@ def save_quantized(
     """Write packed weights and settings, with the cell and vocabulary of the checkpoint that they
     are of, as a directory that appears whole or not at all.
     """
-    with replacing(path) as temporary:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        weights.save(temporary / "model.safetensors")
-        text = json.dumps(config.to_dict(), indent=1) + "\n"
-        write_atomically(temporary / "quantization.json", text)
+    settings = json.dumps(config.to_dict(), indent=1) + "\n"
+    with replaced_directory(path) as directory:
+        weights.save(directory / "model.safetensors")
+        (directory / "quantization.json").write_text(settings, encoding="utf-8")
         for name in ("cell.json", "kcap_vocab.json"):
-            shutil.copyfile(checkpoint / name, temporary / name)
-        shutil.rmtree(path, ignore_errors=True)
+            shutil.copyfile(checkpoint / name, directory / name)
 
 
 def load_quantized(directory: Path) -> tuple[Decoder, Cell]:

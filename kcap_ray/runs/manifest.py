@@ -2,12 +2,10 @@
 work in it.
 """
 
-import fcntl
+import contextlib
 import json
-import sys
-import time
+import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from kcap_ray.config.cell import Cell
@@ -24,12 +22,17 @@ from kcap_ray.runs.earlier import (
     read_manifest,
 )
 from kcap_ray.runs.environment import describe
-from kcap_ray.runs.files import remove_temporaries
+from kcap_ray.runs.files import locked, remove_temporaries, write_atomically
 from kcap_ray.runs.progress import LOCK
-from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
+from kcap_ray.runs.results import CellDirectory, RunDirectory
+
+_logger = logging.getLogger(__name__)
+
+STATUS_HOLDS_S = 0.4
+"""Seconds to wait for the lock of a run: `kcap status` holds it for a moment."""
 
 
-def write_header(
+def write_manifest(
     directory: RunDirectory, *, name: str, question: str, sweep_file: Path, cells: Sequence[Cell]
 ) -> None:
     """Write what the run is of: name, question and file of its sweep as given, its cells and those
@@ -77,8 +80,9 @@ def _before(path: Path) -> Manifest | None:
     try:
         return read_manifest(path)
     except UserError:
-        text = f"kcap: {path / MANIFEST} cannot be read; it is made anew from the finished cells"
-        print(text, file=sys.stderr, flush=True)
+        _logger.warning(
+            "%s cannot be read; it is made anew from the finished cells", path / MANIFEST
+        )
         return None
 
 
@@ -98,9 +102,9 @@ def _n_trials(path: Path, one: StoredCell) -> int:
     return 0 if row is None else 1 + row.n_trials
 
 
-def forget_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bool = True) -> None:
+def clear_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bool = True) -> None:
     """Let cells that failed run again; without `mistakes` only those that the machine made fail,
-    which are told by the error that was written down.
+    which the recorded error identifies.
     """
     for cell in cells:
         cell_directory = directory.cell(cell.cell_id)
@@ -110,21 +114,14 @@ def forget_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: b
             cell_directory.result_file.unlink()
 
 
-@contextmanager
+@contextlib.contextmanager
 def only_driver(path: Path) -> Iterator[None]:
     """Hold the run directory for this process. Raises `UserError` if another kcap has it."""
-    # The kernel drops the lock when its process dies, however it dies.
-    with (path / LOCK).open("w") as file:
-        for wait_s in (0.05, 0.1, 0.2, None):  # `kcap status` holds it for a moment
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if wait_s is None:
-                    raise UserError(
-                        f"--out {path}: another kcap is at work in this directory"
-                    ) from None
-                time.sleep(wait_s)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path / LOCK, wait_s=STATUS_HOLDS_S))
+        except TimeoutError:
+            raise UserError(f"--out {path}: another kcap is at work in this directory") from None
         yield
 
 

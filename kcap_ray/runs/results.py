@@ -18,7 +18,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.runs.checked import checked, with_checksum
 from kcap_ray.runs.earlier import name_of
-from kcap_ray.runs.files import replacing, write_atomically
+from kcap_ray.runs.files import replaced, write_atomically
 from kcap_ray.runs.record import ResultRow, TrialRecord
 from kcap_ray.runs.schema import Record, arrow_schema
 
@@ -172,7 +172,7 @@ class RunDirectory:
 
         rows = [row.to_dict() for cell in cells for row in self._rows_of(cell)]
         table = pa.Table.from_pylist(rows, schema=arrow_schema(ResultRow))
-        with replacing(self.results_file) as temporary:
+        with replaced(self.results_file) as temporary:
             pq.write_table(table, temporary)
         return len(rows)
 

@@ -11,8 +11,9 @@ from kcap_ray.execution.cell import run_cells
 from kcap_ray.planning.sweep import load_sweep
 from kcap_ray.quantize.cell import jobs_of, run_job
 from kcap_ray.quantize.config import QuantizeConfig
-from kcap_ray.runs.manifest import write_header
+from kcap_ray.runs.manifest import write_manifest
 from kcap_ray.runs.results import RunDirectory
+from tests.engine.conftest import warnings_in
 
 # A busy machine takes several times as long as an idle one.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -26,7 +27,7 @@ def test_ray_gives_the_rows_of_one_process(session, small_sweep, tmp_path: Path,
     sweep = load_sweep(small_sweep, {"data.n_people": "[20, 24, 28, 32]", "tune.trials": "1"})
     run, alone = RunDirectory(tmp_path / "ray"), RunDirectory(tmp_path / "alone")
     run.prepare()
-    write_header(
+    write_manifest(
         run, name=sweep.name, question=sweep.question, sweep_file=sweep.path, cells=sweep.cells
     )
     run_cells(sweep.cells, sweep.neighbour, run, sweep="small", device=CPU)
@@ -38,8 +39,9 @@ def test_ray_gives_the_rows_of_one_process(session, small_sweep, tmp_path: Path,
     options = ["--address", session, "--bits", 4, "--bits", 3, "--group-size", 16]
     command = kcap("quantize", run.path, *options)
     assert command.finish() == 1, command.stderr
-    assert command.stderr.startswith("4 of 8 quantized models have no result")
-    assert sum(line.startswith("[") for line in command.stdout.splitlines()) == 8
+    *logged, summary = command.stderr.splitlines()
+    assert summary.startswith("4 of 8 quantized models have no result")
+    assert len(logged) == 8 and len(warnings_in(command.stderr)) == 4
 
     for job in jobs_of(alone, sweep.cells, [QuantizeConfig(bits=b, group_size=16) for b in (4, 3)]):
         run_job(job, alone, device=CPU)

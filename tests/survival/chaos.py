@@ -2,24 +2,31 @@
 
 import argparse
 import contextlib
+import json
 import os
-import platform
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from kcap_ray.runs.environment import git_commit
 from tests.conftest import SHARED_MEMORY  # sets the environment of tests
+from tests.engine import conftest
 from tests.survival import events, on_ray
 from tests.survival.places import can_mount
 from tests.survival.scene import Scene, load_all, undisturbed
 
-PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE, COUNTS = DOCS / "reliability.md", DOCS / "results" / "survival.json"
+LONGEST_S = 600
+"""Longest that a command on Ray may take, on a machine that is busy with something else."""
+
 BEGIN, END = "<!-- counts: made by `make survival` -->", "<!-- counts: end -->"
 
 
@@ -67,8 +74,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3, help="events of each kind in one process")
     parser.add_argument("--ray-rounds", type=int, default=1, help="events of each kind on Ray")
+    parser.add_argument("--kinds", default="", help="only kinds whose name has this in it")
     asked = parser.parse_args(arguments)
-    began, held, kinds = time.monotonic(), Counter[str](), Counter[str]()
+    conftest.TIMEOUT_S = LONGEST_S
+    events_of, held = Counter[str](), Counter[str]()
     with folder() as base:
         load_all()
         whole = undisturbed(base / "undisturbed")
@@ -76,7 +85,9 @@ def main(arguments: list[str]) -> int:
         todo = [(name, i) for i in range(asked.rounds) for name in names]
         todo += [(name, i) for i in range(asked.ray_rounds) for name in on_ray.EVENTS]
         for name, i in todo:
-            kinds[name] += 1
+            if asked.kinds not in name:
+                continue
+            events_of[name] += 1
             start = time.monotonic()
             try:
                 if name in on_ray.EVENTS:
@@ -84,29 +95,43 @@ def main(arguments: list[str]) -> int:
                 else:
                     done = in_one_process(whole, base, name, asked.seed + i)
                 held[name] += 1
-            except AssertionError as error:
-                done = f"NOT THE SAME: {error}"
+            except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
+                done = f"NOT THE SAME: {type(error).__name__} {error}"
             print(f"{name}: {done} ({time.monotonic() - start:.1f} s)", flush=True)
-    minutes = (time.monotonic() - began) / 60
-    write_counts(kinds, held, f"{minutes:.0f} minutes, seed {asked.seed}")
-    return kinds.total() - held.total()
+    write_counts(events_of, held, seed=asked.seed)
+    return events_of.total() - held.total()
 
 
-def write_counts(kinds: Counter[str], held: Counter[str], how: str) -> None:
-    """Replace the counts in the page."""
+def write_counts(events_of: Counter[str], held: Counter[str], *, seed: int) -> None:
+    """Put the counts of these kinds into the file of counts, and all of them into the page."""
+    counts = json.loads(COUNTS.read_text(encoding="utf-8")) if COUNTS.exists() else {}
+    how = {"seed": seed, "commit": git_commit(), "cpus": os.cpu_count()}
+    counts |= {
+        name: {"events": number, "undisturbed": held[name], **how}
+        for name, number in events_of.items()
+    }
+    order = [name for name in (*events.EVENTS, *on_ray.EVENTS) if name in counts]
+    counts = {name: counts[name] for name in order}
+    COUNTS.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    PAGE.write_text(before + block(counts) + rest.partition(END)[2], encoding="utf-8")
+
+
+def block(counts: dict[str, dict[str, Any]]) -> str:
+    """The part of the page that is made from the file of counts."""
+    n_events, n_held = (sum(c[key] for c in counts.values()) for key in ("events", "undisturbed"))
     lines = [
         BEGIN,
-        f"{held.total()} of {kinds.total()} events of {len(kinds)} kinds ended in the undisturbed "
-        f"table (commit {git_commit()}, {os.cpu_count()} CPUs, {platform.system()}, {how}).",
+        f"After {n_held} of {n_events} events of {len(counts)} kinds the same command gave the "
+        "undisturbed table (`docs/results/survival.json`: seeds, commits, CPUs).",
         "",
         "| kind | events | undisturbed table |",
         "|---|---|---|",
-        *(f"| {name} | {number} | {held[name]} |" for name, number in kinds.items()),
+        *(f"| {name} | {c['events']} | {c['undisturbed']} |" for name, c in counts.items()),
         END,
     ]
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    PAGE.write_text(before + "\n".join(lines) + rest.partition(END)[2], encoding="utf-8")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-import kcap_ray.execution.round
 import kcap_ray.execution.trial
+import kcap_ray.execution.trial_batch
 from kcap_ray.config.cell import Range, TuneConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cell
 from kcap_ray.execution.cell_run import CellRun
-from kcap_ray.execution.placement import USABLE, Setting, keep_setting, kept_setting
-from kcap_ray.execution.round import run_round
+from kcap_ray.execution.placement import USABLE, Placement, save_placement, saved_placement
+from kcap_ray.execution.trial_batch import run_trial_batch
 from kcap_ray.planning.memory import program_bytes
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.record import TrialRecord
@@ -48,15 +49,17 @@ def room_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def set_room(n_trials: int, n_windows: int = 4) -> None:
         need = program_bytes(CELL, spec_of(CELL), n_trials=n_trials, n_windows=n_windows)
-        at_hand = math.ceil(need / USABLE)
-        monkeypatch.setattr(kcap_ray.execution.round, "bytes_at_hand", lambda *_, **__: at_hand)
+        available = math.ceil(need / USABLE)
+        monkeypatch.setattr(
+            kcap_ray.execution.trial_batch, "available_bytes", lambda *_, **__: available
+        )
 
     return set_room
 
 
 def run(directory: CellDirectory, **options: Any) -> list[TrialRecord]:
     """The records of a round of all points."""
-    return run_round(here(directory, **options), POINTS, first_trial=0)
+    return run_trial_batch(here(directory, **options), POINTS, first_trial=0)
 
 
 def here(directory: CellDirectory, **options: Any) -> CellRun:
@@ -110,7 +113,7 @@ FLOATS = (
 def test_a_round_in_parts_gives_the_records_of_one_program(
     tmp_path: Path,
     room_for: Callable[..., None],
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
     n_trials: int,
     n_windows: int,
     parts: list[int],
@@ -121,13 +124,13 @@ def test_a_round_in_parts_gives_the_records_of_one_program(
     whole = run(CellDirectory(tmp_path / "whole"))
     room_for(n_trials, n_windows)
     directory = CellDirectory(tmp_path / "parts")
-    records = run(directory)
+    with caplog.at_level(logging.INFO):
+        records = run(directory)
     assert_close(records, whole)
     assert records == directory.trials()
     assert [record.n_trials_fused for record in records] == [n for n in parts for _ in range(n)]
-    said = capsys.readouterr().err
-    assert said.count("\n") == (len(parts) > 1)
-    assert ("2 of its 4 windows at a time" in said) == (n_windows == 2)
+    assert len(caplog.messages) == (len(parts) > 1)
+    assert ("2 of its 4 windows at a time" in caplog.text) == (n_windows == 2)
 
 
 def test_trials_in_the_ledger_are_not_trained_again(
@@ -182,9 +185,9 @@ def test_a_program_begun_without_a_setting_goes_on(
     directory: CellDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one of an older version was: its checkpoint is of all trials, so nothing is measured."""
-    monkeypatch.setattr(kcap_ray.execution.round, "is_worth_measuring", lambda *_, **__: True)
-    monkeypatch.delattr(kcap_ray.execution.round, "measure_settings")
-    keep_setting(directory, Setting(device="cpu", n_fused=5))
+    monkeypatch.setattr(kcap_ray.execution.trial_batch, "is_worth_measuring", lambda *_, **__: True)
+    monkeypatch.delattr(kcap_ray.execution.trial_batch, "measure_settings")
+    save_placement(directory, Placement(device="cpu", n_fused=5))
     with pytest.raises(Killed):
         run(directory, save_every_s=0.0, on_progress=kill_after(5))
     (directory.path / "setting.json").unlink()
@@ -201,18 +204,19 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         asked.append(n_fused)
         return Measured(fastest=fastest, seconds={fastest: 1.0}, precision="fp32", plain_s=None)
 
-    monkeypatch.setattr(kcap_ray.execution.round, "is_worth_measuring", lambda *_, **__: True)
-    monkeypatch.setattr(kcap_ray.execution.round, "measure_settings", measure)
+    monkeypatch.setattr(kcap_ray.execution.trial_batch, "is_worth_measuring", lambda *_, **__: True)
+    monkeypatch.setattr(kcap_ray.execution.trial_batch, "measure_settings", measure)
     return asked
 
 
 @pytest.mark.slow
 def test_what_was_measured_is_how_the_cell_trains(
-    tmp_path: Path, measured: list[int], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, measured: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is measured and told once, kept through every restart, and written into the records; on
     several threads too a killed run equals an undisturbed one.
     """
+    caplog.set_level(logging.INFO)
     whole, killed = CellDirectory(tmp_path / "whole"), CellDirectory(tmp_path / "killed")
     records = run(whole)
     assert {(record.n_trials_fused, record.n_threads) for record in records} == {(1, 2)}
@@ -220,14 +224,14 @@ def test_what_was_measured_is_how_the_cell_trains(
         run(killed, save_every_s=0.0, on_progress=kill_after(length_of(CELL).steps + 5))
     assert without(run(killed), DIFFERS) == without(records, DIFFERS)
     assert measured == [5, 5]
-    assert capsys.readouterr().err.count("ms per step and trial") == 2
+    assert caplog.text.count("ms per step and trial") == 2
 
 
 def test_a_short_run_is_not_measured(
     directory: CellDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All trials at once on one thread, without a word."""
-    monkeypatch.delattr(kcap_ray.execution.round, "measure_settings")
+    monkeypatch.delattr(kcap_ray.execution.trial_batch, "measure_settings")
     records = run(directory, n_cpus=2)
     assert {(record.n_trials_fused, record.n_threads) for record in records} == {(5, 1)}
 
@@ -236,11 +240,11 @@ def break_above(
     monkeypatch: pytest.MonkeyPatch, n_trials: int, n_windows: int
 ) -> list[tuple[int, int]]:
     """Let programs run out of memory that are larger than this; the sizes of those that try."""
-    whole = kcap_ray.execution.round.run_trials
+    whole = kcap_ray.execution.trial_batch.run_trials
     tried = []
 
-    def run_trials(run: CellRun, points: Any, *, first_trial: int, setting: Setting) -> Any:
-        size = (len(points), setting.micro_windows or run.cell.train.batch_windows)
+    def run_trials(run: CellRun, points: Any, *, first_trial: int, placement: Placement) -> Any:
+        size = (len(points), placement.micro_windows or run.cell.train.batch_windows)
         tried.append(size)
         if size > (n_trials, n_windows):
             try:
@@ -248,9 +252,9 @@ def break_above(
             finally:
                 if len(points) == 3:
                     raise RuntimeError("operation failed due to a previous error during capture")
-        return whole(run, points, first_trial=first_trial, setting=setting)
+        return whole(run, points, first_trial=first_trial, placement=placement)
 
-    monkeypatch.setattr(kcap_ray.execution.round, "run_trials", run_trials)
+    monkeypatch.setattr(kcap_ray.execution.trial_batch, "run_trials", run_trials)
     return tried
 
 
@@ -265,7 +269,7 @@ def break_above(
 def test_a_program_that_runs_out_of_memory_is_halved(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
     n_trials: int,
     n_windows: int,
     tried: list[tuple[int, int]],
@@ -279,8 +283,8 @@ def test_a_program_that_runs_out_of_memory_is_halved(
     assert_close(run(directory), whole)
     assert found == tried
     n_failed = sum(size > (n_trials, n_windows) for size in tried)
-    assert capsys.readouterr().err.count("out of GPU memory") == n_failed
-    kept = kept_setting(directory, "cpu")
+    assert caplog.text.count("out of GPU memory") == n_failed
+    kept = saved_placement(directory, "cpu")
     assert kept is not None
     assert (kept.n_fused, kept.micro_windows or 4) == (n_trials, n_windows)
 
@@ -293,10 +297,10 @@ def test_another_error_is_not_taken_for_a_lack_of_memory(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(kcap_ray.execution.round, "run_trials", fail)
+    monkeypatch.setattr(kcap_ray.execution.trial_batch, "run_trials", fail)
     with pytest.raises(RuntimeError, match="broken"):
         run(directory)
-    kept = kept_setting(directory, "cpu")
+    kept = saved_placement(directory, "cpu")
     assert kept is not None
     assert kept.n_fused == 5
 
