@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import logging
 import shutil
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.runs.done import is_done
 
+_logger = logging.getLogger(__name__)
+
 
 def announce(name: str, cells: Sequence[Cell], directory: Any, *, then: str) -> None:
     """Say at once what is about to be done, since the first result takes a while; `then`: what
@@ -21,7 +24,7 @@ def announce(name: str, cells: Sequence[Cell], directory: Any, *, then: str) -> 
     """
     n_done = sum(is_done(cell, directory.cell(cell.cell_id).result()) for cell in cells)
     rest = "" if n_done == len(cells) else f"; {then}"
-    typer.echo(f"{name}: {len(cells)} cells, {n_done} done, in {directory.path}{rest}")
+    _logger.info("%s: %d cells, %d done, in %s%s", name, len(cells), n_done, directory.path, rest)
 
 
 def conclude(cells: list[Cell], directory: Any) -> None:

@@ -57,7 +57,7 @@ def with_ray(base: Path, name: str, seed: int) -> str:
     place.mkdir()
     whole = on_ray.RayScene(base / "ray", random.Random(0), [])
     if not whole.out.exists():
-        whole.folder.mkdir()
+        whole.folder.mkdir(exist_ok=True)
         command = on_ray.Command("run-cell", whole.sweep, "--out", whole.out)
         assert on_ray.finish(command) == 0, command.stderr
     scene = on_ray.RayScene(place, random.Random(f"{seed} {name}"), whole.table())
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
             except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
                 done = f"NOT THE SAME: {type(error).__name__} {error}"
             print(f"{name}: {done} ({time.monotonic() - start:.1f} s)", flush=True)
-    write_counts(events_of, held, seed=asked.seed)
+            write_counts(events_of, held, seed=asked.seed)
     return events_of.total() - held.total()
 
 

@@ -34,13 +34,14 @@ def _ended_by(number: signal.Signals) -> Event:
             scale /= 2  # it was quicker than that
             scene.fresh()
         if number == signal.SIGKILL:
-            assert status == -signal.SIGKILL
+            assert status == -signal.SIGKILL, (status, scene.said)
         else:
             # Before Python's own handlers are there, the kernel ends it.
             assert status in (130, -number), (status, scene.said)
         if status == 130:
-            assert scene.said.rstrip().endswith("stopped; the same command goes on from here")
-        assert "Traceback" not in scene.said
+            end = "stopped; the same command goes on from here"
+            assert scene.said.rstrip().endswith(end), scene.said
+        assert "Traceback" not in scene.said, scene.said
         return f"{number.name} after {after_s:.2f} s"
 
     return event
@@ -118,7 +119,7 @@ def _directory(scene: Scene) -> str:
     path.mkdir()
     status = scene.run()
     assert status in (0, 1, 2), scene.said
-    assert "Traceback" not in scene.said
+    assert "Traceback" not in scene.said, scene.said
     if status != 0:
         assert path.name in scene.said
     if path.is_dir():
@@ -138,7 +139,7 @@ def _full_disk(scene: Scene) -> str:
         ballast.write_bytes(bytes(max(0, free - room)))
         status = scene.run()
         assert status in (0, 1, 2), scene.said
-        assert "Traceback" not in scene.said
+        assert "Traceback" not in scene.said, scene.said
         if status != 0:
             assert "No space left" in scene.said
         ballast.unlink()
@@ -167,7 +168,7 @@ def _read_only(scene: Scene) -> str:
                 time.sleep(0.01)
         status = finish(pid)
         assert status in (0, 1, 2), scene.said
-        assert "Traceback" not in scene.said
+        assert "Traceback" not in scene.said, scene.said
         if status != 0:
             assert "Read-only" in scene.said
         mount_memory(scene.out, 16 * 2**20, flags=REMOUNT)
@@ -219,7 +220,7 @@ def _few_files(scene: Scene) -> str:
 
     status = scene.run(before)
     assert status in (0, 1, 2), scene.said
-    assert "Traceback" not in scene.said
+    assert "Traceback" not in scene.said, scene.said
     return f"at most {limit} open files (exit status {status})"
 
 

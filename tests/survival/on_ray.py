@@ -177,14 +177,14 @@ def _rank(scene: RayScene) -> str:
 
 
 EVENTS: dict[str, Callable[[RayScene], str]] = {
-    "Ray: driver killed": _driver_ended_by(signal.SIGKILL),
-    "Ray: driver terminated": _driver_ended_by(signal.SIGTERM),
-    "Ray: driver interrupted": _driver_ended_by(signal.SIGINT),
-    "Ray: trial worker killed once": _worker_once,
-    "Ray: trial worker killed three times": _worker_thrice,
-    "Ray: raylet killed": _process_of_session("raylet"),
     "Ray: gcs_server killed": _process_of_session("gcs_server"),
+    "Ray: raylet killed": _process_of_session("raylet"),
+    "Ray: trial worker killed once": _worker_once,
+    "Ray: driver killed": _driver_ended_by(signal.SIGKILL),
     "Ray: data worker killed": _data_worker,
     "Ray: DDP rank killed": _rank,
+    "Ray: trial worker killed three times": _worker_thrice,
+    "Ray: driver terminated": _driver_ended_by(signal.SIGTERM),
+    "Ray: driver interrupted": _driver_ended_by(signal.SIGINT),
 }
 CHECKS_ITSELF = ("Ray: DDP rank killed",)

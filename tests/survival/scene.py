@@ -180,6 +180,6 @@ def load_all() -> None:
     import scipy.stats  # noqa: F401
 
     import kcap_ray.cli.results_table
-    import kcap_ray.execution.round
     import kcap_ray.execution.search
+    import kcap_ray.execution.trial_batch
     import kcap_ray.planning.sweep  # noqa: F401
