@@ -1,10 +1,12 @@
 """A whole sweep on Ray: from its cells to its table."""
 
+import contextlib
 from functools import partial
 from typing import Literal
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.engine.capacity import cluster_capacity, n_concurrent, share_of_device
+from kcap_ray.engine.notice import saves_on_notice
 from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.session import ray_session
 from kcap_ray.execution.start import to_do
@@ -84,6 +86,8 @@ def _run(
         ray_session(address, with_dashboard=sizes[-1] > 1) as logs,
         Watch(sweep.cells, directory),
         saves_first(todo, directory),
+        # A session of our own has this machine alone.
+        saves_on_notice(directory) if address else contextlib.nullcontext(),
     ):
         from kcap_ray.engine.programs import run_data_parallel, run_on_one_device
         from kcap_ray.engine.tune import run_queue

@@ -41,6 +41,12 @@ def request_file(directory: CellDirectory) -> Path:
     return directory.path.parent.parent / REQUEST
 
 
+def ask_to_save(directory: RunDirectory) -> None:
+    """Have those who train save, wherever they are."""
+    with contextlib.suppress(OSError):  # a full disk has no room for what is saved either
+        (directory.path / REQUEST).write_text("")
+
+
 @contextlib.contextmanager
 def saves_first(cells: Sequence[Cell], directory: RunDirectory) -> Iterator[None]:
     """Within it the first Ctrl-C or SIGTERM has the cells saved that are at work, and then raises
@@ -57,8 +63,7 @@ def saves_first(cells: Sequence[Cell], directory: RunDirectory) -> Iterator[None
             raise KeyboardInterrupt
         _STOPPING.set()
         _logger.warning("saving what is at work; once more ends it at once")
-        with contextlib.suppress(OSError):
-            (directory.path / REQUEST).write_text("")
+        ask_to_save(directory)
         threading.Thread(target=wait, daemon=True).start()
 
     def wait() -> None:

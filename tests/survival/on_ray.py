@@ -7,6 +7,9 @@ import os
 import random
 import re
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +21,9 @@ from tests.engine.conftest import SWEEP, Command
 from tests.engine.test_data_parallel import assert_same_but_for_rounding, cell_on
 from tests.survival.scene import DIFFERS, Row
 
-FEW_WINDOWS = re.compile(r"ray::(IDLE|.*Read|.*Map|.*Split|_StatsActor)")
+STORE_BYTES = 100 * 2**20
+
+OF_DATA = re.compile(r"ray::(IDLE|.*Read|.*Map|.*Split|_StatsActor)")
 """Processes that make windows, or have made some, and Ray Data's own."""
 
 
@@ -43,9 +48,10 @@ class RayScene:
             path.write_text(SWEEP)
         return path
 
-    def start(self) -> Command:
+    def start(self, *more: str, save_every_s: float = 0.5) -> Command:
         """Start the command, and wait until some cell is at work."""
-        command = Command("sweep", self.sweep, "--out", self.out, "--save-every", "0.5")
+        arguments = ["--out", self.out, "--save-every", save_every_s, *more]
+        command = Command("sweep", self.sweep, *arguments)
         command.wait_for(lambda: any(self.out.glob("cells/*/progress.json")))
         return command
 
@@ -155,7 +161,7 @@ def _process_of_session(name: str) -> Callable[[RayScene], str]:
 def _data_worker(scene: RayScene) -> str:
     """A process that makes windows dies."""
     command = scene.start()
-    pid, name = kill_one(scene, command, lambda line: FEW_WINDOWS.match(line) is not None)
+    pid, name = kill_one(scene, command, lambda line: OF_DATA.match(line) is not None)
     assert finish(command) == 0, command.stderr
     return f"SIGKILL to {name} {pid}"
 
@@ -176,6 +182,38 @@ def _rank(scene: RayScene) -> str:
     return f"SIGKILL to rank in process {pid}"
 
 
+def _spot_notice(scene: RayScene) -> str:
+    """One of two machines is to be taken away in some seconds, and is: what is at work has been
+    saved before.
+    """
+    from ray.cluster_utils import Cluster
+
+    with tempfile.TemporaryDirectory(prefix="kcap-ray-chaos-") as directory:
+        os.environ["RAY_TMPDIR"] = directory
+        (Path(directory) / "ray").mkdir()
+        head = Cluster()
+        try:
+            head.add_node(num_cpus=0, object_store_memory=STORE_BYTES, temp_dir=directory)
+            nodes = [head.add_node(num_cpus=1, object_store_memory=STORE_BYTES) for _ in range(2)]
+            command = scene.start("--address", head.address, save_every_s=1_000.0)
+            node = scene.chance.choice(nodes)
+            subprocess.run(
+                [sys.executable, "-m", "ray.scripts.scripts", "drain-node"]
+                + ["--address", head.address, "--node-id", node.node_id]
+                + ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+                + ["--deadline-remaining-seconds", "20"],
+                check=True,
+                capture_output=True,
+            )
+            time.sleep(20)
+            head.remove_node(node, allow_graceful=False)
+            assert finish(command) == 0, command.stderr
+        finally:
+            head.shutdown()
+            del os.environ["RAY_TMPDIR"]
+    return "a node drained, and removed after 20 s"
+
+
 EVENTS: dict[str, Callable[[RayScene], str]] = {
     "Ray: gcs_server killed": _process_of_session("gcs_server"),
     "Ray: raylet killed": _process_of_session("raylet"),
@@ -183,6 +221,7 @@ EVENTS: dict[str, Callable[[RayScene], str]] = {
     "Ray: driver killed": _driver_ended_by(signal.SIGKILL),
     "Ray: data worker killed": _data_worker,
     "Ray: DDP rank killed": _rank,
+    "Ray: spot notice": _spot_notice,
     "Ray: trial worker killed three times": _worker_thrice,
     "Ray: driver terminated": _driver_ended_by(signal.SIGTERM),
     "Ray: driver interrupted": _driver_ended_by(signal.SIGINT),
