@@ -38,7 +38,9 @@ def _ended_by(number: signal.Signals) -> Event:
         else:
             # Before Python's own handlers are there, the kernel ends it.
             assert status in (130, -number), (status, scene.said)
-        if status == 130:
+        if not scene.said.strip():
+            assert not scene.out.exists(), "it was not yet a command"
+        elif status == 130:
             end = "stopped; the same command goes on from here"
             assert scene.said.rstrip().endswith(end), scene.said
         assert "Traceback" not in scene.said, scene.said

@@ -197,14 +197,11 @@ def _spot_notice(scene: RayScene) -> str:
             nodes = [head.add_node(num_cpus=1, object_store_memory=STORE_BYTES) for _ in range(2)]
             command = scene.start("--address", head.address, save_every_s=1_000.0)
             node = scene.chance.choice(nodes)
-            subprocess.run(
-                [sys.executable, "-m", "ray.scripts.scripts", "drain-node"]
-                + ["--address", head.address, "--node-id", node.node_id]
-                + ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
-                + ["--deadline-remaining-seconds", "20"],
-                check=True,
-                capture_output=True,
-            )
+            place = ["--address", head.address, "--node-id", node.node_id]
+            why = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+            when = ["--deadline-remaining-seconds", "20"]
+            ray = [sys.executable, "-m", "ray.scripts.scripts", "drain-node"]
+            subprocess.run([*ray, *place, *why, *when], check=True, capture_output=True)
             time.sleep(20)
             head.remove_node(node, allow_graceful=False)
             assert finish(command) == 0, command.stderr
