@@ -3,14 +3,12 @@
 import argparse
 import contextlib
 import json
-import os
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from tests.survival.places import can_mount
 from tests.survival.scene import Scene, load_all, undisturbed
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE, COUNTS = DOCS / "reliability.md", DOCS / "results" / "survival.json"
+PAGE, ENDS = DOCS / "reliability.md", DOCS / "results" / "survival.json"
 LONGEST_S = 600
 """Longest that a command on Ray may take, on a machine that is busy with something else."""
 
@@ -77,7 +75,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kinds", default="", help="only kinds whose name has this in it")
     asked = parser.parse_args(arguments)
     conftest.TIMEOUT_S = LONGEST_S
-    events_of, held = Counter[str](), Counter[str]()
+    n_other = 0
     with folder() as base:
         load_all()
         whole = undisturbed(base / "undisturbed")
@@ -87,48 +85,45 @@ def main(arguments: list[str]) -> int:
         for name, i in todo:
             if asked.kinds not in name:
                 continue
-            events_of[name] += 1
-            start = time.monotonic()
+            start, seed = time.monotonic(), asked.seed + i
             try:
                 if name in on_ray.EVENTS:
-                    done = with_ray(base, name, asked.seed + i)
+                    done = with_ray(base, name, seed)
                 else:
-                    done = in_one_process(whole, base, name, asked.seed + i)
-                held[name] += 1
+                    done = in_one_process(whole, base, name, seed)
+                is_same = True
             except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
-                done = f"NOT THE SAME: {type(error).__name__} {error}"
+                done, is_same = f"NOT THE SAME: {type(error).__name__} {error}", False
             print(f"{name}: {done} ({time.monotonic() - start:.1f} s)", flush=True)
-            write_counts(events_of, held, seed=asked.seed)
-    return events_of.total() - held.total()
+            write_down(name, seed, is_same)
+            n_other += not is_same
+    return n_other
 
 
-def write_counts(events_of: Counter[str], held: Counter[str], *, seed: int) -> None:
-    """Put the counts of these kinds into the file of counts, and all of them into the page."""
-    counts = json.loads(COUNTS.read_text(encoding="utf-8")) if COUNTS.exists() else {}
-    how = {"seed": seed, "commit": git_commit(), "cpus": os.cpu_count()}
-    counts |= {
-        name: {"events": number, "undisturbed": held[name], **how}
-        for name, number in events_of.items()
-    }
-    order = [name for name in (*events.EVENTS, *on_ray.EVENTS) if name in counts]
-    counts = {name: counts[name] for name in order}
-    COUNTS.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+def write_down(name: str, seed: int, is_same: bool) -> None:
+    """Put the end of an event into the file of ends, and the counts of all of them into the page."""
+    ends = json.loads(ENDS.read_text(encoding="utf-8")) if ENDS.exists() else {}
+    ends.setdefault(name, {})[str(seed)] = {"undisturbed": is_same, "commit": git_commit()}
+    order = [name for name in (*events.EVENTS, *on_ray.EVENTS) if name in ends]
+    ends = {name: ends[name] for name in order}
+    ENDS.write_text(json.dumps(ends, indent=1) + "\n", encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
-    PAGE.write_text(before + block(counts) + rest.partition(END)[2], encoding="utf-8")
+    PAGE.write_text(before + block(ends) + rest.partition(END)[2], encoding="utf-8")
 
 
-def block(counts: dict[str, dict[str, Any]]) -> str:
-    """The part of the page that is made from the file of counts."""
-    n_events, n_held = (sum(c[key] for c in counts.values()) for key in ("events", "undisturbed"))
+def block(ends: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """The part of the page that is made from the file of ends."""
+    held = {name: sum(end["undisturbed"] for end in own.values()) for name, own in ends.items()}
+    n_events = sum(len(own) for own in ends.values())
     lines = [
         BEGIN,
-        f"After {n_held} of {n_events} events of {len(counts)} kinds the same command gave the "
-        "undisturbed table (`docs/results/survival.json`: seeds, commits, CPUs).",
+        f"After {sum(held.values())} of {n_events} events of {len(ends)} kinds the same command "
+        "gave the undisturbed table (seeds and commits: `docs/results/survival.json`).",
         "",
         "| kind | events | undisturbed table |",
         "|---|---|---|",
-        *(f"| {name} | {c['events']} | {c['undisturbed']} |" for name, c in counts.items()),
+        *(f"| {name} | {len(own)} | {held[name]} |" for name, own in ends.items()),
         END,
     ]
     return "\n".join(lines)
