@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> int:
 
 
 def write_down(name: str, seed: int, is_same: bool) -> None:
-    """Put the end of an event into the file of ends, and the counts of all of them into the page."""
+    """Put the end of an event into the file of ends, and all counts into the page."""
     ends = json.loads(ENDS.read_text(encoding="utf-8")) if ENDS.exists() else {}
     ends.setdefault(name, {})[str(seed)] = {"undisturbed": is_same, "commit": git_commit()}
     order = [name for name in (*events.EVENTS, *on_ray.EVENTS) if name in ends]
