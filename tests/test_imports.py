@@ -17,6 +17,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "config": (),
     "recipes": ("config",),
     "runs": ("config",),
+    "tracking": ("config", "runs"),
     "knowledge": ("config", "runs"),
     "text": ("knowledge", "config", "runs"),
     "rewriting": ("text", "knowledge", "config", "runs"),
@@ -27,7 +28,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "measure": ("models", "text", "knowledge", "config", "runs"),
     "quantize": ("training", "measure", "models", "text", "knowledge", "config", "runs"),
 }
-BELOW["execution"] = (*BELOW["quantize"], "quantize", "rewriting", "planning")
+BELOW["execution"] = (*BELOW["quantize"], "quantize", "rewriting", "planning", "tracking")
 BELOW["engine"] = (*BELOW["execution"], "execution")
 BELOW["cli"] = (*BELOW["engine"], "engine", "recipes")
 

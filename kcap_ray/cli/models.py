@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 def export(
     cell_directory: Annotated[Path, typer.Argument(metavar="DIR/cells/ID")],
     out: Annotated[Path, typer.Argument(metavar="OUT")],
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
 ) -> None:
     """Write a finished cell's model as a Hugging Face directory."""
     from kcap_ray.models.export import export_cell
 
     how_to_read = export_cell(cell_directory, out)
+    if as_json:
+        typer.echo(json.dumps({"model": str(out), "read": how_to_read}, indent=1))
+        return
     typer.echo(f"model: {out}\nread:  {how_to_read}")
 
 

@@ -2,10 +2,11 @@
 
 import atexit
 import gc
+import json
 import logging
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,11 @@ def print_table(table: Any) -> None:
     # shown as they are, whatever brackets they hold.
     width = None if sys.stdout.isatty() else 200
     Console(width=width, markup=False, emoji=False).print(table)
+
+
+def print_json(found: Iterable[object]) -> None:
+    """Print values as a JSON list, for programs."""
+    typer.echo(json.dumps(list(found), indent=1, allow_nan=False))
 
 
 def report_of(directory: Path) -> Path:

@@ -20,7 +20,16 @@ from kcap_ray.training.point import Point
 
 _logger = logging.getLogger(__name__)
 
-_SET_ASIDE = ("result.json", "trials.jsonl", "history.parquet", "checkpoint", "resume", "quantized")
+_SET_ASIDE = (
+    "result.json",
+    "trials.jsonl",
+    "history.parquet",
+    "checkpoint",
+    "resume",
+    "quantized",
+    "curves",
+    "tensorboard",
+)
 
 
 def neighbour_of(cell: Cell, neighbour: Mapping[str, str | None]) -> str | None:
@@ -84,7 +93,7 @@ def _warm_start_for(cell: Cell, neighbour: CellDirectory) -> WarmStart | None:
         return whole  # the trials are lost, and the row is all there is
     best = best_trial(trials[: cell.tune.trials])
     if best is None:
-        return None
+        return whole if cell.tune.trials >= row.n_trials else None
     point = Point(lr=best.lr, weight_decay=best.weight_decay)
     return dataclasses.replace(whole, point=point)
 

@@ -51,6 +51,15 @@ class CellDirectory:
         """Loss curve of the best trial so far."""
         return self.path / "history.parquet"
 
+    def curve_file(self, trial: int) -> Path:
+        """Loss curve of a trial that did not diverge; for trackers."""
+        return self.path / "curves" / f"trial{trial}.parquet"
+
+    @property
+    def event_files(self) -> Path:
+        """TensorBoard's event files, a directory per trial."""
+        return self.path / "tensorboard"
+
     @property
     def progress_file(self) -> Path:
         """How far the program that trains now has come; for those who watch."""

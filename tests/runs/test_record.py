@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from analysis.load import load_results
-from analysis.report_tables import RESULT_COLUMNS
+from analysis.report_tables import SHOWN, head_of
 from kcap_ray.cli.results_table import results_table
 from kcap_ray.config.errors import UserError
 from kcap_ray.measure.bits import NATS_PER_BIT
@@ -142,8 +142,9 @@ def test_files_tables_and_page_have_the_schemas_columns() -> None:
     fields = {field.name: field for field in fields_of(ResultRow)}
     headings = [column.header for column in results_table([row]).columns]
     assert set(map(str, headings)) <= {field.column.heading for field in fields.values()}
-    for name, (heading, unit, _) in RESULT_COLUMNS.items():
-        assert (heading, unit) == (fields[name].column.label, fields[name].column.unit)
+    for name in SHOWN:
+        head = head_of(name)
+        assert (head.name, head.unit) == (fields[name].column.label, fields[name].column.unit)
     for record in RECORDS:
         for field in fields_of(record):
             assert f"`{field.name}`" in page()
