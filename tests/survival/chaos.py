@@ -92,6 +92,9 @@ def main(arguments: list[str]) -> int:
                 else:
                     done = in_one_process(whole, base, name, seed)
                 is_same = True
+            except on_ray.NotStartedError:
+                print(f"{name}: did not happen: Ray did not start", flush=True)
+                continue
             except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
                 done, is_same = f"NOT THE SAME: {type(error).__name__} {error}", False
             print(f"{name}: {done} ({time.monotonic() - start:.1f} s)", flush=True)

@@ -21,6 +21,15 @@ from tests.engine.conftest import SWEEP, Command
 from tests.engine.test_data_parallel import assert_same_but_for_rounding, cell_on
 from tests.survival.scene import DIFFERS, Row
 
+NOT_STARTED = "Ray does not start on this machine"
+MOST_STARTS = 3
+"""Times that a command is given while the machine has no time for Ray."""
+
+
+class NotStartedError(Exception):
+    """An event did not happen, for want of a session."""
+
+
 STORE_BYTES = 100 * 2**20
 
 OF_DATA = re.compile(r"ray::(IDLE|.*Read|.*Map|.*Split|_StatsActor)")
@@ -52,7 +61,12 @@ class RayScene:
         """Start the command, and wait until some cell is at work."""
         arguments = ["--out", self.out, "--save-every", save_every_s, *more]
         command = Command("sweep", self.sweep, *arguments)
-        command.wait_for(lambda: any(self.out.glob("cells/*/progress.json")))
+        try:
+            command.wait_for(lambda: any(self.out.glob("cells/*/progress.json")))
+        except AssertionError as error:
+            if NOT_STARTED in str(error):
+                raise NotStartedError from error
+            raise
         return command
 
     def table(self) -> list[Row]:
@@ -62,10 +76,23 @@ class RayScene:
 
     def check(self) -> None:
         """The same command again: the table is that of an undisturbed run."""
-        command = Command("sweep", self.sweep, "--out", self.out)
-        assert finish(command) == 0, command.stderr
+        for _ in range(MOST_STARTS):
+            command = Command("sweep", self.sweep, "--out", self.out)
+            if ends_well(command):
+                break
+        else:
+            raise NotStartedError
         assert self.table() == self.expected
         assert not list(self.out.rglob("*.tmp"))
+
+
+def ends_well(command: Command) -> bool:
+    """Whether the command did all that it should; False where Ray did not start on a machine that
+    is busy with something else, which the command says. Raises AssertionError otherwise.
+    """
+    status = finish(command)
+    assert status == 0 or NOT_STARTED in command.stderr, command.stderr
+    return status == 0
 
 
 def finish(command: Command) -> int:
@@ -125,7 +152,7 @@ def _worker_once(scene: RayScene) -> str:
     command = scene.start()
     time.sleep(scene.chance.uniform(0.0, 1.0))
     pid, _ = kill_one(scene, command, is_trainer, number)
-    assert finish(command) == 0, command.stderr
+    ends_well(command)
     return f"{signal.Signals(number).name} to worker {pid}"
 
 
@@ -151,7 +178,7 @@ def _process_of_session(name: str) -> Callable[[RayScene], str]:
         command = scene.start()
         time.sleep(scene.chance.uniform(0.0, 1.0))
         kill_one(scene, command, lambda line: line.split(" ")[0].endswith(f"/{name}"))
-        assert finish(command) == 0, command.stderr
+        ends_well(command)
         assert f"Ray's {name} ended (SIGKILL); it starts again" in command.stderr
         return f"SIGKILL to {name}"
 
@@ -162,7 +189,7 @@ def _data_worker(scene: RayScene) -> str:
     """A process that makes windows dies."""
     command = scene.start()
     pid, name = kill_one(scene, command, lambda line: OF_DATA.match(line) is not None)
-    assert finish(command) == 0, command.stderr
+    ends_well(command)
     return f"SIGKILL to {name} {pid}"
 
 
@@ -170,14 +197,14 @@ def _rank(scene: RayScene) -> str:
     """One of two data-parallel workers dies; the table is the undisturbed one to rounding."""
     first, one, alone = cell_on(1, scene.sweep, [], scene.folder / "alone")
     _, two, arguments = cell_on(2, scene.sweep, [], scene.out)
-    assert finish(Command("run-cell", *alone)) == 0
+    assert ends_well(Command("run-cell", *alone))
     command = Command("sweep", *arguments, "--save-every", "0.5")
     command.wait_for(lambda: two.resume_file(0).exists())
     time.sleep(scene.chance.uniform(0.0, 1.0))
     pid, _ = kill_one(scene, command, lambda line: "RayTrainWorker" in line)
-    assert finish(command) == 0, command.stderr
-    again = Command("sweep", *arguments)
-    assert finish(again) == 0, again.stderr
+    ends_well(command)
+    if not ends_well(Command("sweep", *arguments)):
+        raise NotStartedError
     assert_same_but_for_rounding(first, one, two)
     return f"SIGKILL to rank in process {pid}"
 
@@ -204,7 +231,7 @@ def _spot_notice(scene: RayScene) -> str:
             subprocess.run([*ray, *place, *why, *when], check=True, capture_output=True)
             time.sleep(20)
             head.remove_node(node, allow_graceful=False)
-            assert finish(command) == 0, command.stderr
+            ends_well(command)
         finally:
             head.shutdown()
             del os.environ["RAY_TMPDIR"]
