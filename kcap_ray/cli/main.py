@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -44,7 +45,8 @@ class _Group(TyperGroup):
     """Turns a user's mistake into one or two lines and exit status 2."""
 
     def invoke(self, ctx: Any) -> Any:
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             # As Ctrl-C does, so that what was started is ended, and the line below is said.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
         log_to_standard_error()
