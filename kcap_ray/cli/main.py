@@ -4,7 +4,9 @@ starts at once.
 
 import json
 import os
+import signal
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,7 +35,7 @@ from kcap_ray.cli.options import (
     Trackers,
     overrides,
 )
-from kcap_ray.cli.output import conclude, print_json
+from kcap_ray.cli.output import announce, conclude, print_json
 from kcap_ray.cli.planning import plan, simulate
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
@@ -48,11 +50,16 @@ class _Group(TyperGroup):
     """Turns a user's mistake into one or two lines and exit status 2."""
 
     def invoke(self, ctx: Any) -> Any:
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            # As Ctrl-C does, so that what was started is ended, and the line below is said.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         log_to_standard_error()
         try:
             return super().invoke(ctx)
         except UserError as error:
             typer.echo(f"kcap: {error}", err=True)
+            raise typer.Exit(error.exit_status) from None
         except _UsageError as error:
             command = error.ctx.command_path if error.ctx else "kcap"
             typer.echo(f"kcap: {error.format_message()}\nSee {command} --help", err=True)
@@ -138,7 +145,6 @@ def sweep(
     """Run a sweep, or what is left of it: tune, train, measure, write the table and the report."""
     if dry_run:
         return plan(sweep_file, settings=settings)
-    from kcap_ray.engine.driver import Options, run_sweep
     from kcap_ray.planning.cluster_plan import Limits
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.results import RunDirectory
@@ -146,6 +152,10 @@ def sweep(
 
     loaded = load_sweep(sweep_file, overrides(settings))
     directory = RunDirectory(out or Path("runs") / loaded.name)
+    then = f"joining the cluster at {address}" if address else "Ray starts, within half a minute"
+    announce(loaded.name, loaded.cells, directory, then=then)
+    from kcap_ray.engine.driver import Options, run_sweep
+
     options = Options(
         address=address,
         device=device,
@@ -181,20 +191,22 @@ def run_cell_command(
     log: Trackers = None,
 ) -> None:
     """Run cells one after another in this process, without Ray."""
-    import torch
-
-    from kcap_ray.execution.cell import run_cells
     from kcap_ray.planning.sweep import load_sweep
-    from kcap_ray.runs.interrupt import saves_first
-    from kcap_ray.runs.log import command_logged_to
-    from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
-    from kcap_ray.runs.progress import Watch
     from kcap_ray.runs.results import RunDirectory
     from kcap_ray.tracking.sync import Tracking
 
     loaded = load_sweep(sweep_file, overrides(settings))
     cells = loaded.matching(cell)
     directory = RunDirectory(out or Path("runs") / loaded.name)
+    announce(loaded.name, cells, directory, then="one after another, in this process")
+    import torch
+
+    from kcap_ray.execution.cell import run_cells
+    from kcap_ray.runs.interrupt import saves_first
+    from kcap_ray.runs.log import command_logged_to
+    from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
+    from kcap_ray.runs.progress import Watch
+
     directory.prepare()
     with only_driver(directory.path), command_logged_to(directory.path):
         write_manifest(
