@@ -2,7 +2,6 @@
 starts at once.
 """
 
-import json
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from typer.core import TyperGroup
 
 from kcap_ray.cli.analysis import add_verbs
 from kcap_ray.cli.bench import bench
+from kcap_ray.cli.data import data
 from kcap_ray.cli.extract import extract
 from kcap_ray.cli.finished import report, status
 from kcap_ray.cli.models import export, measure
@@ -110,6 +110,7 @@ def _kcap(
 
 add_verbs(app)
 app.command()(bench)
+app.command()(data)
 app.command()(export)
 app.command()(extract)
 app.command()(measure)
@@ -230,45 +231,6 @@ def run_cell_command(
             )
         directory.collect(read_cells(directory.path))
     conclude(cells, directory)
-
-
-@app.command()
-def data(
-    sweep_file: SweepFile,
-    cell: CellGlob = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="People.")] = 3,
-    exposure: Annotated[int, typer.Option(min=0, help="Exposure whose wording is shown.")] = 0,
-    split: Annotated[
-        Literal["train", "eval"], typer.Option(help="Wording for training or for measurement.")
-    ] = "train",
-    junk: Annotated[bool, typer.Option("--junk", help="Of junk people.")] = False,
-    part: Annotated[
-        int, typer.Option("--part", min=0, help="0: the main table; 1, ...: one of data.parts.")
-    ] = 0,
-    settings: Set = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="F", help="File; standard output if not given.")
-    ] = None,
-) -> None:
-    """Write biographies as JSON lines: text, GPT-2 tokens, and where the values are."""
-    from kcap_ray.planning.sweep import load_sweep
-    from kcap_ray.text.kinds.render import biography_records, first_people, source_of
-    from kcap_ray.text.stream.corpus import build_corpus
-
-    chosen = load_sweep(sweep_file, overrides(settings)).matching(cell)[0]
-    corpus = build_corpus(chosen.data)
-    source = source_of(corpus, part=part, is_junk=junk)
-    people = first_people(corpus, source, n)
-    records = biography_records(source, people, exposure, split, seed=chosen.seed)
-    lines = (json.dumps(record) for record in records)
-    if out is None:
-        for line in lines:
-            typer.echo(line)
-        return
-    try:
-        out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot write there ({error.strerror})") from error
 
 
 @app.command()
