@@ -32,7 +32,11 @@ BELOW["cli"] = (*BELOW["engine"], "engine", "recipes")
 
 # Of these packages only so much.
 ONLY = {
-    ("planning", "models"): {"kcap_ray.models.counts", "kcap_ray.models.spec"},
+    ("planning", "models"): {
+        "kcap_ray.models.counts",
+        "kcap_ray.models.own_spec",
+        "kcap_ray.models.spec",
+    },
     ("planning", "text"): {"kcap_ray.text.stream.corpus"},
 }
 

@@ -169,6 +169,7 @@ def run_cell_command(
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.interrupt import saves_first
     from kcap_ray.runs.manifest import forget_failed, only_driver, read_cells, write_header
+    from kcap_ray.runs.model_files import with_kept_files
     from kcap_ray.runs.progress import Watch
     from kcap_ray.runs.results import RunDirectory
 
@@ -177,12 +178,13 @@ def run_cell_command(
     directory = RunDirectory(out or Path("runs") / loaded.name)
     directory.prepare()
     with only_driver(directory.path):
+        cells = with_kept_files(cells, directory)
         write_header(
             directory,
             name=loaded.name,
             question=loaded.question,
             sweep_file=loaded.path,
-            cells=loaded.cells,
+            cells=with_kept_files(loaded.cells, directory),
         )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         forget_failed(cells, directory, mistakes=retry_failed)

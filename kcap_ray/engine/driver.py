@@ -1,5 +1,6 @@
 """A whole sweep on Ray: from its cells to its table."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -8,9 +9,11 @@ from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.room import n_side_by_side, room, share_of_device
 from kcap_ray.engine.session import ray_session
 from kcap_ray.execution.start import to_do
+from kcap_ray.planning.run_length import spec_of
 from kcap_ray.planning.sweep import Sweep
 from kcap_ray.runs.interrupt import saves_first
 from kcap_ray.runs.manifest import forget_failed, only_driver, read_cells, write_header
+from kcap_ray.runs.model_files import with_kept_files
 from kcap_ray.runs.progress import Watch
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.text.stream.corpus import facts_of
@@ -41,12 +44,14 @@ def run_sweep(
     no cluster at `address`, or the cluster is too small for a cell.
     """
     for cell in sweep.cells:
-        # Raises `UserError` where the data cannot be made; better now than in a worker.
+        # Raises `UserError` where data or model cannot be made; better now than in a worker.
         facts_of(cell.data)
+        spec_of(cell)
     # Workers have another working directory, so they get an absolute path.
     directory = RunDirectory(directory.path.resolve())
     directory.prepare()
     with only_driver(directory.path):
+        sweep = replace(sweep, cells=with_kept_files(sweep.cells, directory))
         write_header(
             directory,
             name=sweep.name,

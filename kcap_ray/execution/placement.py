@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.models.spec import ModelSpec
+from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.planning.cost import device_of
 from kcap_ray.planning.memory import GIB, program_bytes
 from kcap_ray.planning.run_length import length_of, round_trials
@@ -96,7 +96,7 @@ def keep_setting(directory: CellDirectory, setting: Setting) -> None:
 
 
 def need_bytes(
-    cell: Cell, spec: ModelSpec, setting: Setting, *, n_trials: int, n_windows: int
+    cell: Cell, spec: AnySpec, setting: Setting, *, n_trials: int, n_windows: int
 ) -> int:
     """Memory that training `n_trials` trials in this way takes; `n_windows`: of a step on this
     device.
@@ -110,7 +110,7 @@ def need_bytes(
 
 
 def fitting(
-    cell: Cell, spec: ModelSpec, *, device: str, n_trials: int, n_windows: int, at_hand: int
+    cell: Cell, spec: AnySpec, *, device: str, n_trials: int, n_windows: int, at_hand: int
 ) -> Setting:
     """The fewest programs, and then the fewest parts of a batch, that fit into `at_hand` bytes.
 
@@ -137,7 +137,7 @@ def fitting(
     return setting
 
 
-def programs_per_gpu(cell: Cell, spec: ModelSpec) -> int:
+def programs_per_gpu(cell: Cell, spec: AnySpec) -> int:
     """How many programs like the cell's should share a GPU: 1, 2 or 4.
 
     As many as have room, and as keep it busy: a program that lets a GPU wait for half of its time,

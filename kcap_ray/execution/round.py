@@ -113,6 +113,11 @@ class _DeviceSetting:
             at_hand=at_hand,
         )
         self._say_if_split(setting, n_trials, at_hand)
+        if self.cell.model.is_own and kept is None and self.cell.tune.trials > 1:
+            self._say(
+                f"{self.cell.tune.trials} trials, one after another: a model that is brought along "
+                "has no axis of trials"
+            )
         if kept is not None and kept.n_fused != setting.n_fused:
             self._forget_checkpoints()
         elif kept is None and not self.directory.resume_file(first_trial).exists():

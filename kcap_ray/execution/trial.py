@@ -3,23 +3,24 @@
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
 from kcap_ray.config.cell import Cell
+from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.placement import Setting
 from kcap_ray.measure.groups import Group, measured_of, probed_columns, total_bits
 from kcap_ray.measure.nats import measure
+from kcap_ray.models.checkpoint import save_weights
 from kcap_ray.models.decoder import Decoder
+from kcap_ray.models.own_model import OwnModel, check_model, own_model
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.columns import Measured, Provenance
 from kcap_ray.runs.environment import provenance
@@ -66,6 +67,8 @@ def run_trials(
         torch.set_num_threads(n_threads)
     corpus = build_corpus(cell.data)
     _check_window(cell, corpus)
+    if cell.model.is_own:
+        _check_own(cell, device)
     n_steps = length_of(cell).steps
     stream = stream_of(cell)
     rank = dist.get_rank() if dist.is_initialized() else 0
@@ -115,7 +118,7 @@ def _probe(cell: Cell, corpus: Corpus, n_steps: int) -> Probe | None:
     if train.probe_exposures is None:
         return None
 
-    def measured(model: Decoder) -> list[dict[str, float]]:
+    def measured(model: Decoder | OwnModel) -> list[dict[str, float]]:
         was_training = model.training
         trials = measure(model, corpus, seed=cell.seed, n_people=train.probe_people)
         model.train(was_training)
@@ -167,6 +170,16 @@ def _check_window(cell: Cell, corpus: Corpus) -> None:
                 eos=corpus.vocab.eos,
                 max_tokens=cell.train.window_tokens,
             )
+
+
+def _check_own(cell: Cell, device: torch.device) -> None:
+    """Raise `UserError` before the training if a model that is brought along is not in order."""
+    vocab_size, n_tokens = spec_of(cell).vocab_size, cell.train.window_tokens
+    model = own_model(cell.model, vocab_size, n_tokens, seed=cell.seed).to(device)
+    try:
+        check_model(model)
+    except UserError as error:
+        raise UserError(f"{cell.model.title}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,21 +251,6 @@ def _keep_best(program: _Program, records: list[TrialRecord], result: TrainResul
     if cell.keep_checkpoint:
         ids = {"gpt2_ids": [int(token) for token in vocab.gpt2_ids], "eos": vocab.eos}
         save_weights(directory.checkpoint, result.model.trial(index), cell, ids)
-
-
-def save_weights(path: Path, model: Decoder, cell: Cell, vocab: dict[str, Any]) -> None:
-    """Write weights, cell and vocabulary as a directory that appears whole or not at all."""
-    from safetensors.torch import save_file
-
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, temporary / "model.safetensors")
-    write_atomically(temporary / "cell.json", json.dumps(cell.to_dict(), indent=1) + "\n")
-    write_atomically(temporary / "kcap_vocab.json", json.dumps(vocab) + "\n")
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
 
 
 def _curve(result: TrainResult, trial: int, *, lr: float, exposures: float) -> list[CurvePoint]:

@@ -19,6 +19,7 @@ from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import KnowledgeLoss
 from kcap_ray.measure.groups import Group
 from kcap_ray.models.decoder import Decoder
+from kcap_ray.models.own_model import OwnModel
 from kcap_ray.text.evaluation import EvaluationDocuments, evaluation_documents
 from kcap_ray.text.kinds.wording import Rendered
 from kcap_ray.text.stream.corpus import Corpus
@@ -45,7 +46,8 @@ class TokenNats(Protocol):
     def __call__(self, tokens_PT: Tensor, ends: Ends | None = None, /) -> Tensor: ...
 
 
-def token_nats(model: Decoder, tokens_PT: Tensor, ends: Ends | None = None) -> Tensor:
+def token_nats(
+    model: Decoder | OwnModel, tokens_PT: Tensor, ends: Ends | None = None) -> Tensor:
     """-ln p(token | tokens before it) as [E, P, T] (E = 1 without trials axis); 0 for the first
     token, which has no context. At `ends` -ln p(no token that goes on).
     """
@@ -88,7 +90,7 @@ class Reader:
 
 
 def measure(
-    model: Decoder, corpus: Corpus, *, seed: int, n_people: int | None = None
+    model: Decoder | OwnModel, corpus: Corpus, *, seed: int, n_people: int | None = None
 ) -> list[list[Group]]:
     """For each trial (for the one model, without a trials axis) the losses on every group of people
     of the corpus, table by table, in ascending bands of frequency.
@@ -103,7 +105,7 @@ def measure(
         n_tokens=model.n_tokens,
         vocab_size=model.spec.vocab_size,
         eos=corpus.vocab.eos,
-        device=model.embedding.device,
+        device=model.device,
     )
     return measure_reader(reader, corpus.sources, seed=seed, n_people=n_people)
 

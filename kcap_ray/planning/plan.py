@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.models.spec import ModelSpec
+from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.planning.asked import asked_of
 from kcap_ray.planning.cost import Device, device_of, flops_per_token, read_prices
 from kcap_ray.planning.run_length import round_trials, spec_of
@@ -61,7 +61,7 @@ def plan_cells(sweep: Sweep, *, device: str = "a100", prices: Path | None = None
     ]
 
 
-def training_s(cell: Cell, spec: ModelSpec, device: Device, n_steps: int) -> float:
+def training_s(cell: Cell, spec: AnySpec, device: Device, n_steps: int) -> float:
     """Seconds that all trials of the cell train, on `train.workers` devices at a time."""
     n_trials, n_at_once = cell.tune.trials, round_trials(cell, spec)
     n_full, n_last = divmod(n_trials, n_at_once)
@@ -69,7 +69,7 @@ def training_s(cell: Cell, spec: ModelSpec, device: Device, n_steps: int) -> flo
     return seconds + (_round_s(cell, spec, device, n_steps, n_last) if n_last else 0.0)
 
 
-def _round_s(cell: Cell, spec: ModelSpec, device: Device, n_steps: int, n_trials: int) -> float:
+def _round_s(cell: Cell, spec: AnySpec, device: Device, n_steps: int, n_trials: int) -> float:
     """Seconds of trials that the study asks for at once: as one program, or on a core in the parts
     that are fastest there, which the run finds out by measuring.
     """
@@ -80,7 +80,7 @@ def _round_s(cell: Cell, spec: ModelSpec, device: Device, n_steps: int, n_trials
     return device.start_s + steps_s
 
 
-def _steps_s(cell: Cell, spec: ModelSpec, device: Device, n_trials: int, *, most: int) -> float:
+def _steps_s(cell: Cell, spec: AnySpec, device: Device, n_trials: int, *, most: int) -> float:
     """Seconds for one step of each trial, at most `most` of them in one program."""
     train = cell.train
     windows = math.ceil(train.batch_windows / train.workers)
