@@ -44,7 +44,6 @@ DEFAULTS: dict[str, Any] = {
     "model.build": None,
     "model.kwargs": None,
     "model.hf": None,
-    "model.label": None,
     "model.contents": None,
     "model.head_dim": 64,
     "model.experts_per_token": 1,

@@ -9,7 +9,7 @@ from kcap_ray.models.own_source import builder_of, check_arguments, first_line
 
 
 def build_module(model: ModelConfig, vocab_size: int, n_tokens: int) -> nn.Module:
-    """The module with the weights that its own code draws from torch's global generator, float32.
+    """The module with the weights that its own code draws from torch's global generator, in torch's default type (float32).
 
     Raises `UserError` where there is no such builder, or what it gives is no module.
     """
@@ -17,7 +17,7 @@ def build_module(model: ModelConfig, vocab_size: int, n_tokens: int) -> nn.Modul
         # Takes seconds to load, and is not needed for a file.
         from kcap_ray.models.own_hugging_face import hugging_face_model
 
-        return hugging_face_model(model.hf, vocab_size, n_tokens).float()
+        return hugging_face_model(model.hf, vocab_size, n_tokens).to(torch.get_default_dtype())
     build = builder_of(model)
     check_arguments(model, build)
     try:
@@ -35,7 +35,7 @@ def build_module(model: ModelConfig, vocab_size: int, n_tokens: int) -> nn.Modul
         )
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise UserError(f"model.build: {model.build} has no weights that can be trained")
-    return module.float()
+    return module.to(torch.get_default_dtype())
 
 
 def build_seeded(model: ModelConfig, vocab_size: int, n_tokens: int, *, seed: int) -> nn.Module:
