@@ -1,4 +1,4 @@
-"""What is stored of people who are spoken of often, and of those who are not."""
+"""What is stored of frequent and of rare people."""
 
 import json
 from collections import Counter
@@ -17,7 +17,7 @@ def find_bands(rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """One row per cell, table and band of frequency, and notes on what could not be read.
 
     Columns: those of the cell (`dataset, n_people, exposures, family, model, n_params, seed`), then
-    `table, band, band_people, times` (how often a person of the band is spoken of, on average),
+    `table, band, band_people, times` (how often a person of the band appears, on average),
     `demand_bits, stored_bits, share` (of the demand that is stored; below 0 if the model does
     worse than chance). Empty where no cell has bands.
     """

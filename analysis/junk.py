@@ -38,7 +38,7 @@ class JunkCase:
         return int(digits) * SCALES[self.people[len(digits) :]]
 
     def is_repeated(self, n_people: float) -> bool:
-        """Whether a junk person is spoken of more often than one of the `n_people` useful ones."""
+        """Whether a junk person appears more often than one of the `n_people` useful ones."""
         return self.ratio * n_people > self.n_people
 
     @property

@@ -18,7 +18,7 @@ class LackOfFit:
     """One test of a common law."""
 
     by: str
-    """What the cells are told apart by: people, shape or R_max."""
+    """What distinguishes the cells: people, shape or R_max."""
     f: float
     degrees: tuple[int, int]
     p: float

@@ -157,7 +157,7 @@ FIGURES = {
         draw=_junk,
     ),
     "bands": FigureKind(
-        caption="Share of what there is that is stored, against how often people are spoken of.",
+        caption="Share of what there is that is stored, against how often people appear.",
         draw=_bands,
     ),
     "parts": FigureKind(

@@ -32,7 +32,7 @@ from record import arguments, claim, write
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.cell import finish_cell, run_cells
 from kcap_ray.execution.cell_run import CellRun
-from kcap_ray.execution.round import run_round
+from kcap_ray.execution.trial_batch import run_trial_batch
 from kcap_ray.planning.cost import flops_per_token
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.planning.sweep import load_sweep
@@ -111,7 +111,7 @@ def run_one(cell: Cell, run: RunDirectory, device: torch.device) -> ResultRow:
     else:
         # Nothing is learnt from one trial for another, so all of them are one round.
         cell_run = CellRun(cell=cell, directory=directory, device=device)
-        run_round(cell_run, fixed_points(cell), first_trial=0)
+        run_trial_batch(cell_run, fixed_points(cell), first_trial=0)
         finish_cell(cell, directory, sweep="column")
     row = directory.result()
     assert row is not None, "a cell that has run has a row"

@@ -127,7 +127,7 @@ def experts() -> list[dict[str, float]]:
     spec = parse_model("gpt2-2-2-moe32", head_dim=16, vocab_size=corpus.vocab.size)
     model = Decoder(spec, n_tokens=256)
     model.init_weights(seed=0, std=0.25)
-    reader = nats.Reader(
+    scorer = nats.ScoringModel(
         nats=partial(nats.token_nats, model),
         n_trials=1,
         n_tokens=256,
@@ -143,7 +143,7 @@ def experts() -> list[dict[str, float]]:
         # In training an expert has places for twice its even share; nothing else differs.
         for name, is_training in (("before", True), ("after", False)):
             model.train(is_training)
-            ((group,),) = nats.measure_reader(reader, corpus.sources, seed=0)
+            ((group,),) = nats.measure_scoring_model(scorer, corpus.sources, seed=0)
             found[name] = group.loss.name_nats + group.loss.value_nats
         rows.append({"logit_bytes": n_bytes, **found})
     nats.MAX_LOGIT_BYTES = usual

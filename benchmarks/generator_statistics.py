@@ -33,9 +33,9 @@ def measured() -> tuple[float, ...]:
     assert isinstance(source.entropy, Entropy)
     assert source.entropy.log2_name_space is not None
     people_P = np.arange(N_PEOPLE)
-    tellings = source.told_once(people_P, 0, seed=0)
-    lengths_P = source.lengths(tellings) - 1
-    n_used = len(np.unique(source.tokens(tellings)))
+    samples = source.once_each(people_P, 0, seed=0)
+    lengths_P = source.lengths(samples) - 1
+    n_used = len(np.unique(source.tokens(samples)))
     assert n_used == corpus.vocab.size == facts.vocab_size, "every token of the vocabulary is used"
     return (
         float(lengths_P.mean()),

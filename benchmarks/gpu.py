@@ -1,4 +1,4 @@
-"""All that a GPU is needed for, in parts of at most four minutes, the most telling first.
+"""All that a GPU is needed for, in parts of at most four minutes, the most informative first.
 
 For a machine with one H100 or H200 that may have little more than torch: needs torch, transformers,
 tokenizers, numpy and PyYAML; no Ray and no network. What else is missing leaves out what needs it,

@@ -54,7 +54,7 @@ def ceiling_flop_per_s(device: torch.device, *, is_dry_run: bool) -> float:
     return matrix_flop_per_s(device, torch.bfloat16, widths=widths, n_products=20)
 
 
-def fitting(
+def choose_placement(
     cell: Cell, build: Callable[[Cell], Side], device: torch.device
 ) -> tuple[Side, int | None, float | None]:
     """The side that `build` makes, how many windows it takes at a time (None: all), and its peak
@@ -119,7 +119,7 @@ def run(chosen: argparse.Namespace, cell: Cell, device: torch.device) -> tuple[R
     # Ours first: making a TrainStep forgets what torch.compile has made before it.
     sides, fits = {}, {}
     for name, build in (("ours", ours), ("compiled loop", peer)):
-        side, micro_windows, memory_gib = fitting(cell, build, device)
+        side, micro_windows, memory_gib = choose_placement(cell, build, device)
         sides[name] = turn_of(later(side, N_WARM_UP), device)
         fits[name] = {"micro_windows": micro_windows, "peak_memory_gib": memory_gib}
     turns = Turns(sides, steps=chosen.steps)

@@ -1,4 +1,4 @@
-"""The ceiling that shares of arithmetic are told of: large matrix products on the same device."""
+"""The ceiling for shares of arithmetic: large matrix products on the same device."""
 
 import time
 

@@ -34,7 +34,7 @@ from kcap_ray.measure.groups import probed_columns
 from kcap_ray.measure.nats import measure
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.planning.sweep import load_sweep
-from kcap_ray.text.kinds.bios import BioSWording
+from kcap_ray.text.kinds.bios import BioSRenderer
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.training.loop import Probe, train
@@ -132,7 +132,7 @@ def rotary_tables(frac: float, base: float) -> Callable[..., tuple[Tensor, Tenso
 @contextlib.contextmanager
 def changed_code(variant: Variant) -> Iterator[None]:
     """What a variant changes that is no setting."""
-    draw = BioSWording._draw
+    draw = BioSRenderer._draw
 
     def fixed_draw(self: Any, draw_P: Any, key: int) -> tuple[Any, Any]:
         template_AP, order_P = draw(self, draw_P, key)
@@ -143,7 +143,7 @@ def changed_code(variant: Variant) -> Iterator[None]:
     tables = rotary_tables(variant.rotary_frac, variant.rotary_base)
     with (
         mock.patch("kcap_ray.models.decoder.rotary_tables", tables),
-        mock.patch.object(BioSWording, "_draw", fixed_draw),
+        mock.patch.object(BioSRenderer, "_draw", fixed_draw),
     ):
         yield
 

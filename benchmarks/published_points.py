@@ -31,7 +31,7 @@ from record import arguments, claim, write
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.cell import finish_cell
 from kcap_ray.execution.cell_run import CellRun
-from kcap_ray.execution.round import run_round
+from kcap_ray.execution.trial_batch import run_trial_batch
 from kcap_ray.planning.cost import flops_per_token
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.planning.sweep import load_sweep
@@ -90,7 +90,7 @@ WANTED = (
     Wanted(exposures=1000, n_people=50_000, model="gpt2-3-2"),
     Wanted(exposures=1000, n_people=50_000, model="gpt2-5-2"),
 )
-"""In the order in which they are run: the most telling first."""
+"""In the order in which they are run: the most informative first."""
 
 TINY = {
     "data.pools": "mini",
@@ -153,7 +153,7 @@ def run_one(cell: Cell, wanted: Wanted, run: RunDirectory, device: torch.device)
         open_batches=prefetched_batches(cell, n_steps=n_steps, n_processes=8) if is_gpu else None,
         on_progress=keep,
     )
-    run_round(cell_run, points_of(cell, wanted), first_trial=0)
+    run_trial_batch(cell_run, points_of(cell, wanted), first_trial=0)
     finish_cell(cell, directory, sweep="published")
     seconds = time.monotonic() - began
     note = json.dumps({"wall_s": seconds, "curve": curve})

@@ -53,7 +53,7 @@ def cpu_shapes() -> list[Shape]:
 
 def gpu_shapes() -> list[Shape]:
     """Models of 0.5 to 100 million weights, 64 to 1024 wide, shallow ones first: those that compile
-    side by side should take equally long.
+    run concurrently should take equally long.
     """
     sizes = [
         ("gpt2-1-8", 192, 512, 3_328, 1),

@@ -1,6 +1,6 @@
-"""Step times of many shapes on the device at hand: on a CPU one process on each core, all at the
+"""Step times of many shapes on a device: on a CPU one process on each core, all at the
 same work at the same time, because that is how a sweep runs; on a GPU the processes only compile
-side by side, and then take turns.
+concurrently, and then take turns.
 """
 
 import multiprocessing
@@ -196,7 +196,7 @@ def _record(shape: Shape, parts: list[tuple[list[float], float, str | None]]) ->
     problems = [problem for _, _, problem in parts if problem]
     if problems:
         return {**record, "problem": problems[0]}
-    # Processes that work side by side each have a pace of their own; a run meets their mean.
+    # Processes that run concurrently each have a pace of their own; a run meets their mean.
     medians = [statistics.median(found) for found, _, _ in parts]
     return {
         **record,

@@ -1,4 +1,4 @@
-"""P9, step times: the time of a step on the device at hand, and how well `kcap plan` predicts it.
+"""P9, step times: the time of a step on a device, and how well `kcap plan` predicts it.
 
 Times training steps of a few dozen shapes, fits the seconds per unit of each kind of work, and
 holds the prediction for each shape, by a fit to all the others, against what was measured. With
@@ -35,7 +35,7 @@ Record = dict[str, Any]
 
 GOAL = 0.2
 GPU_PROCESSES = 8
-"""Processes that compile side by side for one GPU."""
+"""Processes that compile concurrently for one GPU."""
 
 CPU_START_S = 0.3
 """Median time that a program of a sweep on a 2-core machine takes until its first step: the first

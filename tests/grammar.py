@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from kcap_ray.knowledge.person import Person
 from kcap_ray.rewriting.find_dates import MONTHS
-from kcap_ray.text.kinds.wording import Span
+from kcap_ray.text.kinds.renderer import Span
 from kcap_ray.text.tokenizer.states import STATES
 
 

@@ -91,7 +91,7 @@ def within(
 
 
 def _is_biod(rows: pd.DataFrame) -> pd.Series:
-    """Told by its name, which says all of its numbers; the pools of others are told by demand."""
+    """Identified by its name, which says all of its numbers; the pools of others by demand."""
     return rows["dataset"].str.startswith("bioD")
 
 

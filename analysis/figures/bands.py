@@ -1,4 +1,4 @@
-"""What is stored of a person, against how often the person is spoken of."""
+"""What is stored of a person, against how often the person appears."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ def draw_bands(bands: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
     """
     if bands.empty or bands["band"].nunique() < 2:
         raise style.NothingToDrawError(
-            "bands: in no finished cell are some people spoken of more often than others"
+            "bands: in no finished cell do some people appear more often than others"
         )
     counts = bands.groupby(PANEL)["band"].transform("nunique")
     drawn = bands[counts > 1]
@@ -85,7 +85,7 @@ def _draw_panel(
                 ends = own["share"].min(), own["share"].max()
                 axes.plot([x, x], ends, color=colour, lw=0.9, zorder=2)
     axes.set_ylim(min(0.0, bands["share"].min()) - 0.03, max(1.0, bands["share"].max()) + 0.03)
-    axes.set_xlabel("Times that a person is spoken of")
+    axes.set_xlabel("Times that a person appears in training")
 
 
 def _title(key: object) -> tuple[str, ...]:

@@ -164,12 +164,12 @@ def _existing(path: Path) -> Path:
 
 
 def _ray(address: str | None, out: Path) -> Check:
-    from kcap_ray.engine.room import on_every_node, room
+    from kcap_ray.engine.capacity import cluster_capacity, on_every_node
     from kcap_ray.engine.session import ray_session
 
     probe_parent = _existing(out).resolve()
     with ray_session(address), tempfile.NamedTemporaryFile(dir=probe_parent) as probe:
-        found = room()
+        found = cluster_capacity()
         problems = on_every_node(node_problem, Path(probe.name))
     n_nodes = f"{len(problems)} node{'s' * (len(problems) != 1)}"
     started = n_nodes if address else "a session of its own starts"

@@ -168,7 +168,7 @@ def run_cell_command(
     from kcap_ray.execution.cell import run_cells
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.interrupt import saves_first
-    from kcap_ray.runs.manifest import forget_failed, only_driver, read_cells, write_header
+    from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
     from kcap_ray.runs.model_files import with_kept_files
     from kcap_ray.runs.progress import Watch
     from kcap_ray.runs.results import RunDirectory
@@ -179,7 +179,7 @@ def run_cell_command(
     directory.prepare()
     with only_driver(directory.path):
         cells = with_kept_files(cells, directory)
-        write_header(
+        write_manifest(
             directory,
             name=loaded.name,
             question=loaded.question,
@@ -187,7 +187,7 @@ def run_cell_command(
             cells=with_kept_files(loaded.cells, directory),
         )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        forget_failed(cells, directory, mistakes=retry_failed)
+        clear_failed(cells, directory, mistakes=retry_failed)
         with Watch(cells, directory), saves_first(cells, directory):
             run_cells(
                 cells,

@@ -163,7 +163,7 @@ class TuneConfig:
     weight_decay: Range | None = None
     """Weight decays searched; None keeps `train.weight_decay`."""
     fused: int | None = None
-    """Trials at most that are trained as one program, where the device has room for all and is not
+    """Most trials in one program, where the device has memory for all and is not
     faster with fewer at a time; None lets the size of the cell decide. Changes no point.
     """
     warm_start: bool = True

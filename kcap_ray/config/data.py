@@ -28,10 +28,10 @@ _KINDS_OF: dict[str, tuple[DataKind, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FrequencyConfig:
-    """How often each person is spoken of in training; the mean over people stays `exposures`."""
+    """Frequency of each person in training; the mean over people stays `exposures`."""
 
     zipf: float | None = None
-    """Exponent s of a Zipf law: the person of rank r is spoken of in proportion to r^-s."""
+    """Exponent s of a Zipf law: a person's frequency is proportional to rank^-s."""
     column: str | None = None
     """tuples: column of the file that holds the frequency of each person, in any unit."""
     bands: int = 4
@@ -86,7 +86,7 @@ class KnowledgeConfig:
     name_space: int | None = None
     """tuples: number of possible names (N0); without it names count nothing."""
     frequency: FrequencyConfig | None = None
-    """How often each person is spoken of; None: all equally often."""
+    """Frequency of each person; None: all equal."""
     contents: str | None = None
     """SHA-256 of what its files hold, as `config/contents.py` finds it; None where it has none, or
     they have not been read. No key of a sweep file.
@@ -163,12 +163,12 @@ class MixturePart(KnowledgeConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class JunkConfig:
-    """People of the same kind as those of `data` who are spoken of but not measured (arXiv
+    """People of the same kind as those of `data` who appear in training but are not measured (arXiv
     2404.05405, section 10 and appendix E).
     """
 
     n_people: int
-    """Junk people (N'); who of them is spoken of is drawn with replacement."""
+    """Junk people (N'); they are drawn with replacement."""
     ratio: float = 7.0
     """Tokens of junk for each token of the table of `data`."""
     token: bool = False
@@ -197,7 +197,7 @@ class DataConfig(KnowledgeConfig):
     parts: tuple[MixturePart, ...] = ()
     """Other tables taught together with this one."""
     junk: JunkConfig | None = None
-    """People who are spoken of but not measured; None: nobody."""
+    """People who appear in training but are not measured; None: no such people."""
     mixing: Mixing = "windows"
     """`windows`: each window is cut from one table, or from junk, alone; `biographies`: biographies
     of all follow one another in random order.

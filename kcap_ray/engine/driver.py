@@ -5,14 +5,14 @@ from functools import partial
 from typing import Literal
 
 from kcap_ray.config.cell import Cell
+from kcap_ray.engine.capacity import cluster_capacity, n_concurrent, share_of_device
 from kcap_ray.engine.queue import SweepQueue
-from kcap_ray.engine.room import n_side_by_side, room, share_of_device
 from kcap_ray.engine.session import ray_session
 from kcap_ray.execution.start import to_do
 from kcap_ray.planning.run_length import spec_of
 from kcap_ray.planning.sweep import Sweep
 from kcap_ray.runs.interrupt import saves_first
-from kcap_ray.runs.manifest import forget_failed, only_driver, read_cells, write_header
+from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
 from kcap_ray.runs.model_files import with_kept_files
 from kcap_ray.runs.progress import Watch
 from kcap_ray.runs.results import RunDirectory
@@ -52,14 +52,14 @@ def run_sweep(
     directory.prepare()
     with only_driver(directory.path):
         sweep = replace(sweep, cells=with_kept_files(sweep.cells, directory))
-        write_header(
+        write_manifest(
             directory,
             name=sweep.name,
             question=sweep.question,
             sweep_file=sweep.path,
             cells=sweep.cells,
         )
-        forget_failed(sweep.cells, directory, mistakes=retry_failed)
+        clear_failed(sweep.cells, directory, mistakes=retry_failed)
         todo = to_do(sweep.cells, sweep.neighbour, directory)
         if todo:
             _run(
@@ -92,10 +92,10 @@ def _run(
         from kcap_ray.engine.programs import run_data_parallel, run_on_one_device
         from kcap_ray.engine.tune import run_queue
 
-        found = room()
+        found = cluster_capacity()
         use_gpu = device == "gpu" or (device == "auto" and found.gpus > 0)
         # All of them before the first one starts.
-        rooms = {workers: n_side_by_side(workers, found, use_gpu=use_gpu) for workers in sizes}
+        rooms = {workers: n_concurrent(workers, found, use_gpu=use_gpu) for workers in sizes}
         for workers in sizes:
             cells = [cell for cell in todo if cell.train.workers == workers]
             queue = SweepQueue(cells, sweep.neighbour, directory, sweep=sweep.name)

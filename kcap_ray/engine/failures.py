@@ -68,7 +68,7 @@ class FailureRecord:
         return self._n_failures[program_id] >= MAX_FAILURES - 1
 
     def cause(self, error: str) -> str:
-        """The error in one line, with the end of what a dead process wrote if that is at hand."""
+        """The error in one line, with the end of what a dead process wrote if that is available."""
         lines = [line.strip() for line in error.splitlines() if line.strip()] or ["no reason given"]
         if not is_dead_process(error) or f"{ProgramError.__name__}: " in lines[-1]:
             return lines[-1].rpartition(f"{ProgramError.__name__}: ")[2][:_LONGEST]

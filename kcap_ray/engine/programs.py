@@ -11,9 +11,9 @@ from typing import Any
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.engine.capacity import n_sharing
 from kcap_ray.engine.failures import one_line
 from kcap_ray.engine.queue import Program
-from kcap_ray.engine.room import n_beside
 from kcap_ray.engine.storage import storage_of
 from kcap_ray.planning.run_length import length_of
 from kcap_ray.runs.results import CellDirectory, RunDirectory
@@ -36,25 +36,25 @@ def run_on_one_device(
 
     from kcap_ray.engine.stream import ray_batches
     from kcap_ray.execution.cell_run import CellRun
-    from kcap_ray.execution.round import run_round
+    from kcap_ray.execution.trial_batch import run_trial_batch
 
     cell = program.cell
     run = CellRun(
         cell=cell,
         directory=directory.cell(cell.cell_id),
         device=torch.device("cuda" if use_gpu else "cpu"),
-        n_beside=n_beside(cell, use_gpu=use_gpu),
+        n_sharing=n_sharing(cell, use_gpu=use_gpu),
         save_every_s=save_every_s,
         open_batches=ray_batches(cell, n_steps=length_of(cell).steps),
     )
-    run_round(run, program.points, first_trial=program.first_trial)
+    run_trial_batch(run, program.points, first_trial=program.first_trial)
 
 
 def run_data_parallel(
     program: Program, directory: RunDirectory, *, use_gpu: bool, save_every_s: float
 ) -> None:
     """Train the program's trials by DDP on Ray Train: on `train.workers` workers, or on as many as
-    there is room for.
+    there are devices for.
 
     Raises `UserError` if that is what a worker raised, else `WorkersFailedError`. A machine that
     was taken away with notice is done without, and one that comes is taken in, without an error.
@@ -149,7 +149,7 @@ def _worker(config: dict[str, Any]) -> None:
 
     from kcap_ray.engine.stream import ray_batches
     from kcap_ray.execution.cell_run import CellRun
-    from kcap_ray.execution.round import run_round
+    from kcap_ray.execution.trial_batch import run_trial_batch
 
     cell = Cell.from_dict(config["cell"])
     context = ray.train.get_context()
@@ -157,7 +157,7 @@ def _worker(config: dict[str, Any]) -> None:
         cell=cell,
         directory=CellDirectory(Path(config["directory"])),
         device=get_device() if config["use_gpu"] else torch.device("cpu"),
-        n_beside=n_beside(cell, use_gpu=config["use_gpu"]),
+        n_sharing=n_sharing(cell, use_gpu=config["use_gpu"]),
         save_every_s=config["save_every_s"],
         open_batches=ray_batches(
             cell,
@@ -167,4 +167,4 @@ def _worker(config: dict[str, Any]) -> None:
         ),
     )
     points = [Point(lr=lr, weight_decay=decay) for lr, decay in config["points"]]
-    run_round(run, points, first_trial=config["first_trial"])
+    run_trial_batch(run, points, first_trial=config["first_trial"])

@@ -7,8 +7,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from kcap_ray.engine.capacity import cluster_capacity, n_concurrent
 from kcap_ray.engine.failures import MAX_FAILURES, one_line
-from kcap_ray.engine.room import n_side_by_side, room
 from kcap_ray.engine.session import ray_session
 from kcap_ray.quantize.cell import QuantizeJob, fail_job, run_job
 from kcap_ray.runs.record import ResultRow
@@ -30,7 +30,7 @@ def quantize_on_ray(
 ) -> None:
     """Do all jobs, in any order; one that fails is a row with its reason, and the others go on.
 
-    `on_done` is told of each. Raises `UserError` if there is no cluster at `address`, or no device
+    `on_done` gets each one. Raises `UserError` if there is no cluster at `address`, or no device
     of that kind in it.
     """
     # Workers have another working directory, so they get an absolute path.
@@ -39,9 +39,9 @@ def quantize_on_ray(
         import ray
         from ray.exceptions import RayError
 
-        found = room()
+        found = cluster_capacity()
         use_gpu = device == "gpu" or (device == "auto" and found.gpus > 0)
-        n_side_by_side(1, found, use_gpu=use_gpu)
+        n_concurrent(1, found, use_gpu=use_gpu)
         # A worker that dies takes nothing along: the job starts again from the cell's checkpoint.
         task = ray.remote(
             num_cpus=1, num_gpus=GPU_SHARE if use_gpu else 0, max_retries=MAX_FAILURES

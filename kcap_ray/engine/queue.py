@@ -19,7 +19,7 @@ from kcap_ray.training.point import Point
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A round of one cell's trials, for one worker, which trains as many at a time as it has room
+    """A batch of one cell's trials, for one worker, which trains as many at a time as have memory
     for.
     """
 
@@ -95,11 +95,11 @@ class SweepQueue:
 
     def _open(self, cell: Cell) -> None:
         directory = self._directory.cell(cell.cell_id)
-        hint = start_of(cell, self._before(cell), self._directory)
+        warm_start = start_of(cell, self._before(cell), self._directory)
         if is_done(cell, directory.result()):
             return
         try:
-            progress = CellProgress(cell, directory, hint)
+            progress = CellProgress(cell, directory, warm_start)
         except UserError as error:
             fail_cell(cell, directory, sweep=self._sweep, reason=str(error))
             return

@@ -31,8 +31,8 @@ def write_parts(
 ) -> None:
     """Write the parts of `output` that are missing, in a running Ray session.
 
-    `open_writer` is called in each actor with the GPUs of that actor; `on_part` is told of each
-    part that is done. Raises `UserError` where the cluster has no room for an actor, or where the
+    `open_writer` is called in each actor with the GPUs of that actor; `on_part` is called for each
+    part that is done. Raises `UserError` where the cluster cannot place an actor, or where the
     model cannot be loaded.
     """
     import ray

@@ -163,7 +163,7 @@ def run_queue(
     max_concurrent: int | None = None,
     logs: Path | None = None,
 ) -> None:
-    """Run all programs of the queue, as many at a time as the cluster has room for.
+    """Run all programs of the queue, as many at a time as fit on the cluster.
 
     `resources`: what a program of the cell takes of it. A worker is kept for the programs that take
     the same. `logs`: directory of the session's logs, if it is on this machine.

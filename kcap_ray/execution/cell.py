@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell_run import CellRun
-from kcap_ray.execution.search import CellStudy, Hint
+from kcap_ray.execution.search import CellStudy, WarmStart
 from kcap_ray.execution.start import neighbour_of, start_of, to_do
 from kcap_ray.planning.asked import asked_of
-from kcap_ray.planning.run_length import length_of, round_size, round_trials, spec_of
+from kcap_ray.planning.run_length import length_of, spec_of, trial_batch_size, trials_at_once
 from kcap_ray.runs.columns import Asked, Measured, Provenance, Trained
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.record import ResultRow, TrialRecord, best_trial
@@ -33,18 +33,21 @@ _TRAINED_BITS = 32.0  # of a weight as it is trained, kept and measured
 class CellProgress:
     """What is left to do of a cell, after what its ledger already holds.
 
-    Asks for the trials in rounds; the finished ones are told to the study again, so that a
+    Asks for the trials in batches; the finished ones are reported to the study again, so that a
     restarted cell asks for the same points. A round that is finished in part comes again, as a
     whole. Trials that are at other points than the study asks for, as another version's are, count
     as they are.
     """
 
-    def __init__(self, cell: Cell, directory: CellDirectory, hint: Hint | None) -> None:
+    def __init__(self, cell: Cell, directory: CellDirectory, warm_start: WarmStart | None) -> None:
         self.cell, self.directory = cell, directory
         spec = spec_of(cell)
-        self._n_at_once = round_trials(cell, spec)
+        self._n_at_once = trials_at_once(cell, spec)
         self._study = CellStudy(
-            cell, n_steps=length_of(cell).steps, hint=hint, round_size=round_size(cell, spec)
+            cell,
+            n_steps=length_of(cell).steps,
+            warm_start=warm_start,
+            trial_batch_size=trial_batch_size(cell, spec),
         )
         self._begun: tuple[int, list[Point]] | None = None
         recorded = directory.trials()
@@ -93,7 +96,7 @@ def run_cells(
         spec_of(cell)
     for cell in to_do(cells, neighbour, run_directory):
         directory = run_directory.cell(cell.cell_id)
-        hint = start_of(cell, neighbour_of(cell, neighbour), run_directory)
+        warm_start = start_of(cell, neighbour_of(cell, neighbour), run_directory)
         if is_done(cell, directory.result()):
             continue
         run = CellRun(
@@ -104,19 +107,19 @@ def run_cells(
             save_every_s=save_every_s,
         )
         try:
-            run_cell(run, sweep=sweep, hint=hint)
+            run_cell(run, sweep=sweep, warm_start=warm_start)
         except UserError as error:
             fail_cell(cell, directory, sweep=sweep, reason=str(error))
 
 
-def run_cell(run: CellRun, *, sweep: str, hint: Hint | None = None) -> ResultRow:
+def run_cell(run: CellRun, *, sweep: str, warm_start: WarmStart | None = None) -> ResultRow:
     """Tune, train and measure one cell, or what is left of it; write its row and return it."""
-    from kcap_ray.execution.round import run_round
+    from kcap_ray.execution.trial_batch import run_trial_batch
 
-    progress = CellProgress(run.cell, run.directory, hint)
+    progress = CellProgress(run.cell, run.directory, warm_start)
     while not progress.is_finished:
         first, points = progress.next_round()
-        progress.tell(first, run_round(run, points, first_trial=first))
+        progress.tell(first, run_trial_batch(run, points, first_trial=first))
     return finish_cell(run.cell, run.directory, sweep=sweep)
 
 

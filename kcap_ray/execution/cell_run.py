@@ -1,4 +1,4 @@
-"""What the rounds and programs of one cell share while it is run in a process."""
+"""What the trial batches of one cell share while it is run in a process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class CellRun:
     device: "torch.device"
     n_cpus: int = 1
     """CPUs that this process was given."""
-    n_beside: int = 1
+    n_sharing: int = 1
     """Programs that share the device's memory, this one among them."""
     save_every_s: float = 300.0
     """Seconds between checkpoints."""

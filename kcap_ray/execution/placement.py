@@ -1,4 +1,4 @@
-"""How the trials of a round are trained on the device at hand: all of them as one program, or a few
+"""Placement of a trial batch on a device: all of them as one program, or a few
 at a time; and how many programs share a GPU.
 
 None of it changes what is asked of a study. On a CPU it changes no bit of a trial's result either,
@@ -19,7 +19,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.planning.cost import device_of
 from kcap_ray.planning.memory import GIB, program_bytes
-from kcap_ray.planning.run_length import length_of, round_trials
+from kcap_ray.planning.run_length import length_of, trials_at_once
 from kcap_ray.runs.results import CellDirectory, write_atomically
 from kcap_ray.training.freed_memory import give_back_freed_memory
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     import torch
 
 USABLE = 0.8
-"""Share of the memory at hand that is planned to be filled: of real programs, bf16 on a CPU took a
+"""Share of the available memory that is planned to be filled: of real programs, bf16 on CPUs took a
 fifth more than estimated, the others up to a tenth.
 """
 
 PLANNED_GPU, PLANNED_GPU_BYTES = "a100", 40 * GIB
-"""What is known of a GPU that is not up yet: here the smallest A100."""
+"""Assumed of a GPU that is not up yet: here the smallest A100."""
 
 PROCESS_BYTES = 1 * GIB
 """What a process takes of a GPU before it trains: CUDA's context and the libraries' kernels, some
@@ -44,7 +44,7 @@ GPU_SHARES = (1, 2, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class Placement:
     """How the trials of a cell are trained; kept with the cell, so that it goes on in the same
     way.
     """
@@ -65,7 +65,7 @@ class Setting:
         train = dataclasses.replace(cell.train, micro_windows=self.micro_windows)
         return dataclasses.replace(cell, train=train)
 
-    def halved(self, n_trials: int, n_windows: int) -> "Setting | None":
+    def halved(self, n_trials: int, n_windows: int) -> "Placement | None":
         """Half of the trials, of which there were `n_trials`, or for one trial half of the windows
         at a time; None if nothing is left to halve.
         """
@@ -81,22 +81,22 @@ def _file(directory: CellDirectory) -> Path:
     return directory.path / "setting.json"
 
 
-def kept_setting(directory: CellDirectory, device: str) -> Setting | None:
+def saved_placement(directory: CellDirectory, device: str) -> Placement | None:
     """The setting that the cell has been trained with on such a device, if there is one."""
     try:
-        setting = Setting(**json.loads(_file(directory).read_text(encoding="utf-8")))
+        placement = Placement(**json.loads(_file(directory).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):  # none, cut off, or of another version
         return None
-    return setting if setting.device == device else None
+    return placement if placement.device == device else None
 
 
-def keep_setting(directory: CellDirectory, setting: Setting) -> None:
+def save_placement(directory: CellDirectory, placement: Placement) -> None:
     """Write the setting down, so that whoever goes on with the cell uses it too."""
-    write_atomically(_file(directory), json.dumps(dataclasses.asdict(setting)) + "\n")
+    write_atomically(_file(directory), json.dumps(dataclasses.asdict(placement)) + "\n")
 
 
 def need_bytes(
-    cell: Cell, spec: AnySpec, setting: Setting, *, n_trials: int, n_windows: int
+    cell: Cell, spec: AnySpec, placement: Placement, *, n_trials: int, n_windows: int
 ) -> int:
     """Memory that training `n_trials` trials in this way takes; `n_windows`: of a step on this
     device.
@@ -104,21 +104,21 @@ def need_bytes(
     return program_bytes(
         cell,
         spec,
-        n_trials=min(setting.n_fused, n_trials),
-        n_windows=min(setting.micro_windows or n_windows, n_windows),
+        n_trials=min(placement.n_fused, n_trials),
+        n_windows=min(placement.micro_windows or n_windows, n_windows),
     )
 
 
-def fitting(
-    cell: Cell, spec: AnySpec, *, device: str, n_trials: int, n_windows: int, at_hand: int
-) -> Setting:
-    """The fewest programs, and then the fewest parts of a batch, that fit into `at_hand` bytes.
+def choose_placement(
+    cell: Cell, spec: AnySpec, *, device: str, n_trials: int, n_windows: int, available: int
+) -> Placement:
+    """The fewest programs, and then the fewest parts of a batch, that fit into `available` bytes.
 
     Where not even one window fits, that is the setting all the same: the estimate may be too high.
     """
     n_own = min(n_windows, cell.train.micro_windows or n_windows)
     in_programs = (
-        Setting(
+        Placement(
             device=device,
             n_fused=math.ceil(n_trials / n_programs),
             micro_windows=cell.train.micro_windows,
@@ -126,25 +126,25 @@ def fitting(
         for n_programs in range(1, n_trials + 1)
     )
     in_parts = (
-        Setting(device=device, n_fused=1, micro_windows=math.ceil(n_own / n_parts))
+        Placement(device=device, n_fused=1, micro_windows=math.ceil(n_own / n_parts))
         for n_parts in range(2, n_own + 1)
     )
-    setting = Setting(device=device, n_fused=1, micro_windows=cell.train.micro_windows)
-    for setting in itertools.chain(in_programs, in_parts):
-        need = need_bytes(cell, spec, setting, n_trials=n_trials, n_windows=n_windows)
-        if need <= USABLE * at_hand:
+    placement = Placement(device=device, n_fused=1, micro_windows=cell.train.micro_windows)
+    for placement in itertools.chain(in_programs, in_parts):
+        need = need_bytes(cell, spec, placement, n_trials=n_trials, n_windows=n_windows)
+        if need <= USABLE * available:
             break
-    return setting
+    return placement
 
 
 def programs_per_gpu(cell: Cell, spec: AnySpec) -> int:
     """How many programs like the cell's should share a GPU: 1, 2 or 4.
 
-    As many as have room, and as keep it busy: a program that lets a GPU wait for half of its time,
+    As many as fit its memory and keep it busy: a program that lets a GPU wait for half of its time,
     compiling and making the first windows, leaves half of it to another one. Steps are no such
     time, small as they may be: a recorded graph has no gaps, and processes take turns on a GPU.
     """
-    train, n_trials = cell.train, round_trials(cell, spec)
+    train, n_trials = cell.train, trials_at_once(cell, spec)
     gpu = device_of(PLANNED_GPU)
     need = program_bytes(cell, spec, n_trials=n_trials, n_windows=train.batch_windows)
     steps_s = length_of(cell).steps * gpu.step_s(
@@ -162,22 +162,22 @@ def programs_per_gpu(cell: Cell, spec: AnySpec) -> int:
     )
 
 
-def bytes_at_hand(device: "torch.device", *, n_beside: int) -> int:
-    """Bytes that one of `n_beside` programs on this device may use.
+def available_bytes(device: "torch.device", *, n_sharing: int) -> int:
+    """Bytes that one of `n_sharing` programs on this device may use.
 
     On a GPU what is free now, with what this process holds without need, but not more than its
     share of the whole; on a CPU its share of the memory that is free.
     """
     if device.type == "cpu":
         give_back_freed_memory()
-        return _free_host_bytes() // n_beside
+        return _free_host_bytes() // n_sharing
     import torch
 
     # A program that has ended hangs together with its compiled code; only this lets go of both.
     gc.collect()
     free, total = torch.cuda.mem_get_info(device)
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(free + unused, total // n_beside)
+    return min(free + unused, total // n_sharing)
 
 
 def _free_host_bytes() -> int:

@@ -4,7 +4,7 @@ several at once.
 The only file that imports optuna. The points of a study are a sequence: a pure function of the
 cell's search seed, of the neighbour's best point and of the results told so far, whatever the
 number of trials and however many are asked for at once. After a restart, or when there are to be
-more trials, the finished ones are told again, and the sequence goes on.
+more trials, the finished ones are reported to the study again, and the sequence goes on.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ N_FIRST_POINTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hint:
+class WarmStart:
     """The best point of a neighbouring cell."""
 
     point: Point
@@ -40,9 +40,12 @@ class CellStudy:
     evenly over the ranges, and from the fifth on what Optuna's TPE proposes.
     """
 
-    def __init__(self, cell: Cell, *, n_steps: int, hint: Hint | None, round_size: int = 1) -> None:
-        """`round_size`: points in a row that are chosen without the results of one another."""
-        self.cell, self.n_steps, self.hint, self.round_size = cell, n_steps, hint, round_size
+    def __init__(
+        self, cell: Cell, *, n_steps: int, warm_start: WarmStart | None, trial_batch_size: int = 1
+    ) -> None:
+        """`trial_batch_size`: consecutive points chosen without the results of one another."""
+        self.cell, self.n_steps, self.warm_start = cell, n_steps, warm_start
+        self.trial_batch_size = trial_batch_size
         self.n_asked = 0
         self._trials: list[Any] = []
         self._results: dict[int, _Result] = {}
@@ -54,10 +57,10 @@ class CellStudy:
 
     def _first_points(self) -> list[dict[str, float]]:
         points = [{"lr": self.cell.train.lr, "weight_decay": self.cell.train.weight_decay}]
-        if self.hint is not None:
+        if self.warm_start is not None:
             # The optimum follows 1 / (lr * weight_decay * steps): the neighbour's, at this length.
-            decay = self.hint.point.weight_decay * self.hint.n_steps / self.n_steps
-            points.append({"lr": self.hint.point.lr, "weight_decay": decay})
+            decay = self.warm_start.point.weight_decay * self.warm_start.n_steps / self.n_steps
+            points.append({"lr": self.warm_start.point.lr, "weight_decay": decay})
         ranges = _ranges(self.cell)
         clipped = [
             {name: found.clip(point[name]) for name, found in ranges.items()} for point in points
@@ -68,7 +71,7 @@ class CellStudy:
     def ask(self, n_points: int) -> list[Point]:
         """The next points, at most as many as the cell still has trials, and as its round."""
         own = Point(lr=self.cell.train.lr, weight_decay=self.cell.train.weight_decay)
-        left = self.round_size - self.n_asked % self.round_size
+        left = self.trial_batch_size - self.n_asked % self.trial_batch_size
         n_points = min(n_points, left, self.cell.tune.trials - self.n_asked)
         self.n_asked += n_points
         if self._study is None:
@@ -99,7 +102,7 @@ class CellStudy:
             point = points[index] if points is not None else None
             self._results[first_trial + index] = _Result(ratio=ratio, point=point)
         # The results of a round come in together, or a larger number of trials would know more.
-        size = self.round_size
+        size = self.trial_batch_size
         while all(index in self._results for index in range(self._n_told, self._n_told + size)):
             for index in range(self._n_told, self._n_told + size):
                 self._tell_optuna(self._trials[index], self._results[index])

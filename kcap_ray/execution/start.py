@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.execution.search import Hint
+from kcap_ray.execution.search import WarmStart
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
@@ -36,13 +36,13 @@ def to_do(
         if not is_done(cell, directory.result()) or (
             before is not None
             and _lacked(directory, before)
-            and (before in left or hint_of(run.cell(before).result()) is not None)
+            and (before in left or warm_start_of(run.cell(before).result()) is not None)
         ):
             left[cell.cell_id] = cell
     return list(left.values())
 
 
-def start_of(cell: Cell, before: str | None, run: RunDirectory) -> Hint | None:
+def start_of(cell: Cell, before: str | None, run: RunDirectory) -> WarmStart | None:
     """What the search of the cell starts from: the best point of its neighbour `before`, as it was
     when the search began; None without one.
 
@@ -53,22 +53,22 @@ def start_of(cell: Cell, before: str | None, run: RunDirectory) -> Hint | None:
     directory = run.cell(cell.cell_id)
     recorded = _recorded(directory)
     if recorded is not None and recorded["hint"] is not None:
-        return _hint(recorded["hint"])
-    hint = hint_of(run.cell(before).result())
-    if hint is not None and _lacked(directory, before):
+        return _warm_start(recorded["hint"])
+    warm_start = warm_start_of(run.cell(before).result())
+    if warm_start is not None and _lacked(directory, before):
         _set_aside(directory)
-    if recorded is None or hint is not None:
-        values = None if hint is None else dataclasses.asdict(hint)
+    if recorded is None or warm_start is not None:
+        values = None if warm_start is None else dataclasses.asdict(warm_start)
         text = json.dumps({"neighbour": before, "hint": values}) + "\n"
         write_atomically(_file(directory), text)
-    return hint
+    return warm_start
 
 
-def hint_of(row: ResultRow | None) -> Hint | None:
+def warm_start_of(row: ResultRow | None) -> WarmStart | None:
     """What a finished neighbour tells a cell; None if it has no result."""
     if row is None or row.lr is None or row.weight_decay is None or row.status != "ok":
         return None
-    return Hint(point=Point(lr=row.lr, weight_decay=row.weight_decay), n_steps=row.steps)
+    return WarmStart(point=Point(lr=row.lr, weight_decay=row.weight_decay), n_steps=row.steps)
 
 
 def _lacked(directory: CellDirectory, before: str) -> bool:
@@ -86,14 +86,14 @@ def _recorded(directory: CellDirectory) -> dict[str, Any] | None:
     try:
         found = json.loads(_file(directory).read_text(encoding="utf-8"))
         if found["hint"] is not None:
-            _hint(found["hint"])
+            _warm_start(found["hint"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return found
 
 
-def _hint(values: Mapping[str, Any]) -> Hint:
-    return Hint(point=Point(**values["point"]), n_steps=values["n_steps"])
+def _warm_start(values: Mapping[str, Any]) -> WarmStart:
+    return WarmStart(point=Point(**values["point"]), n_steps=values["n_steps"])
 
 
 def _set_aside(directory: CellDirectory) -> None:

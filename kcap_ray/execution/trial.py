@@ -15,7 +15,7 @@ import torch.distributed as dist
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell_run import CellRun
-from kcap_ray.execution.placement import Setting
+from kcap_ray.execution.placement import Placement
 from kcap_ray.measure.groups import Group, measured_of, probed_columns, total_bits
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.checkpoint import save_weights
@@ -50,19 +50,19 @@ _PEOPLE_AT_ONCE = 1 << 18  # biographies whose lengths are looked at together
 
 
 def run_trials(
-    run: CellRun, points: Sequence[Point], *, first_trial: int, setting: Setting | None = None
+    run: CellRun, points: Sequence[Point], *, first_trial: int, placement: Placement | None = None
 ) -> list[TrialRecord]:
     """Train the trials `first_trial`... of the cell at `points` as one program, measure them, and
     add them to its ledger; one record per trial.
 
     Of these and earlier trials the best one's
     weights and loss curve stay in the directory. Inside a process group every worker calls this;
-    only the first one measures and writes, the others return no records. Without a `setting` they
+    only the first one measures and writes, the others return no records. Without a `placement` they
     train as the cell says, on a CPU on one thread.
     """
     cell, directory, device = run.cell, run.directory, run.device
-    setting = setting or Setting(device=device.type, n_fused=len(points))
-    n_threads = (setting.n_threads or 1) if device.type == "cpu" else None
+    placement = placement or Placement(device=device.type, n_fused=len(points))
+    n_threads = (placement.n_threads or 1) if device.type == "cpu" else None
     if n_threads is not None:
         torch.set_num_threads(n_threads)
     corpus = build_corpus(cell.data)
@@ -76,7 +76,7 @@ def run_trials(
     resume_file = directory.resume_file(first_trial)
     try:
         result = train(
-            setting.applied_to(cell),
+            placement.applied_to(cell),
             spec_of(cell),
             points,
             run.open_batches
@@ -129,11 +129,11 @@ def _probe(cell: Cell, corpus: Corpus, n_steps: int) -> Probe | None:
 
 
 def _exposures(stream: TrainingStream, corpus: Corpus, *, n_windows: int) -> list[float]:
-    """How often a person of each table is told of, on average, in the first windows."""
-    tellings = stream.tellings_until(n_windows)
+    """Mean samples of a person of each table in the first windows."""
+    samples = stream.samples_until(n_windows)
     return [
-        n_told / source.n_people
-        for n_told, source in zip(tellings, corpus.all_sources, strict=True)
+        n_samples / source.n_people
+        for n_samples, source in zip(samples, corpus.all_sources, strict=True)
     ]
 
 
@@ -160,8 +160,8 @@ def _check_window(cell: Cell, corpus: Corpus) -> None:
     for source in corpus.sources:
         for start in range(0, source.n_people, _PEOPLE_AT_ONCE):
             stop = min(start + _PEOPLE_AT_ONCE, source.n_people)
-            tellings = source.evaluation(np.arange(start, stop), seed=cell.seed)
-            longest = start + int(source.lengths(tellings).argmax())
+            samples = source.evaluation(np.arange(start, stop), seed=cell.seed)
+            longest = start + int(source.lengths(samples).argmax())
             evaluation_documents(
                 source,
                 longest,

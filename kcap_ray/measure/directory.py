@@ -21,7 +21,7 @@ from kcap_ray.measure.causal_model import (
     vocabulary_size,
 )
 from kcap_ray.measure.groups import measured_of, total_bits
-from kcap_ray.measure.nats import Reader, measure_reader, nats_of_logits
+from kcap_ray.measure.nats import ScoringModel, measure_scoring_model, nats_of_logits
 from kcap_ray.measure.translation import Retokenizing, renumbering
 from kcap_ray.text.evaluation import BiographyTooLongError
 from kcap_ray.text.stream.corpus import build_corpus
@@ -49,7 +49,7 @@ def measure_directory(path: Path, cell: Cell, *, device: torch.device) -> dict[s
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     n_tokens = longest_sequence(model)
-    reader = Reader(
+    scorer = ScoringModel(
         nats=lambda tokens_PT, ends=None: nats_of_logits(
             logits_of(model, tokens_PT[:, :-1])[None], tokens_PT, ends
         ),
@@ -61,7 +61,7 @@ def measure_directory(path: Path, cell: Cell, *, device: torch.device) -> dict[s
         translate=translate,
     )
     try:
-        (groups,) = measure_reader(reader, corpus.sources, seed=cell.seed)
+        (groups,) = measure_scoring_model(scorer, corpus.sources, seed=cell.seed)
     except BiographyTooLongError as error:
         raise UserError(
             f"{path} reads {n_tokens} tokens at most, but a biography of {cell.cell_id} has "

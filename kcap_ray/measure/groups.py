@@ -1,4 +1,4 @@
-"""Losses and bits by table, and by how often people were told of.
+"""Losses and bits by table and frequency band.
 
 Stored bits are linear in the losses, and losses are means over people: so those of the bands of a
 table, each weighted by its people, add up to those of the table.
@@ -17,7 +17,7 @@ from kcap_ray.runs.columns import Measured
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """People of one table who were told of about equally often, and one model's loss on them."""
+    """People of one table and frequency band, and one model's loss on them."""
 
     table_index: int
     """Number of the table, 0 for the main one."""
@@ -59,7 +59,7 @@ def measured_of(groups: Sequence[Group], exposures: Sequence[float]) -> Measured
     """What the results say of a model: bits over all tables, the losses on the first table, and the
     groups where there are several.
 
-    `exposures`: mean times that the people of each table were told of, in the order of the tables.
+    `exposures`: mean samples of the people of each table, in the order of the tables.
     """
     tables = [list(part) for _, part in groupby(groups, key=lambda group: group.table_index)]
     stored = [group.stored for group in groups]

@@ -21,7 +21,7 @@ from kcap_ray.measure.groups import Group
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.own_model import OwnModel
 from kcap_ray.text.evaluation import EvaluationDocuments, evaluation_documents
-from kcap_ray.text.kinds.wording import Rendered
+from kcap_ray.text.kinds.renderer import Rendered
 from kcap_ray.text.stream.corpus import Corpus
 from kcap_ray.text.stream.source import Source
 
@@ -46,8 +46,7 @@ class TokenNats(Protocol):
     def __call__(self, tokens_PT: Tensor, ends: Ends | None = None, /) -> Tensor: ...
 
 
-def token_nats(
-    model: Decoder | OwnModel, tokens_PT: Tensor, ends: Ends | None = None) -> Tensor:
+def token_nats(model: Decoder | OwnModel, tokens_PT: Tensor, ends: Ends | None = None) -> Tensor:
     """-ln p(token | tokens before it) as [E, P, T] (E = 1 without trials axis); 0 for the first
     token, which has no context. At `ends` -ln p(no token that goes on).
     """
@@ -73,8 +72,8 @@ def nats_of_logits(logits_EPTV: Tensor, tokens_PT: Tensor, ends: Ends | None = N
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reader:
-    """A model, or E fused trials of one, as far as it is measured."""
+class ScoringModel:
+    """A scoring model: one model, or E fused trials of it."""
 
     nats: TokenNats
     n_trials: int
@@ -99,7 +98,7 @@ def measure(
     who stand for all of it.
     """
     model.eval()
-    reader = Reader(
+    scorer = ScoringModel(
         nats=partial(token_nats, model),
         n_trials=model.n_trials or 1,
         n_tokens=model.n_tokens,
@@ -107,14 +106,14 @@ def measure(
         eos=corpus.vocab.eos,
         device=model.device,
     )
-    return measure_reader(reader, corpus.sources, seed=seed, n_people=n_people)
+    return measure_scoring_model(scorer, corpus.sources, seed=seed, n_people=n_people)
 
 
 @torch.no_grad()
-def measure_reader(
-    reader: Reader, sources: Sequence[Source], *, seed: int, n_people: int | None = None
+def measure_scoring_model(
+    scorer: ScoringModel, sources: Sequence[Source], *, seed: int, n_people: int | None = None
 ) -> list[list[Group]]:
-    """As `measure`, of whatever reads.
+    """As `measure`, for any scoring model.
 
     The loss on a name is charged ln(N / (N - 1)) on top of what is measured: whoever stands before
     the document is ruled out, so that a perfect model is measured at ln(N - 1), and what there is
@@ -123,29 +122,29 @@ def measure_reader(
     Sums are made in float64.
     """
     by_source = [
-        _measure_table(reader, index, source, seed, n_people)
+        _measure_table(scorer, index, source, seed, n_people)
         for index, source in enumerate(sources)
     ]
     return [
         [group for groups in by_source for group in groups[trial]]
-        for trial in range(reader.n_trials)
+        for trial in range(scorer.n_trials)
     ]
 
 
 def _measure_table(
-    reader: Reader, index: int, source: Source, seed: int, n_people: int | None
+    scorer: ScoringModel, index: int, source: Source, seed: int, n_people: int | None
 ) -> list[list[Group]]:
     """The groups of one table, for each trial, by its first `n_people` (None: all)."""
     n_people = min(n_people or source.n_people, source.n_people)
-    n_trials, n_bands = reader.n_trials, int(source.bands_P.max()) + 1
+    n_trials, n_bands = scorer.n_trials, int(source.bands_P.max()) + 1
     # Sums over people: names, values, first chunks.
     sums_3EG = np.zeros((3, n_trials, n_bands))
     start = 0
-    for documents in _documents(reader, source, seed, n_people):
+    for documents in _documents(scorer, source, seed, n_people):
         stop = start + len(documents.tokens_PT)
         tokens_PT = torch.from_numpy(documents.tokens_PT.astype(np.int64))
-        ends = _ends(documents, reader)
-        nats_EPT = reader.nats(tokens_PT.to(reader.device), ends).double().cpu().numpy()
+        ends = _ends(documents, scorer)
+        nats_EPT = scorer.nats(tokens_PT.to(scorer.device), ends).double().cpu().numpy()
         counted = (documents.target_PT == 1, documents.target_PT >= 2, documents.first_chunk_PT)
         for sums_EG, is_counted_PT in zip(sums_3EG, counted, strict=True):
             nats_EP = np.where(is_counted_PT, nats_EPT, 0.0).sum(axis=2)
@@ -156,14 +155,14 @@ def _measure_table(
     return [_groups(index, source, sums_3EG[:, trial], n_people) for trial in range(n_trials)]
 
 
-def _ends(documents: EvaluationDocuments, reader: Reader) -> Ends | None:
+def _ends(documents: EvaluationDocuments, scorer: ScoringModel) -> Ends | None:
     if documents.end_PT is None:
         return None
-    goes_on_SV = torch.zeros(len(documents.continuations), reader.vocab_size, dtype=torch.bool)
+    goes_on_SV = torch.zeros(len(documents.continuations), scorer.vocab_size, dtype=torch.bool)
     for row_V, tokens in zip(goes_on_SV, documents.continuations, strict=True):
         row_V[torch.from_numpy(tokens.astype(np.int64))] = True
     number_PT = torch.from_numpy(documents.end_PT.astype(np.int64))
-    return Ends(number_PT.to(reader.device), goes_on_SV.to(reader.device))
+    return Ends(number_PT.to(scorer.device), goes_on_SV.to(scorer.device))
 
 
 def _groups(
@@ -208,11 +207,11 @@ def _entropy_of_band(source: Source, is_in_P: NDArray[np.bool_]) -> Entropy:
 
 
 def _documents(
-    reader: Reader, source: Source, seed: int, n_people: int
+    scorer: ScoringModel, source: Source, seed: int, n_people: int
 ) -> Iterator[EvaluationDocuments]:
     # A document has two biographies, whose lengths vary by less than half.
-    length = min(reader.n_tokens, math.ceil(3 * source.mean_tokens))
-    bytes_per_person = 4 * reader.n_trials * length * reader.vocab_size
+    length = min(scorer.n_tokens, math.ceil(3 * source.mean_tokens))
+    bytes_per_person = 4 * scorer.n_trials * length * scorer.vocab_size
     n_at_once = max(1, MAX_LOGIT_BYTES // bytes_per_person)
     for start in range(0, n_people, n_at_once):
         yield evaluation_documents(
@@ -220,7 +219,7 @@ def _documents(
             start,
             min(start + n_at_once, n_people),
             seed,
-            eos=reader.eos,
-            max_tokens=reader.n_tokens,
-            translate=reader.translate,
+            eos=scorer.eos,
+            max_tokens=scorer.n_tokens,
+            translate=scorer.translate,
         )

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedTokenizerBase
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.text.kinds.wording import Rendered
+from kcap_ray.text.kinds.renderer import Rendered
 from kcap_ray.text.tokenizer import bpe
 from kcap_ray.text.tokenizer.vocabulary import MARKER_TEXT, CompactVocabulary
 

@@ -65,9 +65,7 @@ def load_cell_model(cell_directory: Path) -> tuple[Decoder, Cell]:
     return model, cell
 
 
-def own_model_with(
-    tensors: Mapping[str, torch.Tensor], cell: Cell, checkpoint: Path
-) -> OwnModel:
+def own_model_with(tensors: Mapping[str, torch.Tensor], cell: Cell, checkpoint: Path) -> OwnModel:
     """A model that is brought along with these weights, made by the copy of its file that lies in
     the checkpoint, for the vocabulary there.
     """

@@ -9,7 +9,8 @@ from kcap_ray.models.own_source import builder_of, check_arguments, first_line
 
 
 def build_module(model: ModelConfig, vocab_size: int, n_tokens: int) -> nn.Module:
-    """The module with the weights that its own code draws from torch's global generator, in torch's default type (float32).
+    """The module with the weights that its own code draws from torch's global generator, in torch's
+    default type (float32).
 
     Raises `UserError` where there is no such builder, or what it gives is no module.
     """

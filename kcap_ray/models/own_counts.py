@@ -75,8 +75,7 @@ def _checked(given: Any, roles: Mapping[str, Role]) -> dict[str, Role]:
     for name, role in given.items():
         if name not in roles:
             raise UserError(
-                f"parameter_groups: there is no trained weight {name!r}; "
-                f"{next(iter(roles))} is one"
+                f"parameter_groups: there is no trained weight {name!r}; {next(iter(roles))} is one"
             )
         if role not in _ROLES:
             raise UserError(
@@ -125,7 +124,7 @@ def _idle(config: Any, weights: Mapping[str, nn.Parameter]) -> int:
     """Weights of the experts that a token is not sent to, by the settings of transformers, which
     stacks them on the first axis.
     """
-    n_expert = next((n for n in map(lambda x: getattr(config, x, None), _N_EXPERTS) if n), None)
+    n_expert = next((n for n in (getattr(config, x, None) for x in _N_EXPERTS) if n), None)
     n_chosen = getattr(config, "num_experts_per_tok", None)
     if not isinstance(n_expert, int) or not isinstance(n_chosen, int) or n_chosen >= n_expert:
         return 0

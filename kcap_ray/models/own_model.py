@@ -68,8 +68,8 @@ def logits_of(output: Any) -> Tensor:
     logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
     if not isinstance(logits, Tensor):
         raise UserError(
-            f"the model gives {type(output).__name__}; it has to give logits [B, T, V], as a tensor "
-            "or an output with .logits"
+            f"the model gives {type(output).__name__}; it has to give logits [B, T, V], as a "
+            "tensor or an output with .logits"
         )
     return logits
 

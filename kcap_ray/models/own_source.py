@@ -81,9 +81,7 @@ def builder_of(model: ModelConfig) -> Callable[..., Any]:
     ]
     near = difflib.get_close_matches(model.build, own, n=1)
     hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(own) or 'none at all'}"
-    raise UserError(
-        f"model.build: {model.file} has no function or class {model.build}; {hint}"
-    )
+    raise UserError(f"model.build: {model.file} has no function or class {model.build}; {hint}")
 
 
 def check_arguments(model: ModelConfig, build: Callable[..., Any]) -> None:

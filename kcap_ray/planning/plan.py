@@ -19,7 +19,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.planning.asked import asked_of
 from kcap_ray.planning.cost import Device, device_of, flops_per_token, read_prices
-from kcap_ray.planning.run_length import round_trials, spec_of
+from kcap_ray.planning.run_length import spec_of, trials_at_once
 from kcap_ray.planning.sweep import Sweep
 from kcap_ray.runs.columns import Asked
 from kcap_ray.runs.schema import Column, section
@@ -63,7 +63,7 @@ def plan_cells(sweep: Sweep, *, device: str = "a100", prices: Path | None = None
 
 def training_s(cell: Cell, spec: AnySpec, device: Device, n_steps: int) -> float:
     """Seconds that all trials of the cell train, on `train.workers` devices at a time."""
-    n_trials, n_at_once = cell.tune.trials, round_trials(cell, spec)
+    n_trials, n_at_once = cell.tune.trials, trials_at_once(cell, spec)
     n_full, n_last = divmod(n_trials, n_at_once)
     seconds = n_full * _round_s(cell, spec, device, n_steps, n_at_once)
     return seconds + (_round_s(cell, spec, device, n_steps, n_last) if n_last else 0.0)

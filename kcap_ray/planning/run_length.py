@@ -40,7 +40,7 @@ def run_length(cell: Cell, facts: CorpusFacts) -> RunLength:
     exposures that a run really sees differ from those asked for by less than one step and the
     sampling error of the mean length; or `train.tokens_per_exposure`; or what the steps that the
     paper prints come to (`train.length: printed`). With the last two people are seen more often
-    than `exposures` says, or more seldom: the column `exposures_seen` of the results counts.
+    than `exposures` says, or less often: the column `exposures_seen` of the results counts.
     """
     train = cell.train
     tokens_per_step = train.batch_windows * train.window_tokens
@@ -73,16 +73,16 @@ def length_of(cell: Cell) -> RunLength:
     return run_length(cell, facts_of(cell.data))
 
 
-def round_trials(cell: Cell, spec: AnySpec) -> int:
+def trials_at_once(cell: Cell, spec: AnySpec) -> int:
     """Trials of the cell that one program is asked to train at most: one of a model that is brought
     along, which has no axis of trials.
     """
     if cell.model.is_own:
         return 1
-    return min(cell.tune.fused or MAX_FUSED, round_size(cell, spec), cell.tune.trials)
+    return min(cell.tune.fused or MAX_FUSED, trial_batch_size(cell, spec), cell.tune.trials)
 
 
-def round_size(cell: Cell, spec: AnySpec) -> int:
+def trial_batch_size(cell: Cell, spec: AnySpec) -> int:
     """Trials in a row whose points are chosen without the results of one another, by the size of a
     step.
 

@@ -159,7 +159,7 @@ def _neighbour(index: _Index, ids: Mapping[_Index, str]) -> str | None:
     """The kept cell nearest below on the first axis; all other coordinates equal.
 
     Cells wait for their neighbours, so only the first axis has any: what is one step of it apart
-    can run side by side. Worked example, a full 2 x 3 grid: (1, 2) -> (0, 2); (0, 2) -> None.
+    can run concurrently. Worked example, a full 2 x 3 grid: (1, 2) -> (0, 2); (0, 2) -> None.
     """
     for step in range(index[0] - 1, -1, -1) if index else ():
         back = (step, *index[1:])
@@ -195,8 +195,8 @@ def _cell(values: Values, *, folder: Path) -> Cell:
     data = cell.data.with_paths(partial(_found, folder=folder))
     model = cell.model.with_path(lambda path: _found("file", path, folder))
     cell = replace(cell, data=with_contents(data), model=with_source(model))
-    # The name is checked here, so that a wrong one stops the sweep before any cell runs. Models that
-    # are brought along are built to be checked, which whoever plans or runs them does.
+    # The name is checked here, so that a wrong one stops the sweep before any cell runs. Models
+    # that are brought along are built to be checked, which whoever plans or runs them does.
     if not cell.model.is_own:
         model_of(cell.model, 1)
     return cell

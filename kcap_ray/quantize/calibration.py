@@ -1,6 +1,6 @@
 """What a quantizer with calibration reads: windows of text as in training.
 
-Shape letters: P people or tellings, W windows, T tokens.
+Shape letters: P people or samples, W windows, T tokens.
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ from kcap_ray.knowledge.randomness import Purpose, below, hash64, permutation, s
 from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.text.stream.corpus import Corpus, build_corpus
 from kcap_ray.text.stream.exposures import Exposures
-from kcap_ray.text.stream.schedule import Told
+from kcap_ray.text.stream.schedule import Occurrences
 from kcap_ray.text.stream.source import Source
 from kcap_ray.text.stream.stream import BiographyStream
 
@@ -26,14 +26,14 @@ class Chosen(NamedTuple):
 
     people_P: NDArray[np.int64]
 
-    def n_tellings(self, exposure: int) -> int:
+    def n_samples(self, exposure: int) -> int:
         """As many as people."""
         return len(self.people_P)
 
-    def told(self, exposure: int, telling_P: NDArray[np.int64]) -> Told:
-        """Telling i is of the i-th of them."""
-        people_P = self.people_P[telling_P]
-        return Told(people_P, people_P, np.full(len(people_P), exposure))
+    def occurrences(self, exposure: int, sample_P: NDArray[np.int64]) -> Occurrences:
+        """Sample i is of the i-th of them."""
+        people_P = self.people_P[sample_P]
+        return Occurrences(people_P, people_P, np.full(len(people_P), exposure))
 
 
 def calibration_windows(cell: Cell, config: QuantizeConfig) -> NDArray[np.int64]:
@@ -61,15 +61,15 @@ def _windows_of(
     source = corpus.sources[number]
     key = stream_key(cell.seed, Purpose.CALIBRATION, number)
     if config.calibration == "junk":
-        source = replace(source, schedule=Chosen(_beyond(source, config)), known=None)
+        source = replace(source, schedule=Chosen(_beyond(source, config)), materialized=None)
     else:
         n_read = min(config.calibration_people, source.n_people)
         people_P = permutation(key, source.n_people)[:n_read]
         source = replace(source, schedule=Chosen(people_P))
-    told = Exposures(source, seed=key)
+    occurrences = Exposures(source, seed=key)
     window_tokens = cell.train.window_tokens
-    n_windows = -(-told.n_tokens(0) // window_tokens)
-    return BiographyStream(told, window_tokens=window_tokens).windows(0, n_windows)[:, :-1]
+    n_windows = -(-occurrences.n_tokens(0) // window_tokens)
+    return BiographyStream(occurrences, window_tokens=window_tokens).windows(0, n_windows)[:, :-1]
 
 
 def _beyond(source: Source, config: QuantizeConfig) -> NDArray[np.int64]:

@@ -149,9 +149,9 @@ def quantized_weights(
     """
     import torch
 
+    from kcap_ray.models.own_model import OwnModel
     from kcap_ray.quantize.calibration import calibration_windows
     from kcap_ray.quantize.decoder import quantize_decoder
-    from kcap_ray.models.own_model import OwnModel
     from kcap_ray.quantize.finetune import finetune
     from kcap_ray.quantize.own import quantize_own
     from kcap_ray.quantize.weights import QuantizedWeights
@@ -177,7 +177,9 @@ def quantized_weights(
     return QuantizedWeights.of(tuned.model, tuned.matrices)
 
 
-def _measured(model: "Decoder | OwnModel", cell: Cell, source: CellDirectory) -> "tuple[float, Measured]":
+def _measured(
+    model: "Decoder | OwnModel", cell: Cell, source: CellDirectory
+) -> "tuple[float, Measured]":
     """Stored bits and losses, exactly as the cell was measured."""
     from kcap_ray.measure.groups import measured_of, total_bits
     from kcap_ray.measure.nats import measure

@@ -14,7 +14,7 @@ from kcap_ray.knowledge.person import Person
 from kcap_ray.rewriting.find_dates import MONTHS, find_dates
 from kcap_ray.rewriting.free_text import plain_signs, sentence_ends
 from kcap_ray.rewriting.value_patterns import telling_words, value_pattern
-from kcap_ray.text.kinds.wording import Span
+from kcap_ray.text.kinds.renderer import Span
 
 ATTRIBUTES = (
     "name",

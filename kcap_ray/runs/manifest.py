@@ -27,7 +27,7 @@ from kcap_ray.runs.progress import LOCK
 from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
 
 
-def write_header(
+def write_manifest(
     directory: RunDirectory, *, name: str, question: str, sweep_file: Path, cells: Sequence[Cell]
 ) -> None:
     """Write what the run is of: name, question and file of its sweep as given, its cells and those
@@ -95,9 +95,9 @@ def _n_trials(path: Path, one: StoredCell) -> int:
     return 0 if row is None else 1 + row.n_trials
 
 
-def forget_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bool = True) -> None:
+def clear_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bool = True) -> None:
     """Let cells that failed run again; without `mistakes` only those that the machine made fail,
-    which are told by the error that was written down.
+    which the recorded error identifies.
     """
     for cell in cells:
         cell_directory = directory.cell(cell.cell_id)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.text.kinds.wording import FIRST_ATTRIBUTE_CODE, Rendered
+from kcap_ray.text.kinds.renderer import FIRST_ATTRIBUTE_CODE, Rendered
 from kcap_ray.text.stream.source import Source
 
 

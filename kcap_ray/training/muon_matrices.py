@@ -15,7 +15,7 @@ _NOT_HIDDEN = ("router.weight", "step.weight")
 def matrices_inside(model: Decoder | OwnModel) -> dict[str, list[Matrices]]:
     """The matrices in each parameter that Muon steps, in the order of their rows.
 
-    A parameter that holds several maps side by side (queries, keys and values; gate and value of a
+    A parameter that holds several maps (queries, keys and values; gate and value of a
     gated MLP) is taken apart: Muon does better on each alone (K. Jordan and others, "Muon: an
     optimizer for hidden layers in neural networks", 2024). A stack of experts is a batch of
     matrices.

@@ -1,4 +1,4 @@
-"""The processes that time steps side by side."""
+"""The processes that time steps concurrently."""
 
 import pytest
 

@@ -14,7 +14,7 @@ import kcap_ray.cli.quantize
 from kcap_ray.cli.main import app
 from kcap_ray.execution.cell import run_cells
 from kcap_ray.planning.sweep import Sweep, load_sweep
-from kcap_ray.runs.manifest import write_header
+from kcap_ray.runs.manifest import write_manifest
 from kcap_ray.runs.results import RunDirectory
 
 SWEEP = """\
@@ -44,7 +44,7 @@ def finished(sweep: Sweep, tmp_path_factory: pytest.TempPathFactory) -> RunDirec
     """Its run, which no test changes."""
     directory = RunDirectory(tmp_path_factory.mktemp("finished") / "run")
     directory.prepare()
-    write_header(
+    write_manifest(
         directory,
         name=sweep.name,
         question=sweep.question,
@@ -173,7 +173,7 @@ def test_a_directory_that_is_no_run_is_named(tmp_path: Path, sweep: Sweep) -> No
     assert "not a run directory" in refused(tmp_path)
     directory = RunDirectory(tmp_path / "run")
     directory.prepare()
-    write_header(
+    write_manifest(
         directory,
         name=sweep.name,
         question=sweep.question,

@@ -11,7 +11,7 @@ from kcap_ray.execution.cell import run_cells
 from kcap_ray.planning.sweep import load_sweep
 from kcap_ray.quantize.cell import jobs_of, run_job
 from kcap_ray.quantize.config import QuantizeConfig
-from kcap_ray.runs.manifest import write_header
+from kcap_ray.runs.manifest import write_manifest
 from kcap_ray.runs.results import RunDirectory
 
 # A busy machine takes several times as long as an idle one.
@@ -26,7 +26,7 @@ def test_ray_gives_the_rows_of_one_process(session, small_sweep, tmp_path: Path,
     sweep = load_sweep(small_sweep, {"data.n_people": "[20, 24, 28, 32]", "tune.trials": "1"})
     run, alone = RunDirectory(tmp_path / "ray"), RunDirectory(tmp_path / "alone")
     run.prepare()
-    write_header(
+    write_manifest(
         run, name=sweep.name, question=sweep.question, sweep_file=sweep.path, cells=sweep.cells
     )
     run_cells(sweep.cells, sweep.neighbour, run, sweep="small", device=CPU)

@@ -14,10 +14,10 @@ from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import CellProgress, fail_cell, run_cell, run_cells
 from kcap_ray.execution.cell_run import CellRun
-from kcap_ray.execution.search import Hint
-from kcap_ray.execution.start import hint_of
+from kcap_ray.execution.search import WarmStart
+from kcap_ray.execution.start import warm_start_of
 from kcap_ray.planning.run_length import length_of, spec_of
-from kcap_ray.runs.manifest import forget_failed
+from kcap_ray.runs.manifest import clear_failed
 from kcap_ray.runs.record import ResultRow, TrialRecord
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.text.stream.corpus import build_corpus
@@ -31,7 +31,7 @@ TUNE = TuneConfig(
     trials=5, lr=Range(low=1e-4, high=1e-1), weight_decay=Range(low=1e-3, high=1.0), fused=2
 )
 TUNED = tiny_cell(tune=TUNE, exposures=4)
-HINT = Hint(point=Point(lr=5e-3, weight_decay=0.5), n_steps=10)
+HINT = WarmStart(point=Point(lr=5e-3, weight_decay=0.5), n_steps=10)
 
 
 class Killed(BaseException):
@@ -70,11 +70,11 @@ def record_of(trial: int, point: Point, *, is_lost: bool = False) -> TrialRecord
 
 
 def finish(
-    cell: Cell, directory: CellDirectory, *, hint: Hint | None = None, **options: Any
+    cell: Cell, directory: CellDirectory, *, warm_start: WarmStart | None = None, **options: Any
 ) -> ResultRow:
     """Run a cell to its end."""
     run = CellRun(cell=cell, directory=directory, device=CPU, **options)
-    return run_cell(run, sweep="tiny", hint=hint)
+    return run_cell(run, sweep="tiny", warm_start=warm_start)
 
 
 def kill_after(n_points: int) -> Callable[[Progress], None]:
@@ -111,19 +111,19 @@ def test_the_numbers_of_a_row_belong_together(tmp_path: Path, cell: Cell) -> Non
     assert (row.lr, row.weight_decay) == (best.lr, best.weight_decay)
 
 
-@pytest.mark.parametrize("hint", [None, HINT])
+@pytest.mark.parametrize("warm_start", [None, HINT])
 def test_a_cell_killed_again_and_again_has_the_row_of_one_run(
-    tmp_path: Path, hint: Hint | None
+    tmp_path: Path, warm_start: WarmStart | None
 ) -> None:
     """Between programs and inside of them: the row, the trials, the weights, the curve."""
     whole, killed = CellDirectory(tmp_path / "whole"), CellDirectory(tmp_path / "killed")
-    row = finish(TUNED, whole, hint=hint)
+    row = finish(TUNED, whole, warm_start=warm_start)
     n_steps = length_of(TUNED).steps
     for n_points in (n_steps // 2, n_steps, n_steps + 1, n_steps + 5):
         with pytest.raises(Killed):
-            finish(TUNED, killed, hint=hint, on_progress=kill_after(n_points))
+            finish(TUNED, killed, warm_start=warm_start, on_progress=kill_after(n_points))
         assert killed.result() is None
-    again = finish(TUNED, killed, hint=hint)
+    again = finish(TUNED, killed, warm_start=warm_start)
     assert untimed(again) == untimed(row)
     assert list(map(untimed, killed.trials())) == list(map(untimed, whole.trials()))
     weights = [(d.checkpoint / "model.safetensors").read_bytes() for d in (whole, killed)]
@@ -154,7 +154,7 @@ def test_progress_after_a_restart_asks_for_the_same_points(tmp_path: Path, n_rou
 @pytest.mark.parametrize("n_recorded", [1, 3])
 def test_a_round_recorded_in_part_comes_again_as_a_whole(tmp_path: Path, n_recorded: int) -> None:
     """Killed between two parts of a round, a cell asks for no other points and skips none; the
-    study is told once all of the round is there.
+    study gets the results once the whole batch is there.
     """
     directory = CellDirectory(tmp_path)
     progress = CellProgress(TUNED, directory, HINT)
@@ -201,7 +201,7 @@ def test_a_cell_that_cannot_run_is_a_failed_row_and_the_others_finish(run: RunDi
     assert "tokens" in failed.reason
     assert failed.stored_bits is None
     assert failed.demand_bits == row_in(run.cell(cells[0].cell_id)).demand_bits
-    forget_failed(cells, run, mistakes=False)
+    clear_failed(cells, run, mistakes=False)
     assert len(run.rows(cells)) == 3
 
 
@@ -270,7 +270,9 @@ def test_a_diverged_trial_is_counted_and_not_chosen(run: RunDirectory) -> None:
     tune = TuneConfig(trials=2, lr=Range(low=1e-3, high=1e30), fused=2)
     cell = tiny_cell(tune=tune)
     directory = run.cell(cell.cell_id)
-    row = finish(cell, directory, hint=Hint(point=Point(lr=1e30, weight_decay=0.1), n_steps=30))
+    row = finish(
+        cell, directory, warm_start=WarmStart(point=Point(lr=1e30, weight_decay=0.1), n_steps=30)
+    )
     assert (row.status, row.n_trials, row.n_trials_ok, row.lr) == ("ok", 2, 1, 1e-3)
 
 
@@ -300,13 +302,15 @@ def test_a_cell_tries_its_neighbours_best_second(run: RunDirectory, warm_start: 
     trials = run.cell(second.cell_id).trials()
     assert (trials[0].lr, trials[0].weight_decay) == (1e-3, 0.1)
     carried = 0.3 * length_of(first).steps / length_of(second).steps
-    is_hinted = trials[1].lr == 7e-3 and trials[1].weight_decay == pytest.approx(carried)
-    assert is_hinted == warm_start
+    is_warm_started = trials[1].lr == 7e-3 and trials[1].weight_decay == pytest.approx(carried)
+    assert is_warm_started == warm_start
 
 
 def test_only_a_result_is_a_hint(tmp_path: Path) -> None:
     """A neighbour that has none, or that failed or diverged, tells nothing."""
     row = finish(tiny_cell(lr=5e-3, exposures=2), CellDirectory(tmp_path))
-    assert hint_of(row) == Hint(point=Point(lr=5e-3, weight_decay=0.1), n_steps=row.steps)
-    assert hint_of(None) is None
-    assert hint_of(dataclasses.replace(row, status="diverged")) is None
+    assert warm_start_of(row) == WarmStart(
+        point=Point(lr=5e-3, weight_decay=0.1), n_steps=row.steps
+    )
+    assert warm_start_of(None) is None
+    assert warm_start_of(dataclasses.replace(row, status="diverged")) is None

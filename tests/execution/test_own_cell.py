@@ -43,7 +43,9 @@ def cell_of(model: ModelConfig, **train: object) -> Cell:
     return dataclasses.replace(tiny_cell(**settings), model=model)
 
 
-def batches(step: int, part: slice = slice(None), kill_at: int | None = None) -> Iterator[np.ndarray]:
+def batches(
+    step: int, part: slice = slice(None), kill_at: int | None = None
+) -> Iterator[np.ndarray]:
     while True:
         if step == kill_at:
             raise KeyboardInterrupt

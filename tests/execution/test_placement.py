@@ -13,17 +13,17 @@ from kcap_ray.execution.placement import (
     GPU_SHARES,
     PLANNED_GPU_BYTES,
     USABLE,
-    Setting,
-    bytes_at_hand,
-    fitting,
-    keep_setting,
-    kept_setting,
+    Placement,
+    available_bytes,
+    choose_placement,
     need_bytes,
     programs_per_gpu,
+    save_placement,
+    saved_placement,
 )
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.planning.memory import program_bytes
-from kcap_ray.planning.run_length import round_trials, spec_of
+from kcap_ray.planning.run_length import spec_of, trials_at_once
 from kcap_ray.runs.results import CellDirectory
 from tests.tiny import BIOS, tiny_cell
 
@@ -31,16 +31,16 @@ CELL = tiny_cell(batch_windows=12)
 SPEC = spec_of(CELL)
 
 
-def fit(at_hand: int, *, n_trials: int = 8, cell: Cell = CELL, n_windows: int = 12) -> Setting:
+def fit(available: int, *, n_trials: int = 8, cell: Cell = CELL, n_windows: int = 12) -> Placement:
     """The setting for that much memory."""
-    return fitting(
-        cell, SPEC, device="cuda", n_trials=n_trials, n_windows=n_windows, at_hand=at_hand
+    return choose_placement(
+        cell, SPEC, device="cuda", n_trials=n_trials, n_windows=n_windows, available=available
     )
 
 
-def need(setting: Setting, *, n_trials: int = 8) -> int:
+def need(placement: Placement, *, n_trials: int = 8) -> int:
     """Bytes that the setting takes."""
-    return need_bytes(CELL, SPEC, setting, n_trials=n_trials, n_windows=12)
+    return need_bytes(CELL, SPEC, placement, n_trials=n_trials, n_windows=12)
 
 
 @given(share=st.floats(0.01, 1.5), n_trials=st.integers(1, 8), own=st.one_of(st.none(), st.just(5)))
@@ -51,12 +51,12 @@ def test_the_setting_fits_and_the_next_larger_one_does_not(
     smallest setting of all may be too large.
     """
     cell = dataclasses.replace(CELL, train=dataclasses.replace(CELL.train, micro_windows=own))
-    whole = Setting(device="cuda", n_fused=n_trials, micro_windows=own)
-    at_hand = int(share * need(whole, n_trials=n_trials) / USABLE)
-    found = fit(at_hand, n_trials=n_trials, cell=cell)
+    whole = Placement(device="cuda", n_fused=n_trials, micro_windows=own)
+    available = int(share * need(whole, n_trials=n_trials) / USABLE)
+    found = fit(available, n_trials=n_trials, cell=cell)
     n_own = own or 12
     is_smallest = found.n_fused == 1 and found.micro_windows == 1
-    assert is_smallest or need(found, n_trials=n_trials) <= USABLE * at_hand
+    assert is_smallest or need(found, n_trials=n_trials) <= USABLE * available
     if found.micro_windows != own:
         assert found.n_fused == 1 and found.micro_windows is not None
         n_parts = math.ceil(n_own / found.micro_windows)
@@ -66,38 +66,38 @@ def test_the_setting_fits_and_the_next_larger_one_does_not(
         larger = dataclasses.replace(found, n_fused=math.ceil(n_trials / (n_programs - 1)))
     else:
         return
-    assert need(larger, n_trials=n_trials) > USABLE * at_hand
+    assert need(larger, n_trials=n_trials) > USABLE * available
 
 
 def test_halving_ends_at_one_window_of_one_trial() -> None:
     """Trials first, then windows; each step is a smaller one, and the last one is None."""
-    setting: Setting | None = Setting(device="cuda", n_fused=5)
+    placement: Placement | None = Placement(device="cuda", n_fused=5)
     steps = []
-    while setting is not None:
-        steps.append((setting.n_fused, setting.micro_windows))
-        setting = setting.halved(setting.n_fused, 6)
+    while placement is not None:
+        steps.append((placement.n_fused, placement.micro_windows))
+        placement = placement.halved(placement.n_fused, 6)
     assert steps == [(5, None), (3, None), (2, None), (1, None), (1, 3), (1, 2), (1, 1)]
 
 
 def test_a_setting_changes_what_is_trained_and_not_who_it_is() -> None:
     """Parts of a batch go to the training loop; nothing else does, and it is still the cell."""
-    applied = Setting(device="cpu", n_fused=2, micro_windows=3).applied_to(CELL)
+    applied = Placement(device="cpu", n_fused=2, micro_windows=3).applied_to(CELL)
     assert applied.train.micro_windows == 3
     assert applied.cell_id == CELL.cell_id
-    assert Setting(device="cpu", n_fused=2, n_threads=4).applied_to(CELL) == CELL
+    assert Placement(device="cpu", n_fused=2, n_threads=4).applied_to(CELL) == CELL
 
 
 def test_a_kept_setting_is_for_its_kind_of_device(tmp_path) -> None:
     """It comes back as it was; not on another device, and not if the file was cut off."""
     directory = CellDirectory(tmp_path)
-    assert kept_setting(directory, "cpu") is None
-    setting = Setting(device="cpu", n_fused=2, n_threads=3)
-    keep_setting(directory, setting)
-    assert kept_setting(directory, "cpu") == setting
-    assert kept_setting(directory, "cuda") is None
+    assert saved_placement(directory, "cpu") is None
+    placement = Placement(device="cpu", n_fused=2, n_threads=3)
+    save_placement(directory, placement)
+    assert saved_placement(directory, "cpu") == placement
+    assert saved_placement(directory, "cuda") is None
     file = tmp_path / "setting.json"
     file.write_text(file.read_text()[:20])
-    assert kept_setting(directory, "cpu") is None
+    assert saved_placement(directory, "cpu") is None
 
 
 def wide_cell(model: str, **train: Any) -> Cell:
@@ -115,7 +115,7 @@ def test_programs_that_share_a_gpu_have_room(model: str, batch_windows: int) -> 
     spec: ModelSpec = spec_of(cell)
     k = programs_per_gpu(cell, spec)
     need = program_bytes(
-        cell, spec, n_trials=round_trials(cell, spec), n_windows=cell.train.batch_windows
+        cell, spec, n_trials=trials_at_once(cell, spec), n_windows=cell.train.batch_windows
     )
     assert k in GPU_SHARES
     assert k == 1 or k * need < PLANNED_GPU_BYTES
@@ -133,6 +133,6 @@ def test_programs_that_leave_a_gpu_idle_share_it() -> None:
 
 def test_programs_beside_each_other_share_what_is_at_hand() -> None:
     """There is some memory, less than this machine has, and two programs get half each."""
-    alone, shared = (bytes_at_hand(torch.device("cpu"), n_beside=n) for n in (1, 2))
+    alone, shared = (available_bytes(torch.device("cpu"), n_sharing=n) for n in (1, 2))
     assert 0 < alone <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert shared == pytest.approx(alone / 2, rel=0.2)

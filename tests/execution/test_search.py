@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kcap_ray.config.cell import Cell, Range, TuneConfig
-from kcap_ray.execution.search import CellStudy, Hint
+from kcap_ray.execution.search import CellStudy, WarmStart
 from kcap_ray.training.point import Point
 from tests.tiny import tiny_cell
 
@@ -31,12 +31,12 @@ def ratio_of(point: Point) -> float:
 def run_study(
     cell: Cell,
     *,
-    hint: Hint | None = None,
+    warm_start: WarmStart | None = None,
     at_once: int = 1,
     result: Callable[[Point], float | None] = ratio_of,
 ) -> list[Point]:
     """All points of a cell, asked for in groups and told in groups."""
-    study = CellStudy(cell, n_steps=100, hint=hint, round_size=at_once)
+    study = CellStudy(cell, n_steps=100, warm_start=warm_start, trial_batch_size=at_once)
     points: list[Point] = []
     while not study.is_exhausted:
         asked = study.ask(at_once)
@@ -48,8 +48,8 @@ def run_study(
 @pytest.mark.parametrize("at_once", [1, 3, 4])
 def test_first_point_is_the_cells_own_and_second_the_neighbours(at_once: int) -> None:
     """The neighbour's weight decay is carried over to the steps of this cell: 0.2 * 50 / 100."""
-    hint = Hint(point=Point(lr=2e-3, weight_decay=0.2), n_steps=50)
-    points = run_study(searching_cell(), hint=hint, at_once=at_once)
+    warm_start = WarmStart(point=Point(lr=2e-3, weight_decay=0.2), n_steps=50)
+    points = run_study(searching_cell(), warm_start=warm_start, at_once=at_once)
     assert points[0] == OWN
     assert points[1] == Point(lr=2e-3, weight_decay=0.1)
     assert len(points) == 6
@@ -57,38 +57,40 @@ def test_first_point_is_the_cells_own_and_second_the_neighbours(at_once: int) ->
 
 def test_points_outside_of_the_ranges_are_brought_to_their_ends() -> None:
     """The own point and the neighbour's are clipped; nothing outside of a range is ever tried."""
-    hint = Hint(point=Point(lr=1.0, weight_decay=50.0), n_steps=1_000)
+    warm_start = WarmStart(point=Point(lr=1.0, weight_decay=50.0), n_steps=1_000)
     low = Range(low=2e-3, high=4e-3)
-    points = run_study(searching_cell(lr=low), hint=hint)
+    points = run_study(searching_cell(lr=low), warm_start=warm_start)
     assert points[0] == Point(lr=2e-3, weight_decay=0.1)
     assert points[1] == Point(lr=4e-3, weight_decay=1.0)
     assert all(low.low <= p.lr <= low.high for p in points)
     assert all(DECAY.low <= p.weight_decay <= DECAY.high for p in points)
 
 
-@pytest.mark.parametrize("hint", [None, Hint(point=OWN, n_steps=200)])
+@pytest.mark.parametrize("warm_start", [None, WarmStart(point=OWN, n_steps=200)])
 @pytest.mark.parametrize("at_once", [1, 3])
-def test_equal_studies_ask_for_equal_points(hint: Hint | None, at_once: int) -> None:
+def test_equal_studies_ask_for_equal_points(warm_start: WarmStart | None, at_once: int) -> None:
     """Points follow from the cell, the hint and the results; another model is searched elsewhere,
     and other weights of the same one at the same points.
     """
-    points = run_study(searching_cell(), hint=hint, at_once=at_once)
-    assert run_study(searching_cell(), hint=hint, at_once=at_once) == points
-    assert run_study(searching_cell(seed=1), hint=hint, at_once=at_once) == points
+    points = run_study(searching_cell(), warm_start=warm_start, at_once=at_once)
+    assert run_study(searching_cell(), warm_start=warm_start, at_once=at_once) == points
+    assert run_study(searching_cell(seed=1), warm_start=warm_start, at_once=at_once) == points
     other = dataclasses.replace(searching_cell().model, name="gpt2-2-1")
     cell = dataclasses.replace(searching_cell(), model=other)
-    assert run_study(cell, hint=hint, at_once=at_once) != points
+    assert run_study(cell, warm_start=warm_start, at_once=at_once) != points
 
 
-@pytest.mark.parametrize("round_size", [1, 2, 4, 8])
+@pytest.mark.parametrize("trial_batch_size", [1, 2, 4, 8])
 @pytest.mark.parametrize("first", [2, 3, 6])
-def test_trials_are_a_sequence(round_size: int, first: int) -> None:
+def test_trials_are_a_sequence(trial_batch_size: int, first: int) -> None:
     """More trials after some are those that as many would have been from the start, however many
     are asked for at once; so they do not depend on where a cell runs, either.
     """
 
     def points_of(trials: int, at_once: int, told: list[Point]) -> list[Point]:
-        study = CellStudy(searching_cell(trials), n_steps=100, hint=None, round_size=round_size)
+        study = CellStudy(
+            searching_cell(trials), n_steps=100, warm_start=None, trial_batch_size=trial_batch_size
+        )
         points: list[Point] = []
         while not study.is_exhausted:
             asked = study.ask(at_once if len(points) >= len(told) else len(told) - len(points))
@@ -108,7 +110,7 @@ def test_results_at_other_points_are_learnt_from_as_they_are() -> None:
     lower = Point(lr=2e-4, weight_decay=0.02)
 
     def sixth(told: Point | None) -> Point:
-        study = CellStudy(searching_cell(6), n_steps=100, hint=None)
+        study = CellStudy(searching_cell(6), n_steps=100, warm_start=None)
         for index in range(5):
             (asked,) = study.ask(1)
             at = asked if told is None else told
@@ -119,14 +121,14 @@ def test_results_at_other_points_are_learnt_from_as_they_are() -> None:
 
 
 @settings(deadline=None, max_examples=10)
-@given(n_told=st.integers(0, 7), at_once=st.integers(1, 3))
-def test_a_study_that_is_told_again_goes_on_as_before(n_told: int, at_once: int) -> None:
+@given(n_samples=st.integers(0, 7), at_once=st.integers(1, 3))
+def test_a_study_that_is_told_again_goes_on_as_before(n_samples: int, at_once: int) -> None:
     """A new study that is told the first results asks for the same point next."""
     cell = searching_cell(8)
     whole = run_study(cell, at_once=at_once)
     told = dict(zip(whole, map(ratio_of, whole), strict=True))
-    study = CellStudy(cell, n_steps=100, hint=None, round_size=at_once)
-    while study.n_asked < n_told:
+    study = CellStudy(cell, n_steps=100, warm_start=None, trial_batch_size=at_once)
+    while study.n_asked < n_samples:
         first = study.n_asked
         study.tell(first, [told[point] for point in study.ask(at_once)])
     first = study.n_asked
@@ -152,8 +154,8 @@ def test_a_trial_without_a_result_does_not_stop_the_search() -> None:
 def test_what_has_no_range_stays_the_cells_own(searched: str, kept: str) -> None:
     """Only what has a range is searched, from the neighbour's point too."""
     ranges = {"lr": LR, "weight_decay": DECAY, kept: None}
-    hint = Hint(point=Point(lr=2e-3, weight_decay=0.2), n_steps=100)
-    points = run_study(searching_cell(**ranges), hint=hint)
+    warm_start = WarmStart(point=Point(lr=2e-3, weight_decay=0.2), n_steps=100)
+    points = run_study(searching_cell(**ranges), warm_start=warm_start)
     assert {getattr(point, kept) for point in points} == {getattr(OWN, kept)}
     assert len({getattr(point, searched) for point in points}) > 2
 
@@ -161,5 +163,5 @@ def test_what_has_no_range_stays_the_cells_own(searched: str, kept: str) -> None
 def test_a_single_trial_is_the_cells_own_point() -> None:
     """Without a search the paper's values are used as they are, whatever the neighbour found."""
     cell = tiny_cell(tune=TuneConfig(lr=Range(low=1.0, high=2.0)), lr=1e-3, weight_decay=0.1)
-    hint = Hint(point=Point(lr=2e-3, weight_decay=0.2), n_steps=100)
-    assert run_study(cell, hint=hint, at_once=8) == [OWN]
+    warm_start = WarmStart(point=Point(lr=2e-3, weight_decay=0.2), n_steps=100)
+    assert run_study(cell, warm_start=warm_start, at_once=8) == [OWN]

@@ -8,7 +8,7 @@ import torch
 
 from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.execution.cell import fail_cell, run_cells
-from kcap_ray.execution.search import Hint
+from kcap_ray.execution.search import WarmStart
 from kcap_ray.execution.start import start_of, to_do
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import RunDirectory
@@ -68,11 +68,11 @@ def test_a_search_goes_on_from_where_it_began(run: RunDirectory) -> None:
         weight_decay=0.1,
         n_trials=2,
     )
-    hint = Hint(point=Point(lr=5e-3, weight_decay=0.1), n_steps=row.steps)
+    warm_start = WarmStart(point=Point(lr=5e-3, weight_decay=0.1), n_steps=row.steps)
     first.finish(row)
-    assert start_of(CELLS[1], FIRST, run) == hint
+    assert start_of(CELLS[1], FIRST, run) == warm_start
     first.finish(dataclasses.replace(row, lr=6e-3))
-    assert start_of(CELLS[1], FIRST, run) == hint
+    assert start_of(CELLS[1], FIRST, run) == warm_start
 
 
 @pytest.mark.usefixtures("in_float64")

@@ -221,7 +221,7 @@ def test_facts_that_cannot_be_measured_are_refused(tmp_path: Path, case: str) ->
     ],
 )
 def test_frequencies_that_say_nothing_are_refused(tmp_path: Path, views, message) -> None:
-    """Different ones of one name, none at all, or no chance ever to be spoken of."""
+    """Different ones of one name, none at all, or no chance ever to appear."""
     file = write(tmp_path / "facts.csv", ROWS, views=views)
     with pytest.raises(UserError, match=message):
         load_tuples(config(file, 1, frequency=FrequencyConfig(column="views")))

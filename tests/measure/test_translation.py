@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from kcap_ray.config.data import DataConfig, JunkConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.measure.translation import Retokenizing, renumbering
-from kcap_ray.text.kinds.wording import Rendered
+from kcap_ray.text.kinds.renderer import Rendered
 from kcap_ray.text.stream.corpus import Corpus, build_corpus
 from kcap_ray.text.tokenizer import bpe
 from kcap_ray.text.tokenizer.vocabulary import MARKER_ID

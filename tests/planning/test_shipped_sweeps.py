@@ -10,7 +10,7 @@ import pytest
 from kcap_ray.planning.sweep import Sweep, load_sweep
 from kcap_ray.recipes.junk import JUNK
 from kcap_ray.recipes.published import published_recipe
-from kcap_ray.text.kinds.biod import biod_wording
+from kcap_ray.text.kinds.biod import biod_renderer
 from kcap_ray.text.stream.corpus import facts_of
 
 SWEEPS_DIR = Path(__file__).parents[2] / "sweeps"
@@ -62,10 +62,10 @@ def test_sweeps_of_junk_run_every_setting_that_is_printed():
 def test_every_paragraph_of_biod_fits_into_the_window():
     """In every form of biod.yaml all values are in sight of the name, of the longest one too."""
     for data in {cell.data for cell in shipped(SWEEPS_DIR / "biod.yaml").cells}:
-        wording = biod_wording(replace(data, n_people=1))
-        bounds = itertools.pairwise((*wording.name_offsets, wording.opening_offset))
-        longest_name = sum(wording.pieces.lengths[start:stop].max() for start, stop in bounds)
-        assert longest_name + wording.tokens_after_name <= 512
+        renderer = biod_renderer(replace(data, n_people=1))
+        bounds = itertools.pairwise((*renderer.name_offsets, renderer.opening_offset))
+        longest_name = sum(renderer.pieces.lengths[start:stop].max() for start, stop in bounds)
+        assert longest_name + renderer.tokens_after_name <= 512
 
 
 def test_forms_of_biod_need_models_within_a_factor_of_twenty():

@@ -39,12 +39,12 @@ def biographies(cell: Cell, **settings: object) -> list[str]:
 
 def names_of(cell: Cell, first: int, last: int) -> set[str]:
     """Names of people first..last-1 of the table, and of those behind it."""
-    source = replace(build_corpus(cell.data).main, known=None)
-    told = source.told_once(np.arange(first, last), 0, seed=0)
+    source = replace(build_corpus(cell.data).main, materialized=None)
+    occurrences = source.once_each(np.arange(first, last), 0, seed=0)
     found = set()
-    for spoken in source.spoken(told):
-        start, end = next((s.start, s.end) for s in spoken.spans if s.attribute == "name")
-        found.add(spoken.text[start:end])
+    for biography in source.as_text(occurrences):
+        start, end = next((s.start, s.end) for s in biography.spans if s.attribute == "name")
+        found.add(biography.text[start:end])
     return found
 
 
@@ -57,11 +57,11 @@ def told_of(texts: list[str], names: set[str]) -> set[str]:
 @pytest.mark.parametrize("n_people", [1, 7, 40, 1000])
 def test_so_many_people_of_the_table_are_told_of_once(n_people: int) -> None:
     """All of them where the table is smaller; the rest of the last window begins again."""
-    n_told = min(n_people, 40)
+    n_samples = min(n_people, 40)
     texts = biographies(PEOPLE, calibration_people=n_people)
     table = names_of(PEOPLE, 0, 40)
-    assert len(told_of(texts[:n_told], table)) == n_told
-    assert told_of(texts[n_told:], table) <= told_of(texts[:n_told], table)
+    assert len(told_of(texts[:n_samples], table)) == n_samples
+    assert told_of(texts[n_samples:], table) <= told_of(texts[:n_samples], table)
 
 
 def test_calibration_is_worded_as_training_is_but_anew() -> None:
@@ -101,8 +101,12 @@ def test_every_table_of_a_mixture_is_read_about() -> None:
     texts = biographies(PARTS, calibration_people=10)
     tables = build_corpus(PARTS.data).sources
     for source in tables:
-        told = source.spoken(source.told_once(np.arange(source.n_people), 0, seed=0))
-        names = {spoken.text[s.start : s.end] for spoken in told for s in spoken.spans[:1]}
+        occurrences = source.as_text(source.once_each(np.arange(source.n_people), 0, seed=0))
+        names = {
+            biography.text[s.start : s.end]
+            for biography in occurrences
+            for s in biography.spans[:1]
+        }
         # The first of the second table stands behind the rest of a window of the first one.
         assert len(told_of(texts, names)) in (9, 10)
     windows_WT = calibration_windows(PARTS, QuantizeConfig(calibration_people=10))

@@ -16,7 +16,7 @@ from kcap_ray.config.data import DataConfig
 from kcap_ray.execution.cell import fail_cell
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.earlier import read_manifest
-from kcap_ray.runs.manifest import read_cells, write_header
+from kcap_ray.runs.manifest import read_cells, write_manifest
 from kcap_ray.runs.progress import cell_states
 from kcap_ray.runs.record import TrialRecord
 from kcap_ray.runs.results import CellDirectory, RunDirectory
@@ -91,7 +91,7 @@ def earlier_run(
 
 def go_on(run: RunDirectory, cells: list[Cell]) -> None:
     """What a command does before anything runs, and after all has."""
-    write_header(
+    write_manifest(
         run, name="tiny", question="", sweep_file=ROOT / "sweeps" / "quickstart.yaml", cells=cells
     )
     run.collect(read_cells(run.path))

@@ -8,7 +8,7 @@ import pytest
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import fail_cell
 from kcap_ray.planning.sweep import Sweep, load_sweep
-from kcap_ray.runs.manifest import forget_failed, only_driver, read_cells, write_header
+from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
 from kcap_ray.runs.results import RunDirectory
 
 QUICKSTART = Path(__file__).parents[2] / "sweeps" / "quickstart.yaml"
@@ -30,7 +30,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 def write(sweep: Sweep, run: RunDirectory) -> None:
     """The header of a run of that sweep."""
-    write_header(
+    write_manifest(
         run, name=sweep.name, question=sweep.question, sweep_file=sweep.path, cells=sweep.cells
     )
 
@@ -139,10 +139,10 @@ def test_only_failed_cells_are_forgotten(sweep: Sweep, run: RunDirectory) -> Non
     row = replace(row, status="diverged")
     run.cell(diverged.cell_id).finish(row)
     run.cell(broken.cell_id).error_file.write_text("No space left on device")
-    forget_failed(sweep.cells, run, mistakes=False)
+    clear_failed(sweep.cells, run, mistakes=False)
     assert run.cell(broken.cell_id).result() is None
     assert run.cell(mistaken.cell_id).result() is not None
-    forget_failed(sweep.cells, run)
+    clear_failed(sweep.cells, run)
     assert run.cell(mistaken.cell_id).result() is None
     assert run.cell(diverged.cell_id).result() == row
 

@@ -14,7 +14,7 @@ import torch
 from kcap_ray.config.cell import Range, TuneConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cells
-from kcap_ray.runs.manifest import forget_failed, read_cells, write_header
+from kcap_ray.runs.manifest import clear_failed, read_cells, write_manifest
 from kcap_ray.runs.progress import cell_states
 from kcap_ray.runs.results import RunDirectory
 from tests.tiny import tiny_cell
@@ -30,8 +30,8 @@ def command(path: Path) -> list[dict]:
     """What `kcap run-cell` does; the rows of the table without times."""
     run = RunDirectory(path)
     run.prepare()
-    write_header(run, name="tiny", question="", sweep_file=SWEEP, cells=CELLS)
-    forget_failed(CELLS, run, mistakes=False)
+    write_manifest(run, name="tiny", question="", sweep_file=SWEEP, cells=CELLS)
+    clear_failed(CELLS, run, mistakes=False)
     run_cells(CELLS, NEIGHBOUR, run, sweep="tiny", device=torch.device("cpu"))
     run.collect(read_cells(path))
     return pq.read_table(run.results_file).drop_columns(DIFFERS).to_pylist()

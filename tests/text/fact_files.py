@@ -11,8 +11,8 @@ def facts_file(folder: Path, facts: dict[str, dict[str, str]]) -> str:
     """A file of the facts."""
     records = [
         {"name": name, "attribute": attribute, "value": value}
-        for name, known in facts.items()
-        for attribute, value in known.items()
+        for name, materialized in facts.items()
+        for attribute, value in materialized.items()
     ]
     (folder / "facts.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     return str(folder / "facts.jsonl")
@@ -21,7 +21,7 @@ def facts_file(folder: Path, facts: dict[str, dict[str, str]]) -> str:
 def config(
     folder: Path, facts: dict[str, dict[str, str]], templates: dict[str, Any] | None = None
 ) -> DataConfig:
-    """Everybody in the facts, told of in the default sentences or in these."""
+    """Everybody in the facts, in the default sentences or in these."""
     path = folder / "templates.yaml"
     if templates is not None:
         path.write_text(json.dumps(templates))  # JSON is YAML

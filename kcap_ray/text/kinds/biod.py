@@ -15,12 +15,12 @@ from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.diversity import check_diversity, draw_diversity_sets
 from kcap_ray.knowledge.pools import load_name_pools
 from kcap_ray.knowledge.randomness import hash64
-from kcap_ray.text.kinds.piece_wording import Chosen, PieceWording
-from kcap_ray.text.kinds.wording import (
+from kcap_ray.text.kinds.piece_renderer import Chosen, PieceRenderer
+from kcap_ray.text.kinds.renderer import (
     FIRST_ATTRIBUTE_CODE,
     N_NAME_SLOTS,
     NAME_CODE,
-    Tellings,
+    Samples,
     check_last_names,
     last_names_alike,
     name_fragments,
@@ -34,7 +34,7 @@ _MAX_ATTRIBUTES = 100  # attribute codes are int8
 
 
 @dataclass(frozen=True, kw_only=True)
-class BioDWording(PieceWording):
+class BioDRenderer(PieceRenderer):
     """bioD in sentences, or as bare names, keys and values.
 
     Pieces: names; openings of attribute k at 2k (after the name) and 2k + 1; end of text; chunks.
@@ -66,12 +66,12 @@ class BioDWording(PieceWording):
         assert self.data.K and self.data.C and self.data.D
         return self.data.K, self.data.C, self.data.D
 
-    def choose(self, tellings: Tellings) -> Chosen:
+    def choose(self, samples: Samples) -> Chosen:
         """Biographies in a random order of the attributes."""
         K, C, _ = self._shape
-        values_PC = tellings.values_PC
+        values_PC = samples.values_PC
         n_people = len(values_PC)
-        order_PK = _random_orders(tellings.draw_P, K, tellings.key)
+        order_PK = _random_orders(samples.draw_P, K, samples.key)
         width = 1 + C
         slot_PS = np.empty((n_people, N_NAME_SLOTS + K * width + 1), np.int64)
         slot_PS[:, :N_NAME_SLOTS] = np.arange(N_NAME_SLOTS)
@@ -103,13 +103,13 @@ class BioDWording(PieceWording):
         name_PS = values_PC[:, :N_NAME_SLOTS] + np.array(self.name_offsets)
         return self.pieces.lengths[name_PS].sum(axis=1) + self.tokens_after_name
 
-    def chosen_tokens(self, tellings: Tellings) -> int:
+    def chosen_tokens(self, samples: Samples) -> int:
         """Nothing: all orders are equally long."""
         return 0
 
 
 @lru_cache(maxsize=2)
-def biod_wording(data: KnowledgeConfig) -> BioDWording:
+def biod_renderer(data: KnowledgeConfig) -> BioDRenderer:
     """The wording of `data` in GPT-2's tokens; its number of people is of no account. The last two
     are kept.
 
@@ -134,7 +134,7 @@ def biod_wording(data: KnowledgeConfig) -> BioDWording:
     for mark in marks[-1:] if data.C == 1 else marks:
         pieces = pieces.followed_by(_chunk_pieces(symbols_PL, mark))
     value_tokens = data.C * data.L + len(marks[0]) * data.C
-    return BioDWording(
+    return BioDRenderer(
         data=data,
         pieces=pieces,
         attributes=tuple(f"ID {k}" for k in range(1, data.K + 1)),

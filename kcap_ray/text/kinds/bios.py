@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kcap_ray.knowledge.randomness import hash64
-from kcap_ray.text.kinds.piece_wording import Chosen, PieceWording
+from kcap_ray.text.kinds.piece_renderer import Chosen, PieceRenderer
+from kcap_ray.text.kinds.renderer import FIRST_ATTRIBUTE_CODE, Rendered, Samples
 from kcap_ray.text.kinds.templates import SENTENCES
-from kcap_ray.text.kinds.wording import FIRST_ATTRIBUTE_CODE, Rendered, Tellings
 
 ATTRIBUTES = ("birth_date", "birth_city", "university", "major", "employer", "pronoun")
 """Counted attributes: the factors of S0 (arXiv 2404.05405, definition 4.3 and footnote 12)."""
@@ -90,7 +90,7 @@ class Sentence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BioSWording(PieceWording):
+class BioSRenderer(PieceRenderer):
     """bioS with the templates of the package."""
 
     name_offsets: tuple[int, int, int]
@@ -101,29 +101,29 @@ class BioSWording(PieceWording):
     mean_tokens: float
     """Expected tokens of a biography over pools and templates, with the end of text."""
 
-    def choose(self, tellings: Tellings) -> Chosen:
+    def choose(self, samples: Samples) -> Chosen:
         """Biographies with a random template per sentence, and the sentences in random order.
 
         In an evaluation the sentence on the work city never comes before the one on the employer,
         which it gives away.
         """
-        template_AP, order_P = self._draw(tellings.draw_P, tellings.key)
-        if tellings.is_evaluation:
+        template_AP, order_P = self._draw(samples.draw_P, samples.key)
+        if samples.is_evaluation:
             order_P = _EMPLOYER_FIRST_O[order_P]
-        values_CP = np.ascontiguousarray(tellings.values_PC.T).astype(np.int64)
+        values_CP = np.ascontiguousarray(samples.values_PC.T).astype(np.int64)
         piece_SP = self._fill_slots(values_CP, template_AP, _FIRST_SENTENCE_O[order_P])
         n_people = len(order_P)
         slot_PS = self.slot_order_OS[order_P]
         piece_PS = piece_SP.ravel()[slot_PS * n_people + np.arange(n_people)[:, None]]
         return Chosen(piece_PS, slot_PS)
 
-    def rendered(self, tellings: Tellings) -> Rendered:
+    def rendered(self, samples: Samples) -> Rendered:
         """The same with what each token holds.
 
         A work city that comes before its employer holds a part of it: the chance of the city times
         that of the employer behind it is the chance of the employer.
         """
-        rendered = super().rendered(tellings)
+        rendered = super().rendered(samples)
         code_L = rendered.code_L
         person_L = np.repeat(np.arange(len(rendered.length_P)), rendered.length_P)
         place_L = np.arange(len(code_L))
@@ -187,14 +187,14 @@ class BioSWording(PieceWording):
                 tokens_P += value.lengths_TV[0][values_PC[:, value.column]]
         return tokens_P + len(SENTENCES)  # a pronoun in all sentences but one, and the end of text
 
-    def chosen_tokens(self, tellings: Tellings) -> NDArray[np.int64]:
+    def chosen_tokens(self, samples: Samples) -> NDArray[np.int64]:
         """Words of the templates, and what merges with values make of them."""
-        template_AP, _ = self._draw(tellings.draw_P, tellings.key)
-        tokens_P = np.zeros(len(tellings.draw_P), np.int64)
+        template_AP, _ = self._draw(samples.draw_P, samples.key)
+        tokens_P = np.zeros(len(samples.draw_P), np.int64)
         for a, sentence in enumerate(self.sentences):
             tokens_P += sentence.added_tokens_T[template_AP[a]]
             for value in sentence.values:
                 excess_TV = value.excess_TV
                 if excess_TV is not None:
-                    tokens_P += excess_TV[template_AP[a], tellings.values_PC[:, value.column]]
+                    tokens_P += excess_TV[template_AP[a], samples.values_PC[:, value.column]]
         return tokens_P

@@ -17,13 +17,12 @@ from kcap_ray.text.kinds.bios import (
     N_OPENINGS,
     ORDERS,
     PRONOUNS,
-    BioSWording,
+    BioSRenderer,
     Sentence,
     ValueSlot,
 )
 from kcap_ray.text.kinds.endings import PieceRange
-from kcap_ray.text.kinds.templates import SENTENCES, Template, load_templates
-from kcap_ray.text.kinds.wording import (
+from kcap_ray.text.kinds.renderer import (
     FIRST_ATTRIBUTE_CODE,
     N_NAME_SLOTS,
     NAME_CODE,
@@ -32,6 +31,7 @@ from kcap_ray.text.kinds.wording import (
     name_fragments,
     name_offsets,
 )
+from kcap_ray.text.kinds.templates import SENTENCES, Template, load_templates
 from kcap_ray.text.tokenizer.bpe import EOS
 from kcap_ray.text.tokenizer.pieces import Fragment, Pieces, pieces_of_tokens, tokenize
 
@@ -71,7 +71,7 @@ class _Draft(NamedTuple):
 
 
 @cache
-def bios_wording(pools: str, templates: str | None = None) -> BioSWording:
+def bios_renderer(pools: str, templates: str | None = None) -> BioSRenderer:
     """The wording of bioS in GPT-2's tokens, in the templates of a directory or in those of the
     package; UserError where a name of the pools does not fit the templates.
     """
@@ -89,7 +89,7 @@ def bios_wording(pools: str, templates: str | None = None) -> BioSWording:
         sentences.append(_sentence(draft, pieces, slot))
         slot = sentences[-1].rest_slot + 1
     offsets = name_offsets(names)
-    return BioSWording(
+    return BioSRenderer(
         pieces=pieces,
         attributes=ATTRIBUTES,
         uncounted=("work_city",),

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.text.kinds.wording import Rendered
+from kcap_ray.text.kinds.renderer import Rendered
 from kcap_ray.text.stream.corpus import Corpus
 from kcap_ray.text.stream.source import Source
 from kcap_ray.text.tokenizer.vocabulary import MARKER_ID, MARKER_TEXT
@@ -29,20 +29,20 @@ def biography_records(
     biographies among junk begin with `MARKER_TEXT` where they have a token of their own.
     """
     people_P = np.atleast_1d(np.asarray(people, dtype=np.int64))
-    tellings = (
+    samples = (
         source.evaluation(people_P, seed=seed)
         if split == "eval"
-        else source.told_once(people_P, exposure, seed=seed)
+        else source.once_each(people_P, exposure, seed=seed)
     )
     mark = "" if source.marker is None else MARKER_TEXT
-    numbers = tellings.people_P.tolist()
-    counted = counted_labels(source.rendered(tellings), source.attributes)
-    for person, spoken, labels in zip(numbers, source.spoken(tellings), counted, strict=True):
+    numbers = samples.people_P.tolist()
+    counted = counted_labels(source.rendered(samples), source.attributes)
+    for person, biography, labels in zip(numbers, source.as_text(samples), counted, strict=True):
         yield {
             "person_id": person,
             "exposure": exposure,
-            "text": mark + spoken.text,
-            "token_ids": [MARKER_ID] * bool(mark) + spoken.gpt2_ids,
+            "text": mark + biography.text,
+            "token_ids": [MARKER_ID] * bool(mark) + biography.gpt2_ids,
             "counted": labels,
             "spans": [
                 {
@@ -50,7 +50,7 @@ def biography_records(
                     "start": len(mark) + span.start,
                     "end": len(mark) + span.end,
                 }
-                for span in spoken.spans
+                for span in biography.spans
             ],
         }
 

@@ -1,7 +1,7 @@
 """bioR: biographies that a language model has written, several for each person (arXiv 2404.05405,
 section 2.2).
 
-Shape letters: P people or tellings, R biographies of the file, A names and values, L tokens.
+Shape letters: P people or samples, R biographies of the file, A names and values, L tokens.
 """
 
 import re
@@ -19,9 +19,9 @@ from kcap_ray.knowledge.people import people_rows
 from kcap_ray.knowledge.person import Person, person_of
 from kcap_ray.knowledge.randomness import Purpose, hash64, shuffled, stream_key
 from kcap_ray.text.kinds.bios import ATTRIBUTES
+from kcap_ray.text.kinds.renderer import NAME_CODE, BiographyText, Rendered, Samples, Span
 from kcap_ray.text.kinds.rewritten_file import HOW_TO_ANNOTATE, SPAN_ATTRIBUTES
 from kcap_ray.text.kinds.token_cache import TokenCache, open_token_cache
-from kcap_ray.text.kinds.wording import NAME_CODE, Rendered, Span, Spoken, Tellings
 from kcap_ray.text.tokenizer import bpe
 from kcap_ray.text.tokenizer.pieces import ragged_places
 from kcap_ray.text.tokenizer.vocabulary import CompactVocabulary
@@ -31,10 +31,10 @@ _N_PROBED = 64  # people whose names are compared with the table's
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RewrittenWording:
-    """A `Wording` that reads its biographies from a file.
+class RewrittenRenderer:
+    """A `Renderer` that reads its biographies from a file.
 
-    In training, the tellings of a person go through all variants before any comes again: pass t //
+    In training, the samples of a person go through all variants before any comes again: pass t //
     V is a random order of the V variants, so 1000 exposures of 40 are 25 passes. Knowledge is
     measured on the texts that are kept for it, or else on the first one for training that will do.
     """
@@ -63,32 +63,32 @@ class RewrittenWording:
             return np.arange(bpe.VOCAB_SIZE, dtype=np.uint16)
         return self.vocab.token_of_gpt2_id
 
-    def in_vocabulary(self, vocab: CompactVocabulary) -> "RewrittenWording":
-        """The same wording in the tokens of `vocab`, renumbered as they are read."""
-        assert self.vocab is None, "a wording is renumbered once"
+    def in_vocabulary(self, vocab: CompactVocabulary) -> "RewrittenRenderer":
+        """The same renderer for the tokens of `vocab`, renumbered as they are read."""
+        assert self.vocab is None, "a renderer is renumbered once"
         return replace(self, vocab=vocab)
 
     def fixed_tokens(self, values_PC: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
-        """None: which text is told decides all of the length."""
+        """None: the text that is chosen decides the whole length."""
         return np.zeros(len(values_PC), np.int64)
 
-    def chosen_tokens(self, tellings: Tellings) -> NDArray[np.int64]:
-        """Lengths of the texts that are told."""
-        return self.cache.length_R[self.rows(tellings)].astype(np.int64)
+    def chosen_tokens(self, samples: Samples) -> NDArray[np.int64]:
+        """Lengths of the chosen texts."""
+        return self.cache.length_R[self.rows(samples)].astype(np.int64)
 
-    def rows(self, tellings: Tellings) -> NDArray[np.int64]:
-        """Which biography of the file each telling is [P]."""
-        people_P = tellings.people_P
+    def rows(self, samples: Samples) -> NDArray[np.int64]:
+        """Which biography of the file each sample is [P]."""
+        people_P = samples.people_P
         first_P = self.cache.first_train_P[people_P]
         n_P = self.cache.first_train_P[people_P + 1] - first_P
-        if not tellings.is_evaluation:
-            pass_P, place_P = np.divmod(tellings.time_P, n_P)
+        if not samples.is_evaluation:
+            pass_P, place_P = np.divmod(samples.time_P, n_P)
             person_key_P = hash64(stream_key(self.seed, Purpose.VARIANTS), people_P)
             key_P = hash64(person_key_P, pass_P)
             return first_P + shuffled(key_P, place_P, n_P)
         first_eval_P = self.cache.first_eval_P[people_P]
         n_eval_P = self.cache.first_eval_P[people_P + 1] - first_eval_P
-        draws_P = hash64(tellings.key, tellings.draw_P) >> np.uint64(32)
+        draws_P = hash64(samples.key, samples.draw_P) >> np.uint64(32)
         chosen_P = first_eval_P + (draws_P % np.maximum(n_eval_P, 1).astype(np.uint64)).astype(int)
         return np.where(n_eval_P > 0, chosen_P, self._first_measurable_P[people_P])
 
@@ -103,21 +103,21 @@ class RewrittenWording:
         found_P = np.append(places, n_train)[np.searchsorted(places, first_P)]
         return np.where(found_P < self.cache.first_train_P[1:], found_P, first_P)
 
-    def tokens(self, tellings: Tellings) -> NDArray[np.uint16]:
+    def tokens(self, samples: Samples) -> NDArray[np.uint16]:
         """The biographies one after another, each with the end of text behind it [L]."""
-        rows_P = self.rows(tellings)
+        rows_P = self.rows(samples)
         blocks = [
             self._token_of_gpt2_id[self._gpt2_ids(rows_P[start : start + _BLOCK])]
             for start in range(0, len(rows_P), _BLOCK)
         ]
         return np.concatenate(blocks) if blocks else np.empty(0, np.uint16)
 
-    def rendered(self, tellings: Tellings) -> Rendered:
+    def rendered(self, samples: Samples) -> Rendered:
         """The same with what each token holds: a value if it shares a byte with its first mention.
 
         No later mention holds anything, for it tells nothing.
         """
-        rows_P = self.rows(tellings)
+        rows_P = self.rows(samples)
         ids_L, length_P = self._gpt2_ids(rows_P), self.cache.length_R[rows_P].astype(np.int64)
         bytes_L = bpe.bytes_per_token()[ids_L]
         stop_L = np.cumsum(bytes_L)
@@ -136,9 +136,9 @@ class RewrittenWording:
             first_chunk_L=np.zeros(len(ids_L), np.bool_),
         )
 
-    def spoken(self, tellings: Tellings) -> Iterator[Spoken]:
+    def as_text(self, samples: Samples) -> Iterator[BiographyText]:
         """The same as text, one by one."""
-        for row in self.rows(tellings):
+        for row in self.rows(samples):
             ids = self._gpt2_ids(np.array([row]))[:-1].tolist()
             text = bpe.decode(ids)
             spans = []
@@ -150,7 +150,7 @@ class RewrittenWording:
                     spans.append(
                         Span(attribute, len(raw[:start].decode()), len(raw[:end].decode()))
                     )
-            yield Spoken(text, ids, sorted(spans, key=lambda span: span.start))
+            yield BiographyText(text, ids, sorted(spans, key=lambda span: span.start))
 
     def _gpt2_ids(self, rows_P: NDArray[np.int64]) -> NDArray[np.uint16]:
         length_P = self.cache.length_R[rows_P].astype(np.int64)
@@ -158,7 +158,7 @@ class RewrittenWording:
         return self.cache.token_L[places]
 
 
-def rewritten_wording(data: KnowledgeConfig) -> RewrittenWording:
+def rewritten_renderer(data: KnowledgeConfig) -> RewrittenRenderer:
     """The wording of a table of kind bioR, whose texts are tokenized on first use.
 
     Raises `UserError` where the file is missing or not as it should be, where people have no text
@@ -166,7 +166,7 @@ def rewritten_wording(data: KnowledgeConfig) -> RewrittenWording:
     """
     assert data.file is not None, "KnowledgeConfig checks that bioR has a file"
     cache = open_token_cache(Path(data.file))
-    wording = RewrittenWording(cache=cache, seed=data.seed)
+    renderer = RewrittenRenderer(cache=cache, seed=data.seed)
     n_texts_P = np.diff(cache.first_train_P)[: data.n_people]
     n_without = data.n_people - int((n_texts_P > 0).sum())
     if n_without:
@@ -174,36 +174,36 @@ def rewritten_wording(data: KnowledgeConfig) -> RewrittenWording:
             f"data.file: {data.file} has no text for training of {n_without} of {data.n_people} "
             "people; run `kcap rewrite` again with these people, or write fewer for data.n_people"
         )
-    _check_names(wording, data)
-    _check_measured(wording, data)
-    return wording
+    _check_names(renderer, data)
+    _check_measured(renderer, data)
+    return renderer
 
 
-def _check_measured(wording: RewrittenWording, data: KnowledgeConfig) -> None:
+def _check_measured(renderer: RewrittenRenderer, data: KnowledgeConfig) -> None:
     """UserError if a text that a person is measured on lacks a counted value, or says where one is
     and it is not there.
     """
-    cache, n_people = wording.cache, data.n_people
+    cache, n_people = renderer.cache, data.n_people
     n_eval_P = np.diff(cache.first_eval_P[: n_people + 1])
     kept_E = np.arange(cache.first_eval_P[0], cache.first_eval_P[n_people])
-    rows_R = np.append(kept_E, wording._first_measurable_P[:n_people][n_eval_P == 0])
+    rows_R = np.append(kept_E, renderer._first_measurable_P[:n_people][n_eval_P == 0])
     lacking = rows_R[~cache.can_measure_R[rows_R]]
     if len(lacking):
         counted = SPAN_ATTRIBUTES[: 1 + len(ATTRIBUTES)]
         is_missing = cache.byte_RA2[lacking[0], : len(counted), 1] == 0
         missing = [name for name, is_it in zip(counted, is_missing, strict=True) if is_it]
-        why = f"it has no span of {', '.join(missing)}" if missing else "a value is told before it"
+        why = f"it has no span of {', '.join(missing)}" if missing else "a value comes before it"
         raise UserError(
             f"data.file: {data.file}: {len(lacking)} of the texts that people are measured on will "
             f"not do; of the first {why}; {HOW_TO_ANNOTATE}"
         )
     people_P = np.unique(np.linspace(0, n_people - 1, _N_PROBED).astype(np.int64))
     values_PC = people_rows(data, people_P)
-    tellings = Tellings(people_P, values_PC, people_P, np.zeros_like(people_P), 0, True)
-    for values_C, spoken in zip(values_PC, wording.spoken(tellings), strict=True):
+    samples = Samples(people_P, values_PC, people_P, np.zeros_like(people_P), 0, True)
+    for values_C, biography in zip(values_PC, renderer.as_text(samples), strict=True):
         person = person_of(data.pools, values_C)
-        for span in spoken.spans:
-            said = spoken.text[span.start : span.end]
+        for span in biography.spans:
+            said = biography.text[span.start : span.end]
             if not _may_be(span.attribute, said, person):
                 raise UserError(
                     f"data.file: {data.file}: in a text of {person.name} the {span.attribute} is "
@@ -231,15 +231,16 @@ _PRONOUNS = {
 }
 
 
-def _check_names(wording: RewrittenWording, data: KnowledgeConfig) -> None:
+def _check_names(renderer: RewrittenRenderer, data: KnowledgeConfig) -> None:
     """UserError if some people of the table are called otherwise in their texts."""
     people_P = np.unique(np.linspace(0, data.n_people - 1, _N_PROBED).astype(np.int64))
     values_PC = people_rows(data, people_P)
-    tellings = Tellings(people_P, values_PC, people_P, np.zeros_like(people_P), 0)
-    for values_C, spoken in zip(values_PC, wording.spoken(tellings), strict=True):
+    samples = Samples(people_P, values_PC, people_P, np.zeros_like(people_P), 0)
+    for values_C, biography in zip(values_PC, renderer.as_text(samples), strict=True):
         name = person_of(data.pools, values_C).name
-        if not spoken.text.startswith(" " + name):
+        if not biography.text.startswith(" " + name):
             raise UserError(
                 f"data.file: {data.file}: a text that should be of {name} begins with "
-                f"{spoken.text[1:30]!r}; write the data.seed and data.pools that it was made with"
+                f"{biography.text[1:30]!r}; write the data.seed and data.pools that it was made "
+                "with"
             )

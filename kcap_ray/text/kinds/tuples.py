@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kcap_ray.knowledge.randomness import hash64
-from kcap_ray.text.kinds.piece_wording import Chosen, PieceWording
-from kcap_ray.text.kinds.wording import Tellings
+from kcap_ray.text.kinds.piece_renderer import Chosen, PieceRenderer
+from kcap_ray.text.kinds.renderer import Samples
 
 NO_PIECE = 0
 """Piece without any token, which stands where a person lacks a fact."""
@@ -24,7 +24,7 @@ _ABSENT = np.uint64(1) << np.uint64(32 + _INDEX_BITS)  # sorts behind every hash
 
 
 @dataclass(frozen=True, kw_only=True)
-class TupleWording(PieceWording):
+class TupleRenderer(PieceRenderer):
     """The user's own facts.
 
     Slots: for each attribute those of its sentence; end of text; the name where it stands for the
@@ -43,14 +43,14 @@ class TupleWording(PieceWording):
     mean_tokens: float
     """Expected tokens of a biography over people and templates, with the end of text."""
 
-    def choose(self, tellings: Tellings) -> Chosen:
+    def choose(self, samples: Samples) -> Chosen:
         """Biographies with a random template for each fact, and the facts in random order."""
-        values_PA = tellings.values_PC[:, 1:].astype(np.int64)
+        values_PA = samples.values_PC[:, 1:].astype(np.int64)
         n_people, n_attributes = values_PA.shape
-        hash_PA = self._hashes(tellings)
+        hash_PA = self._hashes(samples)
         order_PA = _random_orders(hash_PA, values_PA == 0)
         piece_PA4 = self._sentences(
-            tellings.values_PC[:, :1].astype(np.int64), values_PA, self._templates(hash_PA)
+            samples.values_PC[:, :1].astype(np.int64), values_PA, self._templates(hash_PA)
         )
         n_places = n_attributes * SENTENCE_SLOTS
         eos_slot = n_places
@@ -71,13 +71,13 @@ class TupleWording(PieceWording):
             tokens_P += self.sentence_tokens(values_PC, a, int(template))
         return tokens_P
 
-    def chosen_tokens(self, tellings: Tellings) -> NDArray[np.int64] | int:
+    def chosen_tokens(self, samples: Samples) -> NDArray[np.int64] | int:
         """What the chosen templates add to, or take from, that."""
         if (self.n_templates_A == 1).all():
             return 0
-        name_P1 = tellings.values_PC[:, :1].astype(np.int64)
-        values_PA = tellings.values_PC[:, 1:].astype(np.int64)
-        templates_PA = self._templates(self._hashes(tellings))
+        name_P1 = samples.values_PC[:, :1].astype(np.int64)
+        values_PA = samples.values_PC[:, 1:].astype(np.int64)
+        templates_PA = self._templates(self._hashes(samples))
         chosen_PA4 = self._sentences(name_P1, values_PA, templates_PA)
         first_PA4 = self._sentences(name_P1, values_PA, self.first_template_A)
         lengths = self.pieces.lengths
@@ -92,10 +92,10 @@ class TupleWording(PieceWording):
         pieces_P14 = self._sentences(name_P1, value_P1, np.array([template]))
         return self.pieces.lengths[pieces_P14].sum(axis=(1, 2))
 
-    def _hashes(self, tellings: Tellings) -> NDArray[np.uint64]:
+    def _hashes(self, samples: Samples) -> NDArray[np.uint64]:
         n_attributes = len(self.n_templates_A)
-        first_P = tellings.draw_P.astype(np.uint64) * np.uint64(n_attributes)
-        return hash64(tellings.key, first_P[:, None] + np.arange(n_attributes, dtype=np.uint64))
+        first_P = samples.draw_P.astype(np.uint64) * np.uint64(n_attributes)
+        return hash64(samples.key, first_P[:, None] + np.arange(n_attributes, dtype=np.uint64))
 
     def _templates(self, hash_PA: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Template of each fact, from the upper halves of the hashes; no template of n is more

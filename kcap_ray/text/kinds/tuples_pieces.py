@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from kcap_ray.config.data import KnowledgeConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.tuples import FactTable, load_tuples
-from kcap_ray.text.kinds.tuples import EOS_PIECE, SENTENCE_SLOTS, TupleWording
+from kcap_ray.text.kinds.renderer import FIRST_ATTRIBUTE_CODE, NAME_CODE
+from kcap_ray.text.kinds.tuples import EOS_PIECE, SENTENCE_SLOTS, TupleRenderer
 from kcap_ray.text.kinds.tuples_templates import FactTemplate, fact_templates
-from kcap_ray.text.kinds.wording import FIRST_ATTRIBUTE_CODE, NAME_CODE
 from kcap_ray.text.tokenizer.bpe import EOS
 from kcap_ray.text.tokenizer.pieces import (
     Fragment,
@@ -72,18 +72,18 @@ class _Draft:
         return first
 
 
-def tuples_wording(data: KnowledgeConfig) -> TupleWording:
+def tuples_renderer(data: KnowledgeConfig) -> TupleRenderer:
     """The wording of the people of `data` in GPT-2's tokens.
 
     Kept until one of the files changes. Raises `UserError` where a file is missing or wrong, and
     where the sentences do not go with the names and values.
     """
     table = load_tuples(data)
-    return _wording(table, fact_templates(data.templates, table))
+    return _renderer(table, fact_templates(data.templates, table))
 
 
 @lru_cache(maxsize=2)
-def _wording(table: FactTable, templates: tuple[tuple[FactTemplate, ...], ...]) -> TupleWording:
+def _renderer(table: FactTable, templates: tuple[tuple[FactTemplate, ...], ...]) -> TupleRenderer:
     flat = [template for same in templates for template in same]
     draft = _Draft([], [])
     name_base_G, openings = _add_names(draft, table, flat)
@@ -99,7 +99,7 @@ def _wording(table: FactTable, templates: tuple[tuple[FactTemplate, ...], ...]) 
     pieces = special.followed_by(tokenize(draft.fragments))
     n_templates_A = np.array([len(same) for same in templates])
     n_slots = SENTENCE_SLOTS * len(templates) + 2
-    wording = TupleWording(
+    renderer = TupleRenderer(
         pieces=_counted_to_the_end(pieces, draft.checks),
         attributes=table.attributes,
         slot_code_S=_slot_codes(len(templates)),
@@ -112,7 +112,7 @@ def _wording(table: FactTable, templates: tuple[tuple[FactTemplate, ...], ...]) 
         rest_piece_G=np.array(rest_piece_G),
         mean_tokens=0.0,
     )
-    return replace(wording, mean_tokens=_mean_tokens(wording, table))
+    return replace(renderer, mean_tokens=_mean_tokens(renderer, table))
 
 
 def _add_names(
@@ -238,10 +238,10 @@ def _slot_codes(n_attributes: int) -> NDArray[np.int8]:
     return np.concatenate((code_A4.ravel(), np.array([0, NAME_CODE], np.int8)))
 
 
-def _mean_tokens(wording: TupleWording, table: FactTable) -> float:
-    templates = zip(wording.first_template_A, wording.n_templates_A, strict=True)
+def _mean_tokens(renderer: TupleRenderer, table: FactTable) -> float:
+    templates = zip(renderer.first_template_A, renderer.n_templates_A, strict=True)
     means = [
-        wording.sentence_tokens(table.values_PC, a, template).mean() / n
+        renderer.sentence_tokens(table.values_PC, a, template).mean() / n
         for a, (first, n) in enumerate(templates)
         for template in range(first, first + n)
     ]

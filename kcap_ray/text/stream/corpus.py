@@ -13,16 +13,16 @@ from kcap_ray.config.data import DataConfig, KnowledgeConfig, Vocab
 from kcap_ray.knowledge.entropy import entropy_of
 from kcap_ray.knowledge.people import check_name_space, column_sizes, draw_people
 from kcap_ray.knowledge.tuples import fact_bits, load_tuples
-from kcap_ray.text.kinds.biod import biod_wording
-from kcap_ray.text.kinds.bios_pieces import bios_wording
-from kcap_ray.text.kinds.rewritten import rewritten_wording
-from kcap_ray.text.kinds.tuples_pieces import tuples_wording
-from kcap_ray.text.kinds.wording import Wording
+from kcap_ray.text.kinds.biod import biod_renderer
+from kcap_ray.text.kinds.bios_pieces import bios_renderer
+from kcap_ray.text.kinds.renderer import Renderer
+from kcap_ray.text.kinds.rewritten import rewritten_renderer
+from kcap_ray.text.kinds.tuples_pieces import tuples_renderer
 from kcap_ray.text.stream.schedule import AtRandom, ByFrequency, Everybody, Schedule, zipf_frequency
-from kcap_ray.text.stream.source import Source, listed
+from kcap_ray.text.stream.source import Source, materialize
 from kcap_ray.text.tokenizer.vocabulary import CompactVocabulary, vocabulary_of
 
-JUNK_TELLINGS = 1 << 16
+JUNK_SAMPLES = 1 << 16
 """Junk biographies that are put in order together."""
 
 
@@ -86,46 +86,46 @@ def build_corpus(data: DataConfig) -> Corpus:
     """
     _check_junk_names(data)
     tables = _tables(data)
-    wordings = [_wording(table) for table in tables]
-    vocab = _vocabulary(data, wordings)
+    renderers = [_renderer(table) for table in tables]
+    vocab = _vocabulary(data, renderers)
     weights = (1.0, *(part.weight for part in data.parts))
     sources = [
-        _source(table, wording.in_vocabulary(vocab), weight, data.vocab)
-        for table, wording, weight in zip(tables, wordings, weights, strict=True)
+        _source(table, renderer.in_vocabulary(vocab), weight, data.vocab)
+        for table, renderer, weight in zip(tables, renderers, weights, strict=True)
     ]
     sources[0] = replace(sources[0], marker=vocab.marker)
-    junk = None if data.junk is None else _junk(data, sources[0].wording)
+    junk = None if data.junk is None else _junk(data, sources[0].renderer)
     return Corpus(data=data, vocab=vocab, sources=tuple(sources), junk=junk)
 
 
-def _source(table: KnowledgeConfig, wording: Wording, weight: float, vocab: Vocab) -> Source:
+def _source(table: KnowledgeConfig, renderer: Renderer, weight: float, vocab: Vocab) -> Source:
     frequency_P = frequency_of(table)
     schedule: Schedule = Everybody(table.n_people)
     if frequency_P is not None:
         schedule = ByFrequency(frequency_P, table.seed)
     return Source(
         knowledge=table,
-        wording=wording,
+        renderer=renderer,
         schedule=schedule,
         weight=weight,
         entropy=entropy_of(table, vocab),
-        known=listed(wording, draw_people(table)),
+        materialized=materialize(renderer, draw_people(table)),
         frequency_P=frequency_P,
         value_bits_P=fact_bits(table).bits_P if table.kind == "tuples" else None,
     )
 
 
-def _junk(data: DataConfig, wording: Wording) -> Source:
+def _junk(data: DataConfig, renderer: Renderer) -> Source:
     """People of the same table beyond its last one: so no name is useful and junk."""
     assert data.junk is not None
     schedule = AtRandom(
         first_person=data.n_people,
         n_people=data.junk.n_people,
-        tellings_per_exposure=JUNK_TELLINGS,
+        samples_per_exposure=JUNK_SAMPLES,
         seed=data.seed,
     )
     return Source(
-        knowledge=data, wording=wording, schedule=schedule, weight=data.junk.ratio, entropy=None
+        knowledge=data, renderer=renderer, schedule=schedule, weight=data.junk.ratio, entropy=None
     )
 
 
@@ -172,15 +172,15 @@ def _check_junk_names(data: DataConfig) -> None:
         check_name_space(data.n_people + data.junk.n_people, first * middle * last)
 
 
-def _wording(table: KnowledgeConfig) -> Wording:
+def _renderer(table: KnowledgeConfig) -> Renderer:
     if table.kind == "tuples":
-        return tuples_wording(table)
+        return tuples_renderer(table)
     if table.kind == "bioR":
-        return rewritten_wording(table)
+        return rewritten_renderer(table)
     table = _without_people(table)
     if table.kind == "bioD":
-        return biod_wording(table)
-    return bios_wording(table.pools, table.templates)
+        return biod_renderer(table)
+    return bios_renderer(table.pools, table.templates)
 
 
 def _without_people(table: Any) -> Any:
@@ -188,9 +188,9 @@ def _without_people(table: Any) -> Any:
     return replace(table, n_people=1) if table.file is None else table
 
 
-def _vocabulary(data: DataConfig, wordings: Sequence[Wording]) -> CompactVocabulary:
+def _vocabulary(data: DataConfig, renderers: Sequence[Renderer]) -> CompactVocabulary:
     is_marked = data.junk is not None and data.junk.token
-    used = [wording.used_ids for wording in wordings]
+    used = [renderer.used_ids for renderer in renderers]
     return vocabulary_of(used, data.vocab, with_marker=is_marked)
 
 
@@ -198,14 +198,14 @@ def _vocabulary(data: DataConfig, wordings: Sequence[Wording]) -> CompactVocabul
 def _sizes(data: DataConfig) -> tuple[int, float, int]:
     """Of the vocabulary; of a biography on average; and of one that is surely as long as that."""
     tables = _tables(data)
-    wordings = [_wording(table) for table in tables]
-    vocab = _vocabulary(data, wordings)
+    renderers = [_renderer(table) for table in tables]
+    vocab = _vocabulary(data, renderers)
     n_marks = int(vocab.marker is not None)
-    longest = max(map(_surely_as_long, tables, wordings))
-    return vocab.size, wordings[0].mean_tokens + n_marks, longest + n_marks
+    longest = max(map(_surely_as_long, tables, renderers))
+    return vocab.size, renderers[0].mean_tokens + n_marks, longest + n_marks
 
 
-def _surely_as_long(table: KnowledgeConfig, wording: Wording) -> int:
+def _surely_as_long(table: KnowledgeConfig, renderer: Renderer) -> int:
     if table.kind == "tuples":
-        return int(wording.fixed_tokens(load_tuples(table).values_PC).max())
-    return math.ceil(wording.mean_tokens)
+        return int(renderer.fixed_tokens(load_tuples(table).values_PC).max())
+    return math.ceil(renderer.mean_tokens)

@@ -77,13 +77,13 @@ class MixedWindows:
                 windows_WT[is_own_W] = stream.windows(first, last)[numbers - first]
         return windows_WT
 
-    def tellings_until(self, window: int) -> tuple[int, ...]:
+    def samples_until(self, window: int) -> tuple[int, ...]:
         """Biographies seen to their end in windows 0..window-1, by source."""
         block, rest = divmod(window, self._blocks.size)
         source_W, _ = self._sources(window - rest, window)
         n_K = self._blocks.counts_before(block) + np.bincount(source_W, minlength=len(self.streams))
-        tellings = zip(self.streams, n_K.tolist(), strict=True)
-        return tuple(stream.tellings_until(n)[0] for stream, n in tellings)
+        samples = zip(self.streams, n_K.tolist(), strict=True)
+        return tuple(stream.samples_until(n)[0] for stream, n in samples)
 
     def _sources(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Source of each window, and which of the source's own windows it is."""
@@ -116,47 +116,47 @@ class MixedBiographies:
         self._blocks = _Blocks(shares, size=_BLOCK_BIOGRAPHIES, seed=seed)
         self._starts = [[0] for _ in rows]
 
-    def n_tokens(self, chapter: int) -> int:
-        """Tokens of one chapter."""
-        return int(self.lengths(chapter).sum())
+    def n_tokens(self, segment: int) -> int:
+        """Tokens of one segment."""
+        return int(self.lengths(segment).sum())
 
-    def lengths(self, chapter: int) -> NDArray[np.int64]:
+    def lengths(self, segment: int) -> NDArray[np.int64]:
         """Tokens of each of its biographies [P]."""
-        return self._lengths_at(chapter, self._blocks.order(chapter))
+        return self._lengths_at(segment, self._blocks.order(segment))
 
-    def tokens(self, chapter: int, first: int, last: int) -> NDArray[np.uint16]:
+    def tokens(self, segment: int, first: int, last: int) -> NDArray[np.uint16]:
         """Its biographies first..last-1, one after another [L]."""
-        place_P = self._blocks.order(chapter)[first:last]
-        length_P = self._lengths_at(chapter, place_P)
+        place_P = self._blocks.order(segment)[first:last]
+        length_P = self._lengths_at(segment, place_P)
         start_P = np.cumsum(length_P) - length_P
         tokens_L = np.empty(int(length_P.sum()), np.uint16)
-        for row, exposure, index_P, inside_P in self._parts(chapter, place_P):
+        for row, exposure, index_P, inside_P in self._parts(segment, place_P):
             places_L = ragged_places(start_P[index_P], length_P[index_P])
             tokens_L[places_L] = row.tokens_at(exposure, inside_P)
         return tokens_L
 
-    def tellings_before(self, chapter: int, place: int) -> tuple[int, ...]:
-        """Biographies told up to a place of a chapter, by source."""
-        stop_K = np.cumsum(self._blocks.counts(chapter))
-        source_P = np.searchsorted(stop_K, self._blocks.order(chapter)[:place], "right")
+    def samples_before(self, segment: int, place: int) -> tuple[int, ...]:
+        """Samples up to a place of a segment, by source."""
+        stop_K = np.cumsum(self._blocks.counts(segment))
+        source_P = np.searchsorted(stop_K, self._blocks.order(segment)[:place], "right")
         n_K = np.bincount(source_P, minlength=len(self.rows))
-        return tuple((self._blocks.counts_before(chapter) + n_K).tolist())
+        return tuple((self._blocks.counts_before(segment) + n_K).tolist())
 
-    def _lengths_at(self, chapter: int, place_P: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _lengths_at(self, segment: int, place_P: NDArray[np.int64]) -> NDArray[np.int64]:
         length_P = np.empty(len(place_P), np.int64)
-        for row, exposure, index_P, inside_P in self._parts(chapter, place_P):
+        for row, exposure, index_P, inside_P in self._parts(segment, place_P):
             length_P[index_P] = row.lengths_at(exposure, inside_P)
         return length_P
 
     def _parts(
-        self, chapter: int, place_P: NDArray[np.int64]
+        self, segment: int, place_P: NDArray[np.int64]
     ) -> list[tuple[Exposures, int, NDArray[np.int64], NDArray[np.int64]]]:
-        """The places of a chapter by source and exposure: the source's row, the exposure, which of
+        """The places of a segment by source and exposure: its stream, the exposure, which of
         `place_P` these are, and their places in the exposure.
         """
         parts = []
-        stop_K = np.cumsum(self._blocks.counts(chapter))
-        before_K = self._blocks.counts_before(chapter)
+        stop_K = np.cumsum(self._blocks.counts(segment))
+        before_K = self._blocks.counts_before(segment)
         for k, row in enumerate(self.rows):
             first, last = (int(stop_K[k - 1]) if k else 0), int(stop_K[k])
             index_P = np.flatnonzero((place_P >= first) & (place_P < last))
@@ -175,5 +175,5 @@ class MixedBiographies:
         """Biographies of source k before each of its exposures, up to that of this number."""
         starts = self._starts[k]
         while starts[-1] <= number:
-            starts.append(starts[-1] + self.rows[k].n_tellings(len(starts) - 1))
+            starts.append(starts[-1] + self.rows[k].n_samples(len(starts) - 1))
         return starts

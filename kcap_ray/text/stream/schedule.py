@@ -1,7 +1,7 @@
-"""Whom an exposure tells of: everybody once, some more often than others, or people at random.
+"""The people of an exposure: everybody once, some more often than others, or drawn at random.
 
-An exposure is a set of tellings, numbered from 0; `BiographyStream` puts them in random order.
-Shape letters: P people or tellings.
+An exposure is a set of samples, numbered from 0; `BiographyStream` puts them in random order.
+Shape letters: P people or samples.
 """
 
 from functools import lru_cache
@@ -13,26 +13,26 @@ from numpy.typing import NDArray
 from kcap_ray.knowledge.randomness import Purpose, below, hash64, permutation, stream_key
 
 
-class Told(NamedTuple):
-    """Who is told of."""
+class Occurrences(NamedTuple):
+    """Whose biographies they are."""
 
     people_P: NDArray[np.int64]
     """Number of each person in the table."""
     draw_P: NDArray[np.int64]
-    """Number that tells the tellings of one exposure apart: their random choices hang on it."""
+    """Number that distinguishes the samples of one exposure; their random choices depend on it."""
     time_P: NDArray[np.int64]
-    """How often the person was told of before."""
+    """How many samples of the person came before."""
 
 
 class Schedule(Protocol):
-    """Whom each exposure tells of."""
+    """The people of each exposure."""
 
-    def n_tellings(self, exposure: int) -> int:
+    def n_samples(self, exposure: int) -> int:
         """Tellings of this exposure."""
         ...
 
-    def told(self, exposure: int, telling_P: NDArray[np.int64]) -> Told:
-        """Who is told of in these tellings of the exposure."""
+    def occurrences(self, exposure: int, sample_P: NDArray[np.int64]) -> Occurrences:
+        """The people of these samples of the exposure."""
         ...
 
 
@@ -41,25 +41,25 @@ class Everybody(NamedTuple):
 
     n_people: int
 
-    def n_tellings(self, exposure: int) -> int:
+    def n_samples(self, exposure: int) -> int:
         """As many as people."""
         return self.n_people
 
-    def told(self, exposure: int, telling_P: NDArray[np.int64]) -> Told:
-        """Telling i is of person i."""
-        return Told(telling_P, telling_P, np.full(len(telling_P), exposure))
+    def occurrences(self, exposure: int, sample_P: NDArray[np.int64]) -> Occurrences:
+        """Sample i is of person i."""
+        return Occurrences(sample_P, sample_P, np.full(len(sample_P), exposure))
 
 
 class ByFrequency:
-    """Person p is told of f_p times per exposure on average, and never a whole time more or less
+    """Person p has f_p samples per exposure on average, and never a whole time more or less
     than e * f_p + 1 in e exposures.
 
-    Person p's k-th telling falls into the exposure in which e * f_p + u_p passes k, where the
+    Person p's k-th sample falls into the exposure in which e * f_p + u_p passes k, where the
     offset u_p is uniform in 0..1 and a function of the seed.
     """
 
     def __init__(self, frequency_P: NDArray[np.float64], seed: int) -> None:
-        """`frequency_P`: tellings per exposure, for each person."""
+        """`frequency_P`: samples per exposure, for each person."""
         self.frequency_P = frequency_P
         key = stream_key(seed, Purpose.FREQUENCY)
         # 53 bits are what a float64 holds exactly.
@@ -69,42 +69,42 @@ class ByFrequency:
         self._counts = lru_cache(maxsize=2)(self._count)
 
     def _count(self, exposure: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """How often each person was told of before this exposure, and the tellings in it up to
+        """How many samples of each person come before this exposure, and the samples in it up to
         those of each person.
         """
         before_P = np.floor(exposure * self.frequency_P + self._offset_P).astype(np.int64)
         after_P = np.floor((exposure + 1) * self.frequency_P + self._offset_P).astype(np.int64)
         return before_P, np.cumsum(after_P - before_P)
 
-    def n_tellings(self, exposure: int) -> int:
+    def n_samples(self, exposure: int) -> int:
         """About as many as people."""
         return int(self._counts(exposure)[1][-1])
 
-    def told(self, exposure: int, telling_P: NDArray[np.int64]) -> Told:
-        """The tellings of person 0 come first, then those of person 1, ..."""
+    def occurrences(self, exposure: int, sample_P: NDArray[np.int64]) -> Occurrences:
+        """The samples of person 0 come first, then those of person 1, ..."""
         before_P, stop_P = self._counts(exposure)
-        people_P = np.searchsorted(stop_P, telling_P, "right")
+        people_P = np.searchsorted(stop_P, sample_P, "right")
         start_P = np.where(people_P > 0, stop_P[people_P - 1], 0)
-        return Told(people_P, telling_P, before_P[people_P] + telling_P - start_P)
+        return Occurrences(people_P, sample_P, before_P[people_P] + sample_P - start_P)
 
 
 class AtRandom(NamedTuple):
-    """People drawn at random, with replacement, from a range that is never listed."""
+    """People drawn at random, with replacement, from a range that is never materialized."""
 
     first_person: int
     n_people: int
-    tellings_per_exposure: int
+    samples_per_exposure: int
     seed: int
 
-    def n_tellings(self, exposure: int) -> int:
-        """The same in every exposure: a piece of an endless row."""
-        return self.tellings_per_exposure
+    def n_samples(self, exposure: int) -> int:
+        """The same in every exposure: a piece of an endless stream."""
+        return self.samples_per_exposure
 
-    def told(self, exposure: int, telling_P: NDArray[np.int64]) -> Told:
-        """Telling i is of a person who is a function of (seed, exposure, i)."""
+    def occurrences(self, exposure: int, sample_P: NDArray[np.int64]) -> Occurrences:
+        """Sample i is of a person who is a function of (seed, exposure, i)."""
         key = stream_key(self.seed, Purpose.JUNK, exposure)
-        people_P = below(hash64(key, telling_P), self.n_people).astype(np.int64)
-        return Told(self.first_person + people_P, telling_P, np.zeros_like(telling_P))
+        people_P = below(hash64(key, sample_P), self.n_people).astype(np.int64)
+        return Occurrences(self.first_person + people_P, sample_P, np.zeros_like(sample_P))
 
 
 def zipf_frequency(n_people: int, exponent: float, seed: int) -> NDArray[np.float64]:

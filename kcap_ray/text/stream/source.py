@@ -1,6 +1,6 @@
-"""One source of biographies: a table of people, whom of them is told of, and in which words.
+"""One source of biographies: a table of people, the schedule of their samples, and a renderer.
 
-Shape letters: P people or tellings, C columns of the table of people, L tokens.
+Shape letters: P people or samples, C columns of the table of people, L tokens.
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from kcap_ray.config.data import KnowledgeConfig
 from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.knowledge.people import people_rows
 from kcap_ray.knowledge.randomness import Purpose, stream_key
-from kcap_ray.text.kinds.wording import Rendered, Spoken, Tellings, Wording
-from kcap_ray.text.stream.schedule import Everybody, Schedule, Told, bands_of
+from kcap_ray.text.kinds.renderer import BiographyText, Rendered, Renderer, Samples
+from kcap_ray.text.stream.schedule import Everybody, Occurrences, Schedule, bands_of
 
 _BLOCK = 1 << 18  # people whose lengths are added up at a time
 
 
-class Known(NamedTuple):
-    """What is kept of every person of a table that is listed."""
+class Materialized(NamedTuple):
+    """What is stored of every person of a materialized table."""
 
     values_PC: NDArray[np.unsignedinteger]
     """Value numbers; see `knowledge/people.py`."""
@@ -31,21 +31,21 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
-    """People and how they are put into words."""
+    """A table of people and how it becomes training text."""
 
     knowledge: KnowledgeConfig
-    wording: Wording
+    renderer: Renderer
     schedule: Schedule
     weight: float
     """Tokens of this source for each token of the main one."""
     entropy: Entropy | None = None
-    """What there is to know; None for junk, which nobody is asked about."""
-    known: Known | None = None
-    """None where the people are too many to list: rows are made as they are needed."""
+    """Entropy of the data, for the demand; None for junk, which is not measured."""
+    materialized: Materialized | None = None
+    """None where the people are too many: rows are made as they are needed."""
     frequency_P: NDArray[np.float64] | None = None
-    """How often each person is told of per exposure; None: once."""
+    """Samples per exposure of each person; None: one each."""
     value_bits_P: NDArray[np.float64] | None = None
-    """Bits of each person's values where people differ in how much there is to know of them."""
+    """Entropy of each person's values in bits, where people differ in it."""
     marker: int | None = None
     """Token in front of every biography; None for none."""
 
@@ -62,7 +62,7 @@ class Source:
     @property
     def attributes(self) -> tuple[str, ...]:
         """Counted attributes, in the order of their codes."""
-        return self.wording.attributes
+        return self.renderer.attributes
 
     @cached_property
     def bands_P(self) -> NDArray[np.int64]:
@@ -74,24 +74,32 @@ class Source:
     @property
     def mean_tokens(self) -> float:
         """Expected tokens of a biography, with marker and end of text."""
-        return self.wording.mean_tokens + (self.marker is not None)
+        return self.renderer.mean_tokens + (self.marker is not None)
 
-    def training(self, exposure: int, telling_P: NDArray[np.int64], *, seed: int) -> Tellings:
+    def training(self, exposure: int, sample_P: NDArray[np.int64], *, seed: int) -> Samples:
         """Tellings of an exposure, by their numbers."""
-        return self._told(self.schedule.told(exposure, telling_P), exposure, seed)
+        return self._samples_of(self.schedule.occurrences(exposure, sample_P), exposure, seed)
 
-    def _told(self, told: Told, exposure: int, seed: int) -> Tellings:
-        key, draw_P = stream_key(seed, Purpose.WORDING, exposure), told.draw_P
+    def _samples_of(self, occurrences: Occurrences, exposure: int, seed: int) -> Samples:
+        key, draw_P = stream_key(seed, Purpose.WORDING, exposure), occurrences.draw_P
         if self.knowledge.kind == "bioS_simple":
-            key, draw_P = self._fixed_wording(), told.people_P
-        return Tellings(told.people_P, self._values(told.people_P), draw_P, told.time_P, key)
+            key, draw_P = self._fixed_wording(), occurrences.people_P
+        return Samples(
+            occurrences.people_P,
+            self._values(occurrences.people_P),
+            draw_P,
+            occurrences.time_P,
+            key,
+        )
 
-    def told_once(self, people_P: NDArray[np.int64], exposure: int, *, seed: int) -> Tellings:
-        """The biographies of these people, each as if told of once, in this exposure."""
-        return self._told(Everybody(self.n_people).told(exposure, people_P), exposure, seed)
+    def once_each(self, people_P: NDArray[np.int64], exposure: int, *, seed: int) -> Samples:
+        """The biographies of these people, one sample each, in this exposure."""
+        return self._samples_of(
+            Everybody(self.n_people).occurrences(exposure, people_P), exposure, seed
+        )
 
-    def evaluation(self, people_P: NDArray[np.int64], *, seed: int) -> Tellings:
-        """Biographies of people as they are told for measurement, as in no exposure of training.
+    def evaluation(self, people_P: NDArray[np.int64], *, seed: int) -> Samples:
+        """Biographies of people for measurement, worded as in no exposure of training.
 
         bioS_simple has one biography per person, which belongs to the data as its facts do: it is
         the same, word by word, in training and in measurement.
@@ -99,34 +107,34 @@ class Source:
         is_fixed = self.knowledge.kind == "bioS_simple"
         key = self._fixed_wording() if is_fixed else stream_key(seed, Purpose.EVALUATION)
         times_P = np.zeros_like(people_P)
-        return Tellings(people_P, self._values(people_P), people_P, times_P, key, not is_fixed)
+        return Samples(people_P, self._values(people_P), people_P, times_P, key, not is_fixed)
 
     def _fixed_wording(self) -> int:
         return stream_key(self.knowledge.seed, Purpose.WORDING, 0)
 
     def _values(self, people_P: NDArray[np.int64]) -> NDArray[np.unsignedinteger]:
-        if self.known is None:
+        if self.materialized is None:
             return people_rows(self.knowledge, people_P)
-        return self.known.values_PC[people_P]
+        return self.materialized.values_PC[people_P]
 
-    def lengths(self, tellings: Tellings) -> NDArray[np.int64]:
+    def lengths(self, samples: Samples) -> NDArray[np.int64]:
         """Tokens of biographies, with the end of text, without rendering them [P]."""
-        if self.known is None:
-            fixed_P = self.wording.fixed_tokens(tellings.values_PC)
+        if self.materialized is None:
+            fixed_P = self.renderer.fixed_tokens(samples.values_PC)
         else:
-            fixed_P = self.known.fixed_tokens_P[tellings.people_P].astype(np.int64)
-        return fixed_P + self.wording.chosen_tokens(tellings) + (self.marker is not None)
+            fixed_P = self.materialized.fixed_tokens_P[samples.people_P].astype(np.int64)
+        return fixed_P + self.renderer.chosen_tokens(samples) + (self.marker is not None)
 
-    def tokens(self, tellings: Tellings) -> NDArray[np.uint16]:
+    def tokens(self, samples: Samples) -> NDArray[np.uint16]:
         """Biographies one after another, each with the end of text behind it [L]."""
-        tokens_L = self.wording.tokens(tellings)
+        tokens_L = self.renderer.tokens(samples)
         if self.marker is None:
             return tokens_L
-        return np.insert(tokens_L, self._starts(tellings), self.marker)
+        return np.insert(tokens_L, self._starts(samples), self.marker)
 
-    def rendered(self, tellings: Tellings) -> Rendered:
+    def rendered(self, samples: Samples) -> Rendered:
         """The same with what each token holds; the marker holds nothing."""
-        rendered = self.wording.rendered(tellings)
+        rendered = self.renderer.rendered(samples)
         if self.marker is None:
             return rendered
         starts_P = np.cumsum(rendered.length_P) - rendered.length_P
@@ -139,18 +147,18 @@ class Source:
             continuations=rendered.continuations,
         )
 
-    def spoken(self, tellings: Tellings) -> list[Spoken]:
+    def as_text(self, samples: Samples) -> list[BiographyText]:
         """The same as text, without the marker, which has none."""
-        return list(self.wording.spoken(tellings))
+        return list(self.renderer.as_text(samples))
 
-    def _starts(self, tellings: Tellings) -> NDArray[np.int64]:
-        """Where the biographies begin in the tokens of the wording."""
-        lengths_P = self.lengths(tellings) - 1
+    def _starts(self, samples: Samples) -> NDArray[np.int64]:
+        """Where the biographies begin in the renderer's tokens."""
+        lengths_P = self.lengths(samples) - 1
         return np.cumsum(lengths_P) - lengths_P
 
 
-def listed(wording: Wording, values_PC: NDArray[np.unsignedinteger]) -> Known:
-    """The people of a table, with the lengths of what is said of them."""
+def materialize(renderer: Renderer, values_PC: NDArray[np.unsignedinteger]) -> Materialized:
+    """The materialized people of a table, with the lengths of their biographies."""
     blocks = [values_PC[start : start + _BLOCK] for start in range(0, len(values_PC), _BLOCK)]
-    fixed_tokens = [wording.fixed_tokens(block).astype(np.int32) for block in blocks]
-    return Known(values_PC, np.concatenate(fixed_tokens))
+    fixed_tokens = [renderer.fixed_tokens(block).astype(np.int32) for block in blocks]
+    return Materialized(values_PC, np.concatenate(fixed_tokens))

@@ -1,8 +1,8 @@
-"""The training stream: one endless row of tokens, of which any part can be made at any time.
+"""The training stream: an endless token stream, of which any part can be made at any time.
 
-The row is made of chapters of biographies: the exposures of one source, or blocks in which several
+It is made of segments of biographies: the exposures of one source, or blocks in which several
 sources are mixed. Window i holds the tokens i*T .. i*T+T of the row, inputs and next-token targets,
-so consecutive windows share one token. Shape letters: P biographies of a chapter, T tokens, W
+so consecutive windows share one token. Shape letters: P biographies of a segment, T tokens, W
 windows.
 """
 
@@ -12,26 +12,26 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_KEPT_CHAPTERS = 2  # a block of windows may span the end of one and the start of the next
+_CACHED_SEGMENTS = 2  # a block of windows may span the end of one and the start of the next
 
 
 class Chapters(Protocol):
-    """Biographies in the order in which they are told, chapter after chapter without end."""
+    """Biographies in training order, segment after segment without end."""
 
-    def n_tokens(self, chapter: int, /) -> int:
-        """Tokens of one chapter."""
+    def n_tokens(self, segment: int, /) -> int:
+        """Tokens of one segment."""
         ...
 
-    def lengths(self, chapter: int, /) -> NDArray[np.int64]:
+    def lengths(self, segment: int, /) -> NDArray[np.int64]:
         """Tokens of each of its biographies [P]."""
         ...
 
-    def tokens(self, chapter: int, /, first: int, last: int) -> NDArray[np.uint16]:
+    def tokens(self, segment: int, /, first: int, last: int) -> NDArray[np.uint16]:
         """Its biographies first..last-1, one after another."""
         ...
 
-    def tellings_before(self, chapter: int, /, place: int) -> tuple[int, ...]:
-        """Biographies told up to a place of a chapter, by source."""
+    def samples_before(self, segment: int, /, place: int) -> tuple[int, ...]:
+        """Samples up to a place of a segment, by source."""
         ...
 
 
@@ -42,20 +42,20 @@ class TrainingStream(Protocol):
         """Windows start..stop-1 [W, T+1]."""
         ...
 
-    def tellings_until(self, window: int) -> tuple[int, ...]:
+    def samples_until(self, window: int) -> tuple[int, ...]:
         """Biographies seen to their end in windows 0..window-1, by source."""
         ...
 
 
 class BiographyStream:
-    """Random access to the row of tokens that chapters make.
+    """Random access to the token stream that segments make.
 
-    The only state is a cache of counts, which grows by one number per chapter.
+    The only state is a cache of counts, which grows by one number per segment.
     """
 
-    def __init__(self, chapters: Chapters, *, window_tokens: int) -> None:
+    def __init__(self, segments: Chapters, *, window_tokens: int) -> None:
         assert window_tokens >= 1, "a window has at least one token to predict"
-        self.chapters = chapters
+        self.segments = segments
         self.window_tokens = window_tokens
         self._starts = [0]
         self._stops: OrderedDict[int, NDArray[np.int64]] = OrderedDict()
@@ -72,58 +72,58 @@ class BiographyStream:
         windows_WT[:, -1] = row[width::width]
         return windows_WT
 
-    def tellings_until(self, window: int) -> tuple[int, ...]:
+    def samples_until(self, window: int) -> tuple[int, ...]:
         """Biographies seen to their end in windows 0..window-1, by source."""
         n_tokens = window * self.window_tokens + 1 if window else 0
-        chapter = self._chapter_at(n_tokens)
-        seen = n_tokens - self.chapter_start(chapter)
-        place = int(np.searchsorted(self._stops_of(chapter), seen, "right"))
-        return self.chapters.tellings_before(chapter, place)
+        segment = self._segment_at(n_tokens)
+        seen = n_tokens - self.segment_start(segment)
+        place = int(np.searchsorted(self._stops_of(segment), seen, "right"))
+        return self.segments.samples_before(segment, place)
 
-    def chapter_start(self, chapter: int) -> int:
-        """Tokens of all chapters before this one."""
-        while len(self._starts) <= chapter:
+    def segment_start(self, segment: int) -> int:
+        """Tokens of all segments before this one."""
+        while len(self._starts) <= segment:
             last = len(self._starts) - 1
             known = self._stops.get(last)
-            n_tokens = self.chapters.n_tokens(last) if known is None else int(known[-1])
+            n_tokens = self.segments.n_tokens(last) if known is None else int(known[-1])
             self._starts.append(self._starts[-1] + n_tokens)
-        return self._starts[chapter]
+        return self._starts[segment]
 
     def _tokens(self, start: int, stop: int) -> NDArray[np.uint16]:
-        """Tokens start..stop-1 of the row."""
+        """Tokens start..stop-1 of the stream."""
         row = np.empty(stop - start, np.uint16)
-        chapter = self._chapter_at(start)
+        segment = self._segment_at(start)
         filled = 0
         while filled < len(row):
-            offset = self.chapter_start(chapter)
-            part = self._tokens_of_chapter(chapter, start + filled - offset, stop - offset)
+            offset = self.segment_start(segment)
+            part = self._tokens_of_segment(segment, start + filled - offset, stop - offset)
             row[filled : filled + len(part)] = part
             filled += len(part)
-            chapter += 1
+            segment += 1
         return row
 
-    def _tokens_of_chapter(self, chapter: int, start: int, stop: int) -> NDArray[np.uint16]:
-        """Tokens start..stop-1 of one chapter, or up to its end."""
-        stop_P = self._stops_of(chapter)
+    def _tokens_of_segment(self, segment: int, start: int, stop: int) -> NDArray[np.uint16]:
+        """Tokens start..stop-1 of one segment, or up to its end."""
+        stop_P = self._stops_of(segment)
         first = int(np.searchsorted(stop_P, start, "right"))
         last = min(int(np.searchsorted(stop_P, stop, "left")), len(stop_P) - 1)
-        tokens = self.chapters.tokens(chapter, first, last + 1)
+        tokens = self.segments.tokens(segment, first, last + 1)
         skipped = start - (int(stop_P[first - 1]) if first else 0)
         return tokens[skipped : skipped + stop - start]
 
-    def _chapter_at(self, token: int) -> int:
-        """Chapter that a token of the row belongs to."""
+    def _segment_at(self, token: int) -> int:
+        """Segment that a token of the stream belongs to."""
         while self._starts[-1] <= token:
-            self.chapter_start(len(self._starts))
+            self.segment_start(len(self._starts))
         return int(np.searchsorted(self._starts, token, "right")) - 1
 
-    def _stops_of(self, chapter: int) -> NDArray[np.int64]:
-        """Tokens of a chapter up to the end of each of its biographies [P]."""
-        if chapter in self._stops:
-            self._stops.move_to_end(chapter)
-            return self._stops[chapter]
-        stop_P = np.cumsum(self.chapters.lengths(chapter))
-        while len(self._stops) >= _KEPT_CHAPTERS:
+    def _stops_of(self, segment: int) -> NDArray[np.int64]:
+        """Tokens of a segment up to the end of each of its biographies [P]."""
+        if segment in self._stops:
+            self._stops.move_to_end(segment)
+            return self._stops[segment]
+        stop_P = np.cumsum(self.segments.lengths(segment))
+        while len(self._stops) >= _CACHED_SEGMENTS:
             self._stops.popitem(last=False)
-        self._stops[chapter] = stop_P
+        self._stops[segment] = stop_P
         return stop_P

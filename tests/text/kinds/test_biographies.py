@@ -86,7 +86,7 @@ def test_rendered_tokens_are_those_of_the_records(data):
     """The fast path gives the records' tokens, each biography with the end of text behind it."""
     corpus = build_corpus(data)
     people = np.random.default_rng(0).permutation(corpus.main.n_people)
-    tokens = corpus.main.tokens(corpus.main.told_once(people, 5, seed=3))
+    tokens = corpus.main.tokens(corpus.main.once_each(people, 5, seed=3))
     expected = []
     for record in biography_records(corpus.main, people, 5, seed=3):
         expected += [*record["token_ids"], bpe.EOS]
@@ -98,10 +98,10 @@ def test_lengths_are_known_without_rendering(data):
     """`lengths` counts what rendering gives, merges at the ends of values included."""
     corpus = build_corpus(data)
     people = np.arange(corpus.main.n_people)
-    tellings = corpus.main.told_once(people, 2, seed=1)
-    tokens = corpus.main.tokens(tellings)
+    samples = corpus.main.once_each(people, 2, seed=1)
+    tokens = corpus.main.tokens(samples)
     stops = np.flatnonzero(tokens == corpus.vocab.eos) + 1
-    assert (np.cumsum(corpus.main.lengths(tellings)) == stops).all()
+    assert (np.cumsum(corpus.main.lengths(samples)) == stops).all()
 
 
 def test_a_biography_starts_with_its_name_and_goes_on_with_the_pronoun(data):

@@ -15,7 +15,7 @@ from kcap_ray.rewriting.find_values import ATTRIBUTES
 from kcap_ray.rewriting.texts import annotate, people_table
 from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.kinds.render import biography_records
-from kcap_ray.text.kinds.rewritten import RewrittenWording
+from kcap_ray.text.kinds.rewritten import RewrittenRenderer
 from kcap_ray.text.kinds.token_cache import open_token_cache
 from kcap_ray.text.stream.batches import stream_of
 from kcap_ray.text.stream.corpus import Corpus, build_corpus, facts_of
@@ -72,15 +72,15 @@ def texts_of(rows: list[dict[str, Any]], person: int, use: str) -> list[str]:
 
 
 def test_1000_exposures_of_40_texts_are_25_passes(data, rows, tmp_path):
-    """Each text is told exactly 25 times, and once in each 40 exposures, in changing orders."""
+    """Each text appears exactly 25 times, and once in each 40 exposures, in changing orders."""
     one = [dict(row) for row in rows if row["person_id"] == 0 and row["use"] == "train"]
     many = [
         {**one[v % len(one)], "variant": v, "text": f"{one[0]['text']} Nr {v}."} for v in range(40)
     ]
     corpus = build_corpus(replace(copy_of(many, tmp_path / "40.parquet", data), n_people=1))
-    told = texts_told(corpus, 0, range(1000))
-    assert Counter(told) == {row["text"]: 25 for row in many}
-    passes = [tuple(told[start : start + 40]) for start in range(0, 1000, 40)]
+    occurrences = texts_told(corpus, 0, range(1000))
+    assert Counter(occurrences) == {row["text"]: 25 for row in many}
+    passes = [tuple(occurrences[start : start + 40]) for start in range(0, 1000, 40)]
     assert all(len(set(texts)) == 40 for texts in passes)
     assert len(set(passes)) == 25
 
@@ -89,22 +89,22 @@ def test_every_text_for_training_is_told_equally_often(corpus, rows):
     """Of all people, in whole passes; what is kept for evaluation is never told."""
     n_passes = 3
     for person in (0, 7, N_PEOPLE - 1):
-        told = texts_told(corpus, person, range(n_passes * PER_PERSON))
+        occurrences = texts_told(corpus, person, range(n_passes * PER_PERSON))
         train = texts_of(rows, person, "train")
-        assert Counter(told) == dict.fromkeys(train, n_passes)
-        assert not set(told) & set(texts_of(rows, person, "eval"))
+        assert Counter(occurrences) == dict.fromkeys(train, n_passes)
+        assert not set(occurrences) & set(texts_of(rows, person, "eval"))
 
 
 def test_orders_differ_between_people_and_do_not_depend_on_the_seed_of_training(corpus):
     """Which variant comes when belongs to the data, so replicates see the same ones."""
-    wording = corpus.main.wording
+    renderer = corpus.main.renderer
     people = np.arange(N_PEOPLE)
     places = []
     for seed in (0, 1):
-        tellings = corpus.main.training(2, people, seed=seed)
-        order = np.argsort(tellings.people_P)
+        samples = corpus.main.training(2, people, seed=seed)
+        order = np.argsort(samples.people_P)
         places.append(
-            (wording.rows(tellings) - wording.cache.first_train_P[tellings.people_P])[order]
+            (renderer.rows(samples) - renderer.cache.first_train_P[samples.people_P])[order]
         )
     assert places[0].tolist() == places[1].tolist()
     assert len(set(places[0].tolist())) == PER_PERSON
@@ -132,19 +132,19 @@ def test_tokens_are_those_of_gpt2(corpus, rows):
     """Of the text with a space in front, and counted lengths are rendered ones."""
     source = corpus.main
     for exposure in range(PER_PERSON):
-        tellings = source.training(exposure, np.arange(N_PEOPLE), seed=SEED)
-        tokens = source.tokens(tellings)
-        lengths = source.lengths(tellings)
+        samples = source.training(exposure, np.arange(N_PEOPLE), seed=SEED)
+        tokens = source.tokens(samples)
+        lengths = source.lengths(samples)
         assert lengths.sum() == len(tokens)
-        rendered = source.rendered(tellings)
+        rendered = source.rendered(samples)
         assert rendered.length_P.tolist() == lengths.tolist()
         assert rendered.tokens_L.tolist() == tokens.tolist()
         ends = np.cumsum(lengths)
         assert (tokens[ends - 1] == corpus.vocab.eos).all()
-        for spoken, stop, length in zip(source.spoken(tellings), ends, lengths, strict=True):
-            assert spoken.gpt2_ids == encode(spoken.text)
-            told = corpus.vocab.gpt2_ids[tokens[stop - length : stop - 1]]
-            assert told.tolist() == spoken.gpt2_ids
+        for biography, stop, length in zip(source.as_text(samples), ends, lengths, strict=True):
+            assert biography.gpt2_ids == encode(biography.text)
+            occurrences = corpus.vocab.gpt2_ids[tokens[stop - length : stop - 1]]
+            assert occurrences.tolist() == biography.gpt2_ids
 
 
 def test_spans_and_targets_are_first_mentions(corpus, rows):
@@ -162,11 +162,11 @@ def test_spans_and_targets_are_first_mentions(corpus, rows):
         values = {s["attribute"]: text[s["start"] : s["end"]] for s in record["spans"]}
         assert set(values) == set(ATTRIBUTES)
         tokens_T, target_T = documents.tokens_PT[person], documents.target_PT[person]
-        for code, attribute in enumerate(("name", *source.wording.attributes), start=1):
+        for code, attribute in enumerate(("name", *source.renderer.attributes), start=1):
             said = corpus.vocab.decode(tokens_T[target_T == code]).strip()
             assert values[attribute] in said
             assert len(said) <= len(values[attribute]) + 2  # a sign may merge with a value
-        assert target_T.max() == 1 + len(source.wording.attributes)
+        assert target_T.max() == 1 + len(source.renderer.attributes)
 
 
 def test_other_alphabets_are_read_by_the_character(data, rows, tmp_path):
@@ -185,7 +185,7 @@ def test_other_alphabets_are_read_by_the_character(data, rows, tmp_path):
     values = {s["attribute"]: record["text"][s["start"] : s["end"]] for s in record["spans"]}
     assert values == {s["attribute"]: text[s["start"] : s["end"]] for s in spans}
     rendered = corpus.main.rendered(corpus.main.training(0, np.arange(1), seed=0))
-    code = 1 + ("name", *corpus.main.wording.attributes).index("university")
+    code = 1 + ("name", *corpus.main.renderer.attributes).index("university")
     said = corpus.vocab.decode(rendered.tokens_L[rendered.code_L == code])
     assert values["university"] in said
 
@@ -195,9 +195,9 @@ def test_people_may_have_unequal_numbers_of_texts(data, rows, tmp_path):
     kept = [row for row in rows if row["variant"] < 1 + row["person_id"] % PER_PERSON]
     corpus = build_corpus(copy_of(kept, tmp_path / "unequal.parquet", data))
     for person in range(PER_PERSON):
-        told = texts_told(corpus, person, range(12))
+        occurrences = texts_told(corpus, person, range(12))
         train = texts_of(kept, person, "train")
-        assert Counter(told) == dict.fromkeys(train, 12 // (1 + person))
+        assert Counter(occurrences) == dict.fromkeys(train, 12 // (1 + person))
     lengths = [
         np.mean([len(encode(" " + text)) + 1 for text in texts_of(kept, person, "train")])
         for person in range(N_PEOPLE)
@@ -206,19 +206,19 @@ def test_people_may_have_unequal_numbers_of_texts(data, rows, tmp_path):
 
 
 def test_people_with_frequencies_go_through_all_their_texts(data):
-    """The times a person was told of count, not the exposures."""
+    """The samples of a person count, not the exposures."""
     corpus = build_corpus(replace(data, frequency=FrequencyConfig(zipf=1.0)))
     exposures = Exposures(corpus.main, seed=SEED)
     counts: Counter[int] = Counter()
-    wording = corpus.main.wording
-    assert isinstance(wording, RewrittenWording)
+    renderer = corpus.main.renderer
+    assert isinstance(renderer, RewrittenRenderer)
     for exposure in range(12):
-        telling_P = np.arange(exposures.n_tellings(exposure))
-        counts.update(wording.rows(corpus.main.training(exposure, telling_P, seed=SEED)).tolist())
-    first = wording.cache.first_train_P
+        sample_P = np.arange(exposures.n_samples(exposure))
+        counts.update(renderer.rows(corpus.main.training(exposure, sample_P, seed=SEED)).tolist())
+    first = renderer.cache.first_train_P
     for person in range(N_PEOPLE):
-        told = [counts[row] for row in range(first[person], first[person + 1])]
-        assert max(told) - min(told) <= 1
+        occurrences = [counts[row] for row in range(first[person], first[person + 1])]
+        assert max(occurrences) - min(occurrences) <= 1
 
 
 def test_the_vocabulary_is_that_of_the_whole_file(data):

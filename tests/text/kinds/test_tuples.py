@@ -17,9 +17,9 @@ from kcap_ray.config.data import DataConfig, FrequencyConfig, MixturePart
 from kcap_ray.knowledge.tuples import FactTable, load_tuples
 from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
 from kcap_ray.measure.nats import measure
-from kcap_ray.text.kinds.tuples import TupleWording
-from kcap_ray.text.kinds.tuples_pieces import tuples_wording
-from kcap_ray.text.kinds.wording import NAME_CODE, Rendered, Tellings
+from kcap_ray.text.kinds.renderer import NAME_CODE, Rendered, Samples
+from kcap_ray.text.kinds.tuples import TupleRenderer
+from kcap_ray.text.kinds.tuples_pieces import tuples_renderer
 from kcap_ray.text.stream.corpus import build_corpus, facts_of
 from kcap_ray.text.tokenizer import bpe
 from tests.measure.oracle import Distributions, Oracle, perfect
@@ -58,11 +58,11 @@ def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return config(folder, FACTS, None if request.param == "default" else WORDY)
 
 
-def tellings(table: FactTable, key: int, n_times: int = 1) -> Tellings:
-    """Everybody, told of some times in different words."""
+def samples(table: FactTable, key: int, n_times: int = 1) -> Samples:
+    """Everybody, some times in different words."""
     people_P = np.repeat(np.arange(len(table.names)), n_times)
     draw_P = np.arange(len(people_P))
-    return Tellings(people_P, table.values_PC[people_P], draw_P, np.zeros_like(draw_P), key)
+    return Samples(people_P, table.values_PC[people_P], draw_P, np.zeros_like(draw_P), key)
 
 
 def biographies(rendered: Rendered) -> list[list[tuple[int, int]]]:
@@ -78,13 +78,13 @@ def test_texts_say_the_facts_in_gpt2s_own_tokens(data, key) -> None:
     """For every person and any random choices: the tokens of the pieces are those of the text, the
     spans are the name and the facts that the person has, and the text begins with the name.
     """
-    wording, table = tuples_wording(data), load_tuples(data)
-    for person, spoken in zip(FACTS, wording.spoken(tellings(table, key)), strict=True):
-        assert bpe.encode(spoken.text) == spoken.gpt2_ids
-        spans = {span.attribute: spoken.text[span.start : span.end] for span in spoken.spans}
+    renderer, table = tuples_renderer(data), load_tuples(data)
+    for person, biography in zip(FACTS, renderer.as_text(samples(table, key)), strict=True):
+        assert bpe.encode(biography.text) == biography.gpt2_ids
+        spans = {span.attribute: biography.text[span.start : span.end] for span in biography.spans}
         assert spans == {"name": person} | FACTS[person]
-        assert spoken.text.startswith(f" {person}")
-        assert spoken.text.count(f" {person}") == len(FACTS[person])
+        assert biography.text.startswith(f" {person}")
+        assert biography.text.count(f" {person}") == len(FACTS[person])
 
 
 @given(key=st.integers(0, 2**64 - 1))
@@ -93,33 +93,35 @@ def test_lengths_are_known_without_rendering(data, key) -> None:
     """The part that no choice changes and the rest add up to the tokens, of which the end of text
     is the last; the fast path gives the same tokens.
     """
-    wording, table = tuples_wording(data), load_tuples(data)
-    told = tellings(table, key, n_times=7)
-    rendered = wording.rendered(told)
-    lengths_P = wording.fixed_tokens(told.values_PC) + wording.chosen_tokens(told)
+    renderer, table = tuples_renderer(data), load_tuples(data)
+    occurrences = samples(table, key, n_times=7)
+    rendered = renderer.rendered(occurrences)
+    lengths_P = renderer.fixed_tokens(occurrences.values_PC) + renderer.chosen_tokens(occurrences)
     assert lengths_P.tolist() == rendered.length_P.tolist()
     assert (rendered.tokens_L[np.cumsum(lengths_P) - 1] == bpe.EOS).all()
     assert (rendered.tokens_L == bpe.EOS).sum() == len(lengths_P)
-    assert wording.tokens(told).tolist() == rendered.tokens_L.tolist()
+    assert renderer.tokens(occurrences).tolist() == rendered.tokens_L.tolist()
 
 
 def test_the_expected_length_is_that_of_many_biographies(data) -> None:
     """Within five standard errors of 2,000 biographies of each person."""
-    wording, table = tuples_wording(data), load_tuples(data)
-    lengths_PT = wording.rendered(tellings(table, 3, 2000)).length_P.reshape(len(FACTS), -1)
+    renderer, table = tuples_renderer(data), load_tuples(data)
+    lengths_PT = renderer.rendered(samples(table, 3, 2000)).length_P.reshape(len(FACTS), -1)
     error = math.sqrt((lengths_PT.var(axis=1) / lengths_PT.shape[1]).sum()) / len(FACTS)
-    assert abs(lengths_PT.mean() - wording.mean_tokens) <= 5 * error + 1e-9
+    assert abs(lengths_PT.mean() - renderer.mean_tokens) <= 5 * error + 1e-9
 
 
 def test_orders_and_sentences_are_all_equally_likely(data, is_uniform) -> None:
     """All 6 orders of three facts and all 8 choices of their sentences, independently."""
-    wording, table = tuples_wording(data), load_tuples(data)
-    attributes, n_choices = table.attributes, int(np.prod(wording.n_templates_A))
+    renderer, table = tuples_renderer(data), load_tuples(data)
+    attributes, n_choices = table.attributes, int(np.prod(renderer.n_templates_A))
     said: Counter[tuple[Any, ...]] = Counter()
-    told = tellings(table, 5, 6000)
-    for spoken in wording.spoken(told.part(0, 6000)):  # the first person has three facts
-        order = tuple(span.attribute for span in spoken.spans[1:])
-        text = spoken.text
+    occurrences = samples(table, 5, 6000)
+    for biography in renderer.as_text(
+        occurrences.part(0, 6000)
+    ):  # the first person has three facts
+        order = tuple(span.attribute for span in biography.spans[1:])
+        text = biography.text
         which = ("gladly" in text, "came from" in text, "owns" in text)
         said[order, which if n_choices > 1 else ()] += 1
     assert sorted(said)[0][0] == tuple(sorted(attributes))
@@ -127,33 +129,35 @@ def test_orders_and_sentences_are_all_equally_likely(data, is_uniform) -> None:
     assert is_uniform(np.array([*said.values()]))
 
 
-def trie_nats(wording: TupleWording, table: FactTable) -> KnowledgeLoss:
-    """Losses of a predictor that knows all people by heart, but not how they will be told of.
+def trie_nats(renderer: TupleRenderer, table: FactTable) -> KnowledgeLoss:
+    """Losses of a predictor that knows all people by heart, but not their wording.
 
-    It has counted what follows each beginning of a biography, everybody being told of equally
+    It has counted what follows each beginning of a biography, everybody appearing equally
     often.
     """
-    told = biographies(wording.rendered(tellings(table, 11, 100)))
+    occurrences = biographies(renderer.rendered(samples(table, 11, 100)))
     following: defaultdict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
-    for biography in told:
+    for biography in occurrences:
         tokens = [token for token, _ in biography]
         for place, token in enumerate(tokens):
             following[tuple(tokens[:place])][token] += 1
     nats = {True: 0.0, False: 0.0}
-    for biography in told:
+    for biography in occurrences:
         tokens = [token for token, _ in biography]
         for place, (token, code) in enumerate(biography):
             if code:
                 weights = following[tuple(tokens[:place])]
                 nats[code == NAME_CODE] -= math.log(weights[token] / weights.total())
-    return KnowledgeLoss(name_nats=nats[True] / len(told), value_nats=nats[False] / len(told))
+    return KnowledgeLoss(
+        name_nats=nats[True] / len(occurrences), value_nats=nats[False] / len(occurrences)
+    )
 
 
 def test_wording_does_not_mix_into_the_losses(data) -> None:
     """Who knows all facts, but not the next sentence, loses ln N on names and nothing on values:
     so the demand is stored exactly.
     """
-    loss = trie_nats(tuples_wording(data), load_tuples(data))
+    loss = trie_nats(tuples_renderer(data), load_tuples(data))
     assert loss.name_nats == pytest.approx(math.log(len(FACTS)), abs=1e-12)
     assert loss.value_nats == 0.0
     entropy = build_corpus(data).main.entropy
@@ -165,9 +169,9 @@ def test_what_is_counted_of_one_never_begins_what_is_counted_of_another(data) ->
     """So the chances of all names, and of all values in one place, add up to no more than 1, and
     the bound holds.
     """
-    wording, table = tuples_wording(data), load_tuples(data)
+    renderer, table = tuples_renderer(data), load_tuples(data)
     counted: defaultdict[tuple[int, ...], set[tuple[int, ...]]] = defaultdict(set)
-    for biography in biographies(wording.rendered(tellings(table, 1, 50))):
+    for biography in biographies(renderer.rendered(samples(table, 1, 50))):
         # Name, opening and value of the first sentence; every fact comes first now and then.
         runs = [
             (code, tuple(token for token, _ in run))
@@ -184,8 +188,8 @@ def test_what_is_counted_of_one_never_begins_what_is_counted_of_another(data) ->
 
 def test_the_name_counts_where_it_stands_first(data) -> None:
     """Later it can be read off, and counts nothing."""
-    wording, table = tuples_wording(data), load_tuples(data)
-    for biography in biographies(wording.rendered(tellings(table, 2, 5))):
+    renderer, table = tuples_renderer(data), load_tuples(data)
+    for biography in biographies(renderer.rendered(samples(table, 2, 5))):
         codes = [code for _, code in biography]
         n_tokens = codes.count(NAME_CODE)
         assert n_tokens and codes[:n_tokens] == [NAME_CODE] * n_tokens
@@ -212,8 +216,8 @@ def test_only_tokens_of_the_people_told_of_are_in_the_vocabulary(tmp_path) -> No
     """Everything that 3 of the people say, and nothing else."""
     data = DataConfig(kind="tuples", file=facts_file(tmp_path, FACTS), n_people=3)
     corpus = build_corpus(data)
-    told = corpus.main.wording.tokens(tellings(load_tuples(data), 0, 20))
-    assert set(told.tolist()) == set(range(corpus.vocab.size))
+    occurrences = corpus.main.renderer.tokens(samples(load_tuples(data), 0, 20))
+    assert set(occurrences.tolist()) == set(range(corpus.vocab.size))
     assert facts_of(data).vocab_size == corpus.vocab.size
     assert facts_of(data).tokens_per_biography == corpus.main.mean_tokens
 
@@ -221,8 +225,8 @@ def test_only_tokens_of_the_people_told_of_are_in_the_vocabulary(tmp_path) -> No
 def test_the_default_sentence(tmp_path) -> None:
     """It names the attribute in plain words."""
     data = config(tmp_path, {"Ann Ray": {"birth_city": "York"}})
-    (spoken,) = tuples_wording(data).spoken(tellings(load_tuples(data), 0))
-    assert spoken.text == " Ann Ray has birth city: York."
+    (biography,) = tuples_renderer(data).as_text(samples(load_tuples(data), 0))
+    assert biography.text == " Ann Ray has birth city: York."
 
 
 def test_names_may_run_into_a_sign_that_follows_them_always(tmp_path: Path) -> None:
@@ -230,14 +234,14 @@ def test_names_may_run_into_a_sign_that_follows_them_always(tmp_path: Path) -> N
     facts = {"Acme Inc.": {"a": "x", "b": "y"}, "Acme Inc": {"a": "z"}}
     templates = {"a": ["{name}'s a is {value}."], "b": ["{name}'s b is {value}."]}
     data = config(tmp_path, facts, templates)
-    wording, table = tuples_wording(data), load_tuples(data)
-    assert trie_nats(wording, table).name_nats == pytest.approx(math.log(2), abs=1e-12)
-    for name, spoken in zip(facts, wording.spoken(tellings(table, 0)), strict=True):
-        assert spoken.text.startswith(f" {name}'s ")
-        assert bpe.encode(spoken.text) == spoken.gpt2_ids
+    renderer, table = tuples_renderer(data), load_tuples(data)
+    assert trie_nats(renderer, table).name_nats == pytest.approx(math.log(2), abs=1e-12)
+    for name, biography in zip(facts, renderer.as_text(samples(table, 0)), strict=True):
+        assert biography.text.startswith(f" {name}'s ")
+        assert bpe.encode(biography.text) == biography.gpt2_ids
 
 
-def test_a_column_of_frequencies_becomes_tellings_per_exposure(tmp_path: Path) -> None:
+def test_a_column_of_frequencies_becomes_samples_per_exposure(tmp_path: Path) -> None:
     """In proportion to the column, with a mean of 1; people keep the order of the file."""
     rows = ["name,attribute,value,views", "Ann,a,x,30", "Bo,a,y,10", "Cy,a,z,20", "Bo,b,y,"]
     (tmp_path / "facts.csv").write_text("\n".join(rows))
@@ -264,5 +268,5 @@ def test_facts_stand_beside_other_tables(tmp_path: Path) -> None:
     assert both.demand_bits == pytest.approx(
         facts.entropy.demand_bits + build_corpus(bios).demand_bits
     )
-    tokens = facts.wording.tokens(tellings(load_tuples(part), 0))
+    tokens = facts.renderer.tokens(samples(load_tuples(part), 0))
     assert both.vocab.decode(tokens).startswith(" Ann Ray has")

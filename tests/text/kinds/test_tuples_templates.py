@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.text.kinds.tuples_pieces import tuples_wording
+from kcap_ray.text.kinds.tuples_pieces import tuples_renderer
 from tests.text.fact_files import config
 
 PEOPLE = {"Ann": {"a": "x", "b": "y"}, "Bo": {"a": "z"}}
@@ -68,5 +68,5 @@ def test_sentences_that_would_blur_the_losses_are_refused(tmp_path: Path, case: 
     """One line says which sentence, name or value, and what to write instead."""
     facts, templates, message = REFUSED[case]
     with pytest.raises(UserError, match=message) as error:
-        tuples_wording(config(tmp_path, facts, templates))
+        tuples_renderer(config(tmp_path, facts, templates))
     assert "\n" not in str(error.value)

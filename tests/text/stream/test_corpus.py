@@ -11,7 +11,7 @@ from kcap_ray.text.tokenizer import bpe
 
 def said_by(corpus: Corpus, people_P: np.ndarray) -> np.ndarray:
     """Tokens of people's biographies in exposure 0."""
-    return corpus.main.tokens(corpus.main.told_once(people_P, 0, seed=0))
+    return corpus.main.tokens(corpus.main.once_each(people_P, 0, seed=0))
 
 
 def many_people(data: DataConfig) -> DataConfig:
@@ -25,7 +25,7 @@ def test_mean_length_is_what_is_generated(data):
     corpus, lengths = build_corpus(data), []
     for exposure in range(8):
         people = np.arange(data.n_people)
-        lengths.append(corpus.main.lengths(corpus.main.told_once(people, exposure, seed=0)))
+        lengths.append(corpus.main.lengths(corpus.main.once_each(people, exposure, seed=0)))
     # People are the same in all exposures, so they alone count as independent.
     per_person = np.mean(lengths, axis=0)
     error = max(per_person.std() / np.sqrt(data.n_people), 1e-9)
@@ -75,6 +75,6 @@ def test_a_corpus_pickles_as_its_data(data):
     corpus = build_corpus(data)
     assert len(pickle.dumps(corpus)) < 1000
     again = pickle.loads(pickle.dumps(corpus))
-    assert again.main.known is not None
-    assert corpus.main.known is not None
-    assert (again.main.known.values_PC == corpus.main.known.values_PC).all()
+    assert again.main.materialized is not None
+    assert corpus.main.materialized is not None
+    assert (again.main.materialized.values_PC == corpus.main.materialized.values_PC).all()

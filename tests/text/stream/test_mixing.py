@@ -93,8 +93,8 @@ def test_sources_get_their_shares_of_the_tokens(name, mixing):
     """Counted biographies of each source, times their length, are in the ratio of the weights."""
     data = data_of(name, mixing)
     corpus, n_windows = build_corpus(data), 256 * 24
-    tellings = stream_of(data).tellings_until(n_windows)
-    tokens = np.array(tellings) * [source.mean_tokens for source in corpus.all_sources]
+    samples = stream_of(data).samples_until(n_windows)
+    tokens = np.array(samples) * [source.mean_tokens for source in corpus.all_sources]
     weights = np.array([source.weight for source in corpus.all_sources])
     assert tokens.sum() == pytest.approx(n_windows * 64, rel=0.03)
     assert tokens / tokens.sum() == pytest.approx(weights / weights.sum(), rel=0.05)
@@ -124,20 +124,20 @@ def kind_key(text: str) -> tuple[str, bool]:
 
 def known_names(data: DataConfig, part: int) -> set[tuple[str, bool]]:
     source = build_corpus(data).sources[part]
-    told = source.spoken(source.told_once(np.arange(source.n_people), 0, seed=0))
-    return {kind_key(spoken.text) for spoken in told}
+    occurrences = source.as_text(source.once_each(np.arange(source.n_people), 0, seed=0))
+    return {kind_key(biography.text) for biography in occurrences}
 
 
 def test_no_name_is_useful_and_junk():
     """Junk people are other people, even where the two take up every name there is."""
     data = replace(MINI, n_people=100_000, junk=JunkConfig(n_people=60_000))
     corpus = build_corpus(data)
-    assert corpus.main.known is not None
+    assert corpus.main.materialized is not None
     junk = corpus.junk
     assert junk is not None
-    tellings = junk.told_once(np.arange(100_000, 160_000), 0, seed=0)
-    useful = set(map(tuple, corpus.main.known.values_PC[:, :3].tolist()))
-    names = set(map(tuple, tellings.values_PC[:, :3].tolist()))
+    samples = junk.once_each(np.arange(100_000, 160_000), 0, seed=0)
+    useful = set(map(tuple, corpus.main.materialized.values_PC[:, :3].tolist()))
+    names = set(map(tuple, samples.values_PC[:, :3].tolist()))
     assert len(useful) + len(names) == len(useful | names) == 160_000
     with pytest.raises(UserError, match="only 160000 different names"):
         build_corpus(replace(data, n_people=100_001))
@@ -165,17 +165,17 @@ def test_people_are_told_of_by_their_frequency():
     """Biographies in the stream follow the frequencies of the table."""
     data = DATA["frequency"]
     source = build_corpus(data).main
-    told = Counter(
+    occurrences = Counter(
         " ".join(text.split()[:3])
         for text in whole_biographies(data, stream_of(data, window_tokens=9000).windows(0, 40))
     )
     names = [
-        " ".join(spoken.text.split()[:3])
-        for spoken in source.spoken(source.told_once(np.arange(30), 0, seed=0))
+        " ".join(biography.text.split()[:3])
+        for biography in source.as_text(source.once_each(np.arange(30), 0, seed=0))
     ]
     assert source.frequency_P is not None
     expected = source.frequency_P / source.frequency_P.sum()
-    found = np.array([told[name] for name in names]) / sum(told.values())
+    found = np.array([occurrences[name] for name in names]) / sum(occurrences.values())
     assert np.abs(found - expected).max() < 0.01
 
 
@@ -185,10 +185,10 @@ def test_one_person_told_of_twice_in_an_exposure_is_told_of_differently(seed):
     """A frequent person's biographies have a wording each."""
     corpus = build_corpus(replace(MINI, frequency=FrequencyConfig(zipf=2.0)))
     source = corpus.main
-    telling_P = np.arange(source.schedule.n_tellings(3))
-    tellings = source.training(3, telling_P, seed=seed)
-    texts = [spoken.text for spoken in source.spoken(tellings)]
-    assert np.bincount(tellings.people_P).max() > 5
+    sample_P = np.arange(source.schedule.n_samples(3))
+    samples = source.training(3, sample_P, seed=seed)
+    texts = [biography.text for biography in source.as_text(samples)]
+    assert np.bincount(samples.people_P).max() > 5
     assert len(set(texts)) == len(texts)
 
 

@@ -10,20 +10,20 @@ from kcap_ray.text.stream.schedule import AtRandom, ByFrequency, Everybody, band
 N_PEOPLE = 50
 
 
-def tellings_of(schedule: ByFrequency | Everybody, n_exposures: int) -> np.ndarray:
-    """How often each person is told of in the first exposures."""
-    told = [
-        schedule.told(exposure, np.arange(schedule.n_tellings(exposure))).people_P
+def samples_of(schedule: ByFrequency | Everybody, n_exposures: int) -> np.ndarray:
+    """Samples of each person in the first exposures."""
+    occurrences = [
+        schedule.occurrences(exposure, np.arange(schedule.n_samples(exposure))).people_P
         for exposure in range(n_exposures)
     ]
-    return np.bincount(np.concatenate(told), minlength=N_PEOPLE)
+    return np.bincount(np.concatenate(occurrences), minlength=N_PEOPLE)
 
 
 @given(exponent=st.floats(0, 3), n_exposures=st.integers(1, 40))
 def test_people_are_told_of_as_often_as_their_frequency_says(exponent, n_exposures):
     """After any number of exposures the count is within one of frequency * exposures."""
     frequency_P = zipf_frequency(N_PEOPLE, exponent, seed=1)
-    counts_P = tellings_of(ByFrequency(frequency_P, seed=2), n_exposures)
+    counts_P = samples_of(ByFrequency(frequency_P, seed=2), n_exposures)
     assert (np.abs(counts_P - n_exposures * frequency_P) <= 1.0).all()
 
 
@@ -31,20 +31,22 @@ def test_equal_frequencies_are_everybody_once():
     """A Zipf law of exponent 0 tells of everybody once in each exposure."""
     schedule = ByFrequency(zipf_frequency(N_PEOPLE, 0.0, seed=0), seed=0)
     for exposure in (0, 1, 17):
-        own = schedule.told(exposure, np.arange(N_PEOPLE))
-        everybody = Everybody(N_PEOPLE).told(exposure, np.arange(N_PEOPLE))
+        own = schedule.occurrences(exposure, np.arange(N_PEOPLE))
+        everybody = Everybody(N_PEOPLE).occurrences(exposure, np.arange(N_PEOPLE))
         assert (own.people_P == everybody.people_P).all()
         assert (own.time_P == everybody.time_P).all()
 
 
-def test_a_persons_tellings_are_counted_on_from_exposure_to_exposure():
-    """`time` of a person is 0, 1, 2, ... without a gap, and no two tellings draw alike."""
+def test_a_persons_samples_are_counted_on_from_exposure_to_exposure():
+    """`time` of a person is 0, 1, 2, ... without a gap, and no two samples draw alike."""
     schedule = ByFrequency(zipf_frequency(N_PEOPLE, 1.0, seed=0), seed=0)
     times: dict[int, list[int]] = {person: [] for person in range(N_PEOPLE)}
     for exposure in range(30):
-        told = schedule.told(exposure, np.arange(schedule.n_tellings(exposure)))
-        assert len(set(told.draw_P.tolist())) == len(told.draw_P)
-        for person, time in zip(told.people_P.tolist(), told.time_P.tolist(), strict=True):
+        occurrences = schedule.occurrences(exposure, np.arange(schedule.n_samples(exposure)))
+        assert len(set(occurrences.draw_P.tolist())) == len(occurrences.draw_P)
+        for person, time in zip(
+            occurrences.people_P.tolist(), occurrences.time_P.tolist(), strict=True
+        ):
             times[person].append(time)
     assert all(found == list(range(len(found))) for found in times.values())
 
@@ -60,11 +62,11 @@ def test_a_zipf_law_falls_with_its_exponent(exponent):
 
 
 def test_junk_is_drawn_evenly_from_its_own_people(is_uniform):
-    """Everybody of the range is equally likely, and nobody else is told of."""
-    schedule = AtRandom(first_person=1000, n_people=64, tellings_per_exposure=20_000, seed=0)
-    people_P = schedule.told(3, np.arange(20_000)).people_P
+    """Everybody of the range is equally likely, and nobody else appears."""
+    schedule = AtRandom(first_person=1000, n_people=64, samples_per_exposure=20_000, seed=0)
+    people_P = schedule.occurrences(3, np.arange(20_000)).people_P
     assert is_uniform(np.bincount(people_P - 1000, minlength=64))
-    other_P = schedule.told(4, np.arange(20_000)).people_P
+    other_P = schedule.occurrences(4, np.arange(20_000)).people_P
     assert (people_P == other_P).mean() < 0.05
 
 

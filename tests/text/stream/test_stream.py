@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from kcap_ray.config.data import DataConfig
 from kcap_ray.knowledge.people import BIOS_COLUMNS, draw_people
-from kcap_ray.text.kinds import piece_wording, render
-from kcap_ray.text.kinds.biod import BioDWording
-from kcap_ray.text.kinds.bios import ORDERS, BioSWording
+from kcap_ray.text.kinds import piece_renderer, render
+from kcap_ray.text.kinds.biod import BioDRenderer
+from kcap_ray.text.kinds.bios import ORDERS, BioSRenderer
 from kcap_ray.text.stream import exposures
 from kcap_ray.text.stream.corpus import Corpus, build_corpus
 from kcap_ray.text.stream.mixing import training_stream
@@ -54,7 +54,7 @@ def test_any_split_of_the_work_gives_the_same_windows(long_run, cuts):
 
 def test_block_sizes_inside_do_not_matter(long_run, monkeypatch):
     """Neither the pieces put together at a time nor the people counted at a time show."""
-    monkeypatch.setattr(piece_wording, "_BLOCK_PIECES", 50)
+    monkeypatch.setattr(piece_renderer, "_BLOCK_PIECES", 50)
     monkeypatch.setattr(exposures, "_BLOCK", 7)
     assert (stream_of(MINI).windows(0, 400) == long_run).all()
 
@@ -69,8 +69,8 @@ def test_every_person_occurs_once_per_exposure_in_an_order_of_its_own(data):
     data = replace(data, n_people=40)
     corpus = build_corpus(data)
     stream = stream_of(data, window_tokens=50)
-    row = row_of(stream.windows(0, stream.chapter_start(3) // 50 + 1))
-    text = corpus.vocab.decode(row[: stream.chapter_start(3)])
+    row = row_of(stream.windows(0, stream.segment_start(3) // 50 + 1))
+    text = corpus.vocab.decode(row[: stream.segment_start(3)])
     biographies = text.removesuffix("<|endoftext|>").split("<|endoftext|>")
     assert len(biographies) == 3 * 40
     names = [" ".join(biography.split()[:3]).removesuffix("'s") for biography in biographies]
@@ -90,7 +90,7 @@ def test_exposures_are_counted_from_the_stream(long_run, windows):
     n_ends = 0
     if windows:
         n_ends = int((row_of(long_run[:windows]) == build_corpus(MINI).vocab.eos).sum())
-    assert stream.tellings_until(windows) == (n_ends,)
+    assert stream.samples_until(windows) == (n_ends,)
 
 
 def test_streams_of_different_seeds_differ(long_run):
@@ -107,10 +107,10 @@ def test_an_exposure_of_one_person_works():
 
 def random_choices(corpus: Corpus, n_exposures: int) -> tuple[np.ndarray, np.ndarray]:
     """Templates [A, draws] and orders [draws] of all people in many exposures."""
-    people, wording = np.arange(corpus.main.n_people), corpus.main.wording
-    assert isinstance(wording, BioSWording)
-    keys = [corpus.main.told_once(people, e, seed=0).key for e in range(n_exposures)]
-    draws = [wording._draw(people, key) for key in keys]
+    people, renderer = np.arange(corpus.main.n_people), corpus.main.renderer
+    assert isinstance(renderer, BioSRenderer)
+    keys = [corpus.main.once_each(people, e, seed=0).key for e in range(n_exposures)]
+    draws = [renderer._draw(people, key) for key in keys]
     return np.concatenate([d[0] for d in draws], axis=1), np.concatenate([d[1] for d in draws])
 
 
@@ -132,9 +132,9 @@ def test_orders_of_biod_are_uniform(is_uniform):
     """Each order of the attributes is equally likely."""
     data = DataConfig(kind="bioD", n_people=20_000, K=4, C=1, D=5, L=1, T=9, pools="mini")
     corpus = build_corpus(data)
-    wording = corpus.main.wording
-    assert isinstance(wording, BioDWording)
-    chosen = wording.choose(corpus.main.told_once(np.arange(20_000), 0, seed=0))
+    renderer = corpus.main.renderer
+    assert isinstance(renderer, BioDRenderer)
+    chosen = renderer.choose(corpus.main.once_each(np.arange(20_000), 0, seed=0))
     sentences_PK = (chosen.slot_PS[:, 3:-1:2] - 3) // 2
     numbers = sentences_PK @ np.array([64, 16, 4, 1])
     counts = np.unique(numbers, return_counts=True)[1]

@@ -1,4 +1,4 @@
-"""What a cluster has, or could have once its autoscaler has started all nodes that it may."""
+"""Capacity of a cluster: its devices, and those of nodes that its autoscaler may still start."""
 
 import os
 import sys
@@ -16,19 +16,19 @@ NODE_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
+class ClusterCapacity:
     """Devices that cells can run on."""
 
     cpus: int
     gpus: int
 
 
-def room() -> Room:
-    """The room of the cluster that this process is connected to."""
+def cluster_capacity() -> ClusterCapacity:
+    """Capacity of the cluster that this process is connected to."""
     import ray
 
     now, at_most = ray.cluster_resources(), _at_most()
-    return Room(
+    return ClusterCapacity(
         **{
             field: int(max(now.get(kind, 0), at_most.get(kind, 0)))
             for field, kind in (("cpus", "CPU"), ("gpus", "GPU"))
@@ -43,11 +43,11 @@ def _at_most() -> dict[str, int]:
     return state.get_max_resources_from_cluster_config() or {}
 
 
-def n_side_by_side(workers: int, found: Room, *, use_gpu: bool) -> int:
+def n_concurrent(workers: int, found: ClusterCapacity, *, use_gpu: bool) -> int:
     """Cells of that many workers that fit at the same time; where there are fewer devices than
     workers, one cell on those that there are.
 
-    Raises `UserError` where there is no device at all: Ray would wait for room for ever.
+    Raises `UserError` where there is no device at all: Ray would wait for ever.
     """
     kind, n_devices = ("GPU", found.gpus) if use_gpu else ("CPU", found.cpus)
     if n_devices == 0:
@@ -72,7 +72,7 @@ def share_of_device(cell: Cell, *, use_gpu: bool) -> dict[str, float]:
     return {"CPU": 1.0, "GPU": 1.0 / programs_per_gpu(cell, spec_of(cell))}
 
 
-def n_beside(cell: Cell, *, use_gpu: bool) -> int:
+def n_sharing(cell: Cell, *, use_gpu: bool) -> int:
     """Programs that share the memory which this worker trains the cell in, its own among them."""
     if use_gpu:
         return programs_per_gpu(cell, spec_of(cell)) if cell.train.workers == 1 else 1

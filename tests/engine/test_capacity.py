@@ -5,13 +5,19 @@ import os
 import pytest
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.engine.room import Room, n_beside, n_side_by_side, on_every_node, share_of_device
+from kcap_ray.engine.capacity import (
+    ClusterCapacity,
+    n_concurrent,
+    n_sharing,
+    on_every_node,
+    share_of_device,
+)
 from kcap_ray.execution.placement import GPU_SHARES, programs_per_gpu
 from kcap_ray.planning.run_length import spec_of
 from tests.tiny import tiny_cell
 
-LAPTOP = Room(cpus=2, gpus=0)
-STATION = Room(cpus=16, gpus=4)
+LAPTOP = ClusterCapacity(cpus=2, gpus=0)
+STATION = ClusterCapacity(cpus=16, gpus=4)
 
 
 @pytest.mark.parametrize(
@@ -19,14 +25,14 @@ STATION = Room(cpus=16, gpus=4)
     [(LAPTOP, 1, False, 2), (LAPTOP, 2, False, 1), (STATION, 2, True, 2), (STATION, 3, False, 5)],
 )
 def test_cells_share_the_devices(found, workers, use_gpu, n_cells):
-    """As many cells run side by side as there are devices for."""
-    assert n_side_by_side(workers, found, use_gpu=use_gpu) == n_cells
+    """As many cells run concurrently as there are devices for."""
+    assert n_concurrent(workers, found, use_gpu=use_gpu) == n_cells
 
 
 @pytest.mark.parametrize(("found", "workers", "use_gpu"), [(LAPTOP, 3, False), (STATION, 8, True)])
 def test_a_cell_of_more_workers_than_devices_goes_on_with_fewer(found, workers, use_gpu, capsys):
     """Alone, and it is said: a run that has lost machines can be started again."""
-    assert n_side_by_side(workers, found, use_gpu=use_gpu) == 1
+    assert n_concurrent(workers, found, use_gpu=use_gpu) == 1
     assert f"{workers} workers for" in capsys.readouterr().err
 
 
@@ -34,7 +40,7 @@ def test_a_cell_of_more_workers_than_devices_goes_on_with_fewer(found, workers, 
 def test_cell_that_can_never_start_is_refused(workers):
     """Instead of waiting for ever for a device, the message says what to write."""
     with pytest.raises(UserError, match="--device cpu"):
-        n_side_by_side(workers, LAPTOP, use_gpu=True)
+        n_concurrent(workers, LAPTOP, use_gpu=True)
 
 
 @pytest.mark.parametrize("batch_windows", [1, 1_000_000])
@@ -43,17 +49,17 @@ def test_programs_that_share_a_gpu_share_its_memory(batch_windows):
     and its part of the machine's memory.
     """
     cell = tiny_cell(batch_windows=batch_windows)
-    n_programs = n_beside(cell, use_gpu=True)
+    n_programs = n_sharing(cell, use_gpu=True)
     assert n_programs == programs_per_gpu(cell, spec_of(cell))
     assert n_programs == (max(GPU_SHARES) if batch_windows == 1 else 1)
     assert share_of_device(cell, use_gpu=True) == {"CPU": 1.0, "GPU": 1 / n_programs}
     assert share_of_device(cell, use_gpu=False) == {"CPU": 1.0}
-    assert n_beside(cell, use_gpu=False) == os.cpu_count()
+    assert n_sharing(cell, use_gpu=False) == os.cpu_count()
 
 
 def test_a_data_parallel_worker_has_its_gpu_for_itself():
     """Small as the cell may be."""
-    assert n_beside(tiny_cell(batch_windows=2, workers=2), use_gpu=True) == 1
+    assert n_sharing(tiny_cell(batch_windows=2, workers=2), use_gpu=True) == 1
 
 
 @pytest.mark.slow

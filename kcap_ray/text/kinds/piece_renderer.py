@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kcap_ray.text.kinds.endings import Endings, PieceRange, endings
-from kcap_ray.text.kinds.wording import (
+from kcap_ray.text.kinds.renderer import (
     FIRST_ATTRIBUTE_CODE,
     NAME_CODE,
+    BiographyText,
     Rendered,
+    Samples,
     Span,
-    Spoken,
-    Tellings,
 )
 from kcap_ray.text.tokenizer import bpe
 from kcap_ray.text.tokenizer.pieces import Pieces
@@ -40,8 +40,8 @@ class Chosen(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PieceWording(ABC):
-    """A `Wording` whose biographies are rows of pieces; kinds differ in how they choose these."""
+class PieceRenderer(ABC):
+    """A `Renderer` whose biographies are rows of pieces; kinds differ in how they choose these."""
 
     pieces: Pieces
     """All pieces, in GPT-2's tokens or in those of a vocabulary."""
@@ -58,7 +58,7 @@ class PieceWording(ABC):
     """Pools of names and values of which one may begin another; see `endings`."""
 
     @abstractmethod
-    def choose(self, tellings: Tellings) -> Chosen:
+    def choose(self, samples: Samples) -> Chosen:
         """The biographies; random choices are a function of (key, draw)."""
 
     @property
@@ -67,14 +67,14 @@ class PieceWording(ABC):
         return self.pieces.tokens
 
     def in_vocabulary(self, vocab: CompactVocabulary) -> Self:
-        """The same wording in the tokens of `vocab`."""
-        assert self.vocab is None, "a wording is renumbered once"
+        """The same renderer for the tokens of `vocab`."""
+        assert self.vocab is None, "a renderer is renumbered once"
         return replace(self, vocab=vocab, pieces=self.pieces.renumbered(vocab.token_of_gpt2_id))
 
-    def tokens(self, tellings: Tellings) -> NDArray[np.uint16]:
+    def tokens(self, samples: Samples) -> NDArray[np.uint16]:
         """The biographies one after another, each with the end of text behind it [L]."""
         blocks = []
-        for block in self._blocks(tellings):
+        for block in self._blocks(samples):
             blocks.append(self.pieces.tokens[self.pieces.token_places(self.choose(block).piece_PS)])
         return np.concatenate(blocks) if blocks else np.empty(0, np.uint16)
 
@@ -82,11 +82,11 @@ class PieceWording(ABC):
     def _endings(self) -> Endings:
         return endings(self.pieces, self.alike)
 
-    def rendered(self, tellings: Tellings) -> Rendered:
+    def rendered(self, samples: Samples) -> Rendered:
         """The same with what each token holds; where a name or value begins a longer one, the token
         behind it holds it too.
         """
-        chosen = self.choose(tellings)
+        chosen = self.choose(samples)
         places_L = self.pieces.token_places(chosen.piece_PS)
         lengths_PS = self.pieces.lengths[chosen.piece_PS]
         slot_L = np.repeat(chosen.slot_PS.ravel(), lengths_PS.ravel())
@@ -112,23 +112,23 @@ class PieceWording(ABC):
         continuations = self._endings.continuations
         return rendered._replace(code_L=code_L, end_L=end_L, continuations=continuations)
 
-    def spoken(self, tellings: Tellings) -> Iterator[Spoken]:
+    def as_text(self, samples: Samples) -> Iterator[BiographyText]:
         """The same as text, one by one."""
         labels = {NAME_CODE: "name"}
         labels |= dict(enumerate((*self.attributes, *self.uncounted), FIRST_ATTRIBUTE_CODE))
-        for block in self._blocks(tellings):
+        for block in self._blocks(samples):
             for piece_S, slot_S in zip(*self.choose(block), strict=True):
                 yield self._spoken(piece_S[:-1], slot_S[:-1], labels)
 
-    def _blocks(self, tellings: Tellings) -> Iterator[Tellings]:
+    def _blocks(self, samples: Samples) -> Iterator[Samples]:
         """Consecutive parts, small enough to be put together in the cache of a core."""
         step = max(_BLOCK_PIECES // len(self.slot_code_S), 1)
-        for start in range(0, len(tellings.people_P), step):
-            yield tellings.part(start, start + step)
+        for start in range(0, len(samples.people_P), step):
+            yield samples.part(start, start + step)
 
     def _spoken(
         self, piece_S: NDArray[np.integer], slot_S: NDArray[np.integer], labels: dict[int, str]
-    ) -> Spoken:
+    ) -> BiographyText:
         text, ids = "", []
         spans: dict[str, Span] = {}
         for piece, slot in zip(piece_S.tolist(), slot_S.tolist(), strict=True):
@@ -146,4 +146,4 @@ class PieceWording(ABC):
                     spans[label] = spans[label]._replace(end=span.end)
             text += bpe.decode(piece_ids)
             ids += piece_ids
-        return Spoken(text, ids, list(spans.values()))
+        return BiographyText(text, ids, list(spans.values()))

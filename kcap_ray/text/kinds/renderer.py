@@ -1,4 +1,4 @@
-"""What every kind of knowledge has in common: people of a table are told of in tokens.
+"""What every kind of knowledge has in common: people of a table become biographies in tokens.
 
 Shape letters: P people, C columns of the table of people, L tokens of all biographies together.
 """
@@ -21,8 +21,8 @@ FIRST_ATTRIBUTE_CODE = 2
 """Code of attribute 0; attribute i has FIRST_ATTRIBUTE_CODE + i."""
 
 
-class Tellings(NamedTuple):
-    """Biographies to be told: of whom, and which of all possible ones."""
+class Samples(NamedTuple):
+    """Which biographies to render: of whom, and which random choices."""
 
     people_P: NDArray[np.int64]
     """Numbers of the people in their table."""
@@ -31,14 +31,14 @@ class Tellings(NamedTuple):
     draw_P: NDArray[np.int64]
     """Position of each one's random choices in the stream of random numbers of `key`."""
     time_P: NDArray[np.int64]
-    """How often each person was told of before; counts nothing in an evaluation."""
+    """How many samples of each person came before; unused in an evaluation."""
     key: int
     """Key of the random choices."""
     is_evaluation: bool = False
     """Whether knowledge is measured on them."""
 
-    def part(self, start: int, stop: int) -> "Tellings":
-        """The tellings start..stop-1."""
+    def part(self, start: int, stop: int) -> "Samples":
+        """The samples start..stop-1."""
         part = slice(start, stop)
         return self._replace(
             people_P=self.people_P[part],
@@ -76,7 +76,7 @@ class Span(NamedTuple):
     end: int
 
 
-class Spoken(NamedTuple):
+class BiographyText(NamedTuple):
     """A biography as text."""
 
     text: str
@@ -85,8 +85,8 @@ class Spoken(NamedTuple):
     spans: list[Span]
 
 
-class Wording(Protocol):
-    """How the people of one table are put into words."""
+class Renderer(Protocol):
+    """Renders the people of one table as text and tokens."""
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -108,27 +108,27 @@ class Wording(Protocol):
         """Expected tokens of a biography, with the end of text."""
         ...
 
-    def in_vocabulary(self, vocab: CompactVocabulary) -> "Wording":
-        """The same wording in the tokens of `vocab`; as it is made, it is in GPT-2's."""
+    def in_vocabulary(self, vocab: CompactVocabulary) -> "Renderer":
+        """The same renderer for the tokens of `vocab`; as it is made, it is in GPT-2's."""
         ...
 
     def fixed_tokens(self, values_PC: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
         """The part of the length of each biography, in tokens, that no choice changes."""
         ...
 
-    def chosen_tokens(self, tellings: Tellings) -> NDArray[np.int64] | int:
+    def chosen_tokens(self, samples: Samples) -> NDArray[np.int64] | int:
         """The rest of the lengths."""
         ...
 
-    def tokens(self, tellings: Tellings) -> NDArray[np.uint16]:
+    def tokens(self, samples: Samples) -> NDArray[np.uint16]:
         """The biographies one after another, each with the end of text behind it [L]."""
         ...
 
-    def rendered(self, tellings: Tellings) -> Rendered:
+    def rendered(self, samples: Samples) -> Rendered:
         """The same with what each token holds."""
         ...
 
-    def spoken(self, tellings: Tellings) -> Iterator[Spoken]:
+    def as_text(self, samples: Samples) -> Iterator[BiographyText]:
         """The same as text, one by one."""
         ...
 

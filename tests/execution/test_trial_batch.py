@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-import kcap_ray.execution.round
 import kcap_ray.execution.trial
+import kcap_ray.execution.trial_batch
 from kcap_ray.config.cell import Range, TuneConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cell
 from kcap_ray.execution.cell_run import CellRun
-from kcap_ray.execution.placement import USABLE, Setting, keep_setting, kept_setting
-from kcap_ray.execution.round import run_round
+from kcap_ray.execution.placement import USABLE, Placement, save_placement, saved_placement
+from kcap_ray.execution.trial_batch import run_trial_batch
 from kcap_ray.planning.memory import program_bytes
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.record import TrialRecord
@@ -48,15 +48,17 @@ def room_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def set_room(n_trials: int, n_windows: int = 4) -> None:
         need = program_bytes(CELL, spec_of(CELL), n_trials=n_trials, n_windows=n_windows)
-        at_hand = math.ceil(need / USABLE)
-        monkeypatch.setattr(kcap_ray.execution.round, "bytes_at_hand", lambda *_, **__: at_hand)
+        available = math.ceil(need / USABLE)
+        monkeypatch.setattr(
+            kcap_ray.execution.trial_batch, "available_bytes", lambda *_, **__: available
+        )
 
     return set_room
 
 
 def run(directory: CellDirectory, **options: Any) -> list[TrialRecord]:
     """The records of a round of all points."""
-    return run_round(here(directory, **options), POINTS, first_trial=0)
+    return run_trial_batch(here(directory, **options), POINTS, first_trial=0)
 
 
 def here(directory: CellDirectory, **options: Any) -> CellRun:
@@ -182,9 +184,9 @@ def test_a_program_begun_without_a_setting_goes_on(
     directory: CellDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one of an older version was: its checkpoint is of all trials, so nothing is measured."""
-    monkeypatch.setattr(kcap_ray.execution.round, "is_worth_measuring", lambda *_, **__: True)
-    monkeypatch.delattr(kcap_ray.execution.round, "measure_settings")
-    keep_setting(directory, Setting(device="cpu", n_fused=5))
+    monkeypatch.setattr(kcap_ray.execution.trial_batch, "is_worth_measuring", lambda *_, **__: True)
+    monkeypatch.delattr(kcap_ray.execution.trial_batch, "measure_settings")
+    save_placement(directory, Placement(device="cpu", n_fused=5))
     with pytest.raises(Killed):
         run(directory, save_every_s=0.0, on_progress=kill_after(5))
     (directory.path / "setting.json").unlink()
@@ -201,8 +203,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         asked.append(n_fused)
         return Measured(fastest=fastest, seconds={fastest: 1.0}, precision="fp32", plain_s=None)
 
-    monkeypatch.setattr(kcap_ray.execution.round, "is_worth_measuring", lambda *_, **__: True)
-    monkeypatch.setattr(kcap_ray.execution.round, "measure_settings", measure)
+    monkeypatch.setattr(kcap_ray.execution.trial_batch, "is_worth_measuring", lambda *_, **__: True)
+    monkeypatch.setattr(kcap_ray.execution.trial_batch, "measure_settings", measure)
     return asked
 
 
@@ -227,7 +229,7 @@ def test_a_short_run_is_not_measured(
     directory: CellDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All trials at once on one thread, without a word."""
-    monkeypatch.delattr(kcap_ray.execution.round, "measure_settings")
+    monkeypatch.delattr(kcap_ray.execution.trial_batch, "measure_settings")
     records = run(directory, n_cpus=2)
     assert {(record.n_trials_fused, record.n_threads) for record in records} == {(5, 1)}
 
@@ -236,11 +238,11 @@ def break_above(
     monkeypatch: pytest.MonkeyPatch, n_trials: int, n_windows: int
 ) -> list[tuple[int, int]]:
     """Let programs run out of memory that are larger than this; the sizes of those that try."""
-    whole = kcap_ray.execution.round.run_trials
+    whole = kcap_ray.execution.trial_batch.run_trials
     tried = []
 
-    def run_trials(run: CellRun, points: Any, *, first_trial: int, setting: Setting) -> Any:
-        size = (len(points), setting.micro_windows or run.cell.train.batch_windows)
+    def run_trials(run: CellRun, points: Any, *, first_trial: int, placement: Placement) -> Any:
+        size = (len(points), placement.micro_windows or run.cell.train.batch_windows)
         tried.append(size)
         if size > (n_trials, n_windows):
             try:
@@ -248,9 +250,9 @@ def break_above(
             finally:
                 if len(points) == 3:
                     raise RuntimeError("operation failed due to a previous error during capture")
-        return whole(run, points, first_trial=first_trial, setting=setting)
+        return whole(run, points, first_trial=first_trial, placement=placement)
 
-    monkeypatch.setattr(kcap_ray.execution.round, "run_trials", run_trials)
+    monkeypatch.setattr(kcap_ray.execution.trial_batch, "run_trials", run_trials)
     return tried
 
 
@@ -280,7 +282,7 @@ def test_a_program_that_runs_out_of_memory_is_halved(
     assert found == tried
     n_failed = sum(size > (n_trials, n_windows) for size in tried)
     assert capsys.readouterr().err.count("out of GPU memory") == n_failed
-    kept = kept_setting(directory, "cpu")
+    kept = saved_placement(directory, "cpu")
     assert kept is not None
     assert (kept.n_fused, kept.micro_windows or 4) == (n_trials, n_windows)
 
@@ -293,10 +295,10 @@ def test_another_error_is_not_taken_for_a_lack_of_memory(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(kcap_ray.execution.round, "run_trials", fail)
+    monkeypatch.setattr(kcap_ray.execution.trial_batch, "run_trials", fail)
     with pytest.raises(RuntimeError, match="broken"):
         run(directory)
-    kept = kept_setting(directory, "cpu")
+    kept = saved_placement(directory, "cpu")
     assert kept is not None
     assert kept.n_fused == 5
 
