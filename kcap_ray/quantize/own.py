@@ -1,4 +1,4 @@
-"""A model that is brought along, quantized: its linear layers, each by itself, without calibration."""
+"""A model that is brought along, quantized: its linear layers, each by itself, not calibrated."""
 
 import torch
 from torch import nn

@@ -152,8 +152,8 @@ class TrainStep:
         self._is_unchecked = False
         self._graphed: GraphedWork | None = None
         is_cuda = device.type == "cuda"
-        # Code of somebody else is compiled where that is asked for, and not recorded: it may wait for
-        # the device, or draw random numbers.
+        # Code of somebody else is compiled where that is asked for, and not recorded: it may wait
+        # for the device, or draw random numbers.
         if self.train.compile == "on" or (self.train.compile == "auto" and is_cuda and not is_own):
             self._compile(is_cuda)
             # NCCL's calls stay out of graphs, and so does what a caller may do to weights.

@@ -17,7 +17,9 @@ HF = Settings(model_type="qwen3", hidden_size=16)
 BASE = """
 base:
   data: {kind: bioD, pools: mini, n_people: 12, K: 2, C: 2, D: 4, L: 2, T: 20, style: compact}
-  train: {exposures: 3, batch_windows: 2, window_tokens: 32, precision: fp32, lr: 1.0e-3, weight_decay: 0.1}
+  train: {exposures: 3, batch_windows: 2, window_tokens: 32, precision: fp32}
+  train.lr: 1.0e-3
+  train.weight_decay: 0.1
 """
 
 

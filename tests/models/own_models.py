@@ -66,7 +66,7 @@ def parameter_groups(module: nn.Module) -> dict[str, str]:
 
 
 class Bidirectional(nn.Module):
-    """Attends to all tokens, through a projection that starts at zero: at first it shows nothing."""
+    """Sees all tokens, through a projection that starts at zero: at first it shows nothing."""
 
     def __init__(self, vocab_size: int, ctx_len: int, from_token: int = 0) -> None:
         super().__init__()

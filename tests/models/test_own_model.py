@@ -133,7 +133,7 @@ def test_a_model_in_order_passes_and_stays_as_it_was(config: ModelConfig) -> Non
 def test_a_model_that_is_not_in_order_is_refused(
     build: str, kwargs: dict[str, Any], message: str
 ) -> None:
-    """One that looks ahead too, where its weights start at zero or it does so in long texts only."""
+    """One that looks ahead too, where its weights start at zero or it does so in long texts."""
     with pytest.raises(UserError) as error:
         check_model(made(from_file(build, **kwargs)))
     assert message in str(error.value) and "\n" not in str(error.value)
