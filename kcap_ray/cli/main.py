@@ -163,41 +163,14 @@ def run_cell_command(
     save_every_s: SaveEvery = 300.0,
 ) -> None:
     """Run cells one after another in this process, without Ray."""
-    import torch
-
-    from kcap_ray.execution.cell import run_cells
+    from kcap_ray.api.run import run_here
     from kcap_ray.planning.sweep import load_sweep
-    from kcap_ray.runs.interrupt import saves_first
-    from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
-    from kcap_ray.runs.model_files import with_kept_files
-    from kcap_ray.runs.progress import Watch
     from kcap_ray.runs.results import RunDirectory
 
     loaded = load_sweep(sweep_file, overrides(settings))
     cells = loaded.matching(cell)
     directory = RunDirectory(out or Path("runs") / loaded.name)
-    directory.prepare()
-    with only_driver(directory.path):
-        cells = with_kept_files(cells, directory)
-        write_manifest(
-            directory,
-            name=loaded.name,
-            question=loaded.question,
-            sweep_file=loaded.path,
-            cells=with_kept_files(loaded.cells, directory),
-        )
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        clear_failed(cells, directory, mistakes=retry_failed)
-        with Watch(cells, directory), saves_first(cells, directory):
-            run_cells(
-                cells,
-                loaded.neighbour,
-                directory,
-                sweep=loaded.name,
-                device=device,
-                save_every_s=save_every_s,
-            )
-        directory.collect(read_cells(directory.path))
+    run_here(loaded, cells, directory, retry_failed=retry_failed, save_every_s=save_every_s)
     conclude(cells, directory)
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from kcap_ray.cli.options import CellGlob, Set, complete_sweep, overrides
-from kcap_ray.config.errors import UserError
 
 
 def export(
@@ -39,20 +38,10 @@ def measure(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
 ) -> None:
     """Measure the bits that a Hugging Face model stores about a cell's data."""
-    import torch
-
-    from kcap_ray.measure.directory import measure_directory
+    from kcap_ray.api.measure import measure as measure_model
     from kcap_ray.planning.sweep import load_sweep
 
-    cells = load_sweep(sweep_file, overrides(settings)).matching(cell)
-    n_data = len({one.data for one in cells})
-    if n_data > 1:
-        raise UserError(
-            f"--data {sweep_file}: {len(cells)} cells with {n_data} different data sets match; "
-            f"name one of them, for instance --cell {cells[0].cell_id}"
-        )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = measure_directory(model_directory, cells[0], device=device)
+    found = measure_model(model_directory, load_sweep(sweep_file, overrides(settings)), cell=cell)
     typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(_lines(found)))
 
 

@@ -1,0 +1,31 @@
+"""`measure` of the Python interface, and what `kcap measure` does."""
+
+from pathlib import Path
+from typing import Any
+
+from kcap_ray.config.errors import UserError
+from kcap_ray.planning.sweep import Sweep
+
+
+def measure(
+    model_directory: str | Path, sweep: Sweep, *, cell: str | None = None
+) -> dict[str, Any]:
+    """Bits that the causal language model in a Hugging Face directory stores about the data of a
+    cell: losses, `stored_bits`, `capacity_ratio` and so on, under the names of docs/columns.md.
+
+    `cell`: the cell's id, or a glob; it may be left out where all cells have the same data. Raises
+    `UserError` (a `ValueError`) where there is no such model, or it does not fit the data.
+    """
+    import torch
+
+    from kcap_ray.measure.directory import measure_directory
+
+    cells = sweep.matching(cell)
+    n_data = len({one.data for one in cells})
+    if n_data > 1:
+        raise UserError(
+            f"--data {sweep.path}: {len(cells)} cells with {n_data} different data sets match; "
+            f"name one of them, for instance --cell {cells[0].cell_id}"
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return measure_directory(Path(model_directory), cells[0], device=device)
