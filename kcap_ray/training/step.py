@@ -60,7 +60,8 @@ class _Losses(nn.Module):
         self.model = model
 
     def forward(self, windows_BT1: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        return *self.model.loss_and_balance(windows_BT1), self.model.expert_load
+        loss_E, balance_E = self.model.loss_and_balance(windows_BT1)
+        return loss_E, balance_E, self.model.expert_load
 
 
 class _LossesAsSeen(nn.Module):

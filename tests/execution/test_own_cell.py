@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing
 from torch import distributed as dist
+from torch.multiprocessing.spawn import spawn
 
 from kcap_ray.config.cell import Cell, ModelConfig, Range, TuneConfig
 from kcap_ray.config.errors import UserError
@@ -66,10 +66,12 @@ def trained(cell: Cell, saving: Saving | None = None, kill_at: int | None = None
     )
 
 
-def assert_same_weights(one: torch.nn.Module, other: torch.nn.Module, **tolerance: float) -> None:
+def assert_same_weights(
+    one: torch.nn.Module, other: torch.nn.Module, *, rtol: float, atol: float
+) -> None:
     theirs = weights_of(other)
     for name, tensor in weights_of(one).items():
-        torch.testing.assert_close(tensor, theirs[name], **tolerance)
+        torch.testing.assert_close(tensor, theirs[name], rtol=rtol, atol=atol)
 
 
 @pytest.mark.usefixtures("in_float64")
@@ -154,7 +156,8 @@ def test_cells_run_are_measured_and_kept(tmp_path: Path) -> None:
         directory = run.cell(cell.cell_id)
         model, _ = load_model(directory.path)
         ((group,),) = measure(model, build_corpus(cell.data), seed=cell.seed)
-        assert total_bits([group]) == pytest.approx(directory.result().stored_bits, rel=1e-6)
+        row = directory.result()
+        assert row is not None and total_bits([group]) == pytest.approx(row.stored_bits, rel=1e-6)
         assert (directory.checkpoint / SOURCE).exists() == (cell.model.file is not None)
         with pytest.raises(UserError, match="no model of kcap's own"):
             load_cell_model(directory.path)
@@ -210,7 +213,7 @@ def test_two_workers_train_as_one_does(tmp_path: Path) -> None:
     halves of a batch it need not be the mean.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    torch.multiprocessing.spawn(_worker, (str(tmp_path),), nprocs=2)
+    spawn(_worker, (str(tmp_path),), nprocs=2)
     one = weights_of(trained(cell_of(from_file("WithEverything"), load_balance=0.0)).model)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for name, tensor in one.items():
