@@ -8,17 +8,19 @@ from kcap_ray.planning.sweep import Sweep
 
 
 def measure(
-    model_directory: str | Path, sweep: Sweep, *, cell: str | None = None
+    model_directory: str | Path, sweep: Sweep, *, cell: str | None = None, **options: Any
 ) -> dict[str, Any]:
     """Bits that the causal language model in a Hugging Face directory stores about the data of a
     cell: losses, `stored_bits`, `capacity_ratio` and so on, under the names of docs/columns.md.
 
-    `cell`: the cell's id, or a glob; it may be left out where all cells have the same data. Raises
+    `cell`: the cell's id, or a glob; it may be left out where all cells have the same data.
+    `options`: the fields of `kcap_ray.measure.directory.MeasureOptions`, for instance bos="yes".
+    Raises
     `UserError` (a `ValueError`) where there is no such model, or it does not fit the data.
     """
     import torch
 
-    from kcap_ray.measure.directory import measure_directory
+    from kcap_ray.measure.directory import MeasureOptions, measure_directory
 
     cells = sweep.matching(cell)
     n_data = len({one.data for one in cells})
@@ -28,4 +30,6 @@ def measure(
             f"name one of them, for instance --cell {cells[0].cell_id}"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return measure_directory(Path(model_directory), cells[0], device=device)
+    return measure_directory(
+        Path(model_directory), cells[0], device=device, options=MeasureOptions(**options)
+    )

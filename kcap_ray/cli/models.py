@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from kcap_ray.cli.options import CellGlob, Set, complete_sweep, overrides
+from kcap_ray.cli.output import people_bar
 
 
 def export(
@@ -14,10 +15,10 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT")],
 ) -> None:
     """Write a finished cell's model as a Hugging Face directory."""
-    from kcap_ray.models.export import export_cell
+    from kcap_ray.api.export import export as export_model
 
-    how_to_read = export_cell(cell_directory, out)
-    typer.echo(f"model: {out}\nread:  {how_to_read}")
+    example = export_model(cell_directory, out)
+    typer.echo(f"model: {out}\nread:\n{example}", nl=False)
 
 
 def measure(
@@ -35,13 +36,40 @@ def measure(
     ],
     cell: CellGlob = None,
     settings: Set = None,
+    bos: Annotated[
+        str,
+        typer.Option(
+            help="Begin documents with the tokenizer's BOS: yes, no, or auto, as it does."
+        ),
+    ] = "auto",
+    eos: Annotated[
+        str | None, typer.Option(help="Token that ends a text, if the tokenizer names none.")
+    ] = None,
+    gpt2_ids: Annotated[
+        bool, typer.Option("--gpt2-ids", help="A directory without tokenizer has GPT-2's tokens.")
+    ] = False,
+    dtype: Annotated[str, typer.Option(help="Arithmetic of the model: fp32 or bf16.")] = "fp32",
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
 ) -> None:
     """Measure the bits that a Hugging Face model stores about a cell's data."""
     from kcap_ray.api.measure import measure as measure_model
+    from kcap_ray.measure.directory import ASSUMED
     from kcap_ray.planning.sweep import load_sweep
 
-    found = measure_model(model_directory, load_sweep(sweep_file, overrides(settings)), cell=cell)
+    sweep = load_sweep(sweep_file, overrides(settings))
+    with people_bar() as on_progress:
+        found = measure_model(
+            model_directory,
+            sweep,
+            cell=cell,
+            bos=bos,
+            eos=eos,
+            gpt2_ids=gpt2_ids,
+            dtype=dtype,
+            on_progress=on_progress,
+        )
+    if found["tokens"] == ASSUMED:
+        typer.echo("kcap: no tokenizer found: token ids are assumed to be GPT-2's", err=True)
     typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(_lines(found)))
 
 
@@ -63,4 +91,6 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"stored:  {found['stored_bits']:,.1f} of {found['demand_bits']:,.1f} bits",
         f"R:       {found['capacity_ratio']:.4f} bits per weight, at most "
         f"{found['max_capacity_ratio']:.4f}",
+        f"         {found['capacity_ratio_used']:.4f} over the {found['n_params_used']:,} weights "
+        "without the rows of tokens that the data never use, which compares with a sweep's",
     ]

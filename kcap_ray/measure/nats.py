@@ -5,7 +5,7 @@ over the tokens of a name or value and averaged over people only.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import KnowledgeLoss
 from kcap_ray.measure.groups import Group
@@ -86,6 +87,12 @@ class ScoringModel:
     device: torch.device
     translate: Callable[[Rendered], Rendered] = lambda rendered: rendered
     """From biographies in the tokens of the corpus to the same in those of the model."""
+    first: int | None = None
+    """Token that every document begins with, for instance the model's beginning of text; None: its
+    end of text, as in training.
+    """
+    on_progress: Callable[[int, int], None] = lambda n_done, n_people: None
+    """Called with the people of a table that are measured, and all of them."""
 
 
 def measure(
@@ -139,12 +146,24 @@ def _measure_table(
     n_trials, n_bands = scorer.n_trials, int(source.bands_P.max()) + 1
     # Sums over people: names, values, first chunks.
     sums_3EG = np.zeros((3, n_trials, n_bands))
-    start = 0
-    for documents in _documents(scorer, source, seed, n_people):
+    start, n_at_once = 0, _people_at_once(scorer, source)
+    while start < n_people:
+        documents = evaluation_documents(
+            source,
+            start,
+            min(start + n_at_once, n_people),
+            seed,
+            eos=scorer.eos,
+            max_tokens=scorer.n_tokens,
+            translate=scorer.translate,
+        )
+        nats_EPT = _nats(scorer, documents)
+        if nats_EPT is None and n_at_once > 1:
+            n_at_once = math.ceil(n_at_once / 2)
+            continue
+        if nats_EPT is None:
+            raise UserError("one document is too much for the memory of the GPU")
         stop = start + len(documents.tokens_PT)
-        tokens_PT = torch.from_numpy(documents.tokens_PT.astype(np.int64))
-        ends = _ends(documents, scorer)
-        nats_EPT = scorer.nats(tokens_PT.to(scorer.device), ends).double().cpu().numpy()
         counted = (documents.target_PT == 1, documents.target_PT >= 2, documents.first_chunk_PT)
         for sums_EG, is_counted_PT in zip(sums_3EG, counted, strict=True):
             nats_EP = np.where(is_counted_PT, nats_EPT, 0.0).sum(axis=2)
@@ -152,7 +171,20 @@ def _measure_table(
                 bands_P = source.bands_P[start:stop]
                 sums_EG[trial] += np.bincount(bands_P, nats_EP[trial], minlength=n_bands)
         start = stop
+        scorer.on_progress(stop, n_people)
     return [_groups(index, source, sums_3EG[:, trial], n_people) for trial in range(n_trials)]
+
+
+def _nats(scorer: ScoringModel, documents: EvaluationDocuments) -> NDArray[np.float64] | None:
+    """Losses of all tokens [E, P, T]; None where there is no memory for so many documents."""
+    tokens_PT = torch.from_numpy(documents.tokens_PT.astype(np.int64))
+    if scorer.first is not None:
+        tokens_PT[:, 0] = scorer.first
+    try:
+        nats_EPT = scorer.nats(tokens_PT.to(scorer.device), _ends(documents, scorer))
+    except torch.OutOfMemoryError:
+        return None
+    return nats_EPT.double().cpu().numpy()
 
 
 def _ends(documents: EvaluationDocuments, scorer: ScoringModel) -> Ends | None:
@@ -206,20 +238,8 @@ def _entropy_of_band(source: Source, is_in_P: NDArray[np.bool_]) -> Entropy:
     return replace(source.entropy, value_bits=float(source.value_bits_P[is_in_P].mean()))
 
 
-def _documents(
-    scorer: ScoringModel, source: Source, seed: int, n_people: int
-) -> Iterator[EvaluationDocuments]:
+def _people_at_once(scorer: ScoringModel, source: Source) -> int:
     # A document has two biographies, whose lengths vary by less than half.
     length = min(scorer.n_tokens, math.ceil(3 * source.mean_tokens))
     bytes_per_person = 4 * scorer.n_trials * length * scorer.vocab_size
-    n_at_once = max(1, MAX_LOGIT_BYTES // bytes_per_person)
-    for start in range(0, n_people, n_at_once):
-        yield evaluation_documents(
-            source,
-            start,
-            min(start + n_at_once, n_people),
-            seed,
-            eos=scorer.eos,
-            max_tokens=scorer.n_tokens,
-            translate=scorer.translate,
-        )
+    return max(1, MAX_LOGIT_BYTES // bytes_per_person)

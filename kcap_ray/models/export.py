@@ -13,7 +13,7 @@ from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.hugging_face import KcapForCausalLM
 from kcap_ray.models.own_model import OwnModel
 
-_MARK = "Made by `kcap export`."
+MARK = "Made by `kcap export`."
 
 
 def export_cell(cell_directory: Path, out: Path) -> str:
@@ -38,7 +38,7 @@ def export_cell(cell_directory: Path, out: Path) -> str:
         exported.save_pretrained(out)
         (out / "kcap_vocab.json").write_text(vocab, encoding="utf-8")
         (out / "README.md").write_text(
-            f"{_MARK} Read it with `{how_to_read}`.\n{_experts_note(model)}",
+            f"{MARK} Read it with `{how_to_read}`.\n{_experts_note(model)}",
             encoding="utf-8",
         )
     except OSError as error:
@@ -85,7 +85,7 @@ def _check_own(out: Path) -> None:
     try:
         is_own = not any(out.iterdir()) or (out / "README.md").read_text(
             encoding="utf-8"
-        ).startswith(_MARK)
+        ).startswith(MARK)
     except (OSError, ValueError):
         is_own = False
     if not is_own:
