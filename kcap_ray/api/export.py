@@ -10,7 +10,7 @@ from kcap_ray.runs.results import CellDirectory
 
 EXAMPLE = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
-model, tokenizer = (auto.from_pretrained({path!r}) for auto in (AutoModelForCausalLM, AutoTokenizer))
+model, tokenizer = (a.from_pretrained({path!r}) for a in (AutoModelForCausalLM, AutoTokenizer))
 print(tokenizer.decode(model.generate(**tokenizer("<|endoftext|>", return_tensors="pt"))[0]))
 """
 """Reads the directory and says one biography, in an environment without kcap."""

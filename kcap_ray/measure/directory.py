@@ -161,12 +161,12 @@ def _unused_weights(model: PreTrainedModel, n_used: int) -> int:
     never use.
     """
     size = vocabulary_size(model)
-    layers = (model.get_input_embeddings(), model.get_output_embeddings())
-    tables = {
-        id(layer.weight): layer.weight
-        for layer in layers
-        if isinstance(getattr(layer, "weight", None), torch.Tensor)
-    }
+    try:
+        layers = (model.get_input_embeddings(), model.get_output_embeddings())
+        found = [getattr(layer, "weight", None) for layer in layers]
+    except (NotImplementedError, AttributeError):  # of our own class, whose tables are no layers
+        found = [weight for weight in model.parameters() if weight.dim() == 2]
+    tables = {id(weight): weight for weight in found if isinstance(weight, torch.Tensor)}
     widths = [w.numel() // w.shape[0] for w in tables.values() if w.shape[0] == size]
     return sum(widths) * max(0, size - n_used)
 

@@ -9,7 +9,6 @@ from kcap_ray.config.errors import UserError
 from kcap_ray.config.model import ModelConfig
 from kcap_ray.models.own_build import build_to_count
 from kcap_ray.models.own_source import module_of
-from kcap_ray.models.own_spec import OwnSpec
 
 Role = Literal["plain", "decay", "muon"]
 """What steps a weight: AdamW without weight decay, with it, or Muon where that is asked for (and
@@ -84,8 +83,8 @@ def _checked(given: Any, roles: Mapping[str, Role]) -> dict[str, Role]:
     return dict(given)
 
 
-def count(model: ModelConfig, vocab_size: int, n_tokens: int) -> OwnSpec:
-    """Sizes of the model for so many tokens of vocabulary and window.
+def count(model: ModelConfig, vocab_size: int, n_tokens: int) -> dict[str, Any]:
+    """Sizes of the model for so many tokens of vocabulary and window: the fields of `OwnSpec`.
 
     Raises `UserError` where it cannot be built.
     """
@@ -94,16 +93,16 @@ def count(model: ModelConfig, vocab_size: int, n_tokens: int) -> OwnSpec:
     embeddings = [weights[name] for name in embedding_names(module, vocab_size)]
     n_params = sum(parameter.numel() for parameter in weights.values())
     config = getattr(module, "config", None)
-    return OwnSpec(
-        arch="own" if model.hf is None else str(model.hf["model_type"]),
-        n_layer=_asked(config, module, "num_hidden_layers", "n_layer") or _longest_list(module),
-        n_head=_asked(config, module, "num_attention_heads", "n_head"),
-        d_model=embeddings[0].shape[1] if embeddings else None,
-        vocab_size=vocab_size,
-        n_params=n_params,
-        n_params_embedding=sum(parameter.numel() for parameter in embeddings),
-        n_params_active=n_params - _idle(config, weights),
-    )
+    return {
+        "arch": "own" if model.hf is None else str(model.hf["model_type"]),
+        "n_layer": _asked(config, module, "num_hidden_layers", "n_layer") or _longest_list(module),
+        "n_head": _asked(config, module, "num_attention_heads", "n_head"),
+        "d_model": embeddings[0].shape[1] if embeddings else None,
+        "vocab_size": vocab_size,
+        "n_params": n_params,
+        "n_params_embedding": sum(parameter.numel() for parameter in embeddings),
+        "n_params_active": n_params - _idle(config, weights),
+    }
 
 
 def _asked(config: Any, module: nn.Module, *names: str) -> int | None:

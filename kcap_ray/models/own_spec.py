@@ -75,4 +75,4 @@ def own_spec(model: ModelConfig, vocab_size: int, n_tokens: int) -> OwnSpec:
     """
     from kcap_ray.models.own_counts import count
 
-    return count(model, vocab_size, n_tokens)
+    return OwnSpec(**count(model, vocab_size, n_tokens))
