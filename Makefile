@@ -43,11 +43,16 @@ quickstart: .venv/installed  ## the whole of kcap in miniature: train, measure, 
 verdicts: .venv/installed  ## how often verdicts on the paper's claims are wrong, where the truth is known
 	$(BIN)/python -m analysis.study.verdicts --out docs/results
 
+# One process a core, four at the most: each takes a GB. tests/conftest.py says which tests stay together. Bytecode is
+# kept (an empty value is none): tests start hundreds of processes, and each would compile all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
+PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
 test: .venv/installed-dev  ## all tests; those that need a GPU skip themselves
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 test-fast: .venv/installed-dev  ## the tests without real Ray and whole sweeps, on all cores
-	$(BIN)/python -m pytest -q -n auto -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 coverage: .venv/installed  ## how often the intervals of c hold a planted truth: docs/results/coverage.md (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m analysis coverage

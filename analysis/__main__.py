@@ -1,75 +1,25 @@
 """`python -m analysis`: fits, figures, verdicts and the report, from the files of finished runs."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from analysis.load import ResultsError, load_results
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analysis.load import Results
+from analysis.verbs import (
+    FIGURE_HELP,
+    Directories,
+    JsonFile,
+    OptionalDirectories,
+    Published,
+    results_of,
+    rows_of,
+    show,
+    user_errors,
+)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-
-Directories = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run directories.")]
-FIGURE_HELP = (
-    "capacity, ratio, exposures, residuals, architectures, ladder, moe, junk, bands, parts, "
-    "quantization, bit_width, calibration, tuning or training."
-)
-JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="F", help="Also write the result there as JSON.")
-]
-
-
-OptionalDirectories = Annotated[
-    list[Path] | None, typer.Argument(metavar="[DIR...]", help="Run directories.")
-]
-Published = Annotated[
-    bool, typer.Option("--published", help="Also the published points of arXiv 2404.05405.")
-]
-
-
-@contextmanager
-def _user_errors() -> Iterator[None]:
-    """Show a mistake of the user as its message, with exit status 2."""
-    try:
-        yield
-    except (ResultsError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
-
-
-def _write_json(found: Sequence[object], path: Path | None) -> None:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(found, indent=2, allow_nan=False)
-        path.write_text(text + "\n", encoding="utf-8")
-
-
-def _results(directories: Sequence[Path] | None, published: bool) -> "Results":
-    """The runs, or the published points, or both."""
-    import pandas as pd
-
-    from analysis.load import Results
-    from analysis.published import published_results
-
-    if not published:
-        return load_results(directories or [])
-    found = [published_results(), *([load_results(directories)] if directories else [])]
-    rows = pd.concat([one.rows for one in found], ignore_index=True)
-    return Results(directories=found[-1].directories, rows=rows)
-
-
-def _rows(directories: Sequence[Path] | None, published: bool, dataset: str) -> "pd.DataFrame":
-    """Usable rows of the runs and the published points, of one data set if it is named."""
-    rows = _results(directories, published).used
-    return rows[rows["dataset"] == dataset] if dataset else rows
 
 
 @app.command()
@@ -79,27 +29,28 @@ def fit(
     json_file: JsonFile = None,
 ) -> None:
     """Fit the capacity law to every group of cells, with intervals."""
-    with _user_errors():
+    with user_errors():
         from analysis.exposure_fit import fit_exposures
         from analysis.fit import fit_groups
 
-        fits = fit_groups(_rows(directories, published, ""))
+        fits = fit_groups(rows_of(directories, published, ""))
         exposure_fits = fit_exposures(fits)
         if not fits:
             raise ResultsError("no usable row to fit: no cell has finished with a result")
+        lines = []
         for found in fits:
             numbers = f"c = {found.capacity} bits/param, s = {found.sharpness}"
             bound = "" if found.at_least is None else f", c > {found.at_least:.3g} bits/param"
             line = f"{found.status}: {numbers}" if found.capacity else f"{found.status}{bound}"
             note = f"  ({found.reason})" if found.reason else ""
-            typer.echo(f"{found.group.label}: {line}, {found.n_points} cells{note}")
+            lines.append(f"{found.group.label}: {line}, {found.n_points} cells{note}")
         for found in exposure_fits:
             numbers = f"limit = {found.limit} bits/param, half at {found.half_exposures} exposures"
             form = f"{found.law.form.name}, " if found.law else ""
             line = form + (numbers if found.limit else str(found.status))
             note = f"  ({found.reason})" if found.reason else ""
-            typer.echo(f"{found.group}, c against exposures: {line}{note}")
-        _write_json([found.to_json() for found in [*fits, *exposure_fits]], json_file)
+            lines.append(f"{found.group}, c against exposures: {line}{note}")
+        show(lines, [found.to_json() for found in [*fits, *exposure_fits]], json_file)
 
 
 @app.command()
@@ -108,13 +59,16 @@ def plot(
     out: Annotated[Path, typer.Option(help="File to write: .pdf, .svg or .png.")],
     directories: OptionalDirectories = None,
     published: Published = False,
+    json_file: JsonFile = None,
 ) -> None:
-    """Draw one figure."""
-    with _user_errors():
-        from analysis.plots import check_request, draw, fit_inputs, save
+    """Draw one figure; of several runs together where several are given."""
+    with user_errors():
+        from analysis.plots import FIGURES, check_request, draw, fit_inputs, save
 
         check_request(figure, out)
-        typer.echo(save(draw(figure, fit_inputs(_results(directories, published))), out))
+        path = str(save(draw(figure, fit_inputs(results_of(directories, published))), out))
+        said = {"figure": figure, "file": path, "caption": FIGURES[figure].caption}
+        show([path], [said], json_file)
 
 
 @app.command()
@@ -124,33 +78,36 @@ def table(
     out: Annotated[
         Path | None, typer.Option(help="File to write: .csv or .json; without it, shown here.")
     ] = None,
+    json_file: JsonFile = None,
 ) -> None:
-    """Make one table of comparisons."""
-    with _user_errors():
+    """Make one table of comparisons; of several runs together where several are given."""
+    with user_errors():
         from analysis.tables import check_ending, make_table, save_table, show_table
 
         if out is not None:
             check_ending(out)
         records = make_table(table, load_results(directories).used)
-        typer.echo(show_table(records) if out is None else save_table(records, out))
+        shown = show_table(records) if out is None else str(save_table(records, out))
+        show([shown], records, json_file)
 
 
 @app.command()
 def claims(directories: Directories, json_file: JsonFile = None) -> None:
     """Say for each claim of the paper whether it holds here, with the numbers."""
-    with _user_errors():
+    with user_errors():
         from analysis.claims.claim import Verdict
         from analysis.claims.paper import judge_claims
 
         findings = judge_claims(load_results(directories).used)
+        lines = []
         for finding in findings:
-            typer.echo(f"[{finding.claim}] {finding.verdict}: {finding.statement}")
-            typer.echo(f"    {finding.reason}")
+            lines.append(f"[{finding.claim}] {finding.verdict}: {finding.statement}")
+            lines.append(f"    {finding.reason}")
             if finding.verdict is Verdict.UNDECIDED:
-                typer.echo(f"    would be decided by {finding.outcome.decided_by}")
+                lines.append(f"    would be decided by {finding.outcome.decided_by}")
             if finding.contradiction:
-                typer.echo(f"    beside it: {finding.contradiction}")
-        _write_json([finding.to_json() for finding in findings], json_file)
+                lines.append(f"    beside it: {finding.contradiction}")
+        show(lines, [finding.to_json() for finding in findings], json_file)
 
 
 @app.command()
@@ -160,21 +117,24 @@ def compare(
     json_file: JsonFile = None,
 ) -> None:
     """R of DIR_B over R of DIR_A, cell by cell, paired by seed."""
-    with _user_errors():
+    with user_errors():
         from analysis.compare_runs import compare_runs
 
         found = compare_runs(load_results([first]), load_results([second]))
+        lines = []
         for pair in found.pairs:
             c, p = pair.comparison, pair.pooled
             where = f"{c.subject.dataset}, N={c.subject.n_people:,}, {c.subject.exposures:g} exp."
             holm = "" if p.p_holm is None else f"; pooled {p.interval}, p {p.p_holm:.2g} (Holm)"
             note = f"  ({c.note})" if c.note else ""
-            typer.echo(f"{pair.model}, {where}: {c.ratio}, {c.n_replicates} seeds{holm}{note}")
+            lines.append(f"{pair.model}, {where}: {c.ratio}, {c.n_replicates} seeds{holm}{note}")
         for exposures, mean in found.overall.items():
-            typer.echo(f"all cells at {exposures:g} exposures: {mean}, by the scatter of the cells")
+            lines.append(
+                f"all cells at {exposures:g} exposures: {mean}, by the scatter of the cells"
+            )
         if any(found.n_unpaired):
-            typer.echo("without a partner: {} and {} rows".format(*found.n_unpaired))
-        _write_json([found.to_json()], json_file)
+            lines.append("without a partner: {} and {} rows".format(*found.n_unpaired))
+        show(lines, [found.to_json()], json_file)
 
 
 @app.command()
@@ -187,7 +147,7 @@ def power(
     json_file: JsonFile = None,
 ) -> None:
     """Seeds needed to see a difference, from how much seeds scatter in finished runs."""
-    with _user_errors():
+    with user_errors():
         from analysis.power import LEVEL, seeds_needed
 
         if difference <= 0 or not 0 < probability < 1:
@@ -198,18 +158,18 @@ def power(
         found = seeds_needed(load_results(directories).used, difference, probability)
         if not found:
             raise ResultsError("no model has two seeds that store anything: scatter is not known")
-        typer.echo(
+        lines = [
             f"Seeds of each of two models to see {difference:.0%} at {LEVEL:.0%} with probability "
             f"{probability:g}; in brackets: at the ends of the interval of the scatter"
-        )
+        ]
         for one in found:
             left_out = f"; {one.n_left_out} rows left out" if one.n_left_out else ""
-            typer.echo(
+            lines.append(
                 f"{one.dataset}, {one.exposures:g} exposures: {one.n_seeds} [{one.n_seeds_low}, "
                 f"{one.n_seeds_high}] seeds, relative sd of a seed {one.log_sd:.1%} "
                 f"[{one.log_sd_low:.1%}, {one.log_sd_high:.1%}], {one.n_models} models{left_out}"
             )
-        _write_json([one.to_json() for one in found], json_file)
+        show(lines, [one.to_json() for one in found], json_file)
 
 
 @app.command()
@@ -224,18 +184,18 @@ def predict(
     json_file: JsonFile = None,
 ) -> None:
     """Predict R of a model that was not run, from the joint law of finished runs."""
-    with _user_errors():
+    with user_errors():
         from analysis.predict import Question, fit_predictor
 
-        found = fit_predictor(_rows(directories, published, dataset))
+        found = fit_predictor(rows_of(directories, published, dataset))
         asked = Question(n_params=params, n_people=people, exposures=exposures, family=family)
         said = found.predict(asked)
-        typer.echo(f"R = {said.ratio} bits/param of R_max {said.max_ratio:.3g} ({found.law.name})")
+        lines = [f"R = {said.ratio} bits/param of R_max {said.max_ratio:.3g} ({found.law.name})"]
         if said.outside:
-            typer.echo(f"extrapolated: {'; '.join(said.outside)}")
+            lines.append(f"extrapolated: {'; '.join(said.outside)}")
         if found.n_censored:
-            typer.echo(f"without {found.n_censored} cell(s) of zero or negative bits")
-        _write_json([said.to_json()], json_file)
+            lines.append(f"without {found.n_censored} cell(s) of zero or negative bits")
+        show(lines, [said.to_json()], json_file)
 
 
 @app.command("held-out")
@@ -247,16 +207,15 @@ def held_out_cells(
     json_file: JsonFile = None,
 ) -> None:
     """Predict every cell from those of other people, shapes or exposures, and count the misses."""
-    with _user_errors():
+    with user_errors():
         from analysis.predict import held_out, summary
 
         if by not in ("people", "shape", "exposures"):
             raise ResultsError(f"--by {by}: must be people, shape or exposures")
-        checked = held_out(_rows(directories, published, dataset), by)
+        checked = held_out(rows_of(directories, published, dataset), by)
         found = summary(checked)
-        for name, numbers in found.items():
-            typer.echo(f"{name}: {json.dumps(numbers)}")
-        _write_json([{"by": by, **found}, *checked.to_dict("records")], json_file)
+        lines = [f"{name}: {json.dumps(numbers)}" for name, numbers in found.items()]
+        show(lines, [{"by": by, **found}, *checked.to_dict("records")], json_file)
 
 
 @app.command()
@@ -267,7 +226,7 @@ def coverage(
     runs: Annotated[int, typer.Option(min=1, help="Simulated sets of cells per regime.")] = 2000,
 ) -> None:
     """Measure how often the intervals of c hold a planted truth, regime by regime."""
-    with _user_errors():
+    with user_errors():
         from analysis.coverage import write_study
 
         command = f"python -m analysis coverage --runs {runs}"
@@ -275,12 +234,13 @@ def coverage(
 
 
 @app.command()
-def report(directory: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
-    """Write DIR/report.html and DIR/figures."""
-    with _user_errors():
+def report(directories: Directories, json_file: JsonFile = None) -> None:
+    """Write DIR/report.html and DIR/figures of each run."""
+    with user_errors():
         from analysis.report import write_report
 
-        typer.echo(write_report(directory))
+        paths = [str(write_report(directory)) for directory in directories]
+        show(paths, [{"report": path} for path in paths], json_file)
 
 
 @app.command()
@@ -289,7 +249,7 @@ def compact(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Directory to write.")],
 ) -> None:
     """Write the run as three tables, the form that is committed: results, trials, curves."""
-    with _user_errors():
+    with user_errors():
         from analysis.compact import write_compact
 
         typer.echo(write_compact(directory, out))

@@ -33,7 +33,7 @@ class CellTables:
         """One row per tuning trial of the cell, in their order; None if there is none."""
         path = self._directory / "cells" / cell_id / TRIALS
         if not path.is_file():
-            return _of_cell(self._all_trials, cell_id)
+            return _copy_of(self._all_trials.get(cell_id))
         records, n_broken = read_json_lines(path)
         if n_broken:
             self.notes.append(f"{cell_id}: {n_broken} unreadable line(s) in {TRIALS}")
@@ -43,16 +43,16 @@ class CellTables:
         """One row per logged step of the cell's best trial; None if there is none."""
         path = self._directory / "cells" / cell_id / CURVE
         if not path.is_file():
-            return _of_cell(self._all_curves, cell_id)
+            return _copy_of(self._all_curves.get(cell_id))
         return self._read(path)
 
     @cached_property
-    def _all_trials(self) -> pd.DataFrame | None:
-        return self._read(self._directory / TRIALS_TABLE)
+    def _all_trials(self) -> dict[str, pd.DataFrame]:
+        return _by_cell(self._read(self._directory / TRIALS_TABLE))
 
     @cached_property
-    def _all_curves(self) -> pd.DataFrame | None:
-        return self._read(self._directory / CURVES_TABLE)
+    def _all_curves(self) -> dict[str, pd.DataFrame]:
+        return _by_cell(self._read(self._directory / CURVES_TABLE))
 
     def _read(self, path: Path) -> pd.DataFrame | None:
         if not path.is_file():
@@ -99,9 +99,16 @@ def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     return records, n_broken
 
 
-def _of_cell(table: pd.DataFrame | None, cell_id: str) -> pd.DataFrame | None:
-    """The cell's rows without its id, and without columns that only other cells have."""
+def _by_cell(table: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
+    """The rows of each cell."""
     if table is None or "cell_id" not in table:
+        return {}
+    return {str(name): rows for name, rows in table.groupby("cell_id", sort=False)}
+
+
+def _copy_of(rows: pd.DataFrame | None) -> pd.DataFrame | None:
+    """The cell's rows without its id, and without columns that only other cells have."""
+    if rows is None:
         return None
-    rows = table[table["cell_id"] == cell_id].drop(columns="cell_id").reset_index(drop=True)
-    return None if rows.empty else rows.dropna(axis="columns", how="all")
+    own = rows.drop(columns="cell_id").reset_index(drop=True)
+    return own.dropna(axis="columns", how="all")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 
 class ResultsError(ValueError):
@@ -12,7 +13,9 @@ class ResultsError(ValueError):
 def read_parquet(path: Path) -> pd.DataFrame:
     """The table of a file. Raises ResultsError if it is not a readable Parquet file."""
     try:
-        return pd.read_parquet(path)
+        # Not `pd.read_parquet`, which looks for data sets of many files first.
+        with pq.ParquetFile(path) as file:
+            return file.read().to_pandas()
     except (OSError, ValueError) as error:  # pyarrow's errors derive from these two
         cause = str(error).splitlines()[0]
         raise ResultsError(f"{path} cannot be read as parquet: {cause}") from error

@@ -150,13 +150,10 @@ def load_trials(results: Results) -> tuple[pd.DataFrame, tuple[str, ...]]:
     One row per trial: the file's own fields and the cell's `CELL_COLUMNS`; `ratio` is the trial's
     bits per parameter, NaN where a trial has none.
     """
-    tables = []
     found, notes = collect_tables(_cells(results), CellTables.trials)
-    for row, table in found:
-        table = table.drop(columns=list(CELL_COLUMNS), errors="ignore")
-        table["ratio"] = _trial_ratio(table, float(row["n_params"]))
-        tables.append(table.assign(**{column: row[column] for column in CELL_COLUMNS}))
-    return _concat(tables), tuple(notes)
+    together = [_of_cells(pairs) for pairs in _by_columns(found)]
+    tables = [table.assign(ratio=_trial_ratio(table)) for table in together]
+    return _in_order(tables), tuple(notes)
 
 
 def load_histories(results: Results) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -167,19 +164,62 @@ def load_histories(results: Results) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """
     tables = []
     found, notes = collect_tables(_cells(results), CellTables.curve)
-    for row, table in found:
-        if not {"exposures", "loss"} <= set(table.columns):
-            notes.append(f"the curve of {row['cell_id']} lacks the columns exposures and loss")
+    for pairs in _by_columns(found):
+        if not {"exposures", "loss"} <= set(pairs[0][2].columns):
+            notes += [
+                f"the curve of {row['cell_id']} lacks the columns exposures and loss"
+                for _, row, _ in pairs
+            ]
             continue
-        table = _in_current_version(table.assign(dataset=row["dataset"]), row["cell_id"])
-        table = table.rename(columns={"exposures": "exposures_seen"})
-        table = table.drop(columns=list(CELL_COLUMNS), errors="ignore")
-        tables.append(table.assign(**{column: row[column] for column in CELL_COLUMNS}))
-    return _concat(tables), tuple(notes)
+        renamed = [
+            (i, row, table.rename(columns={"exposures": "exposures_seen"}))
+            for i, row, table in pairs
+        ]
+        tables.append(_with_current_losses(_of_cells(renamed)))
+    return _in_order(tables), tuple(notes)
 
 
-def _concat(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+def _with_current_losses(curves: pd.DataFrame) -> pd.DataFrame:
+    """The curves with today's meaning of the losses on values, where they have any."""
+    losses = [c for c in curves if c in ("loss_value_nats", "loss_value1_nats")]
+    measured = curves[losses].notna().any(axis=1)
+    if not measured.any():
+        return curves
+    converted = _in_current_version(curves[measured], "training curves")
+    new = [c for c in converted if c not in curves]
+    curves = curves.reindex(columns=[*curves.columns, *new])
+    curves.loc[measured, [*losses, *new]] = converted[[*losses, *new]]
+    return curves
+
+
+_Found = list[tuple[int, dict[Any, Any], pd.DataFrame]]
+"""Place of a cell among all, its row, and the table of its own."""
+
+
+def _by_columns(found: Sequence[tuple[dict[Any, Any], pd.DataFrame]]) -> list[_Found]:
+    """Tables of the same columns together: they are handled at once, of which there are few."""
+    same: dict[tuple[str, ...], _Found] = {}
+    for i, (row, table) in enumerate(found):
+        same.setdefault(tuple(map(str, table.columns)), []).append((i, row, table))
+    return list(same.values())
+
+
+def _of_cells(found: _Found) -> pd.DataFrame:
+    """The tables below each other, with the `CELL_COLUMNS` of each, and `place` of its cell."""
+    tables = [table.drop(columns=list(CELL_COLUMNS), errors="ignore") for _, _, table in found]
+    lengths = [len(table) for table in tables]
+    cells = pd.DataFrame([{c: row[c] for c in CELL_COLUMNS} for _, row, _ in found])
+    repeated = cells.loc[cells.index.repeat(lengths)].reset_index(drop=True)
+    repeated["place"] = np.repeat([i for i, _, _ in found], lengths)
+    return pd.concat([pd.concat(tables, ignore_index=True), repeated], axis=1)
+
+
+def _in_order(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """All rows in the order of their cells."""
+    if not tables:
+        return pd.DataFrame()
+    rows = pd.concat(tables, ignore_index=True).sort_values("place", kind="stable")
+    return rows.drop(columns="place").reset_index(drop=True)
 
 
 def _cells(results: Results) -> pd.DataFrame:
@@ -188,9 +228,10 @@ def _cells(results: Results) -> pd.DataFrame:
     return cells.drop_duplicates(["run_dir", "cell_id"])
 
 
-def _trial_ratio(trials: pd.DataFrame, n_params: float) -> pd.Series:
+def _trial_ratio(trials: pd.DataFrame) -> pd.Series:
     """Bits per parameter of each trial, from whichever field says it; NaN if not finished."""
     finished = trials["status"] == "ok" if "status" in trials else pd.Series(True, trials.index)
+    n_params = trials["n_params"].astype(float)
     for column, divisor in (("capacity_ratio", 1.0), ("stored_bits", n_params), ("bits", n_params)):
         if column in trials:
             values = pd.to_numeric(trials[column], errors="coerce") / divisor

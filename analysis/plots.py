@@ -157,7 +157,7 @@ FIGURES = {
         draw=_junk,
     ),
     "bands": FigureKind(
-        caption="Share of what there is that is stored, against how often people appear.",
+        caption="Share of the demand that is stored, against how often people appear.",
         draw=_bands,
     ),
     "parts": FigureKind(
@@ -169,11 +169,11 @@ FIGURES = {
         draw=_quantization,
     ),
     "bit_width": FigureKind(
-        caption="R, and knowledge per stored bit, against the bits of a quantized weight.",
+        caption="R, and knowledge per stored bit, by bits of a quantized weight and method.",
         draw=_bit_width,
     ),
     "calibration": FigureKind(
-        caption="R after GPTQ over R before, against what it was calibrated on.",
+        caption="R after GPTQ over R before, against the people of the calibration text.",
         draw=_calibration,
     ),
     "tuning": FigureKind(
@@ -208,7 +208,9 @@ def draw(name: str, inputs: Inputs) -> Figure:
     """
     with figure_style():
         figure = FIGURES[name].draw(inputs)
-        figure.draw_without_rendering()
+        engine = figure.get_layout_engine()
+        assert engine is not None, "figures are laid out by constrained layout"
+        engine.execute(figure)
         figure.set_layout_engine("none")  # laid out once, not again for every format
         return figure
 

@@ -1,9 +1,13 @@
-"""The HTML report of a run, one file: verdicts, figures, fits, every row, how it was made."""
+"""The HTML report of a run, one file: question and answer first, then every row, verdicts, figures,
+fits, and how it was made.
+"""
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from analysis.claims.claim import Finding, Verdict
 from analysis.claims.paper import judge_claims
@@ -14,18 +18,14 @@ from analysis.comparison_tables import (
     ladder_table,
     quantized_table,
 )
-from analysis.fit import CapacityFit
-from analysis.groups import find_peaks, row_of_largest
-from analysis.load import Results, load_results, read_environment, read_sweep_text
-from analysis.markup import escape, number, page, paragraph, picture, section, table
-from analysis.plots import FIGURES, fit_inputs, write_figures
-from analysis.report_tables import (
-    exposures_table,
-    fits_table,
-    fits_text,
-    peaks_table,
-    results_table,
-)
+from analysis.groups import find_peaks
+from analysis.headline import Headline, counts_sentence, headline
+from analysis.load import load_results, read_environment, read_sweep_text
+from analysis.page import Table, picture, render
+from analysis.plots import FIGURES, Inputs, fit_inputs, write_figures
+from analysis.report_tables import exposures_table, fits_table, peaks_table, results_table
+from analysis.words import Names
+from kcap_ray.runs.files import write_atomically
 
 VERDICT_CLASS = {
     Verdict.HOLDS: "holds",
@@ -33,6 +33,14 @@ VERDICT_CLASS = {
     Verdict.UNDECIDED: "untested",
     Verdict.NOT_MEASURED: "untested",
 }
+_COMPARISONS: dict[str, tuple[str, Callable[[pd.DataFrame, Names], Table | None]]] = {
+    "architectures": ("Relative capacity", architectures_table),
+    "ladder": ("From LLaMA to GPT2", ladder_table),
+    "quantized": ("Quantized weights", quantized_table),
+    "junk": ("Junk", junk_table),
+    "bands": ("Tables and bands of frequency", bands_table),
+}
+_QUESTION = re.compile(r"^#[ \t]*Question:[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 
 
 def write_report(directory: Path | str) -> Path:
@@ -43,62 +51,65 @@ def write_report(directory: Path | str) -> Path:
     folder = Path(directory)
     results = load_results([folder])
     inputs = fit_inputs(results)
+    names = Names.of(results.rows["dataset"])
+    said = headline(results.used, inputs.fits, names)
     files, missing = write_figures(inputs, folder / "figures")
+    tables = _tables(inputs, names)
+    findings = judge_claims(results.used)
     environment = read_environment(folder)
-    sections = [
-        _summary(results, inputs.fits),
-        section("Claims of the paper", _claim_blocks(judge_claims(results.used))),
-        section("Figures", *_pictures(files, missing)),
-        section("Relative capacity", architectures_table(results.used)),
-        section("From LLaMA to GPT2", ladder_table(results.used)),
-        section("Quantized weights", quantized_table(results.used)),
-        section("Junk", junk_table(results.used)),
-        section("Tables and bands of frequency", bands_table(results.used)),
-        section("Capacity law", fits_text(inputs.fits), fits_table(inputs.fits)),
-        section("Capacity against exposures", exposures_table(inputs.exposure_fits)),
-        section("Peaks", peaks_table(find_peaks(results.used))),
-        section("All results", results_table(results)),
-        section("How it was made", _command(environment), _environment_table(environment)),
-        section("Sweep file", _sweep_text(folder)),
-    ]
+    sweep_text = read_sweep_text(folder)
+    values = {
+        "name": results.name,
+        "question": question_of(sweep_text),
+        "answer": [said.sentence, counts_sentence(results.rows, results.used, names)],
+        "results": results_table(results, names),
+        "judged": [one for one in findings if one.verdict is not Verdict.NOT_MEASURED],
+        "not_measured": [one for one in findings if one.verdict is Verdict.NOT_MEASURED],
+        "missing": missing,
+        "command": _command(environment),
+        "environment": {key: _said(v) for key, v in environment.items() if key != "command"},
+        "sweep_text": sweep_text,
+        "css": VERDICT_CLASS,
+        "sentences": _sentences,
+        **_first_screen(said, files, tables),
+    }
     path = folder / "report.html"
-    draft = path.with_suffix(".html.tmp")
-    draft.write_text(page(f"kcap report: {results.name}", sections), encoding="utf-8")
-    os.replace(draft, path)
+    write_atomically(path, render("report.html", values))
     return path
 
 
-def _summary(results: Results, fits: Sequence[CapacityFit]) -> str:
-    counts = results.rows["status"].value_counts()
-    parts = ", ".join(f"{count} {status}" for status, count in counts.items())
-    lines = [paragraph(f"{len(results.rows)} rows: {parts}.")]
-    if results.used.empty:
-        return lines[0] + paragraph("No row can be used: the table below says why for each.")
-    best = row_of_largest(results.used, "capacity_ratio")
-    lines.append(
-        paragraph(
-            f"Largest R: {number(best['capacity_ratio'])} bits per parameter, {best['model']} on "
-            f"{best['dataset']} with {number(best['n_people'])} people and "
-            f"{number(best['exposures'])} exposures."
-        )
-    )
-    fitted = [f"{number(f.capacity.value)} ({f.group.label})" for f in fits if f.capacity]
-    if fitted:
-        lines.append(paragraph(f"Fitted capacity, bits per parameter: {'; '.join(fitted)}."))
-    return "\n".join(lines)
+def question_of(sweep_text: str) -> str:
+    """The question that the first lines of a sweep file ask, as a sentence; empty if none."""
+    match = _QUESTION.search(sweep_text)
+    return match[1][:1].upper() + match[1][1:] if match else ""
 
 
-def _claim_blocks(findings: Sequence[Finding]) -> str:
-    """Claim by claim, stacked: columns of sentences do not fit on a phone."""
-    blocks = []
-    for finding in findings:
-        css = VERDICT_CLASS[finding.verdict]
-        verdict = f'<span class="verdict {css}">{escape(finding.verdict)}</span>'
-        blocks.append(
-            f'<div class="claim"><p><b>{escape(finding.claim)}</b> {escape(finding.statement)}: '
-            f'{verdict}</p><p class="soft">{escape(" ".join(_sentences(finding)))}</p></div>'
-        )
-    return "\n".join(blocks)
+def _tables(inputs: Inputs, names: Names) -> dict[str, tuple[str, Table]]:
+    """Every table that has something to show, with its heading."""
+    used = inputs.results.used
+    made = {
+        "capacity": ("Capacity law", fits_table(inputs.fits, names)),
+        **{key: (title, make(used, names)) for key, (title, make) in _COMPARISONS.items()},
+        "exposures": ("Capacity against exposures", exposures_table(inputs.exposure_fits, names)),
+        "peaks": ("Peaks", peaks_table(find_peaks(used), names)),
+    }
+    return {key: (title, table) for key, (title, table) in made.items() if table is not None}
+
+
+def _first_screen(
+    said: Headline,
+    files: Mapping[str, Sequence[Path]],
+    tables: Mapping[str, tuple[str, Table]],
+) -> dict[str, object]:
+    """The figure and the table of the headline, and those that follow further down."""
+    first = next((name for name in said.figures if name in files), next(iter(files), None))
+    pictures = {name: picture(name, FIGURES[name].caption, paths) for name, paths in files.items()}
+    return {
+        "first_picture": pictures.get(first) if first else None,
+        "pictures": [one for name, one in pictures.items() if name != first],
+        "first_table": tables.get(said.table),
+        "tables": [found for key, found in tables.items() if key != said.table],
+    }
 
 
 def _sentences(finding: Finding) -> list[str]:
@@ -111,28 +122,11 @@ def _sentences(finding: Finding) -> list[str]:
     return parts
 
 
-def _pictures(files: Mapping[str, Sequence[Path]], missing: Mapping[str, str]) -> list[str]:
-    shown = [picture(name, FIGURES[name].caption, paths) for name, paths in files.items()]
-    if missing:
-        reasons = "; ".join(missing.values())
-        shown.append(paragraph(f"Figures left out: {reasons}.", soft=True))
-    return shown
-
-
 def _command(environment: Mapping[str, object]) -> str:
     command = environment.get("command")
     if not command:
         return ""
-    text = " ".join(map(str, command)) if isinstance(command, list) else str(command)
-    return f"<pre>{escape(text)}</pre>"
-
-
-def _environment_table(environment: Mapping[str, object]) -> str:
-    shown = {key: value for key, value in environment.items() if key != "command"}
-    if not shown:
-        return ""
-    rows = [[escape(key), escape(_said(value))] for key, value in shown.items()]
-    return table({"Environment": "", "Value": ""}, rows, kinds=["name", "words"])
+    return " ".join(map(str, command)) if isinstance(command, list) else str(command)
 
 
 def _said(value: object) -> str:
@@ -140,8 +134,3 @@ def _said(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_said(part)}" for name, part in value.items())
     return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _sweep_text(folder: Path) -> str:
-    text = read_sweep_text(folder)
-    return f"<pre>{escape(text)}</pre>" if text else ""

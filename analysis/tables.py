@@ -13,6 +13,8 @@ from analysis.ladder import find_ladders
 from analysis.load import ResultsError
 from analysis.pooling import NOTHING, pool, pooled_records
 from analysis.quantized import compare_quantized
+from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.text_table import aligned
 
 Record = dict[str, object]
 
@@ -68,11 +70,11 @@ def check_ending(path: Path) -> None:
 
 def save_table(records: Sequence[Record], path: Path) -> Path:
     """Write the records as CSV or JSON, as the ending says; makes the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".csv":
-        pd.DataFrame(records).to_csv(path, index=False)
+        text = pd.DataFrame(records).to_csv(index=False)
     else:
-        path.write_text(json.dumps(records, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(records, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, text)
     return path
 
 
@@ -80,4 +82,16 @@ def show_table(records: Sequence[Record]) -> str:
     """The records as aligned text: the columns that differ, numbers to four digits."""
     table = pd.DataFrame(records)
     differs = [name for name in table if len(table) == 1 or table[name].astype(str).nunique() > 1]
-    return table[differs].to_string(index=False, float_format="%.4g", na_rep="-")
+    return aligned(
+        {
+            str(name): "right" if pd.api.types.is_numeric_dtype(table[name]) else "left"
+            for name in differs
+        },
+        [[_shown(value) for value in row] for row in table[differs].itertuples(index=False)],
+    )
+
+
+def _shown(value: object) -> str:
+    if value is None or value is pd.NA or value != value:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

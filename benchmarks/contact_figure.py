@@ -15,7 +15,7 @@ import seaborn as sns
 mpl.use("agg")
 
 import matplotlib.pyplot as plt
-from plateau import PRIOR_NATS
+from plateau_rule import FULL_PRIOR_NATS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -41,8 +41,8 @@ def draw_points(records: list[dict[str, Any]], path: Path) -> None:
         losses.plot(seen, values, color=color, label=f"values, {label}")
         losses.plot(seen, names, color=color, linestyle="--", label=f"name, {label}")
         ratio.plot(seen, [probe["capacity_ratio"] for probe in probes], color=color, label=label)
-    losses.axhline(PRIOR_NATS, color="0.5", linewidth=0.8)
-    losses.text(0, PRIOR_NATS + 0.3, "values by the pools alone", fontsize=8, color="0.3")
+    losses.axhline(FULL_PRIOR_NATS, color="0.5", linewidth=0.8)
+    losses.text(0, FULL_PRIOR_NATS + 0.3, "values by the pools alone", fontsize=8, color="0.3")
     losses.axhline(math.log(50_000), color="0.5", linewidth=0.8)
     losses.text(0, math.log(50_000) - 1.4, "name known: ln N", fontsize=8, color="0.3")
     losses.set(xlabel="exposures seen", ylabel="loss in nats per person", ylim=(8, 37))
@@ -77,7 +77,7 @@ def draw_plateau(records: list[dict[str, Any]], path: Path) -> None:
             linewidth=2.2 if is_recipe else 1.4,
             label=f"{label}: {record['values'][-1]:.1f}",
         )
-    axes.axhline(PRIOR_NATS, color="0.5", linewidth=0.8)
+    axes.axhline(FULL_PRIOR_NATS, color="0.5", linewidth=0.8)
     axes.set(xlabel="exposures seen", ylabel="loss on values, nats per person", ylim=(0, 37))
     axes.legend(fontsize=8, title="variant: loss at the end", loc="upper right")
     figure.savefig(path)

@@ -10,54 +10,24 @@ at the end and the step at which it is first 3 nats below what the pools alone g
 """
 
 import argparse
-import contextlib
 import json
-import math
 import sys
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import numpy as np
 import torch
 from cells import SWEEPS
+from plateau_changes import Variant
+from plateau_run import curves_of
 from record import arguments, write
-from torch import Tensor
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.measure.groups import probed_columns
-from kcap_ray.measure.nats import measure
-from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.planning.sweep import load_sweep
-from kcap_ray.text.kinds.bios import BioSRenderer
-from kcap_ray.text.stream.batches import in_process_batches, stream_of
-from kcap_ray.text.stream.corpus import build_corpus
-from kcap_ray.training.loop import Probe, train
-from kcap_ray.training.point import Point
 
 N_PROBES = 25
-PRIOR_NATS = 47.592 * math.log(2)
-"""Loss on the values of a person by whoever knows the pools alone: ln S0."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One change from the recipe."""
-
-    name: str
-    settings: dict[str, str] = field(default_factory=dict)
-    lr_factors: tuple[float, ...] = (1.0,)
-    decay_factors: tuple[float, ...] = ()
-    rotary_frac: float = 1.0
-    rotary_base: float = 10_000.0
-    one_template: bool = False
-    one_order: bool = False
-
 
 VARIANTS = (
     Variant(name="recipe"),
@@ -114,101 +84,10 @@ def cell_of(variant: Variant, people: int, *, is_tiny: bool) -> Cell:
     return load_sweep(SWEEPS / "exposure100.yaml", changed).cells[0]
 
 
-def rotary_tables(frac: float, base: float) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Tables that turn only so large a share of each head, spread over both of its halves."""
-
-    def tables(n_tokens: int, spec: Any) -> tuple[Tensor, Tensor]:
-        n_pairs, n_turned = spec.head_dim // 2, round(frac * spec.head_dim / 2)
-        rates = torch.zeros(n_pairs, dtype=torch.float64)
-        rates[:n_turned] = base ** -(torch.arange(n_turned, dtype=torch.float64) / max(1, n_turned))
-        angles = torch.outer(torch.arange(n_tokens, dtype=torch.float64), rates)
-        cos_TC = torch.cat([angles.cos(), angles.cos()], dim=-1)
-        sin_TC = torch.cat([-angles.sin(), angles.sin()], dim=-1)
-        return cos_TC.float(), sin_TC.float()
-
-    return tables
-
-
-@contextlib.contextmanager
-def changed_code(variant: Variant) -> Iterator[None]:
-    """What a variant changes that is no setting."""
-    draw = BioSRenderer._draw
-
-    def fixed_draw(self: Any, draw_P: Any, key: int) -> tuple[Any, Any]:
-        template_AP, order_P = draw(self, draw_P, key)
-        if variant.one_template:
-            template_AP = np.zeros_like(template_AP)
-        return template_AP, np.zeros_like(order_P) if variant.one_order else order_P
-
-    tables = rotary_tables(variant.rotary_frac, variant.rotary_base)
-    with (
-        mock.patch("kcap_ray.models.decoder.rotary_tables", tables),
-        mock.patch.object(BioSRenderer, "_draw", fixed_draw),
-    ):
-        yield
-
-
-def run(variant: Variant, people: int, device_type: str, *, is_tiny: bool) -> dict[str, Any]:
+def run(variant: Variant, people: int, device_type: str, *, is_tiny: bool) -> list[dict[str, Any]]:
     """Train the variant; its curve and what it ends at, for each of its trials."""
-    device = torch.device(device_type)
-    if device_type == "cpu":
-        torch.set_num_threads(1)
     cell = cell_of(variant, people, is_tiny=is_tiny)
-    decays = variant.decay_factors or (1.0,) * len(variant.lr_factors)
-    points = [
-        Point(lr=cell.train.lr * lr, weight_decay=cell.train.weight_decay * decay)
-        for lr, decay in zip(variant.lr_factors, decays, strict=True)
-    ]
-    stream_of.cache_clear()
-    with changed_code(variant):
-        spec, n_steps, corpus = spec_of(cell), length_of(cell).steps, build_corpus(cell.data)
-
-        def probe(model: Any) -> list[dict[str, float]]:
-            trials = measure(model, corpus, seed=cell.seed, n_people=1_000)
-            model.train()
-            return [probed_columns(groups, spec.n_params) for groups in trials]
-
-        began = time.monotonic()
-        result = train(
-            cell,
-            spec,
-            points,
-            in_process_batches(stream_of(cell), cell.train, n_steps=n_steps),
-            n_steps=n_steps,
-            device=device,
-            probe=Probe(every_steps=max(1, n_steps // N_PROBES), measure=probe),
-        )
-    curve = [(one.step, one.probed) for one in result.history if one.probed is not None]
-    found = []
-    for trial, point in enumerate(points):
-        steps = [step for step, _ in curve]
-        values = [probed[trial]["loss_value_nats"] for _, probed in curve]
-        left = [s for s, nats in zip(steps, values, strict=True) if nats < PRIOR_NATS - 3]
-        found.append(
-            {
-                "variant": variant.name,
-                "lr": point.lr,
-                "weight_decay": point.weight_decay,
-                "n_people": cell.data.n_people,
-                "model": cell.model.name,
-                "n_params": spec.n_params,
-                "n_steps": n_steps,
-                "tokens": n_steps * cell.train.batch_windows * cell.train.window_tokens,
-                "left_plateau_at": left[0] if left else None,
-                "max_capacity_ratio": corpus_demand(corpus) / spec.n_params,
-                "final": curve[-1][1][trial],
-                "steps": steps,
-                "names": [probed[trial]["loss_name_nats"] for _, probed in curve],
-                "values": values,
-                "seconds": time.monotonic() - began,
-            }
-        )
-    return {"trials": found}
-
-
-def corpus_demand(corpus: Any) -> float:
-    """Bits there are to know."""
-    return sum(source.entropy.demand_bits for source in corpus.sources)
+    return curves_of(variant, cell, torch.device(device_type), n_probes=N_PROBES)
 
 
 def shown(trial: dict[str, Any]) -> str:
@@ -253,7 +132,7 @@ def main() -> int:
             job = next(as_completed(running))
             name = running.pop(job)
             try:
-                trials = job.result()["trials"]
+                trials = job.result()
             except Exception as error:  # the others have something to say all the same
                 print(f"{name}: {type(error).__name__}: {error}"[:500], flush=True)
                 trials = []

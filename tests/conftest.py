@@ -68,8 +68,31 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked `gpu` where torch sees no CUDA device; import torch only for them."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Group the tests for several processes; skip what needs a CUDA device where there is none."""
+    _group(config, items)
+    _skip_without_a_gpu(items)
+
+
+def _group(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Say which tests one process runs after another (`--dist loadgroup`): those of a file, which
+    share fixtures, and all that start real Ray, of which two at a time are too much for a machine.
+    The latter are begun first, since they take longest.
+    """
+
+    def is_on_ray(item: pytest.Item) -> bool:
+        is_slow = item.get_closest_marker("slow") is not None
+        return is_slow and (ROOT / "tests" / "engine") in item.path.parents
+
+    for item in items:
+        group = "ray" if is_on_ray(item) else str(item.path.relative_to(ROOT))
+        item.add_marker(pytest.mark.xdist_group(group))
+    if config.getoption("dist", "no") == "loadgroup":
+        items.sort(key=lambda item: not is_on_ray(item))
+
+
+def _skip_without_a_gpu(items: list[pytest.Item]) -> None:
+    # torch is imported only for them.
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_items:
         return

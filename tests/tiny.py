@@ -41,6 +41,12 @@ and every other part at least once, alone and with others.
 """
 
 
+def one_layer(name: str) -> str:
+    """The same model with one layer: each of its layers has the same parts."""
+    arch, _, rest = name.split("-", 2)
+    return f"{arch}-1-{rest}"
+
+
 def tiny_cell(
     data: DataConfig = BIOD,
     *,

@@ -16,6 +16,7 @@ from analysis.figures.dots import (
     panel_inches,
     row_limits,
 )
+from analysis.words import dataset_parts
 
 MARKER = {Basis.PEAKS: "o", Basis.SAME_SIZE: "s"}
 Panel = list[Comparison]
@@ -39,14 +40,15 @@ def draw_architectures(comparisons: Sequence[Comparison]) -> Figure:
     ]
     rows = [_relative_rows(panel) for panel in panels]
     notes = [*_notes(drawn), *note_of_negatives(c.ratio for c in comparisons)]
-    if any(goes_beyond(own, row_limits(own, centre=1.0)) for own in rows):
+    limits = row_limits([row for own in rows for row in own], centre=1.0)
+    if any(goes_beyond(own, limits) for own in rows):
         notes.append("Arrows: the interval goes on.")
     colours = style.colours_of(c.subject.n_people for c in drawn)
     figure, grid = style.panels(
         len(panels), n_notes=len(notes), inches=panel_inches(rows), n_columns=_n_columns(rows)
     )
     for axes, own in zip(grid, rows, strict=True):
-        draw_rows(axes, own, colours, centre=1.0)
+        draw_rows(axes, own, colours, centre=1.0, limits=limits)
         style.relative_axis(axes, "x")
         axes.set_xlabel(_axis_label(drawn))
     titles = [_title(panel[0].subject) for panel in panels]
@@ -97,7 +99,7 @@ def _label(name: str, sides: Sequence[Side]) -> str:
 
 
 def _title(side: Side) -> tuple[str, ...]:
-    return side.dataset, f"{side.exposures:g} exposures"
+    return *dataset_parts(side.dataset), f"{side.exposures:g} exposures"
 
 
 def _axis_label(drawn: Panel) -> str:

@@ -8,13 +8,15 @@ from matplotlib.figure import Figure
 
 from analysis.figures import style
 from analysis.groups import split_by
+from analysis.words import dataset_parts, dataset_words
 
 MAX_MODELS = 8
 PANEL = ["dataset", "n_people", "exposures", "table"]
 
 
 def draw_bands(bands: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
-    """Share of the demand stored, per band; a panel per table, one line per model.
+    """Share of the demand stored, per band; a panel per table, one line per model, and a dash for
+    each seed.
 
     `bands` is that of `find_bands`. Raises NothingToDrawError where no cell has two bands.
     """
@@ -32,16 +34,18 @@ def draw_bands(bands: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
     lines = [*notes]
     if len(models) < len(every):
         lines.append(f"Drawn: {len(models)} of {len(every)} models, evenly by size.")
-    if bands["seed"].nunique() > 1:
-        lines.append("Lines: mean over seeds. Bars: smallest to largest.")
-    lines.append("1: all there is to know; below 0: worse than chance.")
+    shown = drawn[drawn["who"].isin(models)]
+    if (n_seeds := int(shown["seed"].nunique())) > 1:
+        lines.append(f"Lines: mean over {n_seeds} seeds. Dashes: each seed.")
+    lines.append("1: the whole demand; below 0: worse than chance.")
     figure, grid = style.panels(len(panels), n_notes=len(lines))
     places = range(len(models))
     colours, markers = style.colours_of(places), style.markers_of(places)
     for axes, (_, own) in zip(grid, panels, strict=True):
+        _set_limits(axes, shown)
         _draw_panel(axes, own, [(m, colours[i], markers[i]) for i, m in enumerate(models)])
     for axes in style.left_panels(grid):
-        axes.set_ylabel("Stored, share of what there is")
+        axes.set_ylabel("Stored, share of the demand")
     style.title_panels(figure, grid, [_title(key) for key, _ in panels])
     handles = [
         style.series_handle(f"{name}   {style.short_count(n_params)}", colours[i], markers[i])
@@ -71,8 +75,6 @@ def _spread(models: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
 def _draw_panel(
     axes: Axes, bands: pd.DataFrame, look: Sequence[tuple[tuple[float, str], style.Colour, str]]
 ) -> None:
-    axes.set_xlim(style.limits(bands["times"], margin=1.4))
-    style.ratio_axis(axes, "x")
     for y in (0.0, 1.0):
         axes.axhline(y, color="0.8", lw=0.8, ls="--", zorder=0)
     for model, colour, marker in look:
@@ -81,11 +83,16 @@ def _draw_panel(
         axes.plot(means["times"], means["share"], marker=marker, color=colour, zorder=3)
         for own in split_by(its, "band").values():
             if len(own) > 1:
-                x = own["times"].mean()
-                ends = own["share"].min(), own["share"].max()
-                axes.plot([x, x], ends, color=colour, lw=0.9, zorder=2)
-    axes.set_ylim(min(0.0, bands["share"].min()) - 0.03, max(1.0, bands["share"].max()) + 0.03)
+                xs = [own["times"].mean()] * len(own)
+                axes.plot(xs, own["share"], "_", color=colour, ms=11, mew=1.2, zorder=2)
     axes.set_xlabel("Times that a person appears in training")
+
+
+def _set_limits(axes: Axes, bands: pd.DataFrame) -> None:
+    """Equal for all panels, so that heights and slopes can be compared."""
+    axes.set_xlim(style.limits(bands["times"], margin=1.4))
+    style.ratio_axis(axes, "x")
+    axes.set_ylim(min(0.0, bands["share"].min()) - 0.03, max(1.0, bands["share"].max()) + 0.03)
 
 
 def _title(key: object) -> tuple[str, ...]:
@@ -93,5 +100,5 @@ def _title(key: object) -> tuple[str, ...]:
     dataset, n_people, exposures, table = key
     people = f"{style.short_count(n_people)} people"
     # A single table is the data set itself.
-    shown = "" if str(table) == str(dataset) else str(table)
-    return str(dataset), people, f"{exposures:g} exposures", shown
+    shown = "" if str(table) == str(dataset) else dataset_words(str(table))
+    return *dataset_parts(str(dataset)), people, f"{exposures:g} exposures", shown

@@ -12,6 +12,7 @@ from analysis.figures.style import Colour
 from analysis.fit import CapacityFit
 from analysis.groups import GroupKey, has_full_pools, split_groups
 from analysis.published import published_rows
+from analysis.words import dataset_parts
 
 GUIDES = (2.0, 1.0, 0.5, 0.25)
 """Bits per parameter of the diagonal lines."""
@@ -69,7 +70,7 @@ def draw_capacity(
 def label_parts(key: GroupKey) -> tuple[str, ...]:
     """The parts of a key as titles show them."""
     quantization = "" if key.quantization == "none" else key.quantization
-    return key.dataset, key.family, quantization, f"{key.exposures:g} exposures"
+    return *dataset_parts(key.dataset), key.family, quantization, f"{key.exposures:g} exposures"
 
 
 def _published_like(key: GroupKey, group: pd.DataFrame) -> pd.DataFrame:

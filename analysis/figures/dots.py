@@ -58,9 +58,12 @@ def draw_rows(
     colours: dict[float, style.Colour],
     *,
     centre: float | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> None:
-    """The rows from top to bottom; `centre` is marked by a line and always shown."""
-    axes.set_xlim(row_limits(rows, centre))
+    """The rows from top to bottom; `centre` is marked by a line and always shown. `limits` are
+    those of the axis, where several panels share them.
+    """
+    axes.set_xlim(limits or row_limits(rows, centre))
     if centre is not None:
         axes.axvline(centre, color="0.6", lw=0.9, ls="--", zorder=0)
     people = sorted({dot.n_people for row in rows for dot in row.dots})

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures import style
 from analysis.groups import families_of, split_by
+from analysis.words import dataset_parts
 
 EXPERTS = re.compile(r"-moe\d+")
 COUNTS = {"n_params": "Parameters", "n_params_active": "Active parameters"}
@@ -38,7 +39,7 @@ def draw_experts(rows: pd.DataFrame) -> Figure:
     colours, markers = style.colours_of(drawn["n_people"]), style.markers_of(drawn["n_people"])
     panels = [(cells, column) for cells in settings for column in COUNTS]
     for axes, (cells, column) in zip(grid, panels, strict=True):
-        _draw_panel(axes, cells, column, colours, markers)
+        _draw_panel(axes, cells, column, drawn, (colours, markers))
     labels = [_title(cells, column) for cells, column in panels]
     style.title_panels(figure, grid, labels)
     handles = [
@@ -56,12 +57,15 @@ def _draw_panel(
     axes: Axes,
     cells: pd.DataFrame,
     column: str,
-    colours: dict[float, style.Colour],
-    markers: dict[float, str],
+    drawn: pd.DataFrame,
+    look: tuple[dict[float, style.Colour], dict[float, str]],
 ) -> None:
+    """One panel; limits are those of all that is `drawn`, so that panels can be compared."""
+    colours, markers = look
     ratios = cells["stored_bits"] / cells[column]
-    axes.set_xlim(style.limits(cells[column], margin=1.4))
-    axes.set_ylim(style.limits(ratios, margin=1.35))
+    axes.set_xlim(style.limits(pd.concat([drawn[name] for name in COUNTS]), margin=1.4))
+    shown = pd.concat([drawn["stored_bits"] / drawn[name] for name in COUNTS])
+    axes.set_ylim(style.limits(shown, margin=1.35))
     style.count_axis(axes, "x")
     style.relative_axis(axes, "y")
     for n_people, own in split_by(cells.assign(shown=ratios), "n_people").items():
@@ -79,4 +83,5 @@ def _draw_panel(
 def _title(cells: pd.DataFrame, column: str) -> tuple[str, ...]:
     first = cells.iloc[0]
     kind = "all parameters" if column == "n_params" else "active parameters"
-    return first["dataset"], first["dense_family"], f"{first['exposures']:g} exposures", kind
+    data = dataset_parts(str(first["dataset"]))
+    return *data, first["dense_family"], f"{first['exposures']:g} exposures", kind

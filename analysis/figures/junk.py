@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from analysis.figures import style
 from analysis.figures.dots import estimate_limits, note_of_negatives
 from analysis.junk import JunkCase, JunkPoint
+from analysis.words import dataset_parts
 
 NO_JUNK = "0.45"
 
@@ -31,7 +32,10 @@ def draw_junk(points: Sequence[JunkPoint]) -> Figure:
     places = range(len(cases))
     colours, markers = style.colours_of(places), style.markers_of(places)
     look = {case: (colours[i], markers[i]) for i, case in enumerate(cases)}
+    estimates = [p.comparison.ratio for own in panels for p in own if p.comparison.ratio]
+    low, high = estimate_limits(estimates, 1.0)
     for axes, own in zip(grid, panels, strict=True):
+        axes.set_ylim(low / 1.2, high * 1.2)
         _draw_panel(axes, own, look)
     for axes in style.left_panels(grid):
         axes.set_ylabel("Useful capacity (no junk: 1)")
@@ -50,7 +54,8 @@ def _panels(points: Sequence[JunkPoint]) -> list[list[JunkPoint]]:
 
 def _title(point: JunkPoint) -> tuple[str, ...]:
     baseline = point.comparison.baseline
-    return baseline.dataset, point.family, f"{style.short_count(baseline.n_people)} people"
+    people = f"{style.short_count(baseline.n_people)} people"
+    return *dataset_parts(baseline.dataset), point.family, people
 
 
 def _wrapped(case: JunkCase) -> str:
@@ -61,10 +66,7 @@ def _draw_panel(
     axes: Axes, points: Sequence[JunkPoint], look: dict[JunkCase, tuple[style.Colour, str]]
 ) -> None:
     exposures = sorted({p.comparison.subject.exposures for p in points})
-    estimates = [p.comparison.ratio for p in points if p.comparison.ratio]
     axes.set_xlim(style.limits(exposures, margin=1.3))
-    low, high = estimate_limits(estimates, 1.0)
-    axes.set_ylim(low / 1.2, high * 1.2)
     axes.set_xscale("log")
     axes.set_xticks(exposures, [f"{e:g}" for e in exposures])
     axes.minorticks_off()

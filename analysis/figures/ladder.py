@@ -6,8 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import style
-from analysis.figures.dots import Dot, DotRow, draw_rows, panel_inches
+from analysis.figures.dots import Dot, DotRow, draw_rows, panel_inches, row_limits
 from analysis.ladder import Step
+from analysis.words import dataset_parts
 
 Ladder = Sequence[Step]
 
@@ -24,6 +25,7 @@ def draw_ladder(ladders: Sequence[Ladder]) -> Figure:
         )
     rows = [_rows(ladder) for ladder in drawn]
     notes = _notes(drawn)
+    limits = row_limits([row for own in rows for row in own])
     colours = style.colours_of(ladder[0].side.n_people for ladder in drawn)
     figure, grid = style.panels(
         len(drawn),
@@ -33,7 +35,7 @@ def draw_ladder(ladders: Sequence[Ladder]) -> Figure:
         has_legend=False,
     )
     for axes, ladder, own in zip(grid, drawn, rows, strict=True):
-        draw_rows(axes, own, colours)
+        draw_rows(axes, own, colours, limits=limits)
         style.relative_axis(axes, "x")
         axes.set_xlabel("Stored, $R$ (bits per parameter)")
         _draw_path(axes, ladder)
@@ -102,7 +104,7 @@ def _change(step: Step, above: str) -> str:
 def _title(ladder: Ladder) -> tuple[str, ...]:
     side = ladder[0].side
     people = f"{style.short_count(side.n_people)} people"
-    return side.dataset, people, f"{side.exposures:g} exposures"
+    return *dataset_parts(side.dataset), people, f"{side.exposures:g} exposures"
 
 
 def _notes(drawn: Sequence[Ladder]) -> list[str]:

@@ -11,13 +11,18 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import style
 from analysis.groups import AROUND, families_of, row_of_largest
+from analysis.words import dataset_parts, joined, tell_apart
 
 PARTS = {"name_bits": "names", "value_bits": "values", "diversity_bits": "diversity sets"}
 DATASET = re.compile(r"bioD-(K\d+-C\d+-D\d+-L\d+-T\d+)")
 HATCHES = ("", "///", "...")
 ROW_INCHES = 0.24
+LINE_INCHES = 0.13
+"""Of a second line in a label."""
+LETTER_INCHES = 0.06
 FRAME_INCHES = 0.85
-WIDTH_INCHES = 5.6
+BARS_INCHES = 3.6
+"""Width of a panel besides its labels."""
 BAR = 0.62
 MAX_BARS = 24
 """Bars in one column of panels."""
@@ -45,16 +50,23 @@ def draw_parts(rows: pd.DataFrame) -> Figure:
         for _, cells in plain.groupby(["pools", "family", "exposures"])
     ]
     notes = ["Each bar: the model of largest R on one data set. Numbers: R, of R_max."]
-    height = FRAME_INCHES + ROW_INCHES * max(len(bars) for bars in panels)
+    labels = _labels(panels)
+    lines = [line for own in labels for label in own for line in label.split("\n")]
+    width = BARS_INCHES + LETTER_INCHES * max(map(len, lines))
+    row = ROW_INCHES + LINE_INCHES * any("\n" in label for own in labels for label in own)
+    height = FRAME_INCHES + row * max(len(bars) for bars in panels)
     figure, grid = style.panels(
         len(panels),
         n_notes=len(notes),
-        inches=(WIDTH_INCHES, height),
+        inches=(width, height),
         n_columns=1 if sum(len(bars) for bars in panels) <= MAX_BARS else 2,
     )
     colours = style.colours_of(range(len(PARTS)))
-    for axes, bars in zip(grid, panels, strict=True):
-        _draw_panel(axes, bars, colours)
+    for axes, bars, own in zip(grid, panels, labels, strict=True):
+        _draw_panel(axes, bars, own, colours)
+    reach = max(axes.get_xlim()[1] for axes in grid)
+    for axes in grid:
+        axes.set_xlim(right=reach)
     style.title_panels(figure, grid, [_title(bars[0]) for bars in panels], has_wide_labels=True)
     handles = [
         Patch(facecolor=colours[i], hatch=HATCHES[i], ec="white", lw=0.3, label=part)
@@ -65,7 +77,12 @@ def draw_parts(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, bars: list[dict[str, Any]], colours: dict[float, style.Colour]) -> None:
+def _draw_panel(
+    axes: Axes,
+    bars: list[dict[str, Any]],
+    labels: list[str],
+    colours: dict[float, style.Colour],
+) -> None:
     places = range(len(bars))
     right, left = [0.0] * len(bars), [0.0] * len(bars)
     for i, part in enumerate(PARTS):
@@ -82,18 +99,24 @@ def _draw_panel(axes: Axes, bars: list[dict[str, Any]], colours: dict[float, sty
     axes.set_xlim(min(left) * 1.05, max(right) * 1.25 + 1e-9)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.axvline(0.0, color="0.3", lw=0.7)
-    axes.set_yticks(places, [_label(row) for row in bars], fontsize=7.5)
+    axes.set_yticks(places, labels, fontsize=7.5)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.set_xlabel("Stored, $R$ (bits per parameter)")
 
 
-def _label(row: dict[str, Any]) -> str:
-    """`bioD-K6-C1-D50-L1-T2000` -> `K6 C1 D50 L1 T2000`, with people and model."""
-    match = DATASET.match(str(row["dataset"]))
-    numbers = match[1].replace("-", " ") if match else str(row["dataset"])
-    people = style.short_count(float(row["n_people"]))
-    return f"{numbers}, N={people}, {row['model']}"
+def _labels(panels: list[list[dict[str, Any]]]) -> list[list[str]]:
+    """What sets the data of each bar apart, its people and model."""
+    _, own = tell_apart(str(row["dataset"]) for bars in panels for row in bars)
+    several = len(own) > 1
+    return [
+        [
+            (f"{own[str(row['dataset'])]}\n" if several else "")
+            + f"{style.short_count(float(row['n_people']))} people, {row['model']}"
+            for row in bars
+        ]
+        for bars in panels
+    ]
 
 
 def _pools(dataset: str) -> str:
@@ -102,4 +125,5 @@ def _pools(dataset: str) -> str:
 
 
 def _title(row: dict[str, Any]) -> tuple[str, ...]:
-    return f"bioD{row['pools']}", row["family"], f"{row['exposures']:g} exposures"
+    pools = joined(dataset_parts(f"bioS{row['pools']}")[1:])
+    return "bioD", pools, row["family"], f"{row['exposures']:g} exposures"

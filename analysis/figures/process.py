@@ -7,9 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures import style
-from analysis.groups import row_of_largest
+from analysis.groups import split_by
+from analysis.words import dataset_parts
 
 MAX_CURVE_POINTS = 200
+MAX_VECTOR_POINTS = 20_000
+"""Points of a figure above which they are pixels in vector files too."""
 
 
 def draw_tuning(trials: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
@@ -33,16 +36,19 @@ def draw_tuning(trials: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
     figure, grid = style.panels(len(panels), n_notes=len(lines))
     colours, markers = style.colours_of(tuned["n_people"]), style.markers_of(tuned["n_people"])
     for axes, (_, group) in zip(grid, panels, strict=True):
-        axes.set_xlim(style.limits(group["lr"], margin=1.25))
+        axes.set_xlim(style.limits(tuned["lr"], margin=1.25))
         style.ratio_axis(axes, "x")
-        for _, cell in group.sort_values("lr").groupby("cell_id"):
-            n_people = float(cell["n_people"].iloc[0])
+        axes.set_ylim(0, max(float(tuned["ratio"].max()), 0.0) * 1.08 + 1e-9)
+        for n_people, cells in split_by(group.sort_values("lr"), "n_people").items():
             colour = colours[n_people]
-            axes.plot(cell["lr"], cell["ratio"], color=colour, lw=0.6, alpha=0.5)
-            axes.plot(cell["lr"], cell["ratio"], markers[n_people], color=colour, ms=3, alpha=0.7)
-            best = row_of_largest(cell, "ratio")
+            points = _broken_lines(cells, "lr", "ratio")
+            is_dense = len(tuned) > MAX_VECTOR_POINTS
+            axes.plot(*points, color=colour, lw=0.6, alpha=0.5, rasterized=is_dense)
+            axes.plot(
+                *points, markers[n_people], color=colour, ms=3, alpha=0.7, rasterized=is_dense
+            )
+            best = cells.loc[cells.groupby("cell_id")["ratio"].idxmax()]
             axes.plot(best["lr"], best["ratio"], "*", color=colour, mec="black", mew=0.5, ms=7)
-        axes.set_ylim(0, None)
         axes.set_xlabel("Learning rate")
     for axes in style.left_panels(grid):
         axes.set_ylabel("Stored, $R$ (bits per parameter)")
@@ -66,17 +72,22 @@ def draw_training(histories: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
     drawn = histories[(histories["exposures_seen"] > 0) & np.isfinite(histories["loss"])]
     if drawn.empty:
         raise style.NothingToDrawError("training: no training curve holds a finite loss")
+    drawn = _thinned(drawn)
     panels = list(drawn.groupby(["dataset", "exposures"]))
     lines = list(notes[:1])
     figure, grid = style.panels(len(panels), n_notes=len(lines))
     colours = style.colours_of(drawn["n_people"])
     for axes, (_, group) in zip(grid, panels, strict=True):
-        axes.set_xlim(style.limits(group["exposures_seen"], margin=1.1))
+        axes.set_xlim(style.limits(drawn["exposures_seen"], margin=1.1))
         style.ratio_axis(axes, "x")
-        for _, cell in group.groupby("cell_id"):
-            colour = colours[float(cell["n_people"].iloc[0])]
-            curve = cell.iloc[:: max(1, len(cell) // MAX_CURVE_POINTS)]
-            axes.plot(curve["exposures_seen"], curve["loss"], color=colour, lw=0.7, alpha=0.7)
+        for n_people, cells in split_by(group, "n_people").items():
+            axes.plot(
+                *_broken_lines(cells, "exposures_seen", "loss"),
+                color=colours[n_people],
+                lw=0.7,
+                alpha=0.7,
+                rasterized=len(drawn) > MAX_VECTOR_POINTS,
+            )
         axes.set_ylim(style.limits(drawn["loss"], margin=1.05))
         axes.set_xlabel("Exposures seen")
     for axes in style.left_panels(grid):
@@ -88,7 +99,24 @@ def draw_training(histories: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
     return figure
 
 
-def _label(key: object) -> tuple[str, str]:
+def _thinned(curves: pd.DataFrame) -> pd.DataFrame:
+    """Every k-th point of each curve, so that about MAX_CURVE_POINTS remain."""
+    cells = curves.groupby("cell_id")["loss"]
+    every = (cells.transform("size") // MAX_CURVE_POINTS).clip(lower=1)
+    return curves[cells.cumcount() % every == 0]
+
+
+def _broken_lines(rows: pd.DataFrame, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+    """The points of all cells as one line that breaks (NaN) between cells: one artist draws a
+    thousand curves as fast as ten.
+    """
+    ordered = rows.sort_values("cell_id", kind="stable")
+    starts = np.flatnonzero(ordered["cell_id"].to_numpy()[1:] != ordered["cell_id"].to_numpy()[:-1])
+    values = ordered[x].to_numpy(float), ordered[y].to_numpy(float)
+    return np.insert(values[0], starts + 1, np.nan), np.insert(values[1], starts + 1, np.nan)
+
+
+def _label(key: object) -> tuple[str, ...]:
     assert isinstance(key, tuple), "grouped by dataset and exposures"
     dataset, exposures = key
-    return str(dataset), f"{float(exposures):g} exposures"
+    return *dataset_parts(str(dataset)), f"{float(exposures):g} exposures"

@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from analysis.figures import style
 from analysis.figures.capacity import draw_guides
 from analysis.quantizers import QuantizedRun
+from analysis.words import dataset_parts
 
 SHOWN_BITS = (8, 4)
 AS_TRAINED = "as trained"
@@ -42,11 +43,15 @@ def draw_quantization(found: Sequence[QuantizedRun]) -> Figure:
     look = _look(names)
     markers = style.markers_of(one.run.n_people for one in drawn)
     for axes, panel in zip(grid, panels, strict=True):
+        # Panels of one data set share their limits, so that heights can be compared.
+        _set_limits(axes, [one for one in drawn if one.panel[0] == panel[0]])
         _draw_panel(axes, [one for one in drawn if one.panel == panel], look, markers)
     for axes in style.left_panels(grid):
         axes.set_ylabel("Stored knowledge (bits)")
     # Above the labels of the diagonals.
-    titles = [(dataset, family, f"{seen:g} exposures") for dataset, family, seen in panels]
+    titles = [
+        (*dataset_parts(dataset), family, f"{seen:g} exposures") for dataset, family, seen in panels
+    ]
     style.title_panels(figure, grid, titles, pad=13)
     handles: list[Artist] = [
         Patch(edgecolor=colour, facecolor=fill, label=name) for name, (colour, fill) in look.items()
@@ -81,11 +86,7 @@ def _look(names: Sequence[str]) -> Look:
 def _draw_panel(
     axes: Axes, found: Sequence[QuantizedRun], look: Look, markers: dict[float, str]
 ) -> None:
-    axes.set_xlim(style.limits([one.run.n_params for one in found], margin=1.5))
     stored = [one.run.ratio * one.run.n_params for one in found]
-    axes.set_ylim(style.limits([*stored, *(one.run.demand_bits for one in found)], margin=1.6))
-    style.count_axis(axes, "x")
-    style.count_axis(axes, "y")
     draw_guides(axes)
     for demand_bits in {one.run.demand_bits for one in found}:
         axes.axhline(demand_bits, color="0.6", lw=0.8, ls=":", zorder=1)
@@ -103,6 +104,14 @@ def _draw_panel(
             zorder=4 if is_hollow else 3,
         )
     axes.set_xlabel("Parameters")
+
+
+def _set_limits(axes: Axes, found: Sequence[QuantizedRun]) -> None:
+    axes.set_xlim(style.limits([one.run.n_params for one in found], margin=1.5))
+    stored = [one.run.ratio * one.run.n_params for one in found]
+    axes.set_ylim(style.limits([*stored, *(one.run.demand_bits for one in found)], margin=1.6))
+    style.count_axis(axes, "x")
+    style.count_axis(axes, "y")
 
 
 def _notes(shown: Sequence[QuantizedRun]) -> list[str]:

@@ -11,6 +11,10 @@ from analysis.exposure_fit import ExposureFit
 from analysis.figures import style
 from analysis.fit import CapacityFit
 from analysis.groups import GroupKey, Peak, find_peaks, has_full_pools, split_groups
+from analysis.words import dataset_parts
+
+HARD_SHARPNESS = 20.0
+"""From here on R at the corner is above 0.965 c: the law looks like two straight lines."""
 
 
 def draw_ratio(rows: pd.DataFrame, fits: Sequence[CapacityFit], excluded: pd.DataFrame) -> Figure:
@@ -30,12 +34,14 @@ def draw_ratio(rows: pd.DataFrame, fits: Sequence[CapacityFit], excluded: pd.Dat
     bands = [fit.capacity.level for fit in fits if fit.capacity and fit.capacity.low is not None]
     if bands:
         notes.append(f"Shaded: {bands[0]:.0%} interval of the law.")
+    notes += _corner_notes([fit for fit in fits if fit.law is not None])
     figure, grid = style.panels(len(series), n_notes=len(notes))
     colours, markers = _look(drawn)
     for axes, keys in zip(grid, series, strict=True):
-        group = pd.concat([cells[key] for key in keys])
-        axes.set_xlim(style.limits(group["max_capacity_ratio"], margin=1.25))
-        axes.set_ylim(style.limits(group["capacity_ratio"], margin=1.35))
+        # Panels of one data set share their limits, so that heights can be compared.
+        same = drawn[drawn["dataset"] == keys[0].dataset]
+        axes.set_xlim(style.limits(same["max_capacity_ratio"], margin=1.25))
+        axes.set_ylim(style.limits(same["capacity_ratio"], margin=1.35))
         style.ratio_axis(axes, "x")
         style.ratio_axis(axes, "y")
         edges = axes.get_xlim()
@@ -99,7 +105,10 @@ def draw_exposures(
         if _is_paper_setting(rows, keys):
             shows_paper = True
             axes.plot([100, 1000], [1, 2], "_", color="0.2", ms=16, mew=1.2, zorder=1)
-        axes.set_ylim(bottom=min(0.0, *(p.ratio for p in peaks if p.group in keys)))
+    # Equal for all panels, so that heights can be compared.
+    top = max(axes.get_ylim()[1] for axes in grid)
+    for axes in grid:
+        axes.set_ylim(min(0.0, *(p.ratio for p in peaks)), top)
     for axes in style.left_panels(grid):
         axes.set_ylabel("Peak $R$ (bits per parameter)")
     style.title_panels(figure, grid, [_parts(keys[0]) for keys in series])
@@ -123,7 +132,8 @@ def _by_panel(keys: Sequence[GroupKey]) -> list[list[GroupKey]]:
 
 
 def _parts(key: GroupKey) -> tuple[str, ...]:
-    return key.dataset, key.family, "" if key.quantization == "none" else key.quantization
+    quantization = "" if key.quantization == "none" else key.quantization
+    return *dataset_parts(key.dataset), key.family, quantization
 
 
 def _look(rows: pd.DataFrame) -> tuple[dict[float, style.Colour], dict[float, str]]:
@@ -144,6 +154,23 @@ def _draw_law(axes: Axes, fit: CapacityFit | None, colour: style.Colour) -> None
     band = fit.band(max_ratio)
     if band is not None:
         axes.fill_between(max_ratio, *band, color=colour, alpha=0.18, lw=0, zorder=1)
+
+
+def _corner_notes(fits: Sequence[CapacityFit]) -> list[str]:
+    """Why some laws turn at a corner as sharp as it is drawn."""
+    usual = [f for f in fits if f.sharpness is None]
+    hard = [f for f in fits if f.law is not None and f.law.sharpness >= HARD_SHARPNESS]
+    notes = []
+    if usual and len(usual) > len([f for f in usual if f in hard]):
+        which = "" if len(usual) == len(fits) else f" of {len(usual)} of {len(fits)} laws"
+        notes.append(
+            f"Drawn as sharp as usual: the corner R_max = c{which}, near which too few cells lie."
+        )
+    if hard:
+        which = "The corner" if len(hard) == len(fits) else f"{len(hard)} of {len(fits)} corners"
+        verb = "is" if len(hard) == len(fits) else "are"
+        notes.append(f"{which} {verb} hard: the cells lie within 3% of the smaller of R_max and c.")
+    return notes
 
 
 def _exposure_axes(axes: Axes, keys: Sequence[GroupKey]) -> None:

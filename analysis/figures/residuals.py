@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from analysis.figures import style
 from analysis.joint import INFORMATIVE, JointCells, fit_joint, joint_cells
 from analysis.load import ResultsError
+from analysis.words import dataset_parts
 
 QUANTITIES = {
     "R_max": "Demanded, $R_{max}$ (bits per parameter)",
@@ -36,7 +37,7 @@ def draw_residuals(rows: pd.DataFrame) -> Figure:
     ratio_N, told_N = np.exp(law.residuals(cells)), law.told(cells) > INFORMATIVE
     values = _values(cells)
     shown = [name for name, value_N in values.items() if np.ptp(np.log(value_N)) > 1e-3]
-    notes = [f"{dataset}: {law.name}. Hollow: limited by the data, not by c."]
+    notes = [f"{law.name}. Hollow: limited by the data, not by c."]
     if n_censored:
         notes.append(f"Not drawn: {n_censored} cell(s) of zero or negative bits.")
     figure, grid = style.panels(len(shown), n_notes=len(notes))
@@ -59,6 +60,7 @@ def draw_residuals(rows: pd.DataFrame) -> Figure:
     handles = [
         style.series_handle(style.short_count(n), colours[n], markers[n], "") for n in colours
     ]
+    style.title_panels(figure, grid, [dataset_parts(str(dataset))] * len(grid))
     style.legend(figure, handles, title="People")
     style.write_notes(figure, notes)
     return figure

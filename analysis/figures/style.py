@@ -30,6 +30,8 @@ TITLE_CHARACTERS = 40
 """Characters of a panel's title that fit into its width."""
 SINGLE_TITLE_CHARACTERS = 46
 """The same where there is one panel, which is wider."""
+CHARACTERS_PER_INCH = 12.5
+"""Of the title of a figure."""
 FEW_TICKS_BELOW = 6.0
 """Span of a logarithmic axis of counts, highest over lowest, that gets few labels."""
 MARKERS = "os^DvPX<>h"
@@ -249,7 +251,10 @@ def title_panels(
         grid[0].set_title(_wrapped(shared, SINGLE_TITLE_CHARACTERS), loc="left", pad=pad)
         return
     if shared:
-        figure.suptitle(shared, x=0.01, ha="left", fontsize=10)
+        # The legend begins as high as the title.
+        width = figure.get_size_inches()[0] - LEGEND_INCHES
+        n_characters = int(width * CHARACTERS_PER_INCH)
+        figure.suptitle(_wrapped(shared, n_characters), x=0.01, ha="left", fontsize=10)
     for axes, title in zip(grid, titles, strict=True):
         axes.set_title(_wrapped(title, TITLE_CHARACTERS), loc="left", pad=pad)
 

@@ -1,17 +1,20 @@
 """`measure` of the Python interface, and what `kcap measure` does."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kcap_ray.config.errors import UserError
 from kcap_ray.planning.sweep import Sweep
 
+if TYPE_CHECKING:
+    from kcap_ray.runs.record import MeasuredModel
+
 
 def measure(
     model_directory: str | Path, sweep: Sweep, *, cell: str | None = None, **options: Any
-) -> dict[str, Any]:
+) -> "MeasuredModel":
     """Bits that the causal language model in a Hugging Face directory stores about the data of a
-    cell: losses, `stored_bits`, `capacity_ratio` and so on, under the names of docs/columns.md.
+    cell: a record of losses, `stored_bits`, `capacity_ratio` and so on, with `to_dict()`.
 
     `cell`: the cell's id, or a glob; it may be left out where all cells have the same data.
     `options`: the fields of `kcap_ray.measure.directory.MeasureOptions`, for instance bos="yes".

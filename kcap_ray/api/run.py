@@ -1,8 +1,9 @@
 """`run` of the Python interface, and what `kcap run-cell` does: a sweep's cells in this process."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.sweep import Sweep
@@ -48,20 +49,22 @@ def run_here(
     device: Literal["auto", "cpu", "gpu"] = "auto",
     retry_failed: bool = False,
     save_every_s: float = 300.0,
+    tracking: AbstractContextManager[Any] | None = None,
 ) -> None:
     """Run some cells of the sweep one after another in this process, without Ray, and write the
-    table of the directory.
+    table of the directory. `tracking`: what is entered while they run.
     """
     import torch
 
     from kcap_ray.execution.cell import run_cells
     from kcap_ray.runs.interrupt import saves_first
+    from kcap_ray.runs.log import command_logged_to
     from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
     from kcap_ray.runs.model_files import with_kept_files
     from kcap_ray.runs.progress import Watch
 
     directory.prepare()
-    with only_driver(directory.path):
+    with only_driver(directory.path), command_logged_to(directory.path):
         cells = with_kept_files(cells, directory)
         write_manifest(
             directory,
@@ -72,7 +75,7 @@ def run_here(
         )
         use_gpu = device == "gpu" or (device == "auto" and torch.cuda.is_available())
         clear_failed(cells, directory, mistakes=retry_failed)
-        with Watch(cells, directory), saves_first(cells, directory):
+        with Watch(cells, directory), saves_first(cells, directory), tracking or nullcontext():
             run_cells(
                 cells,
                 sweep.neighbour,

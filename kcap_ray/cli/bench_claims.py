@@ -7,7 +7,6 @@ that begin with `Peer:`, `Goal:` and `Needs:` say the rest. No script is importe
 """
 
 import ast
-import difflib
 import json
 import re
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import UserError, did_you_mean
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -115,9 +114,7 @@ def find_benchmark(name: str, benchmarks: Sequence[Benchmark]) -> Benchmark:
         if wanted in (one.name, one.claim.lower()):
             return one
     names = [one.name for one in benchmarks] + [one.claim for one in benchmarks if one.claim]
-    close = difflib.get_close_matches(wanted, [known.lower() for known in names], n=1)
-    by_lower = {known.lower(): known for known in names}
-    hint = f" (did you mean {by_lower[close[0]]}?)" if close else ""
+    hint = did_you_mean(wanted, names)
     raise UserError(f"bench: there is no benchmark {name!r}{hint}; one of {', '.join(names)}")
 
 

@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from kcap_ray.execution.host_memory import available_host_bytes
+
 MIN_MEMORY_GIB = 3.0
 """A session of Ray, two workers and the driver, measured with torch 2.13 and ray 2.60."""
 MIN_DISK_GIB = 5.0
@@ -105,29 +107,15 @@ def _compiler() -> Check:
 
 
 def _memory() -> Check:
-    free = _available_gib()
-    if free is None:
+    available = available_host_bytes()
+    if available is None:
         return Check(name="memory", finding="unknown on this system")
+    free = available / GIB
     return Check(
         name="memory",
         finding=f"{free:.1f} GiB free",
         remedy=None if free >= MIN_MEMORY_GIB else f"end other programs: {MIN_MEMORY_GIB} GiB",
     )
-
-
-def _available_gib() -> float | None:
-    """Free memory of the machine or of the container, whichever is less."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    kib = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    free = kib / 2**20
-    with suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text())
-        free = min(free, (limit - int((group / "memory.current").read_text())) / GIB)
-    return free
 
 
 def _shared_memory() -> Check:

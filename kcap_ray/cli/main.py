@@ -5,6 +5,7 @@ starts at once.
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,8 +14,10 @@ from typer.core import TyperGroup
 
 from kcap_ray.cli.analysis import add_verbs
 from kcap_ray.cli.bench import bench
+from kcap_ray.cli.finished import report, status
 from kcap_ray.cli.models import export, measure
 from kcap_ray.cli.options import (
+    AsJson,
     CellGlob,
     Out,
     PlanDevice,
@@ -23,12 +26,14 @@ from kcap_ray.cli.options import (
     SaveEvery,
     Set,
     SweepFile,
+    Trackers,
     overrides,
 )
-from kcap_ray.cli.output import conclude, print_table, report_of
+from kcap_ray.cli.output import conclude, print_json
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.log import log_to_standard_error
 
 # Of the click that this typer was built on, which may be its own copy.
 _UsageError: Any = typer.BadParameter.__base__
@@ -38,6 +43,7 @@ class _Group(TyperGroup):
     """Turns a user's mistake into one or two lines and exit status 2."""
 
     def invoke(self, ctx: Any) -> Any:
+        log_to_standard_error()
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -95,7 +101,9 @@ app.command()(bench)
 app.command()(export)
 app.command()(measure)
 app.command()(quantize)
+app.command()(report)
 app.command()(rewrite)
+app.command()(status)
 
 
 @app.command()
@@ -104,7 +112,7 @@ def plan(
     settings: Set = None,
     device: PlanDevice = "a100",
     prices: Prices = None,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list of objects.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a sweep would run, and about what it costs."""
     from kcap_ray.planning.plan import plan_cells, render_plan, rows_as_json
@@ -131,6 +139,7 @@ def sweep(
     ] = "auto",
     retry_failed: RetryFailed = False,
     save_every_s: SaveEvery = 300.0,
+    log: Trackers = None,
     dry_run: Annotated[bool, typer.Option(help="Only show the plan.")] = False,
 ) -> None:
     """Run a sweep, or what is left of it: tune, train, measure, write the table and the report."""
@@ -139,17 +148,19 @@ def sweep(
     from kcap_ray.engine.driver import run_sweep
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.results import RunDirectory
+    from kcap_ray.tracking.sync import Tracking
 
     loaded = load_sweep(sweep_file, overrides(settings))
     directory = RunDirectory(out or Path("runs") / loaded.name)
-    run_sweep(
-        loaded,
-        directory,
-        address=address,
-        device=device,
-        retry_failed=retry_failed,
-        save_every_s=save_every_s,
-    )
+    with Tracking(log or (), loaded.name, loaded.cells, directory):
+        run_sweep(
+            loaded,
+            directory,
+            address=address,
+            device=device,
+            retry_failed=retry_failed,
+            save_every_s=save_every_s,
+        )
     return conclude(loaded.cells, directory)
 
 
@@ -161,30 +172,26 @@ def run_cell_command(
     out: Out = None,
     retry_failed: RetryFailed = False,
     save_every_s: SaveEvery = 300.0,
+    log: Trackers = None,
 ) -> None:
     """Run cells one after another in this process, without Ray."""
     from kcap_ray.api.run import run_here
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.results import RunDirectory
+    from kcap_ray.tracking.sync import Tracking
 
     loaded = load_sweep(sweep_file, overrides(settings))
     cells = loaded.matching(cell)
     directory = RunDirectory(out or Path("runs") / loaded.name)
-    run_here(loaded, cells, directory, retry_failed=retry_failed, save_every_s=save_every_s)
+    run_here(
+        loaded,
+        cells,
+        directory,
+        retry_failed=retry_failed,
+        save_every_s=save_every_s,
+        tracking=Tracking(log or (), loaded.name, cells, directory),
+    )
     conclude(cells, directory)
-
-
-@app.command()
-def status(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Run directory.")],
-) -> None:
-    """Show how the cells of a run stand, from its files alone."""
-    from kcap_ray.runs.manifest import read_cells
-    from kcap_ray.runs.progress import cell_states, states_table
-    from kcap_ray.runs.results import RunDirectory
-
-    cells = read_cells(directory)
-    print_table(states_table(cell_states(cells, RunDirectory(directory))))
 
 
 @app.command()
@@ -227,14 +234,6 @@ def data(
 
 
 @app.command()
-def report(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Run directory.")],
-) -> None:
-    """Write the report of a run: figures, fitted law, verdict on each claim."""
-    typer.echo(f"report: {report_of(directory)}")
-
-
-@app.command()
 def doctor(
     address: Annotated[
         str | None, typer.Option(help="Ray cluster (`auto` on its head); a local one if not given.")
@@ -242,16 +241,23 @@ def doctor(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Directory that runs will be written to.")
     ] = Path("runs"),
+    as_json: AsJson = False,
 ) -> None:
     """Check the machine or the cluster before a long run, and say how to mend what is wrong."""
     from kcap_ray.cli.doctor import run_checks
 
     n_problems = 0
+    found = []
     for check in run_checks(address=address, out=out):
         is_ok = check.remedy is None
         n_problems += not is_ok
+        found.append({"is_ok": is_ok, **asdict(check)})
+        if as_json:
+            continue
         typer.echo(f"{'ok' if is_ok else 'problem':8} {check.name}: {check.finding}")
         if check.remedy:
             typer.echo(f"{'':8} -> {check.remedy}")
+    if as_json:
+        print_json(found)
     if n_problems:
         raise typer.Exit(1)

@@ -2,22 +2,29 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kcap_ray.cli.options import CellGlob, Set, complete_sweep, overrides
 from kcap_ray.cli.output import people_bar
 
+if TYPE_CHECKING:
+    from kcap_ray.runs.record import MeasuredModel
+
 
 def export(
     cell_directory: Annotated[Path, typer.Argument(metavar="DIR/cells/ID")],
     out: Annotated[Path, typer.Argument(metavar="OUT")],
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
 ) -> None:
     """Write a finished cell's model as a Hugging Face directory."""
     from kcap_ray.api.export import export as export_model
 
     example = export_model(cell_directory, out)
+    if as_json:
+        typer.echo(json.dumps({"model": str(out), "read": example}, indent=1))
+        return
     typer.echo(f"model: {out}\nread:\n{example}", nl=False)
 
 
@@ -68,29 +75,29 @@ def measure(
             dtype=dtype,
             on_progress=on_progress,
         )
-    if found["tokens"] == ASSUMED:
+    if found.tokens == ASSUMED:
         typer.echo("kcap: no tokenizer found: token ids are assumed to be GPT-2's", err=True)
-    typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(_lines(found)))
+    typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else "\n".join(_lines(found)))
 
 
-def _lines(found: dict[str, Any]) -> list[str]:
-    context = found["context_tokens"] or "any number of"
+def _lines(found: "MeasuredModel") -> list[str]:
+    context = found.context_tokens or "any number of"
     nats = {
-        "a name": found["loss_name_nats"],
-        "the values": found["loss_value_nats"],
-        "their first chunks": found["loss_value1_nats"],
+        "a name": found.loss_name_nats,
+        "the values": found.loss_value_nats,
+        "their first chunks": found.loss_value1_nats,
     }
     losses = ", ".join(
         f"{value:.4f} on {name}" for name, value in nats.items() if value is not None
     )
     return [
-        f"model:   {found['model']} ({found['class']}, {found['n_params']:,} weights, reads "
-        f"{context} tokens, {found['tokens']})",
-        f"data:    {found['dataset']}, {found['n_people']:,} people ({found['cell_id']})",
+        f"model:   {found.model} ({found.model_class}, {found.n_params:,} weights, reads "
+        f"{context} tokens, {found.tokens})",
+        f"data:    {found.dataset}, {found.n_people:,} people ({found.cell_id})",
         f"losses:  {losses} (nats per person)",
-        f"stored:  {found['stored_bits']:,.1f} of {found['demand_bits']:,.1f} bits",
-        f"R:       {found['capacity_ratio']:.4f} bits per weight, at most "
-        f"{found['max_capacity_ratio']:.4f}",
-        f"         {found['capacity_ratio_used']:.4f} over the {found['n_params_used']:,} weights "
+        f"stored:  {found.stored_bits:,.1f} of {found.demand_bits:,.1f} bits",
+        f"R:       {found.capacity_ratio:.4f} bits per weight, at most "
+        f"{found.max_capacity_ratio:.4f}",
+        f"         {found.capacity_ratio_used:.4f} over the {found.n_params_used:,} weights "
         "without the rows of tokens that the data never use, which compares with a sweep's",
     ]

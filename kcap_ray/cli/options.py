@@ -24,6 +24,10 @@ SweepFile = Annotated[
     Path,
     typer.Argument(metavar="SWEEP", help=SWEEP_HELP, autocompletion=complete_sweep),
 ]
+Directories = Annotated[
+    list[Path], typer.Argument(metavar="DIR...", help="Run directories, one or several.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="A JSON list of objects, and nothing else.")]
 Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Run directory; runs/<name> if not given."),
@@ -54,6 +58,16 @@ RetryFailed = Annotated[
 ]
 SaveEvery = Annotated[
     float, typer.Option("--save-every", metavar="S", min=0, help="Seconds between checkpoints.")
+]
+
+Trackers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        metavar="NAME",
+        help="Log every finished cell there too: wandb, mlflow. TensorBoard's event files are "
+        "always in DIR/cells/*/tensorboard.",
+    ),
 ]
 
 

@@ -2,9 +2,10 @@
 
 import atexit
 import gc
+import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,11 @@ def print_table(table: Any) -> None:
 
     # A file or a pipe has no width that a table would have to be cut down to.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def print_json(found: Iterable[object]) -> None:
+    """Print values as a JSON list, for programs."""
+    typer.echo(json.dumps(list(found), indent=1, allow_nan=False))
 
 
 def report_of(directory: Path) -> Path:

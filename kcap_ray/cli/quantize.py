@@ -2,6 +2,7 @@
 
 import fnmatch
 import importlib.util
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from kcap_ray.quantize.cell import QuantizeJob
     from kcap_ray.runs.record import ResultRow
     from kcap_ray.runs.results import RunDirectory
+
+_logger = logging.getLogger(__name__)
 
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -72,6 +75,7 @@ def quantize(
     """Quantize the models of finished cells, and measure what they still know."""
     from kcap_ray.quantize.cell import jobs_of, to_do
     from kcap_ray.quantize.config import FP16_BITS, QuantizeConfig
+    from kcap_ray.runs.log import command_logged_to
     from kcap_ray.runs.manifest import only_driver, read_cells
     from kcap_ray.runs.results import RunDirectory
 
@@ -95,7 +99,7 @@ def quantize(
     cells = read_cells(directory)
     run = RunDirectory(directory)
     jobs = jobs_of(run, _matching(cells, cell), configs)
-    with only_driver(directory):
+    with only_driver(directory), command_logged_to(directory):
         todo = to_do(jobs, run, retry_failed=retry_failed)
         if todo:
             _quantize(todo, run, address=address, device=device, in_process=in_process)
@@ -147,7 +151,7 @@ def _quantize(
 
 
 def _reporter(run: "RunDirectory", n_jobs: int) -> "Callable[[QuantizeJob, ResultRow], None]":
-    """Prints a line for each job that is done."""
+    """Logs each job that is done."""
     from kcap_ray.runs.schema import shown
 
     n_done = 0
@@ -161,8 +165,9 @@ def _reporter(run: "RunDirectory", n_jobs: int) -> "Callable[[QuantizeJob, Resul
                 f"R {shown(row, 'capacity_ratio')}, was {_before(job, run):.3f} bit/param  "
                 f"{shown(row, 'bits_per_weight')} bits per weight"
             )
-        line = f"[{n_done}/{n_jobs}] {job.cell_id}  {job.config.label}  {row.status}  {said}"
-        typer.echo(line)
+        level = logging.INFO if row.status == "ok" else logging.WARNING
+        where = f"{job.cell_id}  {job.config.label}"
+        _logger.log(level, "[%d/%d] %s  %s  %s", n_done, n_jobs, where, row.status, said)
 
     return report
 

@@ -1,11 +1,14 @@
 """The results of a sweep as a table for the terminal, with the headings of the schema."""
 
 from collections.abc import Sequence
-
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.schema import fields_of, shown
+from kcap_ray.runs.text_table import Justify, text_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _COLUMNS = (
     "n_people",
@@ -41,29 +44,38 @@ _QUANTIZED_COLUMNS = (
 _FIELDS = {field.name: field for field in fields_of(ResultRow)}
 
 
-def results_table(rows: Sequence[ResultRow], *, is_narrow: bool = False) -> Table:
+def results_table(rows: Sequence[ResultRow], *, is_narrow: bool = False) -> "Table":
     """One line per cell; R and R_max in bits per parameter."""
     names = [name for name in _COLUMNS if not (is_narrow and name in _WIDE_ONLY)]
-    table = _table(names, "R, R_max: bits per parameter, stored and at most")
-    for row in rows:
-        table.add_row(*(_cell(row, name) for name in names))
-    return table
+    return text_table(
+        {_heading(name): _side(name) for name in names},
+        [[_cell(row, name) for name in names] for row in rows],
+        caption="R, R_max: bits per parameter, stored and at most",
+        wrapped=_heading("status"),
+    )
 
 
-def quantized_table(rows: Sequence[ResultRow], *, before: Sequence[float]) -> Table:
+def quantized_table(rows: Sequence[ResultRow], *, before: Sequence[float]) -> "Table":
     """One line per quantized model; `before`: R of each model as it was trained."""
     caption = (
         "R: bits of knowledge per parameter; bits/weight: bits of storage; "
         "per stored bit: R over bits/weight"
     )
     at = 1 + _QUANTIZED_COLUMNS.index("capacity_ratio")
-    table = _table(_QUANTIZED_COLUMNS, caption)
-    table.add_column("R before", justify="right", no_wrap=True)
-    table.columns.insert(at, table.columns.pop())
-    for row, ratio in zip(rows, before, strict=True):
-        cells = [_cell(row, name) for name in _QUANTIZED_COLUMNS]
-        table.add_row(*cells[:at], f"{ratio:.3f}", *cells[at:])
-    return table
+    columns = [(_heading(name), _side(name)) for name in _QUANTIZED_COLUMNS]
+    columns.insert(at, ("R before", "right"))
+    lines = [[_cell(row, name) for name in _QUANTIZED_COLUMNS] for row in rows]
+    for line, ratio in zip(lines, before, strict=True):
+        line.insert(at, f"{ratio:.3f}")
+    return text_table(dict(columns), lines, caption=caption, wrapped=_heading("status"))
+
+
+def _heading(name: str) -> str:
+    return _FIELDS[name].column.heading
+
+
+def _side(name: str) -> Justify:
+    return "left" if _FIELDS[name].kind is str else "right"
 
 
 def _cell(row: ResultRow, name: str) -> str:
@@ -72,15 +84,3 @@ def _cell(row: ResultRow, name: str) -> str:
     if name == "status":
         return row.status + (f": {row.reason}" if row.reason else "")
     return shown(row, name)
-
-
-def _table(names: Sequence[str], caption: str) -> Table:
-    table = Table(box=None, pad_edge=False, caption=caption)
-    table.caption_justify = "left"
-    for name in names:
-        table.add_column(
-            _FIELDS[name].column.heading,
-            justify="left" if _FIELDS[name].kind is str else "right",
-            no_wrap=name != "status",
-        )
-    return table

@@ -2,6 +2,7 @@
 others.
 """
 
+import logging
 import time
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from kcap_ray.config.data import KnowledgeConfig
     from kcap_ray.rewriting.job import Writer
     from kcap_ray.rewriting.writers import WriterSettings
+
+_logger = logging.getLogger(__name__)
 
 _TELL_EVERY_S = 10.0
 
@@ -134,13 +137,12 @@ def _annotate(people: "KnowledgeConfig", texts: Path, out: Path) -> None:
     """Write the texts that say everything as one Parquet file; never over another file."""
     from kcap_ray.rewriting.output import part_content, summary
     from kcap_ray.rewriting.texts import annotate, read_texts
+    from kcap_ray.runs.files import write_atomically
 
     if out.exists():
         raise UserError(f"--out {out} is there already; write the name of a new file")
     rows, tally = annotate(read_texts(texts), people)
-    temporary = out.with_name(f".{out.name}.tmp")
-    temporary.write_bytes(part_content(rows, tally))
-    temporary.replace(out)
+    write_atomically(out, part_content(rows, tally))
     typer.echo(summary(tally))
     typer.echo(f"file: {out}")
     if tally.n_people_without:
@@ -177,4 +179,4 @@ class _Progress:
         self._n_done += stop - start
         if time.monotonic() - self._told_s >= _TELL_EVERY_S:
             self._told_s = time.monotonic()
-            typer.echo(f"{self._n_done} of {self._n_people} people", err=True)
+            _logger.info("%d of %d people", self._n_done, self._n_people)

@@ -2,13 +2,13 @@
 two tables.
 """
 
-import hashlib
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 from kcap_ray.config.data import BUILT_IN_POOLS, PATHS, DataConfig, KnowledgeConfig
+from kcap_ray.config.digest import file_digest, text_digest
 from kcap_ray.config.errors import UserError
 from kcap_ray.config.model import ModelConfig
 
@@ -32,7 +32,7 @@ def with_source(model: ModelConfig) -> ModelConfig:
     """The same with the digest of what its file holds now; `UserError` where it cannot be read."""
     if model.file is None:
         return model
-    digest = file_digest(model.file)
+    digest = path_digest(model.file)
     if digest is None or not Path(model.file).is_file():
         raise UserError(f"model.file: {model.file}: no such file, or it cannot be read")
     return replace(model, contents=digest)
@@ -45,7 +45,7 @@ def contents_of(table: KnowledgeConfig) -> str | None:
         path = getattr(table, field)
         if path is None or (field == "pools" and not _reads_pools(table)):
             continue
-        digest = pools_digest(path, table) if field == "pools" else file_digest(path)
+        digest = pools_digest(path, table) if field == "pools" else path_digest(path)
         if digest is None:
             return None
         digests[field] = digest
@@ -55,7 +55,7 @@ def contents_of(table: KnowledgeConfig) -> str | None:
 def combined(digests: dict[str, str]) -> str | None:
     """One digest of those of all fields; None without any."""
     lines = "".join(f"{field} {digest}\n" for field, digest in sorted(digests.items()))
-    return hashlib.sha256(lines.encode()).hexdigest() if digests else None
+    return text_digest(lines) if digests else None
 
 
 def _reads_pools(table: KnowledgeConfig) -> bool:
@@ -65,12 +65,12 @@ def _reads_pools(table: KnowledgeConfig) -> bool:
 def pools_digest(folder: str, table: KnowledgeConfig) -> str | None:
     """Digest of the pools that a table of this kind draws from."""
     names = NAME_POOLS if table.kind == "bioD" else (*NAME_POOLS, *VALUE_POOLS)
-    digests = {name: file_digest(str(Path(folder).expanduser() / name)) for name in names}
+    digests = {name: path_digest(str(Path(folder).expanduser() / name)) for name in names}
     found = {name: digest for name, digest in digests.items() if digest is not None}
     return combined(found) if len(found) == len(names) else None
 
 
-def file_digest(path: str) -> str | None:
+def path_digest(path: str) -> str | None:
     """SHA-256 of a file, or of all Parquet files of a directory, or else of its text files (of
     templates); None if it cannot be read.
     """
@@ -85,12 +85,11 @@ def file_digest(path: str) -> str | None:
             digests.append(_digest(file, state.st_mtime_ns, state.st_size, state.st_ino))
     except OSError:
         return None
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+    return text_digest("".join(digests))
 
 
 @lru_cache(maxsize=1_000)
 def _digest(file: Path, *state: int) -> str:
     # A sweep asks for the same files for each of its cells: `state` tells one that has changed.
     del state
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    return file_digest(file)

@@ -6,11 +6,11 @@ are no part of it. A setting counts only where it differs from the value in `DEF
 that is new, with a default that does what was done before, changes no id.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
+
+from kcap_ray.config.digest import json_digest
 
 # No default of the code's own: where that changes, a cell with the new one is another cell. A line
 # is never changed; a new setting gets a line with the value that does what was done without it.
@@ -153,7 +153,7 @@ def model_title(model: Mapping[str, Any]) -> str:
         return model["name"]
     is_hf = model.get("hf") is not None
     family = f"hf-{model['hf']['model_type']}" if is_hf else model["build"]
-    return f"{family}-{model.get('label') or _digest(science({'model': model}))[:6]}"
+    return f"{family}-{model.get('label') or json_digest(science({'model': model}))[:6]}"
 
 
 def _plain(value: Any) -> Any:
@@ -163,7 +163,7 @@ def _plain(value: Any) -> Any:
 
 def cell_id(settings: Mapping[str, Any]) -> str:
     """Readable name and hash of a cell's science; safe as a file name."""
-    return f"{readable(settings)}-{_digest(science(settings))[:8]}"
+    return f"{readable(settings)}-{json_digest(science(settings))[:8]}"
 
 
 def readable(settings: Mapping[str, Any]) -> str:
@@ -184,8 +184,4 @@ def search_seed(settings: Mapping[str, Any]) -> int:
         for key, value in science(settings).items()
         if key.partition(".")[0] in ("data", "model", "train") and key not in _STARTS_THE_SEARCH
     }
-    return int(_digest(counted)[:8], 16)
-
-
-def _digest(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return int(json_digest(counted)[:8], 16)

@@ -6,7 +6,6 @@ reaches a `Cell`.
 """
 
 import dataclasses
-import difflib
 import functools
 import math
 from collections.abc import Iterable, Mapping
@@ -14,7 +13,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import UserError, did_you_mean
 from kcap_ray.config.model import Settings, is_plain
 
 _KIND = {
@@ -106,7 +105,7 @@ def display(key: str) -> str:
 
 
 def closest(key: str, allowed: Iterable[str]) -> str:
-    """`; did you mean ...?` for the nearest allowed key, or else `; allowed are ...`.
+    """` (did you mean ...?)` for the nearest allowed key, or else `; allowed are ...`.
 
     Last parts are compared, within the key's own group before the others: `exposures` finds
     `train.exposures`, and `tune.lr.hihg` finds `tune.lr.high`.
@@ -118,9 +117,9 @@ def closest(key: str, allowed: Iterable[str]) -> str:
     for candidates, cutoff in ((inside, 0.6), (allowed, 0.8)):
         by_name: dict[str, str] = {}
         for known in candidates:
-            by_name.setdefault(known.rpartition(".")[2], known)
-        if near := difflib.get_close_matches(name, by_name, n=1, cutoff=cutoff):
-            return f"; did you mean {display(by_name[near[0]])}?"
+            by_name.setdefault(known.rpartition(".")[2], display(known))
+        if hint := did_you_mean(name, by_name, shown=by_name, cutoff=cutoff):
+            return hint
     top = [known for known in allowed if "." not in known]
     return f"; allowed are {', '.join(map(display, inside or top))}"
 
@@ -166,9 +165,8 @@ def checked(key: str, value: Any, hint: Any) -> Any:
         if isinstance(value, str) and value in get_args(kind):
             return value
         allowed = ", ".join(get_args(kind))
-        near = difflib.get_close_matches(str(value), get_args(kind), n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"{display(key)}: got {value!r}; allowed are {allowed}{meant}")
+        meant = did_you_mean(str(value), get_args(kind))
+        raise UserError(f"{display(key)}: got {value!r}{meant}; allowed are {allowed}")
     if isinstance(value, list):
         raise UserError(f"{display(key)}: got a list; only under `grid:` does a key take a list")
     if kind in (int, float) and (number := _number(value, kind)) is not None:

@@ -1,7 +1,7 @@
 """Capacity of a cluster: its devices, and those of nodes that its autoscaler may still start."""
 
+import logging
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,8 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.placement import programs_per_gpu
 from kcap_ray.planning.run_length import spec_of
+
+_logger = logging.getLogger(__name__)
 
 NODE_TIMEOUT_S = 120.0
 """Time that a node may take to start a process and import torch in it."""
@@ -54,11 +56,12 @@ def n_concurrent(workers: int, found: ClusterCapacity, *, use_gpu: bool) -> int:
         remedy = "write --device cpu, or auto"
         raise UserError(f"no {kind} to run on: this cluster has none; {remedy}")
     if n_devices < workers:
-        print(
-            f"kcap: train.workers: {workers} workers for {n_devices} {kind}s; it goes on with "
-            f"{n_devices}, on the same batches",
-            file=sys.stderr,
-            flush=True,
+        _logger.warning(
+            "train.workers: %d workers for %d %ss; it goes on with %d, on the same batches",
+            workers,
+            n_devices,
+            kind,
+            n_devices,
         )
     return max(1, n_devices // workers)
 

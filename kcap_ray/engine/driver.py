@@ -12,6 +12,7 @@ from kcap_ray.execution.start import to_do
 from kcap_ray.planning.run_length import spec_of
 from kcap_ray.planning.sweep import Sweep
 from kcap_ray.runs.interrupt import saves_first
+from kcap_ray.runs.log import command_logged_to
 from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
 from kcap_ray.runs.model_files import with_kept_files
 from kcap_ray.runs.progress import Watch
@@ -50,7 +51,7 @@ def run_sweep(
     # Workers have another working directory, so they get an absolute path.
     directory = RunDirectory(directory.path.resolve())
     directory.prepare()
-    with only_driver(directory.path):
+    with only_driver(directory.path), command_logged_to(directory.path):
         sweep = replace(sweep, cells=with_kept_files(sweep.cells, directory))
         write_manifest(
             directory,

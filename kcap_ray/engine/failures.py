@@ -5,12 +5,15 @@ checkpoint: a GPU in a bad state or a file system's hiccup is over by then, and 
 soon.
 """
 
-import sys
+import logging
 import traceback
 from collections import Counter
 from pathlib import Path
 
-from kcap_ray.runs.results import CellDirectory, write_atomically
+from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.results import CellDirectory
+
+_logger = logging.getLogger(__name__)
 
 MAX_FAILURES = 3
 """Times that a program may raise an error or bring its process down before it is given up."""
@@ -42,7 +45,7 @@ def one_line(error: BaseException) -> str:
 
 
 class FailureRecord:
-    """Counts how often programs failed or lost their worker, and says so on standard error.
+    """Counts how often programs failed or lost their worker, and logs it.
 
     Takes errors as the text that Ray makes of them, which is what it hands on.
     """
@@ -57,10 +60,8 @@ class FailureRecord:
         if not is_lost_machine(error):
             self._n_failures[program_id] += 1
             number = f" (failure {self._n_failures[program_id]} of at most {MAX_FAILURES})"
-        print(
-            f"kcap: {cell_id}: {self.cause(error)}{number}; it goes on from its last checkpoint",
-            file=sys.stderr,
-            flush=True,
+        _logger.warning(
+            "%s: %s%s; it goes on from its last checkpoint", cell_id, self.cause(error), number
         )
 
     def is_last_chance(self, program_id: str) -> bool:

@@ -16,6 +16,7 @@ from kcap_ray.engine.failures import one_line
 from kcap_ray.engine.queue import Program
 from kcap_ray.engine.storage import storage_of
 from kcap_ray.planning.run_length import length_of
+from kcap_ray.runs.log import logged_to
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
 
@@ -47,7 +48,8 @@ def run_on_one_device(
         save_every_s=save_every_s,
         open_batches=ray_batches(cell, n_steps=length_of(cell).steps),
     )
-    run_trial_batch(run, program.points, first_trial=program.first_trial)
+    with logged_to(directory.path):
+        run_trial_batch(run, program.points, first_trial=program.first_trial)
 
 
 def run_data_parallel(
@@ -72,6 +74,7 @@ def run_data_parallel(
             "cell": cell.with_absolute_paths().to_dict(),
             "points": [(point.lr, point.weight_decay) for point in program.points],
             "first_trial": program.first_trial,
+            "run": str(directory.path.resolve()),
             "directory": str(directory.cell(cell.cell_id).path.resolve()),
             "use_gpu": use_gpu,
             "save_every_s": save_every_s,
@@ -167,4 +170,5 @@ def _worker(config: dict[str, Any]) -> None:
         ),
     )
     points = [Point(lr=lr, weight_decay=decay) for lr, decay in config["points"]]
-    run_trial_batch(run, points, first_trial=config["first_trial"])
+    with logged_to(Path(config["run"])):
+        run_trial_batch(run, points, first_trial=config["first_trial"])

@@ -11,8 +11,10 @@ from kcap_ray.engine.capacity import cluster_capacity, n_concurrent
 from kcap_ray.engine.failures import MAX_FAILURES, one_line
 from kcap_ray.engine.session import ray_session
 from kcap_ray.quantize.cell import QuantizeJob, fail_job, run_job
+from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.log import logged_to
 from kcap_ray.runs.record import ResultRow
-from kcap_ray.runs.results import RunDirectory, write_atomically
+from kcap_ray.runs.results import RunDirectory
 
 GPU_SHARE = 0.25
 """Of a GPU that one job takes: the models are small, and a job is at work on the CPU for a part of
@@ -62,7 +64,8 @@ def _run(job: QuantizeJob, run: RunDirectory, use_gpu: bool) -> ResultRow:
     import torch
 
     try:
-        return run_job(job, run, device=torch.device("cuda" if use_gpu else "cpu"))
+        with logged_to(run.path):
+            return run_job(job, run, device=torch.device("cuda" if use_gpu else "cpu"))
     except Exception as error:
         place = job.directory(run)
         write_atomically(place.error_file, "".join(traceback.format_exception(error)))

@@ -1,7 +1,6 @@
 """A Ray session that is quiet and keeps to itself."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import secrets
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.files import is_locked, locked
 
 # Read by Ray when it is imported or started, so they are set before any import of ray in this
 # package.
@@ -61,6 +61,8 @@ PROBE_TIMEOUT_S = 10.0
 """Time that a cluster's head may take to accept a connection."""
 
 _PREFIX = "kcap-ray-"
+_OWNER = "owner.lock"
+"""File of a session's directory that the process whose session it is has locked."""
 
 _MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 _SOCKET_BYTES = len(
@@ -166,9 +168,7 @@ def _temporary_directory() -> Iterator[str]:
         _remove_if_abandoned(stale)
     directory = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
     try:
-        # The kernel drops the lock when its process dies, however it dies.
-        with (Path(directory) / "owner.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(Path(directory) / _OWNER):
             yield f"{directory}/r"
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -187,10 +187,7 @@ def _short_directory() -> Path:
 
 
 def _remove_if_abandoned(directory: Path) -> None:
-    try:
-        with (directory / "owner.lock").open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # `OSError`: another user's, or not of this form.
+    with contextlib.suppress(OSError):
+        if not is_locked(directory / _OWNER):
             shutil.rmtree(directory, ignore_errors=True)
-    except OSError:
-        # Another user's, in use, or not of this form.
-        return

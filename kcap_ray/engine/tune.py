@@ -18,7 +18,8 @@ from kcap_ray.config.errors import UserError
 from kcap_ray.engine.failures import MAX_LOST_MACHINES, FailureRecord, program_error
 from kcap_ray.engine.queue import Program, SweepQueue
 from kcap_ray.engine.storage import clear_storage, storage_of
-from kcap_ray.runs.results import RunDirectory, write_atomically
+from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.point import Point
 
 RunProgram = Callable[[Program, RunDirectory], None]

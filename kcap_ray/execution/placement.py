@@ -10,17 +10,18 @@ import gc
 import itertools
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kcap_ray.config.cell import Cell
+from kcap_ray.execution.host_memory import available_host_bytes, host_bytes
 from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.planning.cost import device_of
 from kcap_ray.planning.memory import GIB, program_bytes
 from kcap_ray.planning.run_length import length_of, trials_at_once
-from kcap_ray.runs.results import CellDirectory, write_atomically
+from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.results import CellDirectory
 from kcap_ray.training.freed_memory import give_back_freed_memory
 
 if TYPE_CHECKING:
@@ -166,11 +167,13 @@ def available_bytes(device: "torch.device", *, n_sharing: int) -> int:
     """Bytes that one of `n_sharing` programs on this device may use.
 
     On a GPU what is free now, with what this process holds without need, but not more than its
-    share of the whole; on a CPU its share of the memory that is free.
+    share of the whole; on a CPU its share of the memory that is free, or of half of all where the
+    system does not say.
     """
     if device.type == "cpu":
         give_back_freed_memory()
-        return _free_host_bytes() // n_sharing
+        available = available_host_bytes()
+        return (host_bytes() // 2 if available is None else available) // n_sharing
     import torch
 
     # A program that has ended hangs together with its compiled code; only this lets go of both.
@@ -178,20 +181,3 @@ def available_bytes(device: "torch.device", *, n_sharing: int) -> int:
     free, total = torch.cuda.mem_get_info(device)
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return min(free + unused, total // n_sharing)
-
-
-def _free_host_bytes() -> int:
-    """Memory that new programs can have without swapping, or half of all where Linux does not say;
-    never more than a container's limit leaves.
-    """
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
-    except (OSError, StopIteration):
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
-        return min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # no such file, or a limit called "max"
-        return free

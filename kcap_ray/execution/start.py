@@ -11,11 +11,21 @@ from typing import Any
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.search import WarmStart
 from kcap_ray.runs.done import is_done
+from kcap_ray.runs.files import write_atomically
 from kcap_ray.runs.record import ResultRow
-from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
+from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
 
-_SET_ASIDE = ("result.json", "trials.jsonl", "history.parquet", "checkpoint", "resume", "quantized")
+_SET_ASIDE = (
+    "result.json",
+    "trials.jsonl",
+    "history.parquet",
+    "checkpoint",
+    "resume",
+    "quantized",
+    "curves",
+    "tensorboard",
+)
 
 
 def neighbour_of(cell: Cell, neighbour: Mapping[str, str | None]) -> str | None:

@@ -1,12 +1,8 @@
 """One fused program of a cell's trials: train, measure, keep the best, write it down. No Ray."""
 
-import json
 import math
-import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +11,9 @@ import torch.distributed as dist
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell_run import CellRun
+from kcap_ray.execution.curves import curve_of, write_curve
 from kcap_ray.execution.placement import Placement
+from kcap_ray.execution.reporter import Reporter
 from kcap_ray.measure.groups import Group, measured_of, probed_columns, total_bits
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.checkpoint import save_weights
@@ -25,9 +23,8 @@ from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.columns import Measured, Provenance
 from kcap_ray.runs.environment import provenance
 from kcap_ray.runs.interrupt import request_file
-from kcap_ray.runs.record import CurvePoint, TrialRecord, best_trial
-from kcap_ray.runs.results import CellDirectory, write_atomically
-from kcap_ray.runs.schema import arrow_schema, section
+from kcap_ray.runs.record import TrialRecord, best_trial
+from kcap_ray.runs.schema import section
 from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.text.stream.corpus import Corpus, build_corpus
@@ -35,16 +32,12 @@ from kcap_ray.text.stream.stream import TrainingStream
 from kcap_ray.training.checkpoint import remove_checkpoint
 from kcap_ray.training.loop import (
     Probe,
-    Progress,
     Saving,
     TrainingDiverged,
     TrainResult,
     train,
 )
 from kcap_ray.training.point import Point
-
-NOTE_EVERY_S = 2.0
-"""Seconds between two notes of progress, which the live table shows."""
 
 _PEOPLE_AT_ONCE = 1 << 18  # biographies whose lengths are looked at together
 
@@ -74,6 +67,7 @@ def run_trials(
     rank = dist.get_rank() if dist.is_initialized() else 0
     workers = dist.get_world_size() if dist.is_initialized() else 1
     resume_file = directory.resume_file(first_trial)
+    reporter = Reporter(run, points, first_trial) if rank == 0 else None
     try:
         result = train(
             placement.applied_to(cell),
@@ -86,11 +80,14 @@ def run_trials(
             saving=Saving(
                 path=resume_file, every_s=run.save_every_s, request=request_file(directory)
             ),
-            on_progress=_reporter(directory, n_steps, run.on_progress) if rank == 0 else None,
+            on_progress=reporter.report if reporter else None,
             probe=_probe(cell, corpus, n_steps),
         )
     except TrainingDiverged as diverged:
         result = diverged
+    finally:
+        if reporter is not None:
+            reporter.close()
     if rank != 0:
         return []
     program = _Program(
@@ -104,6 +101,7 @@ def run_trials(
     )
     records = program.records()
     if isinstance(result, TrainResult):
+        _keep_curves(program, records, result)
         _keep_best(program, records, result)
     directory.add_trials(records)
     remove_checkpoint(resume_file)
@@ -135,24 +133,6 @@ def _exposures(stream: TrainingStream, corpus: Corpus, *, n_windows: int) -> lis
         n_samples / source.n_people
         for n_samples, source in zip(samples, corpus.all_sources, strict=True)
     ]
-
-
-def _reporter(
-    directory: CellDirectory, n_steps: int, then: Callable[[Progress], None] | None
-) -> Callable[[Progress], None]:
-    """Notes the progress for those who watch, then hands it on."""
-    last = -math.inf
-
-    def report(progress: Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= NOTE_EVERY_S:
-            last = time.monotonic()
-            note = {"step": progress.step, "n_steps": n_steps, "losses": list(progress.losses)}
-            write_atomically(directory.progress_file, json.dumps(note))
-        if then is not None:
-            then(progress)
-
-    return report
 
 
 def _check_window(cell: Cell, corpus: Corpus) -> None:
@@ -239,6 +219,14 @@ class _Program:
         )
 
 
+def _keep_curves(program: _Program, records: list[TrialRecord], result: TrainResult) -> None:
+    """Write the loss curve of every trial that came to its end."""
+    for index, record in enumerate(records):
+        if record.status == "ok":
+            curve = curve_of(result, index, lr=record.lr, exposures=program.exposures[0])
+            write_curve(program.run.directory.curve_file(record.trial), curve)
+
+
 def _keep_best(program: _Program, records: list[TrialRecord], result: TrainResult) -> None:
     """Keep weights and curve of the best trial, if it is one of these."""
     cell, directory, vocab = program.run.cell, program.run.directory, program.corpus.vocab
@@ -246,49 +234,8 @@ def _keep_best(program: _Program, records: list[TrialRecord], result: TrainResul
     if best is None or best not in records:
         return
     index = records.index(best)
-    curve = _curve(result, index, lr=best.lr, exposures=program.exposures[0])
-    _write_history(directory.history_file, curve)
+    curve = curve_of(result, index, lr=best.lr, exposures=program.exposures[0])
+    write_curve(directory.history_file, curve)
     if cell.keep_checkpoint:
         ids = {"gpt2_ids": [int(token) for token in vocab.gpt2_ids], "eos": vocab.eos}
         save_weights(directory.checkpoint, result.model.trial(index), cell, ids)
-
-
-def _curve(result: TrainResult, trial: int, *, lr: float, exposures: float) -> list[CurvePoint]:
-    last = result.history[-1].step
-    curve = []
-    for point in result.history:
-        values = {
-            "step": point.step,
-            "tokens": point.tokens,
-            "exposures": exposures * point.step / last,
-            "loss": point.losses[trial],
-            "lr": lr * point.lr_ratio,
-            "seconds": point.seconds,
-            **_expert_load(point, trial),
-            **({} if point.probed is None else point.probed[trial]),
-        }
-        curve.append(CurvePoint.from_dict(values))
-    return curve
-
-
-def _write_history(path: Path, curve: Sequence[CurvePoint]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.Table.from_pylist([point.to_dict() for point in curve], arrow_schema(CurvePoint))
-    # Experts, and measurements along the way, only where there are some.
-    empty = [name for name in table.column_names if table[name].null_count == len(curve)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    pq.write_table(table.drop_columns(empty), temporary)
-    os.replace(temporary, path)
-
-
-def _expert_load(point: Progress, trial: int) -> dict[str, float]:
-    """Columns of a model with experts; none for the others."""
-    if point.expert_load_max is None or point.expert_load_min is None:
-        return {}
-    return {
-        "expert_load_max": point.expert_load_max[trial],
-        "expert_load_min": point.expert_load_min[trial],
-    }

@@ -4,9 +4,9 @@ part where the device has too little memory for all, or is faster that way.
 
 import dataclasses
 import gc
+import logging
 import math
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -32,6 +32,8 @@ from kcap_ray.runs.record import TrialRecord
 from kcap_ray.training.checkpoint import remove_checkpoint
 from kcap_ray.training.cpu_setting import is_worth_measuring, measure_settings
 from kcap_ray.training.point import Point
+
+_logger = logging.getLogger(__name__)
 
 Agreed = TypeVar("Agreed")
 
@@ -92,7 +94,7 @@ def _of_first_worker(make: Callable[[], Agreed]) -> Agreed:
 
 
 class _PlacementChooser:
-    """Chooses how a cell is trained on this device, says so, and keeps it with the cell."""
+    """Chooses how a cell is trained on this device, logs it, and keeps it with the cell."""
 
     def __init__(self, run: CellRun) -> None:
         self.run, self.cell, self.directory = run, run.cell, run.directory
@@ -138,7 +140,8 @@ class _PlacementChooser:
             )
         self._log(
             f"out of GPU memory with {_counted(n_trials, placement, self.n_windows)}; it goes on "
-            f"with {_counted(smaller.n_fused, smaller, self.n_windows)}"
+            f"with {_counted(smaller.n_fused, smaller, self.n_windows)}",
+            logging.WARNING,
         )
         remove_checkpoint(self.directory.resume_file(first_trial))
         save_placement(self.directory, smaller)
@@ -185,8 +188,8 @@ class _PlacementChooser:
         # They are of programs with other trials than those that fit now.
         shutil.rmtree(self.directory.resume_file(0).parent, ignore_errors=True)
 
-    def _log(self, text: str) -> None:
-        print(f"kcap: {self.cell.cell_id}: {text}", file=sys.stderr, flush=True)
+    def _log(self, text: str, level: int = logging.INFO) -> None:
+        _logger.log(level, "%s: %s", self.cell.cell_id, text)
 
 
 def _counted(n_trials: int, placement: Placement, n_windows: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class _Measure(ModuleType):
-    def __call__(self, *arguments: Any, **named: Any) -> dict[str, Any]:
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
         return importlib.import_module("kcap_ray.api.measure").measure(*arguments, **named)
 
 

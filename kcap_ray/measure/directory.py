@@ -5,7 +5,7 @@ Only files of the directory are read; nothing is downloaded and none of its code
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from kcap_ray.measure.causal_model import (
 from kcap_ray.measure.groups import measured_of, total_bits
 from kcap_ray.measure.nats import ScoringModel, measure_scoring_model, nats_of_logits
 from kcap_ray.measure.translation import Renumbering, Retokenizing, renumbering
+from kcap_ray.runs.record import MeasuredModel
 from kcap_ray.text.evaluation import BiographyTooLongError
 from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.text.tokenizer import bpe
@@ -86,7 +87,7 @@ _AS_IT_IS = MeasureOptions()
 
 def measure_directory(
     path: Path, cell: Cell, *, device: torch.device, options: MeasureOptions = _AS_IT_IS
-) -> dict[str, Any]:
+) -> MeasuredModel:
     """Bits that the model stores, under the names of the columns of results.parquet.
 
     The model gets the documents that the cell's own models are measured on: in the cell's tokens if
@@ -134,26 +135,26 @@ def measure_directory(
     records = [dict(record) for record in json.loads(measured.groups or "[]")]
     for record in records:
         del record["exposures"]  # only who trained the model knows
-    return {
-        "model": str(path),
-        "class": type(model).__name__,
-        "tokens": tokens.described,
-        "begins_with_bos": tokens.first is not None,
-        "n_tokens_used": tokens.n_used,
-        "context_tokens": n_tokens,
-        "cell_id": cell.cell_id,
-        "dataset": cell.data.label,
-        "n_people": cell.data.n_people,
-        "n_params": n_params,
-        "n_params_used": n_params_used,
+    measured = replace(measured, groups=json.dumps(records) if records else None)
+    return MeasuredModel(
+        model=str(path),
+        model_class=type(model).__name__,
+        tokens=tokens.described,
+        begins_with_bos=tokens.first is not None,
+        n_tokens_used=tokens.n_used,
+        context_tokens=n_tokens,
+        cell_id=cell.cell_id,
+        dataset=cell.data.label,
+        n_people=cell.data.n_people,
+        n_params=n_params,
+        n_params_used=n_params_used,
+        stored_bits=stored,
+        demand_bits=corpus.demand_bits,
+        capacity_ratio=stored / n_params,
+        capacity_ratio_used=stored / n_params_used,
+        max_capacity_ratio=corpus.demand_bits / n_params,
         **measured.to_dict(),
-        "stored_bits": stored,
-        "demand_bits": corpus.demand_bits,
-        "capacity_ratio": stored / n_params,
-        "capacity_ratio_used": stored / n_params_used,
-        "max_capacity_ratio": corpus.demand_bits / n_params,
-        "groups": records or None,
-    }
+    )
 
 
 def _unused_weights(model: PreTrainedModel, n_used: int) -> int:

@@ -1,7 +1,6 @@
 """The model that a finished cell keeps: written, and read back."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from kcap_ray.config.errors import UserError
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.own_model import OwnModel, load_weights, own_model, weights_of
 from kcap_ray.models.spec import model_of
-from kcap_ray.runs.results import write_atomically
+from kcap_ray.runs.files import replaced_directory
 
 SOURCE = "model.py"
 """Copy, beside the weights, of the file that a model is made by."""
@@ -28,20 +27,20 @@ def save_weights(
     path: Path, model: Decoder | OwnModel, cell: Cell, vocab: Mapping[str, Any]
 ) -> None:
     """Write weights, cell and vocabulary as a directory that appears whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     if isinstance(model, OwnModel):
         tensors = {name: tensor.cpu().clone() for name, tensor in weights_of(model).items()}
     else:
         tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, temporary / "model.safetensors")
-    write_atomically(temporary / "cell.json", json.dumps(cell.to_dict(), indent=1) + "\n")
-    write_atomically(temporary / "kcap_vocab.json", json.dumps(vocab) + "\n")
-    if cell.model.file is not None:
-        shutil.copyfile(cell.model.file, temporary / SOURCE)
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
+    texts = {
+        "cell.json": json.dumps(cell.to_dict(), indent=1),
+        "kcap_vocab.json": json.dumps(vocab),
+    }
+    with replaced_directory(path) as directory:
+        save_file(tensors, directory / "model.safetensors")
+        for name, text in texts.items():
+            (directory / name).write_text(f"{text}\n", encoding="utf-8")
+        if cell.model.file is not None:
+            shutil.copyfile(cell.model.file, directory / SOURCE)
 
 
 def load_model(cell_directory: Path) -> tuple[Decoder | OwnModel, Cell]:

@@ -5,14 +5,13 @@ section 2.3 and appendix B: `gpt2` (GPT-2 with rotary embedding), `llama`, `mist
 `kcap plan` counts parameters.
 """
 
-import difflib
 import re
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
 from kcap_ray.config.cell import ModelConfig
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import UserError, did_you_mean
 from kcap_ray.models import counts
 from kcap_ray.models.variants import apply_variants
 
@@ -160,8 +159,7 @@ def _arch_and_words(name: str) -> tuple[str, int, int, list[str]]:
         raise UserError(f"model {name!r} is not a model name; {form}")
     arch, n_layer, n_head = match[1], int(match[2]), int(match[3])
     if arch not in _ARCHITECTURES:
-        close = difflib.get_close_matches(arch, _ARCHITECTURES, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = did_you_mean(arch, _ARCHITECTURES)
         raise UserError(f"model {name!r}: unknown architecture {arch!r}{hint}; {form}")
     if n_layer < 1 or n_head < 1:
         raise UserError(f"model {name!r}: needs at least one layer and one head")

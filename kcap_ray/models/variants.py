@@ -6,13 +6,12 @@ other and are refused, and so is a word about something that the model does not 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import UserError, did_you_mean
 from kcap_ray.models import counts
 
 if TYPE_CHECKING:
@@ -90,8 +89,7 @@ def _read(word: str, variants: dict[str, Variant]) -> tuple[str, str]:
     if word in variants and word != "moe":
         return word, ""
     shown = [{"moe": "moe32", "canon": "canonABCD"}.get(name, name) for name in variants]
-    close = difflib.get_close_matches(word, shown, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
+    hint = did_you_mean(word, shown)
     raise UserError(f"unknown variant {word!r}{hint}; one of {', '.join(shown)}")
 
 

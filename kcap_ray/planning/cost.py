@@ -5,7 +5,6 @@ step: fitted to measured step times by benchmarks/throughput.py, or estimated fr
 """
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kcap_ray.config.cell import Optimizer, Precision
-from kcap_ray.config.errors import UserError, check, check_choice
+from kcap_ray.config.errors import UserError, check, check_choice, did_you_mean
 from kcap_ray.config.yaml import read_yaml
 from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.planning.step_work import TERMS, Term, step_work
@@ -101,8 +100,7 @@ class Device:
 def check_known(path: str, name: str, known: Mapping[Any, Any]) -> None:
     """Raise `UserError` for a key that there is not, with the closest one that there is."""
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = did_you_mean(name, known)
         raise UserError(f"{path}: unknown key{hint}; allowed are {', '.join(known)}")
 
 

@@ -19,10 +19,12 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.planning.asked import asked_of
 from kcap_ray.planning.cost import Device, device_of, flops_per_token, read_prices
+from kcap_ray.planning.plateau import ends_on_plateau, plateau_exposures
 from kcap_ray.planning.run_length import spec_of, trials_at_once
 from kcap_ray.planning.sweep import Sweep
 from kcap_ray.runs.columns import Asked
 from kcap_ray.runs.schema import Column, section
+from kcap_ray.runs.text_table import aligned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,18 @@ class PlanRow(Asked):
     price: Annotated[
         float | None,
         Column("Price", "For those hours; none where the device's price is not known.", "$"),
+    ]
+    plateau_exposures: Annotated[
+        float | None,
+        Column(
+            "Plateau",
+            "Exposures that such a model needs before it learns values at all, by a rule fitted to "
+            "measured runs (docs/protocol.md); none where there are no measurements of its kind.",
+        ),
+    ]
+    ends_on_plateau: Annotated[
+        bool,
+        Column("On plateau", "Whether the run will probably be over before that."),
     ]
 
 
@@ -112,6 +126,8 @@ def _row(sweep: str, cell: Cell, *, device: Device, price_per_hour: float | None
         device=device.name,
         device_hours=device_hours,
         price=None if price_per_hour is None else device_hours * price_per_hour,
+        plateau_exposures=plateau_exposures(cell, spec),
+        ends_on_plateau=ends_on_plateau(cell, spec, asked.steps),
     )
 
 
@@ -162,17 +178,12 @@ def render_plan(
     columns = dict(_COLUMNS)
     if all(row.n_params_active == row.n_params for row in rows):
         del columns["active"]
-    table = [list(columns), *([show(row) for show in columns.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join(
-            text.ljust(width) if i == 0 else text.rjust(width)
-            for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in table
-    ]
+    table = aligned(
+        {heading: "left" if heading == "cell" else "right" for heading in columns},
+        [[show(row) for show in columns.values()] for row in rows],
+    )
     totals = _totals(rows, device_of(device), n_left_out=n_left_out)
-    return "\n".join([*lines, "", *totals, *notes])
+    return "\n".join([table, "", *totals, *notes])
 
 
 def _totals(rows: Sequence[PlanRow], device: Device, *, n_left_out: int) -> list[str]:
@@ -186,6 +197,7 @@ def _totals(rows: Sequence[PlanRow], device: Device, *, n_left_out: int) -> list
         f"about {_hours(total['device_hours'])} {device.unit}-hours on {device.name}, {money}",
         *_trust(rows, device),
         *_estimates(rows),
+        *_plateaus(rows),
     ]
 
 
@@ -223,6 +235,16 @@ def _estimates(rows: Sequence[PlanRow]) -> list[str]:
     return [
         f"Mbit and R_max of {', '.join(estimated)} are estimates: pools are taken to hold the "
         "values found and no others; write data.pool_sizes if you know better."
+    ]
+
+
+def _plateaus(rows: Sequence[PlanRow]) -> list[str]:
+    """A line on each cell that will probably learn names and no values."""
+    return [
+        f"{row.cell_id} will probably end on the plateau before values are learnt, which takes "
+        f"such a model about {row.plateau_exposures:,.0f} exposures (docs/protocol.md)."
+        for row in rows
+        if row.ends_on_plateau and row.plateau_exposures is not None
     ]
 
 

@@ -1,7 +1,6 @@
 """A quantized model on disk: packed weights, settings, and the cell and vocabulary they go with."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.own_model import OwnModel
 from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.quantize.weights import QuantizedWeights
-from kcap_ray.runs.results import write_atomically
+from kcap_ray.runs.files import replaced_directory
 
 
 def save_quantized(
@@ -20,16 +19,13 @@ def save_quantized(
     """Write packed weights and settings, with the cell and vocabulary of the checkpoint that they
     are of, as a directory that appears whole or not at all.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    weights.save(temporary / "model.safetensors")
-    write_atomically(temporary / "quantization.json", json.dumps(config.to_dict(), indent=1) + "\n")
+    settings = json.dumps(config.to_dict(), indent=1) + "\n"
     source = [SOURCE] if (checkpoint / SOURCE).exists() else []
-    for name in ("cell.json", "kcap_vocab.json", *source):
-        shutil.copyfile(checkpoint / name, temporary / name)
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
+    with replaced_directory(path) as directory:
+        weights.save(directory / "model.safetensors")
+        (directory / "quantization.json").write_text(settings, encoding="utf-8")
+        for name in ("cell.json", "kcap_vocab.json", *source):
+            shutil.copyfile(checkpoint / name, directory / name)
 
 
 def load_quantized(directory: Path) -> tuple[Decoder | OwnModel, Cell]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from kcap_ray.config.errors import UserError
 from kcap_ray.rewriting.job import RewriteJob, Tally
+from kcap_ray.runs.files import write_atomically
 
 _PART = re.compile(r"people-(\d+)-(\d+)\.parquet")
 _TALLY = b"kcap.rewrite"
@@ -35,7 +36,7 @@ class RewriteOutput:
                     f"--out {self.path} has other files in it; write the name of a new directory"
                 )
             self.path.mkdir(parents=True, exist_ok=True)
-            self._write(self._manifest, json.dumps(identity, indent=1).encode())
+            write_atomically(self._manifest, json.dumps(identity, indent=1))
             return
         before = json.loads(self._manifest.read_text())
         for key, value in identity.items():
@@ -72,12 +73,7 @@ class RewriteOutput:
 
     def write_part(self, start: int, stop: int, content: bytes) -> None:
         """Keep the biographies of a block of people; a part is there whole or not at all."""
-        self._write(self.path / f"people-{start:08}-{stop:08}.parquet", content)
-
-    def _write(self, path: Path, content: bytes) -> None:
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        write_atomically(self.path / f"people-{start:08}-{stop:08}.parquet", content)
 
     def tally(self) -> Tally:
         """What became of all texts of the parts that are done."""

@@ -3,13 +3,13 @@
 Shape letters: B prompts of a batch, T tokens, V vocabulary.
 """
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from kcap_ray.config.digest import digest_of
 from kcap_ray.config.errors import UserError
 from kcap_ray.rewriting.job import Writer
 
@@ -49,18 +49,18 @@ def model_digest(model: Path) -> str:
             f"--model {model}: no config.json there; write the directory of a Hugging Face "
             "causal language model"
         )
-    digest = hashlib.sha256()
+    return digest_of(_samples(model))[:16]
+
+
+def _samples(model: Path) -> Iterator[bytes]:
     for path in sorted(path for path in model.iterdir() if path.is_file()):
         size = path.stat().st_size
-        digest.update(f"{path.name} {size}\n".encode())
+        yield f"{path.name} {size}\n".encode()
         with path.open("rb") as opened:
-            if size <= _WHOLE_BYTES:
-                digest.update(opened.read())
-            else:
-                digest.update(opened.read(_SAMPLED_BYTES))
+            if size > _WHOLE_BYTES:
+                yield opened.read(_SAMPLED_BYTES)
                 opened.seek(size - _SAMPLED_BYTES)
-                digest.update(opened.read())
-    return digest.hexdigest()[:16]
+            yield opened.read()
 
 
 class TransformersWriter:

@@ -1,9 +1,10 @@
 """JSON objects that tell whether a byte of them has changed since they were written."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from kcap_ray.config.digest import json_digest
 
 _KEY = "checksum"
 
@@ -28,5 +29,4 @@ def checked(text: str, *, needed: Iterable[str] = ()) -> dict[str, Any] | None:
 
 
 def _checksum(values: Mapping[str, Any]) -> str:
-    text = json.dumps({name: values[name] for name in values if name != _KEY}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return json_digest({name: values[name] for name in values if name != _KEY})[:16]

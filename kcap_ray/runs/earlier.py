@@ -5,9 +5,7 @@ An earlier id is a function of the settings as its version wrote them, so it is 
 and compared with the names that are there. Nothing here writes but `adopt`.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +17,10 @@ from kcap_ray.config import identity
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.contents import combined
 from kcap_ray.config.data import BUILT_IN_POOLS, PATHS
+from kcap_ray.config.digest import json_digest
 from kcap_ray.config.errors import UserError
 from kcap_ray.runs.checked import checked, with_checksum
+from kcap_ray.runs.files import write_atomically
 
 MANIFEST = "cells.json"
 TABLE = "results.parquet"
@@ -117,9 +117,8 @@ def earlier_ids(settings: Mapping[str, Any]) -> list[str]:
     for written in (_with_names(data), data):
         for left_out in _LEFT_OUT:
             kept = {name: value for name, value in train.items() if name not in left_out}
-            whole = json.dumps({**settings, "data": written, "train": kept}, sort_keys=True)
-            digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
-            ids.append(f"{identity.readable(settings)}-{digest}")
+            digest = json_digest({**settings, "data": written, "train": kept})
+            ids.append(f"{identity.readable(settings)}-{digest[:8]}")
     return list(dict.fromkeys(ids))
 
 
@@ -213,8 +212,6 @@ def adopt(path: Path, stored: StoredCell) -> None:
             row = None
         if row is None:  # then it counts as none under any name
             continue
-        temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-        text = json.dumps(with_checksum(row | {"cell_id": cell_id}), indent=1) + "\n"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, file)
+        row = with_checksum(row | {"cell_id": cell_id})
+        write_atomically(file, json.dumps(row, indent=1) + "\n")
     place.rename(folder / cell_id)

@@ -5,9 +5,9 @@ waits until what it has saved is there.
 """
 
 import contextlib
+import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +16,8 @@ from pathlib import Path
 from kcap_ray.config.cell import Cell
 from kcap_ray.runs.progress import STALE_AFTER_S
 from kcap_ray.runs.results import CellDirectory, RunDirectory
+
+_logger = logging.getLogger(__name__)
 
 REQUEST = ".save"
 """File of a run directory: those who train save when it is touched."""
@@ -47,7 +49,7 @@ def saves_first(cells: Sequence[Cell], directory: RunDirectory) -> Iterator[None
         if is_asked:
             raise KeyboardInterrupt
         is_asked = True
-        print("kcap: saving what is at work; once more ends it at once", file=sys.stderr)
+        _logger.warning("saving what is at work; once more ends it at once")
         with contextlib.suppress(OSError):
             (directory.path / REQUEST).write_text("")
         threading.Thread(target=wait, daemon=True).start()

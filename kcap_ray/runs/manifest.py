@@ -2,12 +2,10 @@
 work in it.
 """
 
-import fcntl
+import contextlib
 import json
-import sys
-import time
+import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from kcap_ray.config.cell import Cell
@@ -23,8 +21,14 @@ from kcap_ray.runs.earlier import (
     read_manifest,
 )
 from kcap_ray.runs.environment import describe
+from kcap_ray.runs.files import locked, write_atomically
 from kcap_ray.runs.progress import LOCK
-from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
+from kcap_ray.runs.results import CellDirectory, RunDirectory
+
+_logger = logging.getLogger(__name__)
+
+STATUS_HOLDS_S = 0.4
+"""Seconds to wait for the lock of a run: `kcap status` holds it for a moment."""
 
 
 def write_manifest(
@@ -74,8 +78,9 @@ def _before(path: Path) -> Manifest | None:
     try:
         return read_manifest(path)
     except UserError:
-        text = f"kcap: {path / MANIFEST} cannot be read; it is made anew from the finished cells"
-        print(text, file=sys.stderr, flush=True)
+        _logger.warning(
+            "%s cannot be read; it is made anew from the finished cells", path / MANIFEST
+        )
         return None
 
 
@@ -107,21 +112,14 @@ def clear_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bo
             cell_directory.result_file.unlink()
 
 
-@contextmanager
+@contextlib.contextmanager
 def only_driver(path: Path) -> Iterator[None]:
     """Hold the run directory for this process. Raises `UserError` if another kcap has it."""
-    # The kernel drops the lock when its process dies, however it dies.
-    with (path / LOCK).open("w") as file:
-        for wait_s in (0.05, 0.1, 0.2, None):  # `kcap status` holds it for a moment
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if wait_s is None:
-                    raise UserError(
-                        f"--out {path}: another kcap is at work in this directory"
-                    ) from None
-                time.sleep(wait_s)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path / LOCK, wait_s=STATUS_HOLDS_S))
+        except TimeoutError:
+            raise UserError(f"--out {path}: another kcap is at work in this directory") from None
         yield
 
 

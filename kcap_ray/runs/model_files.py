@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.config.contents import file_digest
+from kcap_ray.config.contents import path_digest
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.files import replaced
 from kcap_ray.runs.results import RunDirectory
 
 FOLDER = "models"
@@ -28,14 +29,12 @@ def _kept(cell: Cell, directory: RunDirectory) -> Cell:
         return cell
     source, contents = Path(cell.model.file), cell.model.contents
     copy = directory.path / FOLDER / contents[:12] / source.name
-    if file_digest(str(copy)) != contents:
-        if file_digest(str(source)) != contents:
+    if path_digest(str(copy)) != contents:
+        if path_digest(str(source)) != contents:
             raise UserError(
                 f"model.file: {source} has changed since the sweep was read; give the same "
                 "command again"
             )
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        temporary = copy.with_name(f"{copy.name}.tmp")
-        shutil.copyfile(source, temporary)
-        temporary.replace(copy)
+        with replaced(copy) as temporary:
+            shutil.copyfile(source, temporary)
     return replace(cell, model=replace(cell.model, file=str(copy)))

@@ -1,26 +1,29 @@
 """The table of a running sweep: read from the ledger, so it shows what is on disk and no more."""
 
-import fcntl
 import json
+import logging
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
+from typing import TYPE_CHECKING, Literal
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.earlier import rows_of_table
-from kcap_ray.runs.record import ResultRow
+from kcap_ray.runs.files import is_locked
+from kcap_ray.runs.record import ResultRow, TrainingProgress
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.runs.schema import shown
+from kcap_ray.runs.text_table import text_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
 """File of a run directory that the process at work in it has locked."""
@@ -61,14 +64,10 @@ def cell_states(cells: Sequence[Cell], directory: RunDirectory) -> list[CellStat
 def _is_worked_in(path: Path) -> bool:
     """Whether a process is at work in the run directory, as far as its lock tells."""
     try:
-        with (path / LOCK).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return is_locked(path / LOCK)
     except OSError:
         # No lock, or a place that has none: then the age of the notes tells.
         return (path / LOCK).exists()
-    return False
 
 
 def _finished(cell: Cell, row: ResultRow) -> CellState:
@@ -113,39 +112,34 @@ def _progress(directory: CellDirectory) -> _Note | None:
     file = directory.progress_file
     try:
         age_s = time.time() - file.stat().st_mtime
-        note = json.loads(file.read_text(encoding="utf-8"))
-        losses = ", ".join(f"{loss:.3f}" for loss in note["losses"])
-        share = 100 * note["step"] / note["n_steps"]
-        text = f"{share:3.0f}%  step {note['step']} of {note['n_steps']}  loss {losses} nats"
-    except (OSError, ValueError, LookupError, TypeError, ZeroDivisionError):
+        progress = TrainingProgress.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
         return None
-    return _Note(text=text, is_stale=age_s > STALE_AFTER_S)
+    return _Note(text=str(progress), is_stale=age_s > STALE_AFTER_S)
 
 
-def states_table(states: Sequence[CellState], *, max_lines: int | None = None) -> Table:
+def states_table(states: Sequence[CellState], *, max_lines: int | None = None) -> "Table":
     """The states as a table, running cells first where there are more than `max_lines`."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("cell", "state", ""):
-        table.add_column(heading, no_wrap=heading != "")
     order = {"running": 0, "failed": 1, "diverged": 1, "stopped": 1, "ok": 2, "waiting": 3}
     shown = list(states)
     if max_lines is not None and len(shown) > max_lines:
         shown = sorted(shown, key=lambda state: order[state.state])[:max_lines]
-    for state in shown:
-        table.add_row(state.cell.cell_id, state.state, state.detail)
     counts = Counter(state.state for state in states)
     done = sum(counts[name] for name in ("ok", "diverged", "failed"))
     parts = [f"{done} of {len(states)} cells done", f"{counts['running']} running"]
     parts += [
         f"{counts[name]} {name}" for name in ("stopped", "failed", "diverged") if counts[name]
     ]
-    table.caption = ", ".join(parts)
-    table.caption_justify = "left"
-    return table
+    return text_table(
+        {"cell": "left", "state": "left", "": "left"},
+        [(state.cell.cell_id, state.state, state.detail) for state in shown],
+        caption=", ".join(parts),
+        wrapped="",
+    )
 
 
 class Watch:
-    """Shows a running sweep: a live table on a terminal, one line per finished cell elsewhere."""
+    """Logs every cell that ends, below a live table where standard output is a terminal."""
 
     def __init__(self, cells: Sequence[Cell], directory: RunDirectory) -> None:
         self._cells, self._directory = cells, directory
@@ -153,7 +147,7 @@ class Watch:
         self._stop = threading.Event()
         is_terminal = sys.stdout.isatty()
         self._thread = threading.Thread(
-            target=self._show_live if is_terminal else self._print_lines, daemon=True
+            target=self._show_live if is_terminal else self._log_ends, daemon=True
         )
 
     def __enter__(self) -> "Watch":
@@ -181,19 +175,22 @@ class Watch:
         return _state(cell, self._directory.cell(cell.cell_id))
 
     def _show_live(self) -> None:
-        with Live(console=Console(), refresh_per_second=2, transient=True) as live:
-            while not self._stop.wait(REFRESH_EVERY_S):
-                live.update(states_table(self._states(), max_lines=MAX_LINES))
+        from rich.console import Console
+        from rich.live import Live
 
-    def _print_lines(self) -> None:
-        printed = set(self._ended)
+        with Live(console=Console(), refresh_per_second=2, transient=True) as live:
+            self._log_ends(lambda states: live.update(states_table(states, max_lines=MAX_LINES)))
+
+    def _log_ends(self, show: Callable[[list[CellState]], None] = lambda _: None) -> None:
+        logged = set(self._ended)
         last = False
         while not last:
             last = self._stop.wait(REFRESH_EVERY_S)
-            self._states()
+            show(self._states())
             for cell_id, state in self._ended.items():
-                if cell_id in printed:
+                if cell_id in logged:
                     continue
-                printed.add(cell_id)
-                count = f"[{len(printed)}/{len(self._cells)}]"
-                print(f"{count} {cell_id}  {state.state}  {state.detail}", flush=True)
+                logged.add(cell_id)
+                count = f"[{len(logged)}/{len(self._cells)}]"
+                level = logging.INFO if state.state == "ok" else logging.WARNING
+                _logger.log(level, "%s %s  %s  %s", count, cell_id, state.state, state.detail)

@@ -2,6 +2,7 @@
 as a typed value. What their columns are is said in `kcap_ray.runs.columns`.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
@@ -96,6 +97,89 @@ class CurvePoint(Record):
     loss_name_nats: Annotated[float | None, LOSS_NAME] = None
     loss_value_nats: Annotated[float | None, LOSS_VALUE] = None
     capacity_ratio: Annotated[float | None, RATIO] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredModel(Measured):
+    """What `kcap measure` finds: bits that the model of a directory stores about a cell's data."""
+
+    model: Annotated[str, Column("Model", "Directory of the model.")]
+    model_class: Annotated[str, Column("Class", "Class of transformers; in JSON `class`.")]
+    tokens: Annotated[str, Column("Tokens", "Whose tokens the model reads.")]
+    begins_with_bos: Annotated[
+        bool, Column("BOS", "Whether documents began with the tokenizer's beginning of text.")
+    ]
+    n_tokens_used: Annotated[int, Column("Tokens used", "Tokens of the model that the data use.")]
+    context_tokens: Annotated[int | None, Column("Context", "Tokens it reads; none: any number.")]
+    cell_id: Annotated[str, Column("Cell", "Id of the cell whose data were asked for.")]
+    dataset: Annotated[str, Column("Data", "Kind of data and its pools, without the people.")]
+    n_people: Annotated[int, Column("People", "People of the first table (N).")]
+    n_params: Annotated[int, Column("Parameters", "All weights; those used twice count once.")]
+    n_params_used: Annotated[
+        int,
+        Column(
+            "Parameters used",
+            "Without the rows, of embedding and output head, of tokens that the data never use.",
+        ),
+    ]
+    stored_bits: Annotated[float, Column("Stored", "As of a cell.", "bits")]
+    demand_bits: Annotated[float, Column("Demand", "Entropy of the data.", "bits")]
+    capacity_ratio: Annotated[float, RATIO]
+    capacity_ratio_used: Annotated[
+        float, Column("R used", "stored_bits / n_params_used.", "bits/param")
+    ]
+    max_capacity_ratio: Annotated[float, Column("R_max", "demand_bits / n_params.", "bits/param")]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The columns as JSON has them: groups as a list, and the class as `class`."""
+        values = super().to_dict()
+        values["class"] = values.pop("model_class")
+        values["groups"] = None if self.groups is None else json.loads(self.groups)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        values = _columns(values)
+        groups = values.get("groups")
+        values["model_class"] = values.pop("class", None)
+        values["groups"] = None if groups is None else json.dumps(groups)
+        return super().from_dict(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingProgress:
+    """progress.json: how far the program has come that trains now."""
+
+    step: int
+    n_steps: int
+    losses: tuple[float, ...]
+    """Training loss of each of its trials, nats per token."""
+
+    def __post_init__(self) -> None:
+        counts = (self.step, self.n_steps)
+        is_right = all(type(count) is int for count in counts) and 0 <= self.step <= self.n_steps
+        if not is_right or not all(isinstance(loss, int | float) for loss in self.losses):
+            raise RecordError(f"got {self.to_dict()}, which is no progress of a training")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the file has it."""
+        return {"step": self.step, "n_steps": self.n_steps, "losses": list(self.losses)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`. Raises `RecordError` for what is none."""
+        values = _columns(values)
+        try:
+            losses = tuple(values["losses"])
+            return cls(step=values["step"], n_steps=values["n_steps"], losses=losses)
+        except (LookupError, TypeError) as error:
+            raise RecordError(f"got {values}, which is no progress of a training") from error
+
+    def __str__(self) -> str:
+        losses = ", ".join(f"{loss:.3f}" for loss in self.losses)
+        share = 100 * self.step / max(self.n_steps, 1)
+        return f"{share:3.0f}%  step {self.step} of {self.n_steps}  loss {losses} nats"
 
 
 def best_trial(records: Iterable[TrialRecord]) -> TrialRecord | None:

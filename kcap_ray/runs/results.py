@@ -18,24 +18,11 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.runs.checked import checked, with_checksum
 from kcap_ray.runs.earlier import name_of
+from kcap_ray.runs.files import replaced, write_atomically
 from kcap_ray.runs.record import ResultRow, TrialRecord
 from kcap_ray.runs.schema import Record, arrow_schema
 
 Kind = TypeVar("Kind", bound=Record)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -63,6 +50,15 @@ class CellDirectory:
     def history_file(self) -> Path:
         """Loss curve of the best trial so far."""
         return self.path / "history.parquet"
+
+    def curve_file(self, trial: int) -> Path:
+        """Loss curve of a trial that did not diverge; for trackers."""
+        return self.path / "curves" / f"trial{trial}.parquet"
+
+    @property
+    def event_files(self) -> Path:
+        """TensorBoard's event files, a directory per trial."""
+        return self.path / "tensorboard"
 
     @property
     def progress_file(self) -> Path:
@@ -185,12 +181,8 @@ class RunDirectory:
 
         rows = [row.to_dict() for cell in cells for row in self._rows_of(cell)]
         table = pa.Table.from_pylist(rows, schema=arrow_schema(ResultRow))
-        temporary = self.results_file.with_name(f"{self.results_file.name}.{os.getpid()}.tmp")
-        try:
+        with replaced(self.results_file) as temporary:
             pq.write_table(table, temporary)
-            os.replace(temporary, self.results_file)
-        finally:
-            temporary.unlink(missing_ok=True)
         return len(rows)
 
     def _rows_of(self, cell: Cell) -> list[ResultRow]:

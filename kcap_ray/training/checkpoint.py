@@ -1,7 +1,6 @@
 """A training run on disk, so that a killed one goes on where it was."""
 
-import os
-import sys
+import logging
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,9 @@ from typing import Any
 import torch
 
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.files import replaced
+
+_logger = logging.getLogger(__name__)
 
 
 class CorruptCheckpointError(UserError):
@@ -16,21 +18,9 @@ class CorruptCheckpointError(UserError):
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` whole or not at all: a temporary file, then a rename. The one before stays
-    beside it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.is_file():
-            os.replace(path, before(path))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write `state` whole or not at all. The checkpoint before it stays beside it."""
+    with replaced(path, before=before(path)) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
 
 
 def before(path: Path) -> Path:
@@ -46,14 +36,14 @@ def remove_checkpoint(path: Path) -> None:
 
 def resume_from(path: Path, *, run_key: str) -> dict[str, Any] | None:
     """The last state of the run that can be read: that at `path`, or the one before; None if there
-    is neither. Of one that cannot be read a line on standard error says so.
+    is neither. Of one that cannot be read a warning says so.
     """
     for file in (path, before(path)):
         try:
             state = load_checkpoint(file, run_key=run_key)
         except CorruptCheckpointError as error:
-            text = f"kcap: {str(error).rpartition(';')[0]}; it goes on from an earlier one, if any"
-            print(text, file=sys.stderr, flush=True)
+            cause = str(error).rpartition(";")[0]
+            _logger.warning("%s; it goes on from an earlier one, if any", cause)
             continue
         if state is not None:
             return state

@@ -8,7 +8,7 @@ Shapes: E trials, B windows of this worker, T tokens, P weights of a trial.
 """
 
 import contextlib
-import sys
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,8 @@ from kcap_ray.training.optimizer import FusedOptimizer
 from kcap_ray.training.point import Point
 from kcap_ray.training.precision import LossScaler, autocast
 from kcap_ray.training.schedule import lr_ratios
+
+_logger = logging.getLogger(__name__)
 
 COMPILED_TOLERANCE = 0.02
 """Share by which the loss of a compiled model may differ from that of the same model as written:
@@ -252,12 +254,12 @@ class TrainStep:
             return
         self._losses = self._plain
         trial = int(is_wrong_E.int().argmax())
-        print(
-            f"kcap: compiled, the first loss is {loss_E[trial].item():.4g} and its gradient "
-            f"{'finite' if is_finite_E[trial] else 'not finite'}; uncompiled it is "
-            f"{written_E[trial].item():.4g}; this run goes on uncompiled",
-            file=sys.stderr,
-            flush=True,
+        _logger.warning(
+            "compiled, the first loss is %.4g and its gradient %s; uncompiled it is %.4g; this run "
+            "goes on uncompiled",
+            loss_E[trial].item(),
+            "finite" if is_finite_E[trial] else "not finite",
+            written_E[trial].item(),
         )
 
     def state(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from analysis.figures.style import NothingToDrawError
 from analysis.load import load_results
 from analysis.plots import Inputs, draw
 from analysis.report import write_report
+from analysis.words import Names
 
 NAMES = ("architectures", "ladder", "moe", "junk", "bands", "parts")
 LLAMA = {"llama": 0.8, "llama-standard": 0.9, "llama-standard-tied-gelu": 0.95}
@@ -126,13 +127,15 @@ def test_report_shows_relative_capacity_as_figure_and_table(make_cells, write_ru
 
 
 @pytest.mark.parametrize(
-    ("make_html", "n_lines"),
+    ("make_table", "n_lines"),
     # 5 families beside gpt2; 3 variants of LLaMA and GPT-2; one case; 3 bands of 3 sizes.
     [(architectures_table, 5), (ladder_table, 4), (junk_table, 1), (bands_table, 9)],
 )
-def test_tables_have_a_line_for_each_comparison(make_html, n_lines, folder):
-    """Well-formed, and empty text where the rows have nothing for it."""
+def test_tables_have_a_line_for_each_comparison(make_table, n_lines, folder):
+    """A cell for each heading, and no table where the rows have nothing for it."""
     used = load_results([folder]).used
-    html = make_html(used)
-    assert html.count("<tr>") == html.count("</tr>") == n_lines + 1
-    assert make_html(used.iloc[:0]) == ""
+    names = Names.of(used["dataset"])
+    table = make_table(used, names)
+    assert len(table.rows) == n_lines
+    assert all(len(row.cells) == len(table.heads) for row in table.rows)
+    assert make_table(used.iloc[:0], names) is None

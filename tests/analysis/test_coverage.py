@@ -15,11 +15,16 @@ BY_NAME = {regime.name: regime for regime in REGIMES}
     "name",
     [
         "8 cells",
-        "14 cells, 20% noise",
-        "20 saturated and 6 more",
-        "6 cells x 3 seeds, cells 5%",
-        "5 N x 6 cells, N 10%",
-        "3 N x 8 shapes, shapes 8%",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in (
+                "14 cells, 20% noise",
+                "20 saturated and 6 more",
+                "6 cells x 3 seeds, cells 5%",
+                "5 N x 6 cells, N 10%",
+                "3 N x 8 shapes, shapes 8%",
+            )
+        ),
     ],
 )
 def test_intervals_cover_the_truth_at_the_stated_rate(name):
@@ -55,6 +60,7 @@ def test_the_committed_table_is_of_these_regimes_and_says_what_it_must():
             assert one["interval_coverage"] >= RANGE[0]
 
 
+@pytest.mark.slow
 def test_the_study_writes_what_it_measured(tmp_path):
     """Both files, with the command; the table has a line for each regime."""
     path = write_study(tmp_path / "new", n_runs=4, command="python -m analysis coverage --runs 4")

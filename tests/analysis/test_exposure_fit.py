@@ -54,12 +54,14 @@ def test_two_exposures_do_not_make_a_curve(make_rows):
     assert fit.law is None
 
 
+@pytest.mark.slow
 def test_a_power_law_is_given_no_limit():
     """Of 15 noisy power laws at most one is said to end; all were, when nothing was compared."""
     limits = [series(power, seed=seed).limit for seed in range(15)]
     assert sum(limit is not None for limit in limits) <= 1
 
 
+@pytest.mark.slow
 def test_a_curve_that_ends_is_given_its_limit():
     """Of 10 saturating laws nearly all are recognised, and the intervals hold the limit."""
     limits = [limit for seed in range(10) if (limit := series(saturating, seed=seed).limit)]

@@ -248,6 +248,7 @@ def test_a_growth_beyond_the_corner_is_a_lack_of_fit():
     assert [test.by for test in fit.lack_of_fit if test.is_significant] == ["R_max"]
 
 
+@pytest.mark.slow
 def test_cells_of_one_law_seldom_fail_the_tests_of_it():
     """5 N x 6 shapes of one c: at the level of 1% at most 4 of 60 fits lack anything."""
     rng = np.random.default_rng(11)

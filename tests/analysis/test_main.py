@@ -124,3 +124,39 @@ def test_analysis_loads_neither_torch_nor_ray_nor_the_engine():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("fit",),
+        ("claims",),
+        ("table", "--table", "architectures"),
+        ("power",),
+        ("predict", "--params", "20000", "--people", "800", "--exposures", "100"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_json_to_standard_output_is_alone_there(arguments, families):
+    """`--json -`: a program reads what is printed, and nothing else is."""
+    result = run(arguments[0], families, *arguments[1:], "--json", "-")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)
+
+
+def test_a_plot_says_in_json_what_it_drew(folder, tmp_path):
+    """File and caption, for who builds pages."""
+    path, said = tmp_path / "ratio.svg", tmp_path / "ratio.json"
+    assert run("plot", folder, "--figure", "ratio", "--out", path, "--json", said).exit_code == 0
+    (found,) = json.loads(said.read_text())
+    assert found["file"] == str(path)
+    assert found["caption"]
+
+
+def test_reports_of_several_runs_are_written(make_rows, write_run, tmp_path):
+    """One for each, and JSON names them."""
+    rows = make_rows(exposures=(100,), n_people=(50_000,)).assign(status="failed")
+    folders = [write_run(tmp_path / name, rows, with_cells=False) for name in ("a", "b")]
+    result = run("report", *folders, "--json", "-")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == [{"report": str(f / "report.html")} for f in folders]

@@ -48,7 +48,7 @@ def test_parts_are_combined_by_satterthwaite():
     assert (found.variance, found.df) == pytest.approx((0.2, 6.0))
 
 
-@pytest.mark.parametrize("n_rows", [2, 4, 15])
+@pytest.mark.parametrize("n_rows", [2, 4, pytest.param(15, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("log_sd", [0.0, 0.35])
 def test_intervals_cover_and_are_shorter_than_students(n_rows, log_sd):
     """Rows of three seeds with standard deviations that are equal, or differ by a third: 95%

@@ -40,7 +40,9 @@ def noisy(rng, n_models, n_seeds, common):
     return np.exp(common + rng.normal(0, 0.03, (n_models, n_seeds)))
 
 
-@pytest.mark.parametrize("n_models", [1, 2, 8, 20])
+@pytest.mark.parametrize(
+    "n_models", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 8, 20))]
+)
 @pytest.mark.parametrize("common_sd", [0.0, 0.05])
 @pytest.mark.parametrize("has_baseline", [False, True])
 def test_a_peak_at_the_border_is_seldom_on_either_side_of_it(n_models, common_sd, has_baseline):

@@ -1,5 +1,7 @@
 """Figures: what is drawn, what is only mentioned, and that drawing leaves no trace."""
 
+import functools
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,11 +17,18 @@ NAMES = ["capacity", "ratio", "exposures", "residuals", "tuning", "training"]
 SIZES = ((2, 2), (4, 2), (4, 3), (4, 4), (6, 4))
 
 
-@pytest.fixture(name="inputs")
-def inputs_fixture(make_rows, spoil, write_run, tmp_path):
+@pytest.fixture(name="inputs", scope="module")
+def inputs_fixture(make_rows, spoil, write_run, tmp_path_factory):
     """A small run with two exposures, and rows that failed or store negative bits."""
+    tmp_path = tmp_path_factory.mktemp("plots")
     rows = spoil(make_rows(exposures=(100, 1000), n_people=(50_000, 100_000, 200_000), sizes=SIZES))
     return fit_inputs(load_results([write_run(tmp_path / "run", rows)]))
+
+
+@pytest.fixture(name="figure_of", scope="module")
+def figure_of_fixture(inputs):
+    """A figure of these inputs by name, drawn once."""
+    return functools.cache(lambda name: draw(name, inputs))
 
 
 def texts(figure):
@@ -38,18 +47,18 @@ def test_every_figure_is_drawn_and_leaves_no_global_state(name, inputs):
         assert axes.get_xlabel()
 
 
-def test_rows_that_cannot_be_drawn_are_mentioned(inputs):
+def test_rows_that_cannot_be_drawn_are_mentioned(figure_of):
     """Failed rows and negative bits are in a note, with their number and reason."""
-    shown = texts(draw("capacity", inputs))
+    shown = texts(figure_of("capacity"))
     assert "2 failed, 1 diverged" in shown
     assert "zero or negative" in shown
 
 
-def test_measured_points_are_drawn_where_they_were_measured(inputs):
+def test_measured_points_are_drawn_where_they_were_measured(inputs, figure_of):
     """Every positive cell of a panel is a point at (parameters, stored bits)."""
     used = inputs.results.used
     rows = used[(used["stored_bits"] > 0) & (used["exposures"] == 1000)]
-    axes = draw("capacity", inputs).axes[1]
+    axes = figure_of("capacity").axes[1]
     drawn = np.concatenate([line.get_xydata() for line in axes.lines])
     for point in rows[["n_params", "stored_bits"]].to_numpy(float):
         assert np.isclose(drawn, point).all(axis=1).any()
@@ -65,9 +74,9 @@ def test_published_points_appear_only_beside_the_same_setting(make_rows, write_r
     assert "published" in texts(draw("capacity", inputs))
 
 
-def test_panels_stay_inside_the_figure_and_apart(inputs):
+def test_panels_stay_inside_the_figure_and_apart(figure_of):
     """No panel's labels run into another panel, the legend or the edge."""
-    figure = draw("capacity", inputs)
+    figure = figure_of("capacity")
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = [box for axes in figure.axes if (box := axes.get_tightbbox(renderer)) is not None]
     assert len(boxes) == len(figure.axes)
@@ -99,9 +108,9 @@ def test_the_same_data_give_the_same_file(inputs, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["pdf", "svg", "png"])
-def test_each_format_is_written(inputs, tmp_path, ending):
+def test_each_format_is_written(figure_of, tmp_path, ending):
     """The file's ending chooses the format; missing folders are made."""
-    path = save(draw("exposures", inputs), tmp_path / "new" / f"figure.{ending}")
+    path = save(figure_of("exposures"), tmp_path / "new" / f"figure.{ending}")
     signature = {"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG"}[ending]
     assert path.read_bytes().startswith(signature)
 
@@ -142,10 +151,10 @@ def test_no_law_and_no_band_is_drawn_over_a_single_demand(make_cells, write_run,
     assert not axes.collections
 
 
-def test_residuals_are_those_of_every_positive_cell(inputs):
+def test_residuals_are_those_of_every_positive_cell(inputs, figure_of):
     """Each panel has all cells, whichever are saturated."""
     used = inputs.results.used
     n_positive = int((used["capacity_ratio"] > 0).sum())
-    for axes in draw("residuals", inputs).axes:
+    for axes in figure_of("residuals").axes:
         points = sum(len(np.asarray(line.get_xdata())) for line in axes.lines)
         assert points == n_positive + 2  # and the two ends of the line at 1

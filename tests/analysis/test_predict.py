@@ -12,6 +12,7 @@ from analysis.joint import fit_joint, joint_cells
 from analysis.law import CapacityLaw
 from analysis.load import ResultsError
 from analysis.predict import (
+    Predictor,
     Question,
     demand_bits,
     fit_predictor,
@@ -50,9 +51,14 @@ def test_a_planted_law_is_recovered(make_rows):
     assert law.sharpness == pytest.approx(5.0, rel=0.01)
 
 
-def test_intervals_hold_new_cells_of_a_planted_law(make_rows):
+@pytest.fixture(scope="module")
+def found(make_rows) -> Predictor:
+    """What is learned from noisy cells of the planted law."""
+    return fit_predictor(planted(make_rows))
+
+
+def test_intervals_hold_new_cells_of_a_planted_law(found):
     """Nine in ten or more of models, people and exposures that were not run, within the range."""
-    found = fit_predictor(planted(make_rows))
     rng, held = np.random.default_rng(1), []
     for _ in range(60):
         n_people, exposures = rng.uniform(60_000, 450_000), rng.uniform(40, 900)
@@ -85,17 +91,15 @@ def test_demand_is_that_of_the_data_set(make_rows):
         ({"n_params": 1e9}, ("parameters", "R_max")),
     ],
 )
-def test_what_lies_outside_of_the_cells_is_flagged(changes, said, make_rows):
+def test_what_lies_outside_of_the_cells_is_flagged(changes, said, found):
     """By name and range; an interpolation has no flag."""
-    found = fit_predictor(planted(make_rows))
     usual = {"n_params": 5e6, "n_people": 100_000.0, "exposures": 300.0, "family": "gpt2"}
     outside = found.predict(Question(**{**usual, **changes})).outside
     assert tuple(text.split(" ")[0] for text in outside) == said
 
 
-def test_a_family_that_was_not_run_is_refused(make_rows):
+def test_a_family_that_was_not_run_is_refused(found):
     """Nothing is known of it; the message says what there is."""
-    found = fit_predictor(planted(make_rows))
     asked = Question(n_params=5e6, n_people=1e5, exposures=300.0, family="llama")
     with pytest.raises(ResultsError, match="there are: gpt2"):
         found.predict(asked)
@@ -111,6 +115,7 @@ def test_a_new_exposures_setting_has_no_interval_where_nothing_tells_its_error(m
     assert found.predict(other).outside
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["people", "shape"])
 def test_published_points_are_predicted_from_the_others(by):
     """Cells of people, or models, left out: nine in ten inside, within 5% where c limits them."""

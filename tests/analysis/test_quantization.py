@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import matplotlib.colors
 import numpy as np
 import pandas as pd
 import pytest
@@ -183,29 +184,39 @@ def test_models_that_lost_everything_are_mentioned(make_cells, write_run, tmp_pa
     assert "3 model(s) that store no bits (gptq-int4-g128)" in shown
 
 
-def test_knowledge_per_stored_bit_is_drawn_over_the_bits_of_a_weight(rows, write_run, tmp_path):
-    """R and R over the effective bits per weight, means over the peaks: with floats at 16 and 32,
-    and without unusual calibrations.
+def labels_of(figure: Figure, panel: int = 0) -> list[str]:
+    return [label.get_text() for label in figure.axes[panel].get_yticklabels()]
+
+
+def test_each_bit_width_and_method_has_a_labelled_row(rows, write_run, tmp_path):
+    """R and R over the effective bits per weight, means over the peaks, most bits first: with
+    floats at 16 and 32, without unusual calibrations, and told by names instead of colours.
     """
     figure = figure_of("bit_width", rows, write_run, tmp_path)
+    names = labels_of(figure)
+    assert names[:3] == ["as trained", "fp16-finetune5", "fp16"]
+    # Four ways at 4 bits with default calibration: rtn, gptq, hqq, with embedding; and fine-tuned.
+    at_four = names[names.index("gptq-g128-finetune5") :][:5]
+    assert set(at_four) >= {"gptq-g128", "rtn-g128", "hqq-g128", "gptq-g128-embedding"}
     peaks = [one for one in find_quantized(rows) if one.is_peak]
-    for label, bits in (("none", 32), ("fp16", 16), ("rtn-int3-g128", 3)):
+    for label, place in (("none", 0), ("fp16", 2)):
         own = [one for one in peaks if one.quantizer.label == label]
         mean = float(np.mean([one.run.ratio for one in own]))
-        assert is_among((bits, mean), points(figure, 0))
-        assert is_among((bits, mean / own[0].bits_per_weight), points(figure, 1))
-    lines = {line.get_label() for line in figure.legends[0].get_lines()}
-    expected = {"gptq-g128", "rtn-g128", "hqq-g128", "gptq-g128-embedding", "floats"}
-    assert lines == expected | {"gptq-g128-finetune5", "fp16-finetune5"}
+        assert is_among((mean, place), points(figure, 0))
+        assert is_among((mean / own[0].bits_per_weight, place), points(figure, 1))
+    colours = {line.get_color() for axes in figure.axes for line in axes.lines}
+    assert all(len(set(matplotlib.colors.to_rgb(colour))) == 1 for colour in colours)
 
 
 def test_two_bits_do_not_take_all_the_room(rows, write_run, tmp_path):
     """Values far below 0 are cut off, and that is said."""
     figure = figure_of("bit_width", rows, write_run, tmp_path)
     for axes in figure.axes:
-        low, high = axes.get_ylim()
+        low, high = axes.get_xlim()
         assert low >= -0.5 * high
-    assert "lines go on below the panels" in texts(figure)
+    assert "Arrows: further out, at the number beside them" in texts(figure)
+    lost = [o for o in find_quantized(rows) if o.is_peak and o.quantizer.label == "rtn-int2-g128"]
+    assert f"{np.mean([one.run.ratio for one in lost]):.2g}" in texts(figure)
 
 
 def test_calibrations_are_drawn_over_the_people_read(rows, write_run, tmp_path):

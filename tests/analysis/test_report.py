@@ -1,15 +1,24 @@
 """The report: complete, self-contained, and honest about what is missing."""
 
+import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from analysis.load import ResultsError
+from analysis.fit import fit_groups
+from analysis.headline import headline
+from analysis.load import ResultsError, load_results
+from analysis.page import Head, Row, Table, adaptive, condensed, svg_width, text_cell
 from analysis.report import write_report
+from analysis.words import N_PARTS, Names, dataset_parts, dataset_words, tell_apart
 
-VOID = {"meta", "img", "br"}
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+
+VOID = {"meta", "img", "br", "input"}
 
 
 class Balance(HTMLParser):
@@ -54,13 +63,13 @@ def test_report_shows_every_row_and_needs_nothing_from_elsewhere(folder):
     path = folder / "report.html"
     text = parse(path)
     assert "out of memory <GPU & co>" in text
-    assert "does c grow with <exposures>?" in text
+    assert "Does c grow with <exposures>?" in text
     assert "kcap sweep sweeps/synthetic.yaml" in text
     source = path.read_text(encoding="utf-8")
     # Of the 16 rows 3 failed; a failed row is greyed, not left out.
-    assert source.count('<tr class="excluded">') == 3
+    assert source.count('<tbody class="excluded">') == 3
     assert re.findall(r'(?:src|href)="(?!data:)', source) == []
-    assert "http" not in re.sub(r"data:[^\"]*", "", source)
+    assert "://" not in re.sub(r"data:[^\"]*", "", source)
 
 
 @pytest.mark.slow
@@ -102,3 +111,106 @@ def test_a_directory_without_results_is_refused_and_left_alone(tmp_path):
     with pytest.raises(ResultsError):
         write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_screen_has_question_answer_figure_and_table(folder):
+    """In this order, and the claims behind them; what is not measured takes one line."""
+    source = (folder / "report.html").read_text(encoding="utf-8")
+    places = [
+        source.index(text)
+        for text in (
+            "Does c grow with &lt;exposures&gt;?</h1>",
+            "A parameter holds ",
+            "<img",
+            "<table",
+            "Claims of the paper</h2>",
+            "<summary>Not measured here: ",
+        )
+    ]
+    assert places == sorted(places)
+
+
+def test_figures_follow_a_dark_page():
+    """Greys become variables with a value for each preference; colours stay."""
+    svg = '<svg width="72pt"><g style="fill: #ffffff; stroke: #0173b2"><path/></g></svg>'
+    found = adaptive(svg)
+    assert "stroke: #0173b2" in found
+    assert "fill: var(--g255)" in found
+    assert "--g255:#161616" in found.split("prefers-color-scheme: dark")[1]
+    assert svg_width(svg) == 96
+
+
+def test_columns_that_say_the_same_are_said_once():
+    """Below the table; always-shown columns stay, and what is empty is not said."""
+    heads = (Head(name="Model", place="always"), Head(name="Seed"), Head(name="R"), Head(name="p"))
+    values = (("a", "0", "1", "-"), ("a", "0", "2", "-"))
+    rows = tuple(Row(cells=tuple(text_cell(v) for v in row)) for row in values)
+    found = condensed(Table(heads=heads, rows=rows))
+    assert [head.name for head in found.heads] == ["Model", "R"]
+    assert found.text == "The same in every row: Seed 0."
+
+
+def test_text_of_the_results_is_never_markup(make_rows, write_run, tmp_path):
+    """Names, reasons and settings are the user's; a template escapes them all."""
+    rows = make_rows(exposures=(100,), n_people=(50_000,), sizes=((2, 2), (4, 2)))
+    evil = "<script>alert(1)</script>"
+    rows = rows.assign(
+        sweep=evil, dataset=f"bioS-{evil}", status="failed", reason=evil, device=evil
+    )
+    folder = write_run(tmp_path / "run", rows, with_cells=False)
+    (folder / "sweep.yaml").write_text(f"# Question: {evil}\n")
+    (folder / "environment.json").write_text(json.dumps({evil: evil, "command": evil}))
+    source = write_report(folder).read_text(encoding="utf-8")
+    assert evil not in source
+    assert source.count("<script>") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bioD-K6-C1-D50-L1-T2000-mini", "bioD, 6 attributes, each 1 of 50 words, "
+         "2,000 words in all, small pools"),
+        ("bioS-zipf0.5", "bioS, Zipf frequencies (0.5)"),
+        ("bioS-mini-junk7x100K-token", "bioS, small pools, 7:1 junk of 100K people, domain token"),
+        ("tuples-elements", "own facts (elements)"),
+        ("whatever it is", "whatever it is"),
+    ],
+)  # fmt: skip
+def test_data_sets_are_named_in_words(name, words):
+    """Names of another form stay as they are."""
+    assert dataset_words(name) == words
+    assert len(dataset_parts(name)) == N_PARTS
+
+
+def test_data_sets_are_told_apart_by_what_differs():
+    """What all share is said once; one with nothing of its own has its kind."""
+    shared, own = tell_apart(["bioS-mini", "bioS-mini-zipf1"])
+    assert shared == "bioS, small pools"
+    assert own == {"bioS-mini": "bioS", "bioS-mini-zipf1": "Zipf frequencies (1)"}
+
+
+def test_every_committed_data_set_has_words():
+    """No figure or table of docs/results has a name that only kcap reads."""
+    for path in RESULTS.glob("*/results.parquet"):
+        for name in pd.read_parquet(path, columns=["dataset"])["dataset"].unique():
+            assert dataset_parts(name)[0] != name or "-" not in name, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("run", "start"),
+    [
+        ("laptop", "A parameter holds 0.856 bits after 100 exposures; "),
+        ("laptop_architectures", "Of 14 comparisons with gpt2, "),
+        ("laptop_junk", "Useful capacity, where that without junk at 100 exposures is 1: from "),
+        ("laptop_zipf", "Stored, of what there is to know: "),
+        ("laptop_quantization", "In full models gptq-int8-g128 leaves "),
+    ],
+)
+def test_each_kind_of_run_has_its_sentence(run, start):
+    """It says the result, and its interval or that there is none."""
+    results = load_results([RESULTS / run])
+    names = Names.of(results.rows["dataset"])
+    sentence = headline(results.used, fit_groups(results.used), names).sentence
+    assert sentence.startswith(start)
+    assert "interval" in sentence

@@ -97,7 +97,7 @@ def test_the_printed_example_runs_where_kcap_is_not_installed(
     for said in (cell.cell_id, f"R = {row.capacity_ratio:.3f}", example.strip()):
         assert said in card
     found = measure_directory(tmp_path / "out", cell, device=CPU)
-    assert found["stored_bits"] == pytest.approx(row.stored_bits, rel=1e-4)
+    assert found.stored_bits == pytest.approx(row.stored_bits, rel=1e-4)
     export(directory, tmp_path / "out")  # its own directory is written again
 
 

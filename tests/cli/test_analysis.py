@@ -19,7 +19,7 @@ def test_a_verb_has_the_options_of_the_analysis(verb: str) -> None:
     """`--help` is that of `python -m analysis VERB`."""
     shown = CliRunner().invoke(app, [verb, "--help"])
     assert shown.exit_code == 0
-    assert "--json" in shown.output or verb in ("plot", "table")
+    assert "--json" in shown.output
     assert f"kcap {verb}" in shown.output
 
 
@@ -41,3 +41,13 @@ def test_the_list_of_verbs_loads_no_pandas() -> None:
     """Planning starts at once."""
     code = "import sys, kcap_ray.cli.main; sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_status_of_several_runs_is_json() -> None:
+    """One object per cell of each, with its directory."""
+    runs = [str(RUN), str(RUN.parent / "quickstart")]
+    shown = CliRunner().invoke(app, ["status", *runs, "--json"])
+    assert shown.exit_code == 0
+    cells = json.loads(shown.stdout)
+    assert [cell["directory"] for cell in cells] == [runs[0]] * 32 + [runs[1]] * 4
+    assert {cell["state"] for cell in cells} == {"ok"}

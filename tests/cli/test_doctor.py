@@ -1,5 +1,7 @@
 """`kcap doctor`: what is wrong is named, with what to do about it."""
 
+import json
+
 import pytest
 from typer.testing import CliRunner
 
@@ -75,3 +77,12 @@ def test_command_fails_when_there_is_a_problem(tmp_path):
     assert done.exit_code == 1
     assert "problem  ray:" in done.output
     assert done.output.startswith("ok       python:")
+
+
+def test_checks_are_json_too(tmp_path):
+    """For programs: one object per check; the exit status is the same."""
+    command = ["doctor", "--address", NOWHERE, "--out", str(tmp_path), "--json"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1
+    found = {check["name"]: check for check in json.loads(done.stdout)}
+    assert found["python"]["is_ok"] and not found["ray"]["is_ok"]

@@ -201,7 +201,7 @@ def test_planning_loads_neither_torch_nor_ray(sweep):
         "import sys; from kcap_ray.cli.main import app\n"
         "try: app(sys.argv[1:])\n"
         "except SystemExit as end: assert not end.code\n"
-        "print(sorted({'torch', 'ray', 'transformers', 'matplotlib'} & set(sys.modules)))"
+        "print(sorted({'torch', 'ray', 'transformers', 'optuna', 'matplotlib'} & set(sys.modules)))"
     )
     for arguments in (["plan", str(sweep)], ["--help"]):
         done = subprocess.run(

@@ -45,7 +45,11 @@ def test_a_cell_cannot_be_changed() -> None:
     ("make", "wrong", "needed"),
     [
         (DataConfig, {"n_people": 0}, r"data\.n_people: got 0; at least 1"),
-        (DataConfig, {"n_people": 5, "kind": "bios"}, r"data\.kind: got 'bios'; allowed are bioS"),
+        (
+            DataConfig,
+            {"n_people": 5, "kind": "bios"},
+            r"data\.kind: got 'bios' \(did you mean bioS\?\); allowed are bioS",
+        ),
         (DataConfig, {"n_people": 5, "kind": "bioD", "K": 3}, r"bioD needs data\.C, data\.D"),
         (DataConfig, {"n_people": 5, "K": 3}, r"data\.K: only for data\.kind: bioD"),
         (DataConfig, {"n_people": 5, "style": "compact"}, r"data\.style: only for data\.kind"),

@@ -135,6 +135,11 @@ def undisturbed(
     return command, out
 
 
+def warnings_in(stderr: str) -> list[str]:
+    """The lines of a command's log that are warnings."""
+    return [line for line in stderr.splitlines() if line.split()[2:3] == ["WARNING"]]
+
+
 def table(out: Path) -> pd.DataFrame:
     """The results of a run without what differs from run to run."""
     return pd.read_parquet(out / "results.parquet").drop(columns=DIFFERS)

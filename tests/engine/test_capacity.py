@@ -30,10 +30,10 @@ def test_cells_share_the_devices(found, workers, use_gpu, n_cells):
 
 
 @pytest.mark.parametrize(("found", "workers", "use_gpu"), [(LAPTOP, 3, False), (STATION, 8, True)])
-def test_a_cell_of_more_workers_than_devices_goes_on_with_fewer(found, workers, use_gpu, capsys):
+def test_a_cell_of_more_workers_than_devices_goes_on_with_fewer(found, workers, use_gpu, caplog):
     """Alone, and it is said: a run that has lost machines can be started again."""
     assert n_concurrent(workers, found, use_gpu=use_gpu) == 1
-    assert f"{workers} workers for" in capsys.readouterr().err
+    assert f"{workers} workers for" in caplog.text
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -46,7 +46,7 @@ def test_cause_is_one_line(record, error, words):
 
 
 @pytest.mark.parametrize("error", [DEAD_PROCESS, RAISED])
-def test_program_that_fails_again_and_again_is_given_up(record, error, capsys):
+def test_program_that_fails_again_and_again_is_given_up(record, error, caplog):
     """A program's own failures count, up to the limit; the failures of another one do not."""
     chances = []
     for _ in range(MAX_FAILURES - 1):
@@ -56,7 +56,7 @@ def test_program_that_fails_again_and_again_is_given_up(record, error, capsys):
     assert not any(chances)
     assert record.is_last_chance("one")
     assert not record.is_last_chance("another")
-    assert f"failure {MAX_FAILURES - 1} of at most {MAX_FAILURES}" in capsys.readouterr().err
+    assert f"failure {MAX_FAILURES - 1} of at most {MAX_FAILURES}" in caplog.text
 
 
 def test_lost_machines_are_not_counted(record):

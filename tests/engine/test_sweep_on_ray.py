@@ -10,7 +10,7 @@ import pytest
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.sweep import load_sweep
 from kcap_ray.runs.results import RunDirectory
-from tests.engine.conftest import table
+from tests.engine.conftest import table, warnings_in
 
 # A busy machine takes several times as long as an idle one.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -27,8 +27,10 @@ def trainer_in(descendants: dict[int, str]) -> int | None:
     return next(lines, None)
 
 
-def test_sweep_ends_with_a_table_and_says_nothing_else(undisturbed, small_sweep):
-    """Every cell has a result; the output is a line per cell, the table and two paths, no more."""
+def test_sweep_ends_with_a_table_and_prints_nothing_else(undisturbed, small_sweep):
+    """Every cell has a result; the output is the table and two paths, no more. A line per cell is
+    logged, to standard error and to the run's own file.
+    """
     command, out = undisturbed
     assert command.process.returncode == 0, command.stderr
     rows = pd.read_parquet(out / "results.parquet")
@@ -36,11 +38,13 @@ def test_sweep_ends_with_a_table_and_says_nothing_else(undisturbed, small_sweep)
     assert list(rows["cell_id"]) == [cell.cell_id for cell in cells_of(small_sweep)]
     assert (rows["n_trials_ok"] == 2).all()
     assert (rows["stored_bits"] > 0).all()
-    assert command.stderr == ""
+    logged = command.stderr.splitlines()
+    assert [line.split()[2:4] for line in logged] == [["INFO", "[1/2]"], ["INFO", "[2/2]"]]
+    first, *inner, last = (out / "kcap.log").read_text(encoding="utf-8").splitlines()
+    assert set(logged) <= set(inner) and "kcap sweep" in first and "ended after" in last
     lines = command.stdout.splitlines()
-    assert [line.split()[0] for line in lines[:2]] == ["[1/2]", "[2/2]"]
     assert lines[-2:] == [f"report: {out}/report.html", f"table:  {out}/results.parquet"]
-    assert len(lines) == 2 + 4 + 2  # a heading, two rows and a caption between
+    assert len(lines) == 4 + 2  # a heading, two rows and a caption before
     assert (out / "report.html").exists()
     assert {path.name for path in out.iterdir()} >= {"sweep.yaml", "environment.json", "cells"}
     assert not list(out.glob("ray*"))
@@ -71,8 +75,8 @@ def test_sweep_survives_the_death_of_a_worker(undisturbed, small_sweep, tmp_path
     pid = command.wait_for(lambda: trainer_in(command.descendants()))
     os.kill(pid, signal.SIGKILL)
     assert command.finish() == 0, command.stderr
-    assert f"worker process {pid}" in command.stderr
-    assert len(command.stderr.splitlines()) == 1
+    (warning,) = warnings_in(command.stderr)
+    assert f"worker process {pid}" in warning
     pd.testing.assert_frame_equal(table(out), table(undisturbed[1]))
 
 

@@ -207,7 +207,7 @@ def test_a_cell_that_cannot_run_is_a_failed_row_and_the_others_finish(run: RunDi
 
 @pytest.mark.parametrize("torn", ["trial0.pt", "trial0.pt.before"])
 def test_a_resume_file_that_is_torn_costs_time_alone(
-    run: RunDirectory, tmp_path: Path, torn: str, capsys: pytest.CaptureFixture[str]
+    run: RunDirectory, tmp_path: Path, torn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The cell goes on from the one before, or from the start, and its row is that of one run."""
     cell = tiny_cell(exposures=3)
@@ -217,7 +217,7 @@ def test_a_resume_file_that_is_torn_costs_time_alone(
     (directory.resume_file(0).parent / torn).write_bytes(b"torn")
     run_all([cell], run)
     assert untimed(row_in(directory)) == untimed(expected)
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = caplog.messages
     assert torn in line
     assert list(directory.path.glob("resume/*")) == []
 

@@ -1,3 +1,4 @@
+import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -112,7 +113,7 @@ FLOATS = (
 def test_a_round_in_parts_gives_the_records_of_one_program(
     tmp_path: Path,
     room_for: Callable[..., None],
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
     n_trials: int,
     n_windows: int,
     parts: list[int],
@@ -123,13 +124,13 @@ def test_a_round_in_parts_gives_the_records_of_one_program(
     whole = run(CellDirectory(tmp_path / "whole"))
     room_for(n_trials, n_windows)
     directory = CellDirectory(tmp_path / "parts")
-    records = run(directory)
+    with caplog.at_level(logging.INFO):
+        records = run(directory)
     assert_close(records, whole)
     assert records == directory.trials()
     assert [record.n_trials_fused for record in records] == [n for n in parts for _ in range(n)]
-    said = capsys.readouterr().err
-    assert said.count("\n") == (len(parts) > 1)
-    assert ("2 of its 4 windows at a time" in said) == (n_windows == 2)
+    assert len(caplog.messages) == (len(parts) > 1)
+    assert ("2 of its 4 windows at a time" in caplog.text) == (n_windows == 2)
 
 
 def test_trials_in_the_ledger_are_not_trained_again(
@@ -210,11 +211,12 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.slow
 def test_what_was_measured_is_how_the_cell_trains(
-    tmp_path: Path, measured: list[int], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, measured: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is measured and told once, kept through every restart, and written into the records; on
     several threads too a killed run equals an undisturbed one.
     """
+    caplog.set_level(logging.INFO)
     whole, killed = CellDirectory(tmp_path / "whole"), CellDirectory(tmp_path / "killed")
     records = run(whole)
     assert {(record.n_trials_fused, record.n_threads) for record in records} == {(1, 2)}
@@ -222,7 +224,7 @@ def test_what_was_measured_is_how_the_cell_trains(
         run(killed, save_every_s=0.0, on_progress=kill_after(length_of(CELL).steps + 5))
     assert without(run(killed), DIFFERS) == without(records, DIFFERS)
     assert measured == [5, 5]
-    assert capsys.readouterr().err.count("ms per step and trial") == 2
+    assert caplog.text.count("ms per step and trial") == 2
 
 
 def test_a_short_run_is_not_measured(
@@ -267,7 +269,7 @@ def break_above(
 def test_a_program_that_runs_out_of_memory_is_halved(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
     n_trials: int,
     n_windows: int,
     tried: list[tuple[int, int]],
@@ -281,7 +283,7 @@ def test_a_program_that_runs_out_of_memory_is_halved(
     assert_close(run(directory), whole)
     assert found == tried
     n_failed = sum(size > (n_trials, n_windows) for size in tried)
-    assert capsys.readouterr().err.count("out of GPU memory") == n_failed
+    assert caplog.text.count("out of GPU memory") == n_failed
     kept = saved_placement(directory, "cpu")
     assert kept is not None
     assert (kept.n_fused, kept.micro_windows or 4) == (n_trials, n_windows)

@@ -84,7 +84,7 @@ def assert_same(found: dict[str, Any], row: dict[str, Any]) -> None:
 def test_an_exported_cell_measures_as_its_row(tmp_path: Path, kind: str) -> None:
     """From the files alone come the losses, bits, counts and ratios of the row."""
     row, path = exported(tmp_path, CELLS[kind])
-    found = measure_directory(path, CELLS[kind], device=CPU)
+    found = measure_directory(path, CELLS[kind], device=CPU).to_dict()
     assert_same(found, row)
     assert found["class"] == ("KcapForCausalLM" if kind == "our own class" else found["class"])
     bands = json.loads(row["groups"] or "null")
@@ -106,7 +106,7 @@ def test_gpt2s_tokenizer_and_no_tokenizer_lead_to_the_same_numbers(tmp_path: Pat
     by_tokenizer = shutil.copytree(path, tmp_path / "by_tokenizer")
     add_gpt2_tokenizer(by_tokenizer)
     found = [
-        measure_directory(p, cell, device=CPU, options=GPT2_IDS)
+        measure_directory(p, cell, device=CPU, options=GPT2_IDS).to_dict()
         for p in (path, by_size, by_tokenizer)
     ]
     with pytest.raises(UserError, match=r"no tokenizer in it.*--gpt2-ids"):
@@ -131,7 +131,8 @@ def test_equal_probabilities_cost_the_logarithm_of_the_vocabulary(tmp_path: Path
     embedding counts once in P.
     """
     cell = tiny_cell(replace(BIOS, n_people=5))
-    found = measure_directory(gpt2(tmp_path / "model"), cell, device=CPU, options=GPT2_IDS)
+    path = gpt2(tmp_path / "model")
+    found = measure_directory(path, cell, device=CPU, options=GPT2_IDS).to_dict()
     tokens = (found["loss_name_nats"] - math.log(5 / 4)) / math.log(50_257)
     assert tokens == pytest.approx(round(5 * tokens) / 5, abs=1e-10)
     assert found["n_params"] == (50_257 + 128) * 4 + 12 * 4 * 4 + 9 * 4 + 4 * 4 + 2 * 4

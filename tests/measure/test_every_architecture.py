@@ -125,7 +125,7 @@ def test_every_architecture_measures_as_a_plain_evaluation(tmp_path: Path, kind:
     model = saved(tmp_path, kind, corpus.vocab.size)
     vocab = {"gpt2_ids": corpus.vocab.gpt2_ids.tolist(), "eos": corpus.vocab.eos}
     (tmp_path / "kcap_vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
-    found = measure_directory(tmp_path, CELL, device=CPU)
+    found = measure_directory(tmp_path, CELL, device=CPU).to_dict()
     name, value = plainly(model)
     assert found["loss_name_nats"] == pytest.approx(name, rel=1e-5)
     assert found["loss_value_nats"] == pytest.approx(value, rel=1e-5)
@@ -155,7 +155,7 @@ def test_a_tokenizer_may_have_more_tokens_than_the_model_uses(tmp_path: Path) ->
     """Refused only where a text has one; P is counted a second time, by the rows that are used."""
     saved(tmp_path, "llama", 300, max_position_embeddings=256)
     byte_tokenizer(tmp_path, n_extra=100, eos_token="</s>")
-    found = measure_directory(tmp_path, CELL, device=CPU)
+    found = measure_directory(tmp_path, CELL, device=CPU).to_dict()
     unused = 300 - found["n_tokens_used"]
     assert 0 < unused < 300
     assert found["n_params"] - found["n_params_used"] == 2 * 16 * unused
@@ -169,7 +169,9 @@ def test_documents_begin_as_the_tokenizer_begins_them_unless_told(tmp_path: Path
     byte_tokenizer(tmp_path, eos_token="</s>", bos_token="<s>")
     losses = {}
     for bos in ("auto", "yes", "no"):
-        found = measure_directory(tmp_path, CELL, device=CPU, options=MeasureOptions(bos=bos))
+        found = measure_directory(
+            tmp_path, CELL, device=CPU, options=MeasureOptions(bos=bos)
+        ).to_dict()
         losses[bos] = found["loss_name_nats"]
         assert found["begins_with_bos"] == (bos == "yes")  # this one adds nothing by itself
     assert losses["auto"] == losses["no"] != losses["yes"]
@@ -184,7 +186,7 @@ def test_a_tokenizer_without_an_end_of_text_can_be_told_one(tmp_path: Path) -> N
         measure_directory(tmp_path, CELL, device=CPU)
     with pytest.raises(UserError, match="no such token"):
         measure_directory(tmp_path, CELL, device=CPU, options=MeasureOptions(eos="absent"))
-    found = measure_directory(tmp_path, CELL, device=CPU, options=MeasureOptions(eos="!"))
+    found = measure_directory(tmp_path, CELL, device=CPU, options=MeasureOptions(eos="!")).to_dict()
     assert found["stored_bits"] < found["demand_bits"]
 
 
@@ -200,7 +202,7 @@ def test_bf16_measures_nearly_the_same(tmp_path: Path) -> None:
     saved(tmp_path, "llama", 300, max_position_embeddings=256)
     byte_tokenizer(tmp_path, eos_token="</s>")
     whole, half = (
-        measure_directory(tmp_path, CELL, device=CPU, options=MeasureOptions(dtype=dtype))
+        measure_directory(tmp_path, CELL, device=CPU, options=MeasureOptions(dtype=dtype)).to_dict()
         for dtype in ("fp32", "bf16")
     )
     assert half["loss_value_nats"] == pytest.approx(whole["loss_value_nats"], rel=2**-6)

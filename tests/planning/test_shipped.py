@@ -44,5 +44,5 @@ def test_a_folder_does_not_hide_the_sweep_of_its_name(monkeypatch, tmp_path) -> 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     """One line."""
-    with pytest.raises(UserError, match=r"^quikstart: .*did you mean quickstart\?$"):
+    with pytest.raises(UserError, match=r"^quikstart: .*\(did you mean quickstart\?\)$"):
         find_sweep(Path("quikstart"))

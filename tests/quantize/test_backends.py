@@ -69,7 +69,10 @@ def as_ints(tensor: Tensor | None) -> list | None:
 @NEEDS_AUTO_GPTQ
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("bits", [2, 4, 8])
-@pytest.mark.parametrize("shape", [(256, 256), (512, 128), (96, 160)])
+@pytest.mark.parametrize(
+    "shape",
+    [(96, 160), *(pytest.param(own, marks=pytest.mark.slow) for own in ((256, 256), (512, 128)))],
+)
 def test_our_solver_is_auto_gptq_bit_for_bit(shape: tuple[int, int], bits: int, symmetric: bool):
     """With groups of 128, auto-gptq's block, and with whole rows, in the order of activations or
     not: the same codes, scales, zero points and groups, the smaller last group of 160 inputs too.
@@ -89,7 +92,14 @@ def test_our_solver_is_auto_gptq_bit_for_bit(shape: tuple[int, int], bits: int, 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("act_order", [False, True])
-@pytest.mark.parametrize(("bits", "group_size"), [(4, 128), (8, 256), (3, None)])
+@pytest.mark.parametrize(
+    ("bits", "group_size"),
+    [
+        (4, 128),
+        pytest.param(8, 256, marks=pytest.mark.slow),
+        pytest.param(3, None, marks=pytest.mark.slow),
+    ],
+)
 def test_backends_agree_but_for_rounding(
     backend: LayerQuantizer, bits: int, group_size: int | None, act_order: bool
 ):

@@ -136,7 +136,9 @@ def test_matrices_are_quantized_and_all_else_is_16_bit(model_name: str, embeddin
 
 
 @pytest.mark.parametrize("model_name", MODELS)
-@pytest.mark.parametrize("method", ["gptq", "rtn", "hqq"])
+@pytest.mark.parametrize(
+    "method", ["gptq", *(pytest.param(other, marks=pytest.mark.slow) for other in ("rtn", "hqq"))]
+)
 @torch.no_grad()
 def test_more_bits_are_nearer_to_the_model(model_name: str, method: str) -> None:
     """Logits come closer with more bits: 4 bits more are steps of a sixteenth."""

@@ -1,5 +1,6 @@
 """What is shown of a running sweep."""
 
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -22,14 +23,14 @@ def end(cell: Cell, directory: RunDirectory) -> None:
 
 
 def test_a_line_for_every_cell_that_ends_meanwhile(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Those that had ended before count, and are not told again."""
     directory = RunDirectory(tmp_path)
     end(CELLS[1], directory)
-    with Watch(CELLS, directory):
+    with caplog.at_level(logging.INFO), Watch(CELLS, directory):
         end(CELLS[2], directory)
-    (line,) = capsys.readouterr().out.splitlines()
+    (line,) = caplog.messages
     assert line.split() == ["[2/3]", CELLS[2].cell_id, "failed", "no", "7"]
 
 

@@ -12,12 +12,18 @@ import pytest
 from rich.console import Console
 
 from analysis.load import load_results
-from analysis.report_tables import RESULT_COLUMNS
+from analysis.report_tables import SHOWN, head_of
 from kcap_ray.cli.results_table import results_table
 from kcap_ray.config.errors import UserError
 from kcap_ray.measure.bits import NATS_PER_BIT
 from kcap_ray.runs.columns_page import page
-from kcap_ray.runs.record import CurvePoint, ResultRow, TrialRecord
+from kcap_ray.runs.record import (
+    CurvePoint,
+    MeasuredModel,
+    ResultRow,
+    TrainingProgress,
+    TrialRecord,
+)
 from kcap_ray.runs.schema import (
     SCHEMA_VERSION,
     Record,
@@ -49,6 +55,33 @@ def test_a_record_comes_back_as_it_was_written(record: type[Record]) -> None:
     again = record.from_dict(json.loads(json.dumps({**one.to_dict(), "of_a_stranger": 1})))
     assert again == one
     assert list(one.to_dict()) == list(names_of(record))
+
+
+@pytest.mark.parametrize("groups", [None, [{"table": "bioS", "n_people": 3}]])
+def test_what_was_measured_of_a_model_comes_back_from_json(groups: list[Any] | None) -> None:
+    """Groups are a list there, and the class is `class`."""
+    text = None if groups is None else json.dumps(groups)
+    one = MeasuredModel(**values_of(MeasuredModel, groups=text))
+    written = json.loads(json.dumps(one.to_dict()))
+    assert MeasuredModel.from_dict(written) == one
+    assert (written["groups"], written["class"]) == (groups, one.model_class)
+
+
+def test_progress_comes_back_from_json() -> None:
+    """And is shown with the share that is done."""
+    one = TrainingProgress(step=3, n_steps=12, losses=(1.5, 2.0))
+    assert TrainingProgress.from_dict(json.loads(json.dumps(one.to_dict()))) == one
+    assert str(one).split() == ["25%", "step", "3", "of", "12", "loss", "1.500,", "2.000", "nats"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"step": -1}, {"step": 13}, {"step": 1.0}, {"n_steps": None}, {"losses": 1}, {"losses": "a"}],
+)
+def test_what_is_no_progress_is_refused(wrong: dict[str, Any]) -> None:
+    """A file that something else has written."""
+    with pytest.raises(RecordError, match="no progress"):
+        TrainingProgress.from_dict({"step": 3, "n_steps": 12, "losses": [1.5], **wrong})
 
 
 def wrong(record: type) -> Iterator[tuple[str, Any]]:
@@ -109,8 +142,9 @@ def test_files_tables_and_page_have_the_schemas_columns() -> None:
     fields = {field.name: field for field in fields_of(ResultRow)}
     headings = [column.header for column in results_table([row]).columns]
     assert set(map(str, headings)) <= {field.column.heading for field in fields.values()}
-    for name, (heading, unit, _) in RESULT_COLUMNS.items():
-        assert (heading, unit) == (fields[name].column.label, fields[name].column.unit)
+    for name in SHOWN:
+        head = head_of(name)
+        assert (head.name, head.unit) == (fields[name].column.label, fields[name].column.unit)
     for record in RECORDS:
         for field in fields_of(record):
             assert f"`{field.name}`" in page()

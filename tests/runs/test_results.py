@@ -1,5 +1,4 @@
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ from hypothesis import strategies as st
 
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import fail_cell
+from kcap_ray.runs.files import write_atomically
 from kcap_ray.runs.record import ResultRow, TrialRecord
-from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
+from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.runs.schema import SCHEMA_VERSION, fields_of, names_of
 from tests.tiny import tiny_cell
 
@@ -158,23 +158,6 @@ def test_finishing_a_cell_removes_what_only_a_running_one_needs(run: RunDirector
         assert directory.resume_file(1).exists() == (not is_done)
         assert not directory.progress_file.exists()
         assert directory.trials() == [trial_of(0)]
-
-
-def _no_room(*_: object, **__: object) -> None:
-    raise OSError("No space left on device")
-
-
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_write_that_fails_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    """Nobody ever reads half a file, at whatever moment the disk or the process ends."""
-    path = tmp_path / "result.json"
-    write_atomically(path, "old")
-    monkeypatch.setattr(os, step, _no_room)
-    with pytest.raises(OSError, match="No space"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
 
 
 def test_a_table_that_cannot_be_written_leaves_the_old_one(

@@ -112,7 +112,7 @@ def test_a_save_that_fails_leaves_the_last_checkpoint(
 
 @pytest.mark.parametrize("broken", [None, b"torn"])
 def test_the_checkpoint_before_is_taken_where_the_last_is_not_in_order(
-    tmp_path: Path, broken: bytes | None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, broken: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whether it is torn or gone; without either a run starts from its first step."""
     path = tmp_path / "trial0.pt"
@@ -126,4 +126,4 @@ def test_the_checkpoint_before_is_taken_where_the_last_is_not_in_order(
     assert resume_from(path, run_key="other") is None
     remove_checkpoint(path)
     assert list(tmp_path.iterdir()) == []
-    assert ("trial0.pt cannot be read" in capsys.readouterr().err) == (broken is not None)
+    assert ("trial0.pt cannot be read" in caplog.text) == (broken is not None)

@@ -50,6 +50,7 @@ def test_memory_freed_in_one_step_is_there_for_the_next() -> None:
     assert faults["give back"] >= 5 * 32_768
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="what glibc does with freed memory")
 def test_memory_that_was_kept_can_be_given_back() -> None:
     """Of 128 MiB that were freed and kept, at least half are the system's again."""

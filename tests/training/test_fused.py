@@ -10,24 +10,19 @@ from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.models.spec import parse_model
 from kcap_ray.training.loop import TrainResult, train
 from kcap_ray.training.point import Point
-from tests.tiny import ARCHITECTURES, MODELS, PARTS, tiny_cell
+from tests.tiny import ARCHITECTURES, MODELS, PARTS, one_layer, tiny_cell
 
 VOCABULARY, WINDOW, STEPS = 23, 16, 200
 POINTS = (Point(lr=1e-2, weight_decay=0.1), Point(lr=2e-3, weight_decay=2.0))
-FAST = [("mistral-1-4", "adamw"), ("gpt2-1-2", "muon")]
-"""These run always; the others are many."""
+FAST = [("mistral-1-4", "adamw")]
+"""This one runs always; the others are many."""
 SLOW = [
+    ("gpt2-1-2", "muon"),
     ("gpt2-1-2-moe4", "adamw"),
     ("mistral-1-2-ssd-moe2-canon", "muon"),
     *((name, "adamw") for name in MODELS),
     *((name, "muon") for name in (*ARCHITECTURES, *PARTS)),
 ]
-
-
-def one_layer(name: str) -> str:
-    """The same model with one layer: each of its layers has the same parts."""
-    arch, _, rest = name.split("-", 2)
-    return f"{arch}-1-{rest}"
 
 
 def batches(step: int) -> Iterator[np.ndarray]:
@@ -87,11 +82,12 @@ def test_how_many_train_together_changes_no_bit(name: str, optimizer: str) -> No
         model=name, window_tokens=WINDOW, optimizer=optimizer, grad_clip=1.0, tune=ranges
     )
     points = (*POINTS, Point(lr=5e-3, weight_decay=0.5))
-    together = run(cell, points, n_steps=25)
-    parts = {(0, 1): run(cell, points[:2], n_steps=25), (2,): run(cell, points[2:], n_steps=25)}
+    n_steps = 8  # one rounding that differs is in every weight two steps later
+    together = run(cell, points, n_steps)
+    parts = {(0, 1): run(cell, points[:2], n_steps), (2,): run(cell, points[2:], n_steps)}
     torch.set_num_threads(2)
     try:
-        parts[0, 1, 2] = run(cell, points, n_steps=25)
+        parts[0, 1, 2] = run(cell, points, n_steps)
     finally:
         torch.set_num_threads(1)
     for trials, part in parts.items():

@@ -95,7 +95,10 @@ def assert_equal(one: TrainResult, other: TrainResult) -> None:
 
 
 @pytest.mark.usefixtures("in_float64")
-@pytest.mark.parametrize(("model", "grad_clip"), [("gpt2-1-1", None), ("mistral-1-2", 0.5)])
+@pytest.mark.parametrize(
+    ("model", "grad_clip"),
+    [pytest.param("gpt2-1-1", None, marks=pytest.mark.slow), ("mistral-1-2", 0.5)],
+)
 def test_fused_trials_are_the_separate_runs(model: str, grad_clip: float | None) -> None:
     """Three trials of different rate and decay in one program end as in three, after 200 steps.
 

@@ -4,7 +4,6 @@ It is one Parquet file, or a directory of Parquet files. Shape letters: R rows, 
 """
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kcap_ray.config.digest import digest_of, file_digest
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.files import write_atomically
 from kcap_ray.text.kinds.bios import ATTRIBUTES
 
 SPAN_ATTRIBUTES = ("name", *ATTRIBUTES, "work_city")
@@ -77,15 +78,10 @@ def content_digest(files: list[Path], memo_folder: Path) -> str:
     except (OSError, ValueError):
         known = {}
     if known.get("signature") != signed:
-        digest = hashlib.sha256()
-        for file in files:
-            with file.open("rb") as opened:
-                digest.update(hashlib.file_digest(opened, "sha256").digest())
-        known = {"signature": signed, "digest": digest.hexdigest()[:16]}
+        digest = digest_of(bytes.fromhex(file_digest(file)) for file in files)
+        known = {"signature": signed, "digest": digest[:16]}
         with contextlib.suppress(OSError):
-            temporary = memo.with_suffix(f".{known['digest']}.tmp")
-            temporary.write_text(json.dumps(known))
-            temporary.replace(memo)
+            write_atomically(memo, json.dumps(known))
     return known["digest"]
 
 

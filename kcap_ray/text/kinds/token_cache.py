@@ -4,13 +4,10 @@ The texts of a file are tokenized once, into arrays beside it that are found by 
 Shape letters: R biographies, P people, A names and values, L tokens of all biographies together.
 """
 
-import contextlib
-import fcntl
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.files import locked, replaced_directory
 from kcap_ray.text.kinds.rewritten_file import (
     TextBlock,
     content_digest,
@@ -72,7 +70,7 @@ def _open(file: Path, _signature: Any) -> TokenCache:
     folder.mkdir(parents=True, exist_ok=True)
     ready = folder / f"{content_digest(files, folder)}-{_VERSION}"
     if not ready.is_dir():
-        with _only_builder(folder):
+        with locked(folder / "lock"):  # until no other process tokenizes
             if not ready.is_dir():
                 _build(files, ready)
     return _load(ready)
@@ -85,22 +83,17 @@ def _folder(file: Path) -> Path:
     return Path.home() / ".cache" / "kcap" / f"{file.name}.tokens"
 
 
-@contextlib.contextmanager
-def _only_builder(folder: Path) -> Iterator[None]:
-    """Wait until no other process tokenizes; the kernel drops the lock of one that dies."""
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _build(files: list[Path], ready: Path) -> None:
     """Write the arrays, all or none; those of other contents of the file are removed."""
     for stale in ready.parent.iterdir():
         if stale.is_dir():
             shutil.rmtree(stale, ignore_errors=True)
-    temporary = ready.with_suffix(".tmp")
-    temporary.mkdir()
-    with (temporary / "token_L.bin").open("wb") as tokens:
+    with replaced_directory(ready) as directory:
+        _write_arrays(files, directory)
+
+
+def _write_arrays(files: list[Path], directory: Path) -> None:
+    with (directory / "token_L.bin").open("wb") as tokens:
         is_used = np.zeros(VOCAB_SIZE, np.bool_)
         blocks = [_write_tokens(block, tokens, is_used) for block in read_blocks(files)]
     if not blocks:
@@ -124,10 +117,9 @@ def _build(files: list[Path], ready: Path) -> None:
         "used_ids": np.flatnonzero(is_used),
     }
     for name, array in arrays.items():
-        np.save(temporary / f"{name}.npy", array)
+        np.save(directory / f"{name}.npy", array)
     mean = {"mean_tokens": _mean_over_people(length_R[:n_train], first_train_P)}
-    (temporary / "mean.json").write_text(json.dumps(mean))
-    temporary.replace(ready)
+    (directory / "mean.json").write_text(json.dumps(mean))
 
 
 def _write_tokens(

@@ -1,0 +1,144 @@
+"""Figures and tables of the plateau study on a CPU, from its committed results.
+
+python benchmarks/plateau_figure.py
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import seaborn as sns
+
+mpl.use("agg")
+
+import matplotlib.pyplot as plt
+from plateau_rule import left_at, read
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "docs" / "results" / "contact"
+
+PANELS = {
+    "data": (
+        "one order",
+        "one template",
+        "one order, one template",
+        "full name in every sentence",
+        "nothing before the name",
+        "half the people",
+        "2 x the people",
+        "2.28 times as long",
+    ),
+    "optimizer": (
+        "lr x0.5, x2",
+        "batch 1",
+        "batch 12",
+        "eps 1e-8",
+        "beta2 0.999",
+        "no warm-up",
+        "muon",
+        "no decay, decay x10",
+        "no decay of embeddings",
+    ),
+    "model and precision": (
+        "width 32",
+        "width 128",
+        "1 layer",
+        "4 layers",
+        "no rotary",
+        "rotary quarter",
+        "embedding init x5",
+        "init 0.06",
+        "bf16",
+        "canon",
+        "llama",
+        "windows of 512",
+    ),
+}
+"""Variants by what they change; those that were not run are left out."""
+
+
+def label_of(one: dict[str, Any]) -> str:
+    """Name of a curve; a variant of several trials says which."""
+    name = one["variant"]
+    if name.startswith("lr"):
+        return f"lr {one['lr']:g}"
+    return f"decay {one['weight_decay']:g}" if name.startswith("no decay, ") else name
+
+
+def seen(one: dict[str, Any]) -> list[float]:
+    """Exposures at the points of a curve."""
+    return [one["exposures"] * step / one["n_steps"] for step in one["steps"]]
+
+
+def draw_variants(records: Sequence[dict[str, Any]], path: Path) -> None:
+    """Loss on values over exposures, three panels, the baseline's seeds in black in each."""
+    figure, axes = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained", sharey=True)
+    for axis, (title, names) in zip(axes, PANELS.items(), strict=True):
+        chosen = [one for one in records if one["variant"] in names and one["seed"] == 0]
+        for one, color in zip(chosen, sns.color_palette("husl", len(chosen)), strict=True):
+            label = f"{label_of(one)}: {one['values'][-1]:.1f}"
+            axis.plot(seen(one), one["values"], color=color, linewidth=1.3, label=label)
+        for one in records:
+            if one["variant"] == "baseline":
+                label = f"baseline, seed {one['seed']}: {one['values'][-1]:.1f}"
+                axis.plot(seen(one), one["values"], color="black", linewidth=1.8, label=label)
+        axis.axhline(records[0]["prior_value_nats"], color="0.5", linewidth=0.8)
+        axis.set(xlabel="exposures seen", title=title, ylim=(0, 40))
+        axis.legend(fontsize=7, title="loss at the end", title_fontsize=7)
+    axes[0].set(ylabel="loss on values, nats per person")
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def draw_loops(ours: Sequence[dict[str, Any]], plain: Sequence[dict[str, Any]], path: Path) -> None:
+    """The package's baseline and the plain loop: names and values."""
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    styles = {
+        "own shuffle": ("tab:orange", "plain loop, its own shuffle"),
+        "same windows": ("tab:green", "plain loop, same windows and first weights"),
+    }
+    for one in ours:
+        axes.plot(one["steps"], one["values"], color="black", label=f"kcap, seed {one['seed']}")
+        axes.plot(one["steps"], one["names"], color="black", linestyle="--")
+    for one in plain:
+        color, label = styles[one["variant"]]
+        axes.plot(one["steps"], one["values"], color=color, label=f"{label}, seed {one['seed']}")
+        axes.plot(one["steps"], one["names"], color=color, linestyle="--")
+    axes.axhline(ours[0]["prior_value_nats"], color="0.5", linewidth=0.8)
+    axes.set(xlabel="steps", ylabel="loss, nats per person (dashed: names)", ylim=(0, 45))
+    axes.legend(fontsize=8)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def table(records: Sequence[dict[str, Any]]) -> str:
+    """The study as a Markdown table, in the order of the results."""
+    lines = [
+        "| change | seed | steps | left at | names | values | R of R_max |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in records:
+        left = left_at(one["steps"], one["values"], one["prior_value_nats"])
+        when = "not" if left is None else f"{one['exposures'] * left / one['n_steps']:.0f}"
+        final = one["final"]
+        lines.append(
+            f"| {label_of(one)} | {one['seed']} | {one['n_steps']:,} | {when} "
+            f"| {final['loss_name_nats']:.2f} | {final['loss_value_nats']:.1f} "
+            f"| {final['capacity_ratio']:.4f} of {one['max_capacity_ratio']:.4f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Draw both, print the table."""
+    mpl.rcParams["svg.hashsalt"] = "kcap"
+    records = read("plateau_cpu.json")
+    draw_variants(records, OUT / "plateau_cpu.svg")
+    baseline = [one for one in records if one["variant"] == "baseline"]
+    draw_loops(baseline, read("independent_loop.json"), OUT / "independent_loop.svg")
+    print(table(records))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Sends the finished cells of a run directory to trackers, while it grows and at its end."""
+
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from kcap_ray.config.cell import Cell
+from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.record import CurvePoint
+from kcap_ray.runs.results import CellDirectory, RunDirectory
+from kcap_ray.tracking.open import open_tracker
+from kcap_ray.tracking.tracker import CellLog, Tracker
+
+LOOK_EVERY_S = 5.0
+"""Seconds between two looks for finished cells."""
+
+LOGGED = "trackers.json"
+"""File of a run directory: by tracker and cell, the time of the row that was logged and where."""
+
+_log = logging.getLogger(__name__)
+
+
+class Tracking:
+    """Logs every finished cell once to each tracker: a thread while it is entered, and whatever is
+    left when it is closed.
+
+    What a tracker raises, whatever it is, ends the logging to that tracker with one warning; the
+    next command on the directory tries again.
+    """
+
+    def __init__(
+        self, names: Sequence[str], sweep: str, cells: Sequence[Cell], directory: RunDirectory
+    ) -> None:
+        """Raises `UserError` as `open_tracker` does."""
+        self._cells, self._directory = cells, directory
+        self._trackers: dict[str, Tracker] = {
+            name: open_tracker(name, directory.path, sweep) for name in dict.fromkeys(names)
+        }
+        self._logged = logged(directory.path)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Tracking":
+        if self._trackers:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._trackers:
+            self._thread.join()
+
+    def _run(self) -> None:
+        is_last = False
+        while not is_last:
+            is_last = self._stop.wait(LOOK_EVERY_S)
+            for cell in self._cells:
+                for name in list(self._trackers):
+                    self._send(name, cell)
+
+    def _send(self, name: str, cell: Cell) -> None:
+        directory = self._directory.cell(cell.cell_id)
+        try:
+            written_at = directory.result_file.stat().st_mtime_ns
+        except OSError:
+            return
+        done = self._logged.setdefault(name, {})
+        if done.get(cell.cell_id, {}).get("written_at") == written_at:
+            return
+        row = directory.result()
+        if row is None:
+            return
+        curves = {
+            trial.trial: curve
+            for trial in directory.trials()
+            if (curve := read_curve(directory, trial.trial))
+        }
+        try:
+            place = self._trackers[name].log(CellLog(cell=cell, row=row, curves=curves))
+        except Exception as error:  # another program's, over a network
+            _log.warning("%s: %s; no more is logged there", name, _one_line(error))
+            del self._trackers[name]
+            return
+        done[cell.cell_id] = {"written_at": written_at, "place": place}
+        write_atomically(self._directory.path / LOGGED, json.dumps(self._logged, indent=1) + "\n")
+
+
+def logged(path: Path) -> dict[str, dict[str, dict[str, object]]]:
+    """By tracker and cell: `written_at`, the time of the row that was logged, and `place`."""
+    try:
+        found = json.loads((path / LOGGED).read_text(encoding="utf-8"))
+        assert all(isinstance(one, dict) for cells in found.values() for one in cells.values())
+    except (OSError, ValueError, AttributeError, AssertionError):
+        return {}
+    return found
+
+
+def read_curve(directory: CellDirectory, trial: int) -> list[CurvePoint]:
+    """The loss curve of a trial; empty if it has none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(directory.curve_file(trial)).to_pylist()
+        return [CurvePoint.from_dict(row) for row in rows]
+    except (OSError, ValueError, TypeError, pa.ArrowException):
+        return []
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

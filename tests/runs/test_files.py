@@ -1,0 +1,102 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kcap_ray.runs.files import (
+    is_locked,
+    locked,
+    replaced,
+    replaced_directory,
+    write_atomically,
+)
+
+
+def no_room(*_: object, **__: object) -> None:
+    """What a full disk does."""
+    raise OSError("No space left on device")
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Nobody ever reads half a file, at whatever moment the disk or the process ends."""
+    path = tmp_path / "result.json"
+    write_atomically(path, "old")
+    monkeypatch.setattr(os, step, no_room)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_written_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a machine that loses its power may have the name and not the content."""
+    steps: list[str] = []
+    for step in ("fsync", "replace"):
+        own = getattr(os, step)
+
+        def note(*values: object, own=own, step=step) -> None:
+            steps.append(step)
+            own(*values)
+
+        monkeypatch.setattr(os, step, note)
+    write_atomically(tmp_path / "new folder" / "file", b"content")
+    with replaced_directory(tmp_path / "weights") as directory:
+        (directory / "a").write_text("a")
+        (directory / "inner").mkdir()
+        (directory / "inner" / "b").write_text("b")
+    assert steps == ["fsync", "replace", "fsync", "fsync", "replace"]
+
+
+def test_the_file_before_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
+    """Once there is a new one, and not before."""
+    path, before = tmp_path / "state", tmp_path / "state.before"
+    for text in ("first", "second"):
+        with replaced(path, before=before) as temporary:
+            temporary.write_text(text)
+    with pytest.raises(OSError, match="No space"), replaced(path, before=before):
+        no_room()
+    assert (path.read_text(), before.read_text()) == ("second", "first")
+
+
+def test_a_directory_is_replaced_whole(tmp_path: Path) -> None:
+    """Nothing of the old one stays in the new one, and a failed one leaves the old one alone."""
+    path = tmp_path / "checkpoint"
+    for name in ("old", "new"):
+        with replaced_directory(path) as directory:
+            (directory / name).write_text(name)
+    with pytest.raises(OSError, match="No space"), replaced_directory(path) as directory:
+        (directory / "newer").write_text("")
+        no_room()
+    assert [file.name for file in path.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    """However that ends; until then it is locked for all others, and asking does not take it."""
+    path = tmp_path / "lock"
+    code = (
+        "import os, sys, pathlib; from kcap_ray.runs.files import locked\n"
+        f"with locked(pathlib.Path({str(path)!r})):\n"
+        "    print('has it', flush=True); sys.stdin.read(1); os._exit(9)"
+    )
+    with pytest.raises(FileNotFoundError):
+        is_locked(path)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert is_locked(path) and is_locked(path)
+        with pytest.raises(TimeoutError, match="lock"), locked(path, wait_s=0):
+            pass
+        other.communicate("q")
+    assert not is_locked(path)
+    with locked(path, wait_s=0):
+        assert is_locked(path)
