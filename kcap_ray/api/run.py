@@ -1,9 +1,8 @@
 """`run` of the Python interface, and what `kcap run-cell` does: a sweep's cells in this process."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.sweep import Sweep
@@ -49,10 +48,9 @@ def run_here(
     device: Literal["auto", "cpu", "gpu"] = "auto",
     retry_failed: bool = False,
     save_every_s: float = 300.0,
-    tracking: AbstractContextManager[Any] | None = None,
 ) -> None:
     """Run some cells of the sweep one after another in this process, without Ray, and write the
-    table of the directory. `tracking`: what is entered while they run.
+    table of the directory.
     """
     import torch
 
@@ -75,7 +73,7 @@ def run_here(
         )
         use_gpu = device == "gpu" or (device == "auto" and torch.cuda.is_available())
         clear_failed(cells, directory, mistakes=retry_failed)
-        with Watch(cells, directory), saves_first(cells, directory), tracking or nullcontext():
+        with Watch(cells, directory), saves_first(cells, directory):
             run_cells(
                 cells,
                 sweep.neighbour,

@@ -183,14 +183,9 @@ def run_cell_command(
     loaded = load_sweep(sweep_file, overrides(settings))
     cells = loaded.matching(cell)
     directory = RunDirectory(out or Path("runs") / loaded.name)
-    run_here(
-        loaded,
-        cells,
-        directory,
-        retry_failed=retry_failed,
-        save_every_s=save_every_s,
-        tracking=Tracking(log or (), loaded.name, cells, directory),
-    )
+    directory.prepare()
+    with Tracking(log or (), loaded.name, cells, directory):
+        run_here(loaded, cells, directory, retry_failed=retry_failed, save_every_s=save_every_s)
     conclude(cells, directory)
 
 
