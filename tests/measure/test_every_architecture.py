@@ -1,4 +1,4 @@
-"""`kcap measure` on 27 architectures of transformers, held against a plain evaluation."""
+"""`kcap measure` on 29 architectures of transformers, held against a plain evaluation."""
 
 import json
 import math
