@@ -60,11 +60,17 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9_]+-(\d+-\d+)(-.+)?")
 def family_of(arch: str, model: str, optimizer: str = "adamw") -> str:
     """Architecture and variant of a model name `<arch>-<layers>-<heads>[-variant]`, and optimizer.
 
-    `llama-4-4-standard` -> `llama-standard`, `gpt2-2-2` by Muon -> `gpt2 (muon)`; a name of another
-    form counts as its own architecture.
+    `llama-4-4-standard` -> `llama-standard`, `gpt2-2-2` by Muon -> `gpt2 (muon)`. Of models
+    that are brought along `hf-qwen3-wide` -> `hf-qwen3` and, of a file, `MyLM-03fa2c` -> `MyLM`; a
+    name of another form counts as its own architecture.
     """
     match = MODEL_NAME.fullmatch(model)
-    family = arch + (match[2] or "") if match else arch
+    if arch == "own":
+        family = model.partition("-")[0]
+    elif model.startswith(f"hf-{arch}-"):
+        family = f"hf-{arch}"
+    else:
+        family = arch + (match[2] or "") if match else arch
     return family if optimizer == "adamw" else f"{family} ({optimizer})"
 
 

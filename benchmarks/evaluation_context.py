@@ -78,7 +78,7 @@ def main() -> None:
         device=torch.device("cpu"),
     )
     # A longer table of angles: the model itself reads any length.
-    model = Decoder(result.model.spec, n_tokens=512)
+    model = Decoder(spec_of(cell).alike, n_tokens=512)
     model.load_state_dict(result.model.state_dict())
     found = {
         "claim": "evaluation context",

@@ -101,7 +101,7 @@ def run(chosen: argparse.Namespace, cell: Cell, device: torch.device) -> tuple[R
     n_steps = N_WARM_UP + (chosen.rounds + 1) * chosen.steps
     batches = first_batches(cell, n_steps)
     before_race = {"n_steps": n_steps, "device": device}
-    spec = spec_of(cell)
+    spec = spec_of(cell).alike
     weights = Decoder(spec, n_tokens=cell.train.window_tokens)
     weights.init_weights(seed=cell.seed, std=cell.train.init_std)
     tensors = as_tensors(batches, device)
@@ -140,7 +140,7 @@ def shares(spec: ModelSpec, tokens_per_s: float, window_tokens: int, ceiling: fl
 
 def claims_of(cell: Cell, found: Race, fits: dict, ceiling: float) -> list[dict[str, Any]]:
     """Tokens per second, and the share of the ceiling."""
-    train, spec = cell.train, spec_of(cell)
+    train, spec = cell.train, spec_of(cell).alike
     tokens = train.batch_windows * train.window_tokens
     rates = {side: tokens / found.median_s(side) for side in found.step_s}
     measured = {

@@ -114,7 +114,7 @@ def measuring_seconds(cell: Cell, n_trials: int) -> float:
     torch.set_num_threads(1)
     corpus = build_corpus(cell.data)
     model = Decoder(
-        spec_of(cell),
+        spec_of(cell).alike,
         n_tokens=cell.train.window_tokens,
         n_trials=None if n_trials == 1 else n_trials,
     )

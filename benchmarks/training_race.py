@@ -138,7 +138,7 @@ def race(
     """
     n_steps = (n_rounds + 1) * steps
     tensors = as_tensors(first_batches(cell, n_steps), device)
-    model = Decoder(spec_of(cell), n_tokens=cell.train.window_tokens)
+    model = Decoder(spec_of(cell).alike, n_tokens=cell.train.window_tokens)
     model.init_weights(seed=cell.seed, std=cell.train.init_std)
     model.to(device)
     theirs, plain, for_trainer = hugging_face(model), plain_gpt(model), hugging_face(model)

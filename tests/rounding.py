@@ -20,6 +20,7 @@ from torch import Tensor
 
 # Modules that a command imports when it is called must be there before.
 import kcap_ray.measure.causal_model
+import kcap_ray.measure.directory
 import kcap_ray.training.optimizer  # noqa: F401
 from kcap_ray.models.decoder import Decoder
 

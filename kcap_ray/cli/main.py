@@ -192,6 +192,7 @@ def run_cell_command(
     log: Trackers = None,
 ) -> None:
     """Run cells one after another in this process, without Ray."""
+    from kcap_ray.api.run import run_here
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.results import RunDirectory
     from kcap_ray.tracking.sync import Tracking
@@ -200,36 +201,9 @@ def run_cell_command(
     cells = loaded.matching(cell)
     directory = RunDirectory(out or Path("runs") / loaded.name)
     announce(loaded.name, cells, directory, then="one after another, in this process")
-    import torch
-
-    from kcap_ray.execution.cell import run_cells
-    from kcap_ray.runs.interrupt import saves_first
-    from kcap_ray.runs.log import command_logged_to
-    from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
-    from kcap_ray.runs.progress import Watch
-
     directory.prepare()
-    with only_driver(directory.path), command_logged_to(directory.path):
-        write_manifest(
-            directory,
-            name=loaded.name,
-            question=loaded.question,
-            sweep_file=loaded.path,
-            cells=loaded.cells,
-        )
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        clear_failed(cells, directory, mistakes=retry_failed)
-        tracking = Tracking(log or (), loaded.name, cells, directory)
-        with Watch(cells, directory), saves_first(cells, directory), tracking:
-            run_cells(
-                cells,
-                loaded.neighbour,
-                directory,
-                sweep=loaded.name,
-                device=device,
-                save_every_s=save_every_s,
-            )
-        directory.collect(read_cells(directory.path))
+    with Tracking(log or (), loaded.name, cells, directory):
+        run_here(loaded, cells, directory, retry_failed=retry_failed, save_every_s=save_every_s)
     conclude(cells, directory)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kcap_ray.cli.options import CellGlob, Set, complete_sweep, overrides
-from kcap_ray.config.errors import UserError
+from kcap_ray.cli.output import people_bar
 
 if TYPE_CHECKING:
     from kcap_ray.runs.record import MeasuredModel
@@ -19,14 +19,14 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
 ) -> None:
     """Write a finished cell's model as a Hugging Face directory."""
-    from kcap_ray.models.export import export_cell
+    from kcap_ray.api.export import export as export_model
 
-    how_to_read = export_cell(cell_directory, out)
+    example = export_model(cell_directory, out)
     if as_json:
-        typer.echo(json.dumps({"model": str(out), "read": how_to_read}, indent=1))
+        typer.echo(json.dumps({"model": str(out), "read": example}, indent=1))
         return
-    typer.echo(f"model: {out}\nread:  {how_to_read}")
-    if how_to_read.startswith("import"):
+    typer.echo(f"model: {out}\nread:\n{example}", nl=False)
+    if example.startswith("import"):
         typer.echo("note:  transformers has no class for such a model; this one is kcap's")
 
 
@@ -45,23 +45,40 @@ def measure(
     ],
     cell: CellGlob = None,
     settings: Set = None,
+    bos: Annotated[
+        str,
+        typer.Option(
+            help="Begin documents with the tokenizer's BOS: yes, no, or auto, as it does."
+        ),
+    ] = "auto",
+    eos: Annotated[
+        str | None, typer.Option(help="Token that ends a text, if the tokenizer names none.")
+    ] = None,
+    gpt2_ids: Annotated[
+        bool, typer.Option("--gpt2-ids", help="A directory without tokenizer has GPT-2's tokens.")
+    ] = False,
+    dtype: Annotated[str, typer.Option(help="Arithmetic of the model: fp32 or bf16.")] = "fp32",
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
 ) -> None:
     """Measure the bits that a Hugging Face model stores about a cell's data."""
-    import torch
-
-    from kcap_ray.measure.directory import measure_directory
+    from kcap_ray.api.measure import measure as measure_model
+    from kcap_ray.measure.directory import ASSUMED
     from kcap_ray.planning.sweep import load_sweep
 
-    cells = load_sweep(sweep_file, overrides(settings)).matching(cell)
-    n_data = len({one.data for one in cells})
-    if n_data > 1:
-        raise UserError(
-            f"--data {sweep_file}: {len(cells)} cells with {n_data} different data sets match; "
-            f"name one of them, for instance --cell {cells[0].cell_id}"
+    sweep = load_sweep(sweep_file, overrides(settings))
+    with people_bar() as on_progress:
+        found = measure_model(
+            model_directory,
+            sweep,
+            cell=cell,
+            bos=bos,
+            eos=eos,
+            gpt2_ids=gpt2_ids,
+            dtype=dtype,
+            on_progress=on_progress,
         )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = measure_directory(model_directory, cells[0], device=device)
+    if found.tokens == ASSUMED:
+        typer.echo("kcap: no tokenizer found: token ids are assumed to be GPT-2's", err=True)
     typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else "\n".join(_lines(found)))
 
 
@@ -83,4 +100,6 @@ def _lines(found: "MeasuredModel") -> list[str]:
         f"stored:  {found.stored_bits:,.1f} of {found.demand_bits:,.1f} bits",
         f"R:       {found.capacity_ratio:.4f} bits per weight, at most "
         f"{found.max_capacity_ratio:.4f}",
+        f"         {found.capacity_ratio_used:.4f} over the {found.n_params_used:,} weights "
+        "without the rows of tokens that the data never use, which compares with a sweep's",
     ]

@@ -6,7 +6,8 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,20 @@ def conclude(cells: list[Cell], directory: Any) -> None:
             err=True,
         )
         raise typer.Exit(1)
+
+
+@contextmanager
+def people_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar of the people that are measured, on a terminal's standard error; elsewhere nothing."""
+    if not sys.stderr.isatty():
+        yield lambda n_done, n_people: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("people", total=None)
+        yield lambda n_done, n_people: progress.update(task, completed=n_done, total=n_people)
 
 
 def print_table(table: Any) -> None:

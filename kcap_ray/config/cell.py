@@ -14,47 +14,13 @@ from typing import Any, Literal
 from kcap_ray.config import identity
 from kcap_ray.config.data import DataConfig, FrequencyConfig, JunkConfig, MixturePart
 from kcap_ray.config.errors import check, check_choice
+from kcap_ray.config.model import ModelConfig
 from kcap_ray.config.tuning import Range, TuneConfig
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Compile = Literal["auto", "on", "off"]
 Optimizer = Literal["adamw", "muon"]
 Length = Literal["exposures", "printed"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """The model, by name; `models/spec.py` says what a name means."""
-
-    name: str
-    """`<arch>-<layers>-<heads>`, for instance gpt2-2-2."""
-    head_dim: int = 64
-    """Width of one attention head; the model's width is heads * head_dim."""
-    experts_per_token: int = 1
-    """Mixture of experts: experts that a token is sent to."""
-    capacity_factor: float = 2.0
-    """Mixture of experts: tokens that an expert takes in training, as a multiple of its even share;
-    those beyond are dropped. In measurement nothing is.
-    """
-    rotary_frac: float = 1.0
-    """Share of each head that the rotary embedding turns, from its first channel on (GPT-NeoX's
-    `rotary_pct`); the rest does not feel the position.
-    """
-    rope_base: float = 10_000.0
-    """Base of the rotary frequencies (RoFormer, arXiv 2104.09864, section 3.3)."""
-
-    def __post_init__(self) -> None:
-        even = self.head_dim >= 2 and self.head_dim % 2 == 0
-        check(even, f"model.head_dim: got {self.head_dim}; rotary embedding needs an even number")
-        for name in ("experts_per_token", "capacity_factor"):
-            value = getattr(self, name)
-            check(value > 0, f"model.{name}: got {value}; it must be positive")
-        check(
-            0 < self.rotary_frac <= 1 and self.rotary_frac * self.head_dim % 2 == 0,
-            f"model.rotary_frac: got {self.rotary_frac}; a share above 0 and up to 1 that makes an "
-            f"even number of the {self.head_dim} channels of a head",
-        )
-        check(self.rope_base > 1, f"model.rope_base: got {self.rope_base}; it must be above 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +178,8 @@ class Cell:
     def with_absolute_paths(self) -> "Cell":
         """The same cell for a process that works in another directory."""
         data = self.data.with_paths(lambda _, path: str(Path(path).absolute()))
-        return replace(self, data=data)
+        model = self.model.with_path(lambda path: str(Path(path).absolute()))
+        return replace(self, data=data, model=model)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, as JSON can hold them."""

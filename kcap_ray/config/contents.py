@@ -1,4 +1,6 @@
-"""What the files of a table of facts hold, as a digest: two files of one name are two tables."""
+"""What the files of a table of facts, and of a model, hold, as a digest: two files of one name are
+two tables.
+"""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -7,6 +9,8 @@ from typing import TypeVar
 
 from kcap_ray.config.data import BUILT_IN_POOLS, PATHS, DataConfig, KnowledgeConfig
 from kcap_ray.config.digest import file_digest, text_digest
+from kcap_ray.config.errors import UserError
+from kcap_ray.config.model import ModelConfig
 
 NAME_POOLS = ("first_names.txt", "middle_names.txt", "last_names.txt")
 VALUE_POOLS = ("dates.txt", "cities.txt", "universities.txt", "majors.txt", "employers.txt")
@@ -22,6 +26,16 @@ def with_contents(data: DataConfig) -> DataConfig:
 
 def _with_contents(table: _Table) -> _Table:
     return replace(table, contents=contents_of(table))
+
+
+def with_source(model: ModelConfig) -> ModelConfig:
+    """The same with the digest of what its file holds now; `UserError` where it cannot be read."""
+    if model.file is None:
+        return model
+    digest = path_digest(model.file)
+    if digest is None or not Path(model.file).is_file():
+        raise UserError(f"model.file: {model.file}: no such file, or it cannot be read")
+    return replace(model, contents=digest)
 
 
 def contents_of(table: KnowledgeConfig) -> str | None:

@@ -43,6 +43,12 @@ DEFAULTS: dict[str, Any] = {
     "data.junk.token": False,
     "data.junk.behind": "useful",
     "data.mixing": "windows",
+    "model.name": "",
+    "model.file": None,
+    "model.build": None,
+    "model.kwargs": None,
+    "model.hf": None,
+    "model.contents": None,
     "model.head_dim": 64,
     "model.experts_per_token": 1,
     "model.capacity_factor": 2,
@@ -77,6 +83,8 @@ NOT_SCIENCE = (
     "train.workers",
     "train.micro_windows",
     "train.compile",
+    # What it is called; which model it is follows from the others.
+    "model.label",
     # What is shown meanwhile, and what is kept.
     "train.probe_exposures",
     "train.probe_people",
@@ -108,10 +116,14 @@ def science(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _flat(settings: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     if prefix == "data.":
         settings = _without_places(settings)
+    if prefix == "model." and not settings.get("name"):
+        settings = _brought_along(settings)
     for name, value in settings.items():
         key = prefix + name
         if isinstance(value, Mapping):
             yield from _flat(value, f"{key}.")
+        elif isinstance(value, list | tuple) and key.startswith("model."):
+            yield key, [_plain(item) for item in value]
         elif isinstance(value, list | tuple):
             if value:  # parts of a mixture: tables like that of `data`
                 yield key, [science({"data": part}) for part in value]
@@ -129,6 +141,26 @@ def _without_places(table: Mapping[str, Any]) -> dict[str, Any]:
         elif table.get(name) is not None:
             table[name] = PurePath(table[name]).name
     return table
+
+
+def _brought_along(model: Mapping[str, Any]) -> dict[str, Any]:
+    """What says which model it is: of a file what it holds, or its name where it was not read."""
+    if model.get("hf") is not None:
+        return {"hf": model["hf"]}
+    contents = model.get("contents")
+    source = {"file": PurePath(model["file"]).name} if contents is None else {"contents": contents}
+    return {**source, "build": model["build"], "kwargs": model.get("kwargs")}
+
+
+def model_title(model: Mapping[str, Any]) -> str:
+    """What a model is called: its name; of one that is brought along what builds it, and its label
+    or six digits of a digest of its settings, for instance hf-qwen3-03fa2c or MyLM-wide.
+    """
+    if model.get("name"):
+        return model["name"]
+    is_hf = model.get("hf") is not None
+    family = f"hf-{model['hf']['model_type']}" if is_hf else model["build"]
+    return f"{family}-{model.get('label') or json_digest(science({'model': model}))[:6]}"
 
 
 def _plain(value: Any) -> Any:
@@ -150,7 +182,7 @@ def readable(settings: Mapping[str, Any]) -> str:
     """The part of an id that people read."""
     data, train = settings["data"], settings["train"]
     kind = data.get("kind", DEFAULTS["data.kind"])
-    model = settings["model"]["name"].replace("/", "_")
+    model = model_title(settings["model"]).replace("/", "_")
     return f"{kind}-n{data['n_people']}-e{train['exposures']}-{model}-s{settings['seed']}"
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError, did_you_mean
+from kcap_ray.config.model import Settings, is_plain
 
 _KIND = {
     int: "a whole number, for instance 100",
@@ -75,6 +76,32 @@ def is_group(key: str) -> bool:
     return dataclasses.is_dataclass(_optional_parts(field_types()[key])[0])
 
 
+def free_root(key: str) -> str | None:
+    """The field of free settings that the key is, or is inside of: `model.hf.hidden_size` is in
+    `model.hf`; None for any other key.
+    """
+    for root, hint in field_types().items():
+        if _optional_parts(hint)[0] is Settings and overlaps(key, root) and len(key) >= len(root):
+            return root
+    return None
+
+
+def _free_leaves(key: str, root: str, value: Any) -> dict[str, Any]:
+    """As `leaves`, inside of free settings: each value that is no mapping by its dotted key."""
+    if isinstance(value, Mapping) and value:
+        found: dict[str, Any] = {}
+        for name, item in value.items():
+            if not isinstance(name, str) or "." in name:
+                raise UserError(f"{key}: got the key {name!r}; write names without a dot")
+            found |= _free_leaves(f"{key}.{name}", root, item)
+        return found
+    if key == root and value is not None and not isinstance(value, Mapping):
+        raise UserError(f"{key}: got {value!r}; write `name: value` lines below it")
+    if not is_plain(value):
+        raise UserError(f"{key}: got {value!r}; write texts, numbers, true, false or lists of them")
+    return {key: value}
+
+
 def is_row_of_values(key: str, value: Any) -> bool:
     """Whether `value` is one value of a field that takes a list, and not an axis of several."""
     hint = field_types().get(key)
@@ -117,6 +144,8 @@ def leaves(key: str, value: Any) -> dict[str, Any]:
     """
     if key == "model" and not isinstance(value, Mapping):
         key = "model.name"
+    if (root := free_root(key)) is not None:
+        return _free_leaves(key, root, value)
     if key not in field_types():
         raise UserError(f"{key}: unknown key{closest(key, field_types())}")
     if not is_group(key):
@@ -244,6 +273,9 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _missing(owner: type, prefix: str, nested: Mapping[str, Any]) -> list[str]:
     missing: list[str] = []
+    one_of = getattr(owner, "ONE_OF", ())
+    if one_of and not any(name in nested for name in one_of):
+        missing.append(prefix + one_of[0])
     for name, group, is_required in _parts(owner):
         if group is None or nested.get(name, {}) is None:
             missing += [prefix + name] if is_required and name not in nested else []

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kcap_ray.config.errors import UserError
+from kcap_ray.config.model import ModelConfig
 from kcap_ray.config.schema import (
     checked,
     closest,
@@ -131,6 +132,8 @@ def override(draft: SweepFile, key: str, value: Any) -> None:
         draft.grid[key] = axis
         return
     added = _leaves_of(axis)
+    if key == "model":  # another model: nothing of what named the one before stays
+        added |= {f"model.{name}" for name in ModelConfig.NAMING}
     for name, other in list(draft.grid.items()):
         if any(overlaps(leaf, known) for leaf in added for known in _leaves_of(other)):
             del draft.grid[name]

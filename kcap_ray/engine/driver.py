@@ -1,7 +1,7 @@
 """A whole sweep on Ray: from its cells to its table."""
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -25,11 +25,13 @@ from kcap_ray.engine.session import ray_session
 from kcap_ray.execution.start import to_do
 from kcap_ray.planning.cluster_plan import Limits
 from kcap_ray.planning.prices import Price, PriceKind, price_of
+from kcap_ray.planning.run_length import spec_of
 from kcap_ray.planning.schedule import Order
 from kcap_ray.planning.sweep import Sweep
 from kcap_ray.runs.interrupt import saves_first
 from kcap_ray.runs.log import command_logged_to
 from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
+from kcap_ray.runs.model_files import with_kept_files
 from kcap_ray.runs.progress import Watch
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.text.stream.corpus import facts_of
@@ -65,13 +67,15 @@ def run_sweep(sweep: Sweep, directory: RunDirectory, options: Options | None = N
     """
     options = options or Options()
     for cell in sweep.cells:
-        # Raises `UserError` where the data cannot be made; better now than in a worker.
+        # Raises `UserError` where data or model cannot be made; better now than in a worker.
         facts_of(cell.data)
+        spec_of(cell)
     # Workers have another working directory, so they get an absolute path.
     directory = RunDirectory(directory.path.resolve())
     directory.prepare()
     reached = None
     with only_driver(directory.path), command_logged_to(directory.path):
+        sweep = replace(sweep, cells=with_kept_files(sweep.cells, directory))
         write_manifest(
             directory,
             name=sweep.name,

@@ -107,10 +107,11 @@ def run_cells(
 ) -> None:
     """Run the cells that are not done, in order; one that fails is a row, and the others go on.
 
-    Raises `UserError` before any of them runs if the data of one cannot be made.
+    Raises `UserError` before any of them runs if the data or the model of one cannot be made.
     """
     for cell in cells:
         facts_of(cell.data)
+        spec_of(cell)
     for cell in to_do(cells, neighbour, run_directory):
         directory = run_directory.cell(cell.cell_id)
         before = neighbour_of(cell, neighbour)

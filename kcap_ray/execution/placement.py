@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.host_memory import available_host_bytes, host_bytes
-from kcap_ray.models.spec import ModelSpec
+from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.planning.cost import device_of
 from kcap_ray.planning.memory import GIB, program_bytes
 from kcap_ray.planning.run_length import length_of, trials_at_once
@@ -100,7 +100,7 @@ def save_placement(directory: CellDirectory, placement: Placement) -> None:
 
 
 def need_bytes(
-    cell: Cell, spec: ModelSpec, placement: Placement, *, n_trials: int, n_windows: int
+    cell: Cell, spec: AnySpec, placement: Placement, *, n_trials: int, n_windows: int
 ) -> int:
     """Memory that training `n_trials` trials in this way takes; `n_windows`: of a step on this
     device.
@@ -114,7 +114,7 @@ def need_bytes(
 
 
 def choose_placement(
-    cell: Cell, spec: ModelSpec, *, device: str, n_trials: int, n_windows: int, available: int
+    cell: Cell, spec: AnySpec, *, device: str, n_trials: int, n_windows: int, available: int
 ) -> Placement:
     """The fewest programs, and then the fewest parts of a batch, that fit into `available` bytes.
 
@@ -141,7 +141,7 @@ def choose_placement(
     return placement
 
 
-def programs_per_gpu(cell: Cell, spec: ModelSpec) -> int:
+def programs_per_gpu(cell: Cell, spec: AnySpec) -> int:
     """How many programs like the cell's should share a GPU: 1, 2 or 4.
 
     As many as fit its memory and keep it busy: a program that lets a GPU wait for half of its time,

@@ -4,14 +4,13 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
 from kcap_ray.config.cell import Cell
+from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.curves import curve_of, write_curve
 from kcap_ray.execution.placement import Placement
@@ -19,11 +18,12 @@ from kcap_ray.execution.reporter import Reporter
 from kcap_ray.measure.groups import Group, measured_of, probed_columns, total_bits
 from kcap_ray.measure.layers import without_each_layer
 from kcap_ray.measure.nats import measure
+from kcap_ray.models.checkpoint import save_weights
 from kcap_ray.models.decoder import Decoder
+from kcap_ray.models.own_model import OwnModel, check_model, own_model
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.columns import Measured, Provenance
 from kcap_ray.runs.environment import provenance
-from kcap_ray.runs.files import replaced_directory
 from kcap_ray.runs.interrupt import request_file
 from kcap_ray.runs.record import TrialRecord, best_trial
 from kcap_ray.runs.schema import section
@@ -61,6 +61,8 @@ def run_trials(
         torch.set_num_threads(n_threads)
     corpus = build_corpus(cell.data)
     _check_window(cell, corpus)
+    if cell.model.is_own:
+        _check_own(cell, device)
     n_steps = length_of(cell).steps
     stream = stream_of(cell)
     rank = dist.get_rank() if dist.is_initialized() else 0
@@ -115,7 +117,7 @@ def _probe(cell: Cell, corpus: Corpus, n_steps: int) -> Probe | None:
     if train.probe_exposures is None:
         return None
 
-    def measured(model: Decoder) -> list[dict[str, float]]:
+    def measured(model: Decoder | OwnModel) -> list[dict[str, float]]:
         was_training = model.training
         trials = measure(model, corpus, seed=cell.seed, n_people=train.probe_people)
         model.train(was_training)
@@ -149,6 +151,16 @@ def _check_window(cell: Cell, corpus: Corpus) -> None:
                 eos=corpus.vocab.eos,
                 max_tokens=cell.train.window_tokens,
             )
+
+
+def _check_own(cell: Cell, device: torch.device) -> None:
+    """Raise `UserError` before the training if a model that is brought along is not in order."""
+    vocab_size, n_tokens = spec_of(cell).vocab_size, cell.train.window_tokens
+    model = own_model(cell.model, vocab_size, n_tokens, seed=cell.seed).to(device)
+    try:
+        check_model(model)
+    except UserError as error:
+        raise UserError(f"{cell.model.title}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,18 +244,3 @@ def _keep_best(program: _Program, records: list[TrialRecord], result: TrainResul
     if cell.keep_checkpoint:
         ids = {"gpt2_ids": [int(token) for token in vocab.gpt2_ids], "eos": vocab.eos}
         save_weights(directory.checkpoint, result.model.trial(index), cell, ids)
-
-
-def save_weights(path: Path, model: Decoder, cell: Cell, vocab: dict[str, Any]) -> None:
-    """Write weights, cell and vocabulary as a directory that appears whole or not at all."""
-    from safetensors.torch import save_file
-
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    texts = {
-        "cell.json": json.dumps(cell.to_dict(), indent=1),
-        "kcap_vocab.json": json.dumps(vocab),
-    }
-    with replaced_directory(path) as directory:
-        save_file(tensors, directory / "model.safetensors")
-        for name, text in texts.items():
-            (directory / name).write_text(f"{text}\n", encoding="utf-8")

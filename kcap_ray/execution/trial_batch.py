@@ -117,6 +117,11 @@ class _PlacementChooser:
             available=available,
         )
         self._log_if_split(placement, n_trials, available)
+        if self.cell.model.is_own and saved is None and self.cell.tune.trials > 1:
+            self._log(
+                f"{self.cell.tune.trials} trials, one after another: a model that is brought along "
+                "has no axis of trials"
+            )
         if saved is not None and saved.n_fused != placement.n_fused:
             self._clear_checkpoints()
         elif saved is None and not self.directory.resume_file(first_trial).exists():

@@ -10,11 +10,16 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, logging
 import kcap_ray.models.hugging_face  # noqa: F401 - makes transformers know our own models
 from kcap_ray.config.errors import UserError
 
+_LONGEST = ("max_position_embeddings", "max_seq_len", "max_sequence_length", "n_positions", "n_ctx")
+"""What models call their longest sequence."""
+
 _SILENT = 100  # above every level of logging
 
 
-def load_causal_model(path: Path, device: torch.device) -> PreTrainedModel:
-    """The model in a directory, in float32, ready to predict on the device.
+def load_causal_model(
+    path: Path, device: torch.device, dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
+    """The model in a directory, as `dtype`, ready to predict on the device.
 
     Raises `UserError` if there is none, if some of its weights are missing, or if it is not causal.
     """
@@ -31,7 +36,7 @@ def load_causal_model(path: Path, device: torch.device) -> PreTrainedModel:
             path,
             local_files_only=True,
             trust_remote_code=False,
-            dtype=torch.float32,
+            dtype=dtype,
             output_loading_info=True,
         )
     except Exception as error:  # a broken directory raises whatever its reader stumbles over
@@ -60,7 +65,9 @@ def first_line(error: Exception) -> str:
 
 def longest_sequence(model: PreTrainedModel) -> int | None:
     """Tokens that the model reads at most; None if there is no limit."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    config = model.config.get_text_config()
+    lengths = (getattr(config, name, None) for name in _LONGEST)
+    return next((n for n in lengths if isinstance(n, int) and n > 0), None)
 
 
 def vocabulary_size(model: PreTrainedModel) -> int:
@@ -81,8 +88,9 @@ def _check_causal(path: Path, model: PreTrainedModel) -> None:
     tokens_BT = tokens_BT.expand(2, length).clone()
     tokens_BT[1, -1] = vocabulary_size(model) - 1
     one, other = (logits_of(model, row_T.unsqueeze(0))[0, :-1] for row_T in tokens_BT)
-    # Rounding is some 1e-7 of the largest.
-    if (one - other).abs().max() > 1e-5 * one.abs().max():
+    # Rounding is some 1e-7 of the largest in float32: a hundred times the type's.
+    tolerance = 100 * torch.finfo(one.dtype).eps
+    if (one - other).abs().max() > tolerance * one.abs().max():
         raise UserError(
             f"{path}: {type(model).__name__} is not causal, its predictions depend on later "
             "tokens; bits are measured of causal language models"

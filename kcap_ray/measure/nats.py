@@ -15,11 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import KnowledgeLoss, memorized_bits
 from kcap_ray.measure.groups import Group
 from kcap_ray.measure.sites import Sites
 from kcap_ray.models.decoder import Decoder
+from kcap_ray.models.own_model import OwnModel
 from kcap_ray.text.evaluation import EvaluationDocuments, evaluation_documents
 from kcap_ray.text.kinds.renderer import Rendered
 from kcap_ray.text.stream.corpus import Corpus
@@ -46,7 +48,7 @@ class TokenNats(Protocol):
     def __call__(self, tokens_PT: Tensor, ends: Ends | None = None, /) -> Tensor: ...
 
 
-def token_nats(model: Decoder, tokens_PT: Tensor, ends: Ends | None = None) -> Tensor:
+def token_nats(model: Decoder | OwnModel, tokens_PT: Tensor, ends: Ends | None = None) -> Tensor:
     """-ln p(token | tokens before it) as [E, P, T] (E = 1 without trials axis); 0 for the first
     token, which has no context. At `ends` -ln p(no token that goes on).
     """
@@ -86,10 +88,16 @@ class ScoringModel:
     device: torch.device
     translate: Callable[[Rendered], Rendered] = lambda rendered: rendered
     """From biographies in the tokens of the corpus to the same in those of the model."""
+    first: int | None = None
+    """Token that every document begins with, for instance the model's beginning of text; None: its
+    end of text, as in training.
+    """
+    on_progress: Callable[[int, int], None] = lambda n_done, n_people: None
+    """Called with the people of a table that are measured, and all of them."""
 
 
 def measure(
-    model: Decoder, corpus: Corpus, *, seed: int, n_people: int | None = None
+    model: Decoder | OwnModel, corpus: Corpus, *, seed: int, n_people: int | None = None
 ) -> list[list[Group]]:
     """For each trial (for the one model, without a trials axis) the losses on every group of people
     of the corpus, table by table, in ascending bands of frequency.
@@ -102,7 +110,7 @@ def measure(
     return measure_scoring_model(scorer, corpus.sources, seed=seed, n_people=n_people)
 
 
-def scorer_of(model: Decoder, corpus: Corpus) -> ScoringModel:
+def scorer_of(model: Decoder | OwnModel, corpus: Corpus) -> ScoringModel:
     """The decoder as a scoring model."""
     return ScoringModel(
         nats=partial(token_nats, model),
@@ -110,7 +118,7 @@ def scorer_of(model: Decoder, corpus: Corpus) -> ScoringModel:
         n_tokens=model.n_tokens,
         vocab_size=model.spec.vocab_size,
         eos=corpus.vocab.eos,
-        device=model.embedding.device,
+        device=model.device,
     )
 
 
@@ -146,12 +154,17 @@ def _measure_table(
     sums_3EG = np.zeros((3, n_trials, n_bands))
     sites = Sites(source, n_trials=n_trials)
     memorized_E = np.zeros(n_trials)
-    start = 0
-    for documents in documents_of(scorer, source, seed, n_people):
+    start, n_at_once = 0, _people_at_once(scorer, source)
+    while start < n_people:
+        people = slice(start, min(start + n_at_once, n_people))
+        documents = _documents(scorer, source, seed, people)
+        nats_EPT = _nats(scorer, documents)
+        if nats_EPT is None and n_at_once > 1:
+            n_at_once = math.ceil(n_at_once / 2)
+            continue
+        if nats_EPT is None:
+            raise UserError("one document is too much for the memory of the GPU")
         stop = start + len(documents.tokens_PT)
-        tokens_PT = torch.from_numpy(documents.tokens_PT.astype(np.int64))
-        ends = ends_of(documents, scorer)
-        nats_EPT = scorer.nats(tokens_PT.to(scorer.device), ends).double().cpu().numpy()
         counted = (documents.target_PT == 1, documents.target_PT >= 2, documents.first_chunk_PT)
         for sums_EG, is_counted_PT in zip(sums_3EG, counted, strict=True):
             nats_EP = np.where(is_counted_PT, nats_EPT, 0.0).sum(axis=2)
@@ -161,6 +174,7 @@ def _measure_table(
         sites.add(documents.target_PT, nats_EPT, source.bands_P[start:stop])
         memorized_E += _memorized(source, slice(start, stop), documents.target_PT, nats_EPT)
         start = stop
+        scorer.on_progress(stop, n_people)
     memorized_E *= source.n_people / n_people
     return [
         [
@@ -184,6 +198,18 @@ def _memorized(
     nats_EP = np.where(target_PT >= first_counted, nats_EPT, 0.0).sum(axis=2)
     own_bits_P = None if source.value_bits_P is None else source.value_bits_P[people]
     return np.array([memorized_bits(source.entropy, nats_P, own_bits_P) for nats_P in nats_EP])
+
+
+def _nats(scorer: ScoringModel, documents: EvaluationDocuments) -> NDArray[np.float64] | None:
+    """Losses of all tokens [E, P, T]; None where there is no memory for so many documents."""
+    tokens_PT = torch.from_numpy(documents.tokens_PT.astype(np.int64))
+    if scorer.first is not None:
+        tokens_PT[:, 0] = scorer.first
+    try:
+        nats_EPT = scorer.nats(tokens_PT.to(scorer.device), ends_of(documents, scorer))
+    except torch.OutOfMemoryError:
+        return None
+    return nats_EPT.double().cpu().numpy()
 
 
 def ends_of(documents: EvaluationDocuments, scorer: ScoringModel) -> Ends | None:
@@ -245,17 +271,28 @@ def documents_of(
     scorer: ScoringModel, source: Source, seed: int, n_people: int
 ) -> Iterator[EvaluationDocuments]:
     """The documents of the first people of a table, in blocks whose logits fit into memory."""
+    n_at_once = _people_at_once(scorer, source)
+    for start in range(0, n_people, n_at_once):
+        stop = min(start + n_at_once, n_people)
+        yield _documents(scorer, source, seed, slice(start, stop))
+
+
+def _documents(
+    scorer: ScoringModel, source: Source, seed: int, people: slice
+) -> EvaluationDocuments:
+    return evaluation_documents(
+        source,
+        people.start,
+        people.stop,
+        seed,
+        eos=scorer.eos,
+        max_tokens=scorer.n_tokens,
+        translate=scorer.translate,
+    )
+
+
+def _people_at_once(scorer: ScoringModel, source: Source) -> int:
     # A document has two biographies, whose lengths vary by less than half.
     length = min(scorer.n_tokens, math.ceil(3 * source.mean_tokens))
     bytes_per_person = 4 * scorer.n_trials * length * scorer.vocab_size
-    n_at_once = max(1, MAX_LOGIT_BYTES // bytes_per_person)
-    for start in range(0, n_people, n_at_once):
-        yield evaluation_documents(
-            source,
-            start,
-            min(start + n_at_once, n_people),
-            seed,
-            eos=scorer.eos,
-            max_tokens=scorer.n_tokens,
-            translate=scorer.translate,
-        )
+    return max(1, MAX_LOGIT_BYTES // bytes_per_person)

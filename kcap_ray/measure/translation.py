@@ -64,10 +64,17 @@ class Retokenizing:
     """
 
     def __init__(
-        self, vocab: CompactVocabulary, tokenizer: PreTrainedTokenizerBase, *, eos: int
+        self,
+        vocab: CompactVocabulary,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        eos: int,
+        vocab_size: int,
     ) -> None:
-        """`eos`: the tokenizer's end of text."""
-        self._vocab, self._eos = vocab, eos
+        """`eos`: the tokenizer's end of text; `vocab_size`: tokens that the model has."""
+        self._vocab, self._eos, self._vocab_size = vocab, eos, vocab_size
+        self.used = {eos}
+        """Tokens that were met so far."""
         self._encode = partial(tokenizer, add_special_tokens=False, return_offsets_mapping=True)
         n_bytes = np.append(bpe.bytes_per_token(), len(MARKER_TEXT))
         self._bytes_of_token = n_bytes[vocab.gpt2_ids]
@@ -87,6 +94,12 @@ class Retokenizing:
             codes.append([*_first_inside(one.code_C, start_T, stop_T), 0])
             first_chunks.append([*_first_inside(one.first_chunk_C, start_T, stop_T), False])
             tokens.append([*ids, self._eos])
+            self.used.update(ids)
+        if max(self.used) >= self._vocab_size:
+            raise UserError(
+                f"its tokenizer gives token {max(self.used)} for this text, and the model has "
+                f"{self._vocab_size}; they do not belong together"
+            )
         return Rendered(
             length_P=np.array([len(ids) for ids in tokens], dtype=np.int64),
             tokens_L=np.concatenate(tokens).astype(np.int64),

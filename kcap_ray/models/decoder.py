@@ -162,6 +162,11 @@ class Decoder(nn.Module):
         return nats_EM.mean(dim=-1), balance_E
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.embedding.device
+
+    @property
     def expert_load(self) -> Tensor | None:
         """Share of the last forward's choices that fell on each expert, [*E, n_layer, n_expert],
         before any was dropped; detached. None without experts.

@@ -3,15 +3,17 @@
 import json
 from pathlib import Path
 
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.models.checkpoint import load_cell_model, reading_checkpoint
+from kcap_ray.models.checkpoint import load_model, reading_checkpoint
 from kcap_ray.models.convert import to_hugging_face
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.hugging_face import KcapForCausalLM
+from kcap_ray.models.own_model import OwnModel
 
-_MARK = "Made by `kcap export`."
+MARK = "Made by `kcap export`."
 
 
 def export_cell(cell_directory: Path, out: Path) -> str:
@@ -22,11 +24,11 @@ def export_cell(cell_directory: Path, out: Path) -> str:
     somebody else.
     """
     _check_own(out)
-    model, _ = load_cell_model(cell_directory)
+    model, _ = load_model(cell_directory)
     with reading_checkpoint(cell_directory) as checkpoint:
         vocab = (checkpoint / "kcap_vocab.json").read_text(encoding="utf-8")
         eos = json.loads(vocab)["eos"]
-    exported = to_hugging_face(model, eos=eos)
+    exported = _own_class(model, eos) or to_hugging_face(_decoder(model), eos=eos)
     how_to_read = "AutoModelForCausalLM.from_pretrained(DIRECTORY)"
     if isinstance(exported, KcapForCausalLM):
         # transformers has no such class: ours must be known before.
@@ -36,7 +38,7 @@ def export_cell(cell_directory: Path, out: Path) -> str:
         exported.save_pretrained(out)
         (out / "kcap_vocab.json").write_text(vocab, encoding="utf-8")
         (out / "README.md").write_text(
-            f"{_MARK} Read it with `{how_to_read}`.\n{_experts_note(model)}",
+            f"{MARK} Read it with `{how_to_read}`.\n{_experts_note(model)}",
             encoding="utf-8",
         )
     except OSError as error:
@@ -44,8 +46,30 @@ def export_cell(cell_directory: Path, out: Path) -> str:
     return how_to_read
 
 
-def _experts_note(model: Decoder) -> str:
-    if model.spec.n_expert == 0:
+def _own_class(model: Decoder | OwnModel, eos: int) -> PreTrainedModel | None:
+    """A model that is brought along, if transformers has a class for it.
+
+    Raises `UserError` for one of which only its own file knows how it computes.
+    """
+    if not isinstance(model, OwnModel):
+        return None
+    if not isinstance(model.module, PreTrainedModel):
+        raise UserError(
+            f"{model.config.title}: transformers has no class for it; its weights and its code are "
+            "model.safetensors and model.py in the cell's checkpoint directory"
+        )
+    model.module.config.bos_token_id = model.module.config.eos_token_id = eos
+    model.module.config.use_cache = True
+    return model.module
+
+
+def _decoder(model: Decoder | OwnModel) -> Decoder:
+    assert isinstance(model, Decoder), "models that are brought along have a class of their own"
+    return model
+
+
+def _experts_note(model: Decoder | OwnModel) -> str:
+    if isinstance(model, OwnModel) or model.spec.n_expert == 0:
         return ""
     return (
         "\nIts experts take every token that is sent to them, as they did when kcap measured it: "
@@ -61,7 +85,7 @@ def _check_own(out: Path) -> None:
     try:
         is_own = not any(out.iterdir()) or (out / "README.md").read_text(
             encoding="utf-8"
-        ).startswith(_MARK)
+        ).startswith(MARK)
     except (OSError, ValueError):
         is_own = False
     if not is_own:

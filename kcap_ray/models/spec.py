@@ -67,6 +67,11 @@ class ModelSpec:
     """Added to the variance in a norm (GPT-2's value)."""
 
     @property
+    def alike(self) -> "ModelSpec":
+        """What time and memory are estimated for: the model itself."""
+        return self
+
+    @property
     def d_model(self) -> int:
         """Width of the residual stream."""
         return self.n_head * self.head_dim

@@ -16,7 +16,7 @@ def asked_of(cell: Cell, *, sweep: str) -> Asked:
         n_people=cell.data.n_people,
         exposures=cell.train.exposures,
         arch=spec.arch,
-        model=cell.model.name,
+        model=cell.model.title,
         n_layer=spec.n_layer,
         n_head=spec.n_head,
         d_model=spec.d_model,

@@ -16,6 +16,7 @@ from kcap_ray.config.cell import Optimizer, Precision
 from kcap_ray.config.errors import UserError, check, check_choice, did_you_mean
 from kcap_ray.config.yaml import read_yaml
 from kcap_ray.models import counts
+from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.planning.step_work import TERMS, Term, step_work
 
@@ -73,7 +74,7 @@ class Device:
 
     def step_s(
         self,
-        spec: ModelSpec,
+        spec: AnySpec,
         *,
         tokens: float,
         window_tokens: int,
@@ -85,7 +86,7 @@ class Device:
         one device.
         """
         work = step_work(
-            spec,
+            spec.alike,
             tokens=tokens,
             window_tokens=window_tokens,
             n_trials=n_trials,
@@ -108,7 +109,7 @@ def _check_number(path: str, value: Any) -> None:
         raise UserError(f"{path}: got {value!r}; write a number that is not negative")
 
 
-def flops_per_token(spec: ModelSpec, window_tokens: int) -> float:
+def flops_per_token(spec: AnySpec, window_tokens: int) -> float:
     """Floating-point operations per trained token, forward and backward.
 
     6 * (active weights outside of embedding and head + V d) + 12 L d T, with layers that are passed
@@ -119,8 +120,13 @@ def flops_per_token(spec: ModelSpec, window_tokens: int) -> float:
     last term; kernels differ in whether they skip it. Of experts only those count that a token is
     sent to; the empty rows that give an expert a fixed number of tokens are multiplied on top.
     """
-    weights = counts.computed(spec) + spec.vocab_size * spec.d_model
-    return 6 * weights + 12 * spec.n_layer * spec.n_loop * spec.d_model * window_tokens
+    like = spec.alike
+    if isinstance(spec, ModelSpec):
+        weights = counts.computed(spec)
+    else:
+        weights = spec.n_params_active - spec.n_params_embedding
+    weights += spec.vocab_size * like.d_model
+    return 6 * weights + 12 * like.n_layer * like.n_loop * like.d_model * window_tokens
 
 
 def device_of(name: str) -> Device:

@@ -9,6 +9,7 @@ import math
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.models.counts import LOGITS_AT_ONCE, MLPS
+from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.models.spec import ModelSpec
 
 GIB = 2**30
@@ -16,7 +17,7 @@ GIB = 2**30
 _FLOAT = 4  # bytes of a float32
 
 
-def program_bytes(cell: Cell, spec: ModelSpec, *, n_trials: int, n_windows: int) -> int:
+def program_bytes(cell: Cell, spec: AnySpec, *, n_trials: int, n_windows: int) -> int:
     """Peak bytes of a program of `n_trials` trials with `n_windows` windows in the model at a time.
 
     Weights and moments are there all the time; on top comes what is larger, the gradient with the
@@ -25,7 +26,7 @@ def program_bytes(cell: Cell, spec: ModelSpec, *, n_trials: int, n_windows: int)
     """
     n_weights = n_trials * spec.n_params
     n_tokens = n_windows * cell.train.window_tokens
-    activations = n_tokens * n_trials * _activation_bytes(cell, spec)
+    activations = n_tokens * n_trials * _activation_bytes(cell, spec.alike)
     loss = min(n_tokens * n_trials * spec.vocab_size, LOGITS_AT_ONCE) * _loss_bytes(cell)
     # AdamW keeps two moments of every weight; Muon one, but not of the embedding and the head.
     held = 3 * _FLOAT * n_weights

@@ -180,10 +180,16 @@ def _totals(rows: Sequence[PlanRow], device: Device, *, n_left_out: int) -> list
 
 def _trust(rows: Sequence[PlanRow], device: Device) -> list[str]:
     """Where the hours come from, and how good they are."""
+    n_own = sum(row.arch == "own" or row.model.startswith(f"hf-{row.arch}-") for row in rows)
+    own = [
+        f"Those of the {n_own:,} cells with a model that is brought along are of a decoder of "
+        "kcap's of its size: the order of magnitude, no more."
+    ] * (n_own > 0)
     if device.error is None:
         return [
             "Hours are an estimate, good to a factor of about two, not a measurement: "
-            f"{device.source}."
+            f"{device.source}.",
+            *own,
         ]
     lines = [
         f"Hours follow from measured step times, good to about {device.error:.0%} for a cell: "
@@ -195,7 +201,7 @@ def _trust(rows: Sequence[PlanRow], device: Device) -> list[str]:
             f"They were measured at {device.precision}; {n_others:,} cells train at another "
             "precision, and theirs are good to a factor of about two."
         )
-    return lines
+    return lines + own
 
 
 def _estimates(rows: Sequence[PlanRow]) -> list[str]:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.models.spec import ModelSpec, model_of
+from kcap_ray.models.own_spec import AnySpec, own_spec
+from kcap_ray.models.spec import model_of
 from kcap_ray.recipes.length import printed_length
 from kcap_ray.text.stream.corpus import CorpusFacts, facts_of
 
@@ -55,9 +56,16 @@ def run_length(cell: Cell, facts: CorpusFacts) -> RunLength:
     return RunLength(steps=steps, tokens=steps * tokens_per_step)
 
 
-def spec_of(cell: Cell) -> ModelSpec:
-    """The cell's model at the vocabulary of its data."""
-    return model_of(cell.model, facts_of(cell.data).vocab_size)
+def spec_of(cell: Cell) -> AnySpec:
+    """The cell's model at the vocabulary of its data.
+
+    One that is brought along has to be built to be counted, which needs torch. Raises `UserError`
+    where that fails.
+    """
+    vocab_size = facts_of(cell.data).vocab_size
+    if cell.model.is_own:
+        return own_spec(cell.model, vocab_size, cell.train.window_tokens)
+    return model_of(cell.model, vocab_size)
 
 
 def length_of(cell: Cell) -> RunLength:
@@ -65,12 +73,16 @@ def length_of(cell: Cell) -> RunLength:
     return run_length(cell, facts_of(cell.data))
 
 
-def trials_at_once(cell: Cell, spec: ModelSpec) -> int:
-    """Trials of the cell that one program is asked to train at most."""
+def trials_at_once(cell: Cell, spec: AnySpec) -> int:
+    """Trials of the cell that one program is asked to train at most: one of a model that is brought
+    along, which has no axis of trials.
+    """
+    if cell.model.is_own:
+        return 1
     return min(cell.tune.fused or MAX_FUSED, trial_batch_size(cell, spec), cell.tune.trials)
 
 
-def trial_batch_size(cell: Cell, spec: ModelSpec) -> int:
+def trial_batch_size(cell: Cell, spec: AnySpec) -> int:
     """Trials in a row whose points are chosen without the results of one another, by the size of a
     step.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kcap_ray.config.cell import Cell, ModelConfig, TrainConfig
-from kcap_ray.config.contents import with_contents
+from kcap_ray.config.contents import with_contents, with_source
 from kcap_ray.config.data import DataConfig, JunkConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.config.identity import NOT_SCIENCE
@@ -21,6 +21,7 @@ from kcap_ray.config.sweep_file import SweepFile, Values, override, read_section
 from kcap_ray.config.yaml import parse_yaml, read_yaml
 from kcap_ray.models.spec import model_of
 from kcap_ray.planning.neighbour import Index, neighbours
+from kcap_ray.planning.run_length import spec_of
 from kcap_ray.planning.shipped import find_sweep
 from kcap_ray.recipes.length import printed_length
 from kcap_ray.recipes.published import nearest_recipe
@@ -174,16 +175,18 @@ def _refuse_equal_cells(ids: Mapping[Index, str], axes: Mapping[str, list[Any]])
 
 def _max_capacity_ratio(cell: Cell) -> float:
     """R_max: demand bits per parameter (arXiv 2404.05405, definitions 4.1 and 4.3)."""
-    facts = facts_of(cell.data)
-    return facts.demand_bits / model_of(cell.model, facts.vocab_size).n_params
+    return facts_of(cell.data).demand_bits / spec_of(cell).n_params
 
 
 def _cell(values: Values, *, folder: Path) -> Cell:
     cell = build_cell(values)
     data = cell.data.with_paths(partial(_found, folder=folder))
-    cell = replace(cell, data=with_contents(data))
-    # The name is checked here, so that a wrong one stops the sweep before any cell runs.
-    model_of(cell.model, 1)
+    model = cell.model.with_path(lambda path: _found("file", path, folder))
+    cell = replace(cell, data=with_contents(data), model=with_source(model))
+    # The name is checked here, so that a wrong one stops the sweep before any cell runs. Models
+    # that are brought along are built to be checked, which whoever plans or runs them does.
+    if not cell.model.is_own:
+        model_of(cell.model, 1)
     return cell
 
 
@@ -218,11 +221,17 @@ def _fill_from_recipe(values: Values) -> str | None:
     another length than the published ones.
     """
     lacking = [key for key in _FROM_RECIPE if key not in values]
-    needed = ("model.name", "data.n_people", "train.exposures")
+    needed = ("data.n_people", "train.exposures")
     if not lacking or any(key not in values for key in needed):
         return None
-    model, n_people, exposures = (values[key] for key in needed)
-    model_of(ModelConfig(name=model), 1)
+    n_people, exposures = (values[key] for key in needed)
+    model = values.get("model.name")
+    if model is not None:
+        model_of(ModelConfig(name=model), 1)
+    elif "model.file" in values or "model.hf.model_type" in values:
+        model = "own"  # which the paper has no setting for: GPT-2's is where a search may begin
+    else:
+        return None
     kind = values.get("data.kind", DataConfig.kind)
     junk = _junk(values)
     if n_people < 1 or exposures < 1:

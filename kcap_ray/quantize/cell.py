@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from kcap_ray.measure.groups import Group
     from kcap_ray.models.decoder import Decoder
+    from kcap_ray.models.own_model import OwnModel
     from kcap_ray.quantize.weights import QuantizedWeights
 
 
@@ -96,7 +97,8 @@ def fail_job(job: QuantizeJob, run: RunDirectory, *, reason: str) -> ResultRow:
 def _quantized_row(job: QuantizeJob, run: RunDirectory, device: "torch.device") -> ResultRow:
     import torch
 
-    from kcap_ray.models.checkpoint import load_cell_model
+    from kcap_ray.models.checkpoint import load_model
+    from kcap_ray.models.own_model import load_weights, weights_of
     from kcap_ray.quantize.store import save_quantized
     from kcap_ray.text.stream.corpus import facts_of
     from kcap_ray.training.loop import TrainingDiverged
@@ -105,7 +107,7 @@ def _quantized_row(job: QuantizeJob, run: RunDirectory, device: "torch.device") 
         # As in training: results do not depend on the number of cores.
         torch.set_num_threads(1)
     source = run.cell(job.cell_id)
-    model, cell = load_cell_model(source.path)
+    model, cell = load_model(source.path)
     n_tokens = facts_of(cell.data).vocab_size
     if n_tokens != model.spec.vocab_size:
         raise UserError(
@@ -120,7 +122,7 @@ def _quantized_row(job: QuantizeJob, run: RunDirectory, device: "torch.device") 
         return _row(job, run, **made, status="diverged", reason=str(diverged))
     quantize_time_s = time.perf_counter() - start
     save_quantized(job.directory(run).checkpoint, weights, job.config, source.checkpoint)
-    model.load_state_dict(weights.state_dict())
+    load_weights(model, weights_of(model) | weights.state_dict())
     made |= {"quantize_time_s": quantize_time_s, "bits_per_weight": weights.bits_per_weight}
     stored, measured = _measured(model, cell, source)
     if not math.isfinite(stored):
@@ -140,7 +142,7 @@ def _quantized_row(job: QuantizeJob, run: RunDirectory, device: "torch.device") 
 
 
 def quantized_weights(
-    model: "Decoder", cell: Cell, config: QuantizeConfig, source: CellDirectory
+    model: "Decoder | OwnModel", cell: Cell, config: QuantizeConfig, source: CellDirectory
 ) -> "QuantizedWeights":
     """The cell's model quantized, and fine-tuned if that is asked for, on the model's device.
 
@@ -148,12 +150,16 @@ def quantized_weights(
     """
     import torch
 
+    from kcap_ray.models.own_model import OwnModel
     from kcap_ray.quantize.calibration import calibration_windows
     from kcap_ray.quantize.decoder import quantize_decoder
     from kcap_ray.quantize.finetune import finetune
+    from kcap_ray.quantize.own import quantize_own
     from kcap_ray.quantize.weights import QuantizedWeights
     from kcap_ray.training.point import Point
 
+    if isinstance(model, OwnModel):
+        return quantize_own(model, config)
     tokens_BT = None
     if config.method == "gptq":
         tokens_BT = torch.from_numpy(calibration_windows(cell, config))
@@ -172,7 +178,9 @@ def quantized_weights(
     return QuantizedWeights.of(tuned.model, tuned.matrices)
 
 
-def _measured(model: "Decoder", cell: Cell, source: CellDirectory) -> "tuple[float, Measured]":
+def _measured(
+    model: "Decoder | OwnModel", cell: Cell, source: CellDirectory
+) -> "tuple[float, Measured]":
     """Stored bits and losses, exactly as the cell was measured."""
     from kcap_ray.measure.groups import measured_of, total_bits
     from kcap_ray.measure.nats import measure

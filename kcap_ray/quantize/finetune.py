@@ -76,13 +76,15 @@ def finetune(
         on_progress=on_progress,
         start=Start(weights={**model.state_dict(), **dequantized}, seen_as=grids),
     )
-    trained = dict(result.model.named_parameters())
+    tuned = result.model
+    assert isinstance(tuned, Decoder), "it is one to begin with"
+    trained = dict(tuned.named_parameters())
     found = {name: grid.quantized(trained[name].detach()) for name, grid in grids.items()}
     with torch.no_grad():
         for name, matrix in found.items():
             trained[name].copy_(matrix.dequantized())
     return Finetuned(
-        model=result.model,
+        model=tuned,
         matrices=found,
         tokens=length.tokens,
         train_time_s=result.train_time_s,

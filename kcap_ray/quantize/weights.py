@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from kcap_ray.models.decoder import Decoder
 from kcap_ray.quantize.config import FP16_BITS
 from kcap_ray.quantize.grid import QuantizedMatrix, ordered_groups
 
@@ -28,7 +27,7 @@ class QuantizedWeights:
     """float16: norms, biases, taps, routers, and embeddings where these are not quantized."""
 
     @classmethod
-    def of(cls, model: Decoder, matrices: Mapping[str, QuantizedMatrix]) -> "QuantizedWeights":
+    def of(cls, model: nn.Module, matrices: Mapping[str, QuantizedMatrix]) -> "QuantizedWeights":
         """These matrices, and all other weights of the model rounded to 16 bits."""
         others = {
             name: parameter.detach().half()

@@ -28,7 +28,8 @@ def arch_of(model: str) -> str:
     """Name of a model without its sizes; variants sorted, without those that say what the
     architecture is anyway: `llama-2-4-tied-silu-standard` -> `llama-standard-tied`.
     """
-    arch, _, _, *variants = model.split("-")
+    arch, *sized = model.split("-")
+    variants = sized[2:]
     return "-".join([arch, *sorted(set(variants) - set(_OWN_CHOICES.get(arch, ())))])
 
 

@@ -55,11 +55,23 @@ class Asked(Record):
     dataset: Annotated[str, Column("Data", "Kind of data and its pools, without the people.")]
     n_people: Annotated[int, Column("People", "People of the first table (N).", "", ",")]
     exposures: Annotated[int, Column("Exposures", "Times that each person is seen.", "", ",")]
-    arch: Annotated[str, Column("Architecture", "Family and variants of the model.")]
+    arch: Annotated[
+        str,
+        Column(
+            "Architecture",
+            "Family of the model; of one that is brought along its model type, or `own`.",
+        ),
+    ]
     model: Annotated[str, Column("Model", "Name of the model.")]
-    n_layer: Annotated[int, Column("Layers", "Layers.")]
-    n_head: Annotated[int, Column("Heads", "Attention heads of a layer.")]
-    d_model: Annotated[int, Column("Width", "Width of the model.")]
+    n_layer: Annotated[
+        int | None, Column("Layers", "Layers; none where a model from a file does not tell.")
+    ]
+    n_head: Annotated[
+        int | None, Column("Heads", "Attention heads of a layer; none where it does not tell.")
+    ]
+    d_model: Annotated[
+        int | None, Column("Width", "Width of the model; none without an embedding.")
+    ]
     vocab: Annotated[str, Column("Vocabulary", "`compact`: the tokens of the data; `full`: all.")]
     vocab_size: Annotated[int, Column("Vocabulary size", "Tokens of the vocabulary.", "", ",")]
     n_params: Annotated[

@@ -107,14 +107,28 @@ class MeasuredModel(Measured):
     model: Annotated[str, Column("Model", "Directory of the model.")]
     model_class: Annotated[str, Column("Class", "Class of transformers; in JSON `class`.")]
     tokens: Annotated[str, Column("Tokens", "Whose tokens the model reads.")]
+    begins_with_bos: Annotated[
+        bool, Column("BOS", "Whether documents began with the tokenizer's beginning of text.")
+    ]
+    n_tokens_used: Annotated[int, Column("Tokens used", "Tokens of the model that the data use.")]
     context_tokens: Annotated[int | None, Column("Context", "Tokens it reads; none: any number.")]
     cell_id: Annotated[str, Column("Cell", "Id of the cell whose data were asked for.")]
     dataset: Annotated[str, Column("Data", "Kind of data and its pools, without the people.")]
     n_people: Annotated[int, Column("People", "People of the first table (N).")]
     n_params: Annotated[int, Column("Parameters", "All weights; those used twice count once.")]
+    n_params_used: Annotated[
+        int,
+        Column(
+            "Parameters used",
+            "Without the rows, of embedding and output head, of tokens that the data never use.",
+        ),
+    ]
     stored_bits: Annotated[float, Column("Stored", "As of a cell.", "bits")]
     demand_bits: Annotated[float, Column("Demand", "Entropy of the data.", "bits")]
     capacity_ratio: Annotated[float, RATIO]
+    capacity_ratio_used: Annotated[
+        float, Column("R used", "stored_bits / n_params_used.", "bits/param")
+    ]
     max_capacity_ratio: Annotated[float, Column("R_max", "demand_bits / n_params.", "bits/param")]
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.models.spec import ModelSpec
+from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.training.point import Point
 from kcap_ray.training.step import TrainStep
 
@@ -90,7 +90,7 @@ def is_worth_measuring(cell: Cell, n_steps: int, *, n_fused: int, n_cpus: int) -
     return n_steps >= MEASUREMENTS_IN_A_RUN * (N_WARM_UP + N_TIMED) * parts
 
 
-def measure_settings(cell: Cell, spec: ModelSpec, *, n_fused: int, n_cpus: int) -> Measured:
+def measure_settings(cell: Cell, spec: AnySpec, *, n_fused: int, n_cpus: int) -> Measured:
     """Time the candidates. Whichever is chosen, the trials' numbers are the same, bit for bit;
     compiled code is no candidate, since it rounds in other places.
     """
@@ -111,7 +111,7 @@ def _with(cell: Cell, **train: Any) -> Cell:
     return dataclasses.replace(cell, train=dataclasses.replace(cell.train, **train))
 
 
-def _timed(cell: Cell, spec: ModelSpec, settings: list[CpuSetting]) -> dict[CpuSetting, float]:
+def _timed(cell: Cell, spec: AnySpec, settings: list[CpuSetting]) -> dict[CpuSetting, float]:
     """Seconds per step and trial of settings that differ in their threads alone."""
     first = settings[0]
     step = TrainStep(

@@ -33,7 +33,8 @@ class FlatWeights:
         n_trials = self.weights_EP.shape[0]
         grads = []
         for parameter in self._parameters:
-            assert parameter.grad is not None, "every parameter takes part in the loss"
-            grads.append(parameter.grad.reshape(n_trials, -1))
+            # Of a model that is brought along some may take no part, as an expert without tokens.
+            grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            grads.append(grad.reshape(n_trials, -1))
             parameter.grad = None
         return torch.cat(grads, dim=1)

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.models.decoder import Decoder
-from kcap_ray.models.spec import ModelSpec
+from kcap_ray.models.own_model import OwnModel
+from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.training.checkpoint import resume_from, save_checkpoint
 from kcap_ray.training.point import Point
 from kcap_ray.training.schedule import lr_ratio
@@ -72,7 +73,7 @@ class Progress:
 class TrainResult:
     """What training leaves."""
 
-    model: Decoder
+    model: Decoder | OwnModel
     diverged_at: list[int | None]
     """For each trial the step at which its loss was first seen not finite, or None."""
     history: list[Progress] = field(default_factory=list)
@@ -107,7 +108,7 @@ class Probe:
 
     every_steps: int
     """Optimizer steps between two measurements; the last step is measured too."""
-    measure: Callable[[Decoder], Sequence[dict[str, float]]]
+    measure: Callable[[Decoder | OwnModel], Sequence[dict[str, float]]]
     """From the model to one mapping of column to value per trial; it must not change the model."""
 
     def is_due(self, n_done: int, n_steps: int) -> bool:
@@ -188,7 +189,7 @@ def _old_objects_left_alone() -> Iterator[None]:
 
 def train(
     cell: Cell,
-    spec: ModelSpec,
+    spec: AnySpec,
     points: Sequence[Point],
     open_batches: OpenBatches,
     *,

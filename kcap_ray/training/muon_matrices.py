@@ -1,8 +1,10 @@
 """Which weights of a decoder Muon steps: the matrices that its blocks multiply by."""
 
+import math
 from itertools import groupby
 
 from kcap_ray.models.decoder import Decoder, is_matrix
+from kcap_ray.models.own_model import OwnModel
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.training.muon import Matrices
 
@@ -10,7 +12,7 @@ from kcap_ray.training.muon import Matrices
 _NOT_HIDDEN = ("router.weight", "step.weight")
 
 
-def matrices_inside(model: Decoder) -> dict[str, list[Matrices]]:
+def matrices_inside(model: Decoder | OwnModel) -> dict[str, list[Matrices]]:
     """The matrices in each parameter that Muon steps, in the order of their rows.
 
     A parameter that holds several maps (queries, keys and values; gate and value of a
@@ -18,6 +20,13 @@ def matrices_inside(model: Decoder) -> dict[str, list[Matrices]]:
     optimizer for hidden layers in neural networks", 2024). A stack of experts is a batch of
     matrices.
     """
+    if isinstance(model, OwnModel):
+        # Which of its rows belong together is not known: each is taken as one map.
+        return {
+            name: [Matrices(math.prod(weight.shape[:-2]), *weight.shape[-2:])]
+            for name, weight in model.named_parameters()
+            if model.roles.get(name) == "muon"
+        }
     found = {}
     for name, parameter in model.named_parameters():
         shape = list(parameter.shape if model.n_trials is None else parameter.shape[1:])

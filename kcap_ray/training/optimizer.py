@@ -12,10 +12,18 @@ from torch import Tensor
 
 from kcap_ray.config.cell import TrainConfig
 from kcap_ray.models.decoder import Decoder, is_matrix
+from kcap_ray.models.own_model import OwnModel
 from kcap_ray.training.adamw import AdamW
 from kcap_ray.training.flat_weights import FlatWeights
 from kcap_ray.training.muon import Muon
 from kcap_ray.training.muon_matrices import matrices_inside
+
+
+def decaying(model: Decoder | OwnModel) -> set[str]:
+    """Names of the weights that decay."""
+    if isinstance(model, OwnModel):
+        return {name for name, role in model.roles.items() if role != "plain"}
+    return {name for name, _ in model.named_parameters() if is_matrix(name)}
 
 
 class FusedOptimizer:
@@ -23,18 +31,17 @@ class FusedOptimizer:
 
     def __init__(
         self,
-        model: Decoder,
+        model: Decoder | OwnModel,
         lr: Sequence[float],
         weight_decay: Sequence[float],
         train: TrainConfig,
     ) -> None:
         """`lr` and `weight_decay` have one entry per trial."""
         inside = matrices_inside(model) if train.optimizer == "muon" else {}
+        decays = decaying(model)
+        trained = [named for named in model.named_parameters() if named[1].requires_grad]
         # What decays comes first and what Muon steps last: each is one stretch of the buffer.
-        named = sorted(
-            model.named_parameters(),
-            key=lambda named: (named[0] in inside, not is_matrix(named[0])),
-        )
+        named = sorted(trained, key=lambda named: (named[0] in inside, named[0] not in decays))
         self._flat = FlatWeights(named, n_trials=len(lr))
         self.grad_clip = train.grad_clip
         device = self.weights_EP.device
@@ -45,7 +52,7 @@ class FusedOptimizer:
         n_adamw = min((places[name].start for name in inside), default=self.weights_EP.shape[1])
         by_adamw, by_muon = slice(0, n_adamw), slice(n_adamw, None)
         n_decayed = max(
-            (places[n].stop for n, _ in named if is_matrix(n) and n not in inside), default=0
+            (places[n].stop for n, _ in named if n in decays and n not in inside), default=0
         )
         self._rules: list[tuple[slice, AdamW | Muon]] = [
             (by_adamw, AdamW(self.weights_EP[:, by_adamw], n_decayed, train=train, **rates))

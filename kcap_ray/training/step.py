@@ -22,7 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.models.decoder import Decoder
-from kcap_ray.models.spec import ModelSpec
+from kcap_ray.models.own_model import OwnModel, own_model, randomness, weights_of
+from kcap_ray.models.own_spec import AnySpec, OwnSpec
 from kcap_ray.training.freed_memory import keep_freed_memory
 from kcap_ray.training.graph import GraphedWork
 from kcap_ray.training.optimizer import FusedOptimizer
@@ -52,15 +53,17 @@ class Start:
 
 class _Losses(nn.Module):
     """What training needs of the decoder as a module's forward, which is what DDP can wrap: loss
-    [*E], balance of the experts [*E], and their load (None without experts).
+    [*E], balance of the experts [*E], and their load (None without experts). A model that is
+    brought along has no load, and no balance unless it gives one.
     """
 
-    def __init__(self, model: Decoder) -> None:
+    def __init__(self, model: Decoder | OwnModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, windows_BT1: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        return *self.model.loss_and_balance(windows_BT1), self.model.expert_load
+    def forward(self, windows_BT1: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        loss_E, balance_E = self.model.loss_and_balance(windows_BT1)
+        return loss_E, balance_E, self.model.expert_load
 
 
 class _LossesAsSeen(nn.Module):
@@ -71,12 +74,16 @@ class _LossesAsSeen(nn.Module):
         self.losses = _Losses(model)
         self.seen_as = {f"model.{name}": see for name, see in seen_as.items()}
 
-    def forward(self, windows_BT1: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def forward(self, windows_BT1: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         seen = {name: see(self.losses.get_parameter(name)) for name, see in self.seen_as.items()}
         return functional_call(self.losses, seen, (windows_BT1,))
 
 
-def _model(cell: Cell, spec: ModelSpec, n_trials: int, start: Start | None) -> Decoder:
+def _model(cell: Cell, spec: AnySpec, n_trials: int, start: Start | None) -> Decoder | OwnModel:
+    if isinstance(spec, OwnSpec):
+        assert n_trials == 1 and start is None, "it has no axis of trials, and own weights"
+        n_tokens = cell.train.window_tokens
+        return own_model(cell.model, spec.vocab_size, n_tokens, seed=cell.seed).train()
     if start is not None:
         model = Decoder(spec, n_tokens=cell.train.window_tokens)
         model.load_state_dict(start.weights)
@@ -107,7 +114,7 @@ class TrainStep:
     def __init__(
         self,
         cell: Cell,
-        spec: ModelSpec,
+        spec: AnySpec,
         points: Sequence[Point],
         *,
         n_steps: int,
@@ -127,21 +134,33 @@ class TrainStep:
         self._n_done = torch.zeros(1, dtype=torch.int64, device=device)
         self.n_done = 0
 
-        self._plain = _LossesAsSeen(self.model, start.seen_as) if start else _Losses(self.model)
+        self._seed, self._rank = cell.seed, dist.get_rank() if dist.is_initialized() else 0
+        if start is None:
+            self._plain = _Losses(self.model)
+        else:
+            assert isinstance(self.model, Decoder), "only kcap's own models start from weights"
+            self._plain = _LossesAsSeen(self.model, start.seen_as)
+        self._is_own = is_own = isinstance(self.model, OwnModel)
         self._n_workers = dist.get_world_size() if dist.is_initialized() else 1
         if self._n_workers > 1:
             # The buffers are tables and what each worker saw of its own part.
             self._plain = DistributedDataParallel(
-                self._plain, gradient_as_bucket_view=False, broadcast_buffers=False
+                self._plain,
+                gradient_as_bucket_view=False,
+                broadcast_buffers=False,
+                # Of kcap's own models every weight takes part in every loss.
+                find_unused_parameters=is_own,
             )
         self._losses, self._update = self._plain, self._clip_and_update
         self._is_unchecked = False
         self._graphed: GraphedWork | None = None
         is_cuda = device.type == "cuda"
-        if self.train.compile == "on" or (self.train.compile == "auto" and is_cuda):
+        # Code of somebody else is compiled where that is asked for, and not recorded: it may wait
+        # for the device, or draw random numbers.
+        if self.train.compile == "on" or (self.train.compile == "auto" and is_cuda and not is_own):
             self._compile(is_cuda)
             # NCCL's calls stay out of graphs, and so does what a caller may do to weights.
-            if is_cuda and self._n_workers == 1 and start is None:
+            if is_cuda and self._n_workers == 1 and start is None and not is_own:
                 self._graphed = GraphedWork(self._step, device)
 
     def _compile(self, is_cuda: bool) -> None:
@@ -175,7 +194,11 @@ class TrainStep:
     def _step(self, windows_BT1: Tensor) -> None:
         if self._is_unchecked:
             self._check_compiled(windows_BT1)
-        self._forward_backward(windows_BT1)
+        if isinstance(self.model, OwnModel):
+            with randomness(self.device, self._seed, self.n_done, self._rank):
+                self._forward_backward(windows_BT1)
+        else:
+            self._forward_backward(windows_BT1)
         self._update(self.optimizer.gradient())
 
     def _forward_backward(self, windows_BT1: Tensor) -> None:
@@ -187,11 +210,11 @@ class TrainStep:
             with self._gradients_meet(is_last=index == len(parts) - 1):
                 with autocast(self.train.precision, self.device):
                     loss_E, balance_E, load = self._losses(part)
-                if load is None:
-                    objective_E, seen = loss_E, [loss_E.detach()]
-                else:
+                objective_E, seen = loss_E, [loss_E.detach()]
+                if balance_E is not None and (load is not None or self._is_own):
                     objective_E = loss_E + self.train.load_balance * balance_E
-                    seen = [loss_E.detach(), load]
+                if load is not None:
+                    seen.append(load)
                 (self.scaler.scaled(objective_E.view(-1)) * weight).backward()
             seen = [value * weight for value in seen]
             totals = [a + b for a, b in zip(totals, seen, strict=True)] if totals else seen
@@ -245,7 +268,15 @@ class TrainStep:
             "step": self.n_done,
             "optimizer": self.optimizer.state(),
             "scaler": self.scaler.state(),
+            "tables": self._tables(),
         }
+
+    def _tables(self) -> dict[str, Tensor]:
+        """What a model that is brought along keeps beside its weights, such as running means."""
+        if not self._is_own:
+            return {}
+        weights = dict(self.model.named_parameters())
+        return {name: t for name, t in weights_of(self.model).items() if name not in weights}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state`; before the first step."""
@@ -253,3 +284,6 @@ class TrainStep:
         self._n_done.fill_(self.n_done)
         self.optimizer.load(state["optimizer"])
         self.scaler.load(state["scaler"])
+        # Checkpoints of earlier versions have none.
+        for name, table in state.get("tables", {}).items():
+            self._tables()[name].copy_(table)

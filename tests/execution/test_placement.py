@@ -21,7 +21,6 @@ from kcap_ray.execution.placement import (
     save_placement,
     saved_placement,
 )
-from kcap_ray.models.spec import ModelSpec
 from kcap_ray.planning.memory import program_bytes
 from kcap_ray.planning.run_length import spec_of, trials_at_once
 from kcap_ray.runs.results import CellDirectory
@@ -112,7 +111,7 @@ def wide_cell(model: str, **train: Any) -> Cell:
 def test_programs_that_share_a_gpu_have_room(model: str, batch_windows: int) -> None:
     """All of them fit at a time into the GPU that is planned for."""
     cell = wide_cell(model, batch_windows=batch_windows)
-    spec: ModelSpec = spec_of(cell)
+    spec = spec_of(cell)
     k = programs_per_gpu(cell, spec)
     need = program_bytes(
         cell, spec, n_trials=trials_at_once(cell, spec), n_windows=cell.train.batch_windows

@@ -15,7 +15,7 @@ from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.trial import run_trials
 from kcap_ray.measure.bits import stored_bits
 from kcap_ray.measure.nats import measure
-from kcap_ray.models.export import load_cell_model
+from kcap_ray.models.checkpoint import load_cell_model
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.record import TrialRecord, best_trial
 from kcap_ray.runs.results import CellDirectory

@@ -33,7 +33,7 @@ class Oracle:
         """`rules_out`: whoever stands before is taken out of the weights, which count people."""
         self._rules_out = rules_out
         self.spec = SimpleNamespace(vocab_size=corpus.vocab.size)
-        self.embedding = torch.zeros(1)
+        self.device = torch.device("cpu")
         self._eos, self._distributions = corpus.vocab.eos, distributions
 
     def eval(self) -> None:

@@ -24,13 +24,14 @@ from kcap_ray.config.data import DataConfig, FrequencyConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cell
 from kcap_ray.execution.cell_run import CellRun
-from kcap_ray.measure.directory import measure_directory
+from kcap_ray.measure.directory import MeasureOptions, measure_directory
 from kcap_ray.models.export import export_cell
 from kcap_ray.runs.results import CellDirectory
 from kcap_ray.text.tokenizer import bpe
 from tests.tiny import BIOD, BIOS, tiny_cell
 
 CPU = torch.device("cpu")
+GPT2_IDS = MeasureOptions(gpt2_ids=True)
 MEASURED = (
     "loss_name_nats",
     "loss_value_nats",
@@ -105,8 +106,11 @@ def test_gpt2s_tokenizer_and_no_tokenizer_lead_to_the_same_numbers(tmp_path: Pat
     by_tokenizer = shutil.copytree(path, tmp_path / "by_tokenizer")
     add_gpt2_tokenizer(by_tokenizer)
     found = [
-        measure_directory(p, cell, device=CPU).to_dict() for p in (path, by_size, by_tokenizer)
+        measure_directory(p, cell, device=CPU, options=GPT2_IDS).to_dict()
+        for p in (path, by_size, by_tokenizer)
     ]
+    with pytest.raises(UserError, match=r"no tokenizer in it.*--gpt2-ids"):
+        measure_directory(by_size, cell, device=CPU)
     for one in found:
         assert_same(one, row)
     assert len({one["tokens"] for one in found}) == 3
@@ -127,7 +131,8 @@ def test_equal_probabilities_cost_the_logarithm_of_the_vocabulary(tmp_path: Path
     embedding counts once in P.
     """
     cell = tiny_cell(replace(BIOS, n_people=5))
-    found = measure_directory(gpt2(tmp_path / "model"), cell, device=CPU).to_dict()
+    path = gpt2(tmp_path / "model")
+    found = measure_directory(path, cell, device=CPU, options=GPT2_IDS).to_dict()
     tokens = (found["loss_name_nats"] - math.log(5 / 4)) / math.log(50_257)
     assert tokens == pytest.approx(round(5 * tokens) / 5, abs=1e-10)
     assert found["n_params"] == (50_257 + 128) * 4 + 12 * 4 * 4 + 9 * 4 + 4 * 4 + 2 * 4
@@ -237,8 +242,8 @@ def with_a_tokenizer_without_an_end(path: Path) -> None:
         (with_a_vocabulary_of_other_data, ["lacks", "--cell"]),
         (with_a_vocabulary_of_another_model, ["50257 tokens and the model 60"]),
         (with_a_broken_tokenizer, ["tokenizer cannot be read"]),
-        (with_a_tokenizer_of_another_model, ["50257 tokens and the model 60"]),
-        (with_a_tokenizer_without_an_end, ["no end of text", "eos_token"]),
+        (with_a_tokenizer_of_another_model, ["its tokenizer gives token", "the model has 60"]),
+        (with_a_tokenizer_without_an_end, ["no end of text", "--eos TOKEN"]),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -249,7 +254,8 @@ def test_a_directory_that_cannot_be_measured_says_why(
     path = tmp_path / "model"
     made(path)
     with pytest.raises(UserError) as caught:
-        measure_directory(path, tiny_cell(DataConfig(n_people=4, pools="mini")), device=CPU)
+        cell = tiny_cell(DataConfig(n_people=4, pools="mini"))
+        measure_directory(path, cell, device=CPU, options=GPT2_IDS)
     message = str(caught.value)
     assert str(path) in message
     assert len(message.splitlines()) <= 2

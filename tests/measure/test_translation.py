@@ -47,7 +47,9 @@ def test_gpt2s_tokenizer_makes_gpt2s_ids_with_the_same_meaning(kind: str) -> Non
     """Through the text and through the numbers of tokens, everything is the same."""
     corpus = build_corpus(DATA[kind])
     by_number = renumbering(corpus.vocab, np.arange(bpe.VOCAB_SIZE))(rendered(corpus))
-    by_text = Retokenizing(corpus.vocab, gpt2_tokenizer(), eos=bpe.EOS)(rendered(corpus))
+    by_text = Retokenizing(corpus.vocab, gpt2_tokenizer(), eos=bpe.EOS, vocab_size=bpe.VOCAB_SIZE)(
+        rendered(corpus)
+    )
     for ours, theirs in zip(by_number, by_text, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert by_text.code_L.max() > 1
@@ -57,7 +59,9 @@ def test_the_mark_of_useful_people_is_text_without_knowledge() -> None:
     """A tokenizer reads it as `kcap data` writes it; all behind it keeps its meaning."""
     corpus = build_corpus(DATA["marked"])
     own = rendered(corpus)
-    marked = Retokenizing(corpus.vocab, gpt2_tokenizer(), eos=bpe.EOS)(own)
+    marked = Retokenizing(corpus.vocab, gpt2_tokenizer(), eos=bpe.EOS, vocab_size=bpe.VOCAB_SIZE)(
+        own
+    )
     is_mark = own.tokens_L == corpus.vocab.marker
     assert is_mark.sum() == corpus.main.n_people
     mark = bpe.encode("<|useful|>")
@@ -74,7 +78,7 @@ def test_characters_of_values_are_values(kind: str) -> None:
     """
     corpus = build_corpus(DATA[kind])
     own = rendered(corpus)
-    cut = Retokenizing(corpus.vocab, character_tokenizer(), eos=0)(own)
+    cut = Retokenizing(corpus.vocab, character_tokenizer(), eos=0, vocab_size=1_000)(own)
     assert cut.length_P.sum() == len(cut.tokens_L) == len(cut.code_L)
     for code in range(1, int(own.code_L.max()) + 1):
         spelled = "".join(map(chr, cut.tokens_L[cut.code_L == code]))

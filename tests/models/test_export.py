@@ -12,7 +12,8 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cell
 from kcap_ray.execution.cell_run import CellRun
-from kcap_ray.models.export import export_cell, load_cell_model
+from kcap_ray.models.checkpoint import load_cell_model
+from kcap_ray.models.export import export_cell
 from kcap_ray.planning.run_length import spec_of
 from kcap_ray.runs.results import CellDirectory
 from kcap_ray.text.stream.corpus import build_corpus

@@ -44,7 +44,9 @@ def _trained(cell: Cell, dtype: torch.dtype) -> Decoder:
     n_steps = length_of(cell).steps
     batches = in_process_batches(stream_of(cell), cell.train, rank=0, n_steps=n_steps)
     point = replace(POINT, lr=cell.train.lr)
-    return train(cell, spec_of(cell), [point], batches, n_steps=n_steps, device=CPU).model
+    model = train(cell, spec_of(cell), [point], batches, n_steps=n_steps, device=CPU).model
+    assert isinstance(model, Decoder)
+    return model
 
 
 def windows(cell: Cell, first_step: int, n_steps: int) -> Tensor:

@@ -14,7 +14,7 @@ _EOS_TEXT = "<|endoftext|>"
 
 
 @cache
-def _merges() -> list[tuple[str, str]]:
+def merges() -> list[tuple[str, str]]:
     """The pairs of symbols that are merged, first things first."""
     path = Path(__file__).parent / "gpt2" / "merges.bpe"
     _version, _, text = path.read_text(encoding="utf-8").partition("\n")
@@ -32,7 +32,7 @@ def symbols() -> tuple[str, ...]:
     """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = range(256, 256 + 256 - len(printable))
-    merged = [left + right for left, right in _merges()]
+    merged = [left + right for left, right in merges()]
     return (*map(chr, printable), *map(chr, others), *merged, _EOS_TEXT)
 
 
@@ -40,7 +40,7 @@ def symbols() -> tuple[str, ...]:
 def tokenizer() -> Tokenizer:
     """GPT-2's tokenizer; `tokenizer().encode("Hello world").ids` is [15496, 995]."""
     ids = dict(zip(symbols(), range(VOCAB_SIZE), strict=True))
-    bpe = Tokenizer(models.BPE(vocab=ids, merges=_merges()))
+    bpe = Tokenizer(models.BPE(vocab=ids, merges=merges()))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
     bpe.decoder = decoders.ByteLevel()  # pyright: ignore
     return bpe

@@ -1,0 +1,99 @@
+"""The Python file of a model that is brought along: read once, and only if it is the one that was
+asked for.
+"""
+
+import difflib
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from kcap_ray.config.errors import UserError
+from kcap_ray.config.model import ModelConfig
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    text = str(error).strip()
+    name = type(error).__name__
+    return f"{name}: {text.splitlines()[0][:200]}" if text else name
+
+
+def module_of(model: ModelConfig) -> ModuleType:
+    """The file as a module.
+
+    Raises `UserError` where it is not there, cannot be imported, or is not what it was when the
+    cell was made.
+    """
+    assert model.file is not None, "only models from a file have one"
+    path = Path(model.file)
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"model.file: {path}: {error.strerror}") from error
+    digest = hashlib.sha256(hashlib.sha256(source).hexdigest().encode()).hexdigest()
+    if model.contents is not None and digest != model.contents:
+        raise UserError(
+            f"model.file: {path} has changed since the sweep was read; give the same command again"
+        )
+    return _imported(path, digest)
+
+
+@cache
+def _imported(path: Path, digest: str) -> ModuleType:
+    name = f"kcap_model_{digest[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"model.file: {path}: not a Python file; its name ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and pickles look it up
+    wrote_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"model.file: {path}: {first_line(error)}; all of a model that is not installed goes "
+            "into this one file"
+        ) from error
+    except Exception as error:  # whatever the code of somebody else raises
+        raise UserError(f"model.file: {path}: cannot be read ({first_line(error)})") from error
+    finally:
+        sys.dont_write_bytecode = wrote_bytecode
+    return module
+
+
+def builder_of(model: ModelConfig) -> Callable[..., Any]:
+    """What `model.build` names; `UserError` where the file has none such, with the closest."""
+    assert model.build is not None, "file and build are given together"
+    module = module_of(model)
+    found = getattr(module, model.build, None)
+    if callable(found):
+        return found
+    own = [
+        name
+        for name, value in vars(module).items()
+        if callable(value) and getattr(value, "__module__", "") == module.__name__
+    ]
+    near = difflib.get_close_matches(model.build, own, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(own) or 'none at all'}"
+    raise UserError(f"model.build: {model.file} has no function or class {model.build}; {hint}")
+
+
+def check_arguments(model: ModelConfig, build: Callable[..., Any]) -> None:
+    """UserError where `build` does not take what it is to be given."""
+    try:
+        signature = inspect.signature(build)
+    except (TypeError, ValueError):  # of some classes Python cannot tell
+        return
+    try:
+        signature.bind(0, 0, **(model.kwargs or {}))
+    except TypeError as error:
+        takes = ", ".join(signature.parameters)
+        raise UserError(
+            f"model.kwargs: {model.build}(vocab_size, ctx_len, ...): {error}; it takes {takes}"
+        ) from error
