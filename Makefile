@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test test-fast lint columns docs figures coverage verdicts clean
+.PHONY: help venv quickstart test test-fast survival lint columns docs figures coverage verdicts clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -56,6 +56,9 @@ test-fast: .venv/installed-dev  ## the tests without real Ray and whole sweeps, 
 
 coverage: .venv/installed  ## how often the intervals of c hold a planted truth: docs/results/coverage.md (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m analysis coverage
+
+survival: .venv/installed-dev  ## kill and break runs in every way, and count: docs/reliability.md (20 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.survival.chaos
 
 lint: .venv/installed-dev  ## style, formatting, types
 	$(BIN)/ruff check .

@@ -26,6 +26,7 @@ from analysis.figures.ratio import draw_exposures, draw_ratio
 from analysis.figures.residuals import draw_residuals
 from analysis.figures.sites import draw_sites
 from analysis.figures.style import NothingToDrawError, figure_style
+from analysis.figures.symbols import set_own_symbols
 from analysis.fit import CapacityFit, fit_groups
 from analysis.junk import compare_junk
 from analysis.ladder import find_ladders
@@ -228,6 +229,7 @@ def draw(name: str, inputs: Inputs) -> Figure:
     """
     with figure_style():
         figure = FIGURES[name].draw(inputs)
+        set_own_symbols(figure)
         engine = figure.get_layout_engine()
         assert engine is not None, "figures are laid out by constrained layout"
         engine.execute(figure)

@@ -74,8 +74,8 @@ WITHOUT_TORCH_OR_RAY = [
 ]
 
 
-PRINTING = {"kcap_ray.runs.log", "kcap_ray.runs.columns_page"}
-"""The log itself, and a program that prints its page."""
+PRINTING = {"kcap_ray.runs.log", "kcap_ray.runs.columns_page", "kcap_ray.engine.guard"}
+"""The log itself, a program that prints its page, and why a process ends that cannot raise."""
 
 
 def files_of(place: str) -> list[Path]:

@@ -82,7 +82,7 @@ def _write_changes(axes: Axes, ladder: Ladder) -> None:
     """Right of each row, what the step does to R; the first row has the heading."""
     above = [step.side.name for step in ladder]
     changes = [_change(step, above[i]) for i, step in enumerate(ladder[1:])]
-    texts = ["change of $R$", *changes]
+    texts = ["change of R", *changes]
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(ladder)), texts, fontsize=8, color="0.3")
     right.tick_params(axis="y", length=0)

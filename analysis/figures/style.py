@@ -63,6 +63,7 @@ RC: dict[Any, Any] = {
     "pdf.fonttype": 42,  # text stays text in PDF
     "svg.fonttype": "path",  # looks alike on every machine
     "svg.hashsalt": "kcap",  # same data, same bytes
+    "text.parse_math": False,  # names are the user's; `symbols` sets kcap's own
     # Laid out as saved: text is hinted, so its width does not scale with the resolution.
     "figure.dpi": 200,
     "savefig.dpi": 200,
@@ -150,6 +151,8 @@ def series_handle(
     label: str, colour: Colour | str, marker: str = "", line: LineStyle = "-"
 ) -> Line2D:
     """A legend entry."""
+    if label.startswith("_"):
+        label = f" {label}"  # matplotlib leaves names that begin so out of legends
     return Line2D([], [], color=colour, marker=marker, linestyle=line, label=label)
 
 

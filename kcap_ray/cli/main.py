@@ -2,9 +2,10 @@
 starts at once.
 """
 
-import json
 import os
+import signal
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from typer.core import TyperGroup
 
 from kcap_ray.cli.analysis import add_verbs
 from kcap_ray.cli.bench import bench
+from kcap_ray.cli.data import data
 from kcap_ray.cli.extract import extract
 from kcap_ray.cli.finished import report, status
 from kcap_ray.cli.models import export, measure
@@ -33,7 +35,7 @@ from kcap_ray.cli.options import (
     Trackers,
     overrides,
 )
-from kcap_ray.cli.output import conclude, print_json
+from kcap_ray.cli.output import announce, conclude, print_json
 from kcap_ray.cli.planning import plan, simulate
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
@@ -48,11 +50,16 @@ class _Group(TyperGroup):
     """Turns a user's mistake into one or two lines and exit status 2."""
 
     def invoke(self, ctx: Any) -> Any:
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            # As Ctrl-C does, so that what was started is ended, and the line below is said.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         log_to_standard_error()
         try:
             return super().invoke(ctx)
         except UserError as error:
             typer.echo(f"kcap: {error}", err=True)
+            raise typer.Exit(error.exit_status) from None
         except _UsageError as error:
             command = error.ctx.command_path if error.ctx else "kcap"
             typer.echo(f"kcap: {error.format_message()}\nSee {command} --help", err=True)
@@ -103,6 +110,7 @@ def _kcap(
 
 add_verbs(app)
 app.command()(bench)
+app.command()(data)
 app.command()(export)
 app.command()(extract)
 app.command()(measure)
@@ -138,7 +146,6 @@ def sweep(
     """Run a sweep, or what is left of it: tune, train, measure, write the table and the report."""
     if dry_run:
         return plan(sweep_file, settings=settings)
-    from kcap_ray.engine.driver import Options, run_sweep
     from kcap_ray.planning.cluster_plan import Limits
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.results import RunDirectory
@@ -146,6 +153,10 @@ def sweep(
 
     loaded = load_sweep(sweep_file, overrides(settings))
     directory = RunDirectory(out or Path("runs") / loaded.name)
+    then = f"joining the cluster at {address}" if address else "Ray starts, within half a minute"
+    announce(loaded.name, loaded.cells, directory, then=then)
+    from kcap_ray.engine.driver import Options, run_sweep
+
     options = Options(
         address=address,
         device=device,
@@ -181,20 +192,22 @@ def run_cell_command(
     log: Trackers = None,
 ) -> None:
     """Run cells one after another in this process, without Ray."""
-    import torch
-
-    from kcap_ray.execution.cell import run_cells
     from kcap_ray.planning.sweep import load_sweep
-    from kcap_ray.runs.interrupt import saves_first
-    from kcap_ray.runs.log import command_logged_to
-    from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
-    from kcap_ray.runs.progress import Watch
     from kcap_ray.runs.results import RunDirectory
     from kcap_ray.tracking.sync import Tracking
 
     loaded = load_sweep(sweep_file, overrides(settings))
     cells = loaded.matching(cell)
     directory = RunDirectory(out or Path("runs") / loaded.name)
+    announce(loaded.name, cells, directory, then="one after another, in this process")
+    import torch
+
+    from kcap_ray.execution.cell import run_cells
+    from kcap_ray.runs.interrupt import saves_first
+    from kcap_ray.runs.log import command_logged_to
+    from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
+    from kcap_ray.runs.progress import Watch
+
     directory.prepare()
     with only_driver(directory.path), command_logged_to(directory.path):
         write_manifest(
@@ -218,45 +231,6 @@ def run_cell_command(
             )
         directory.collect(read_cells(directory.path))
     conclude(cells, directory)
-
-
-@app.command()
-def data(
-    sweep_file: SweepFile,
-    cell: CellGlob = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="People.")] = 3,
-    exposure: Annotated[int, typer.Option(min=0, help="Exposure whose wording is shown.")] = 0,
-    split: Annotated[
-        Literal["train", "eval"], typer.Option(help="Wording for training or for measurement.")
-    ] = "train",
-    junk: Annotated[bool, typer.Option("--junk", help="Of junk people.")] = False,
-    part: Annotated[
-        int, typer.Option("--part", min=0, help="0: the main table; 1, ...: one of data.parts.")
-    ] = 0,
-    settings: Set = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="F", help="File; standard output if not given.")
-    ] = None,
-) -> None:
-    """Write biographies as JSON lines: text, GPT-2 tokens, and where the values are."""
-    from kcap_ray.planning.sweep import load_sweep
-    from kcap_ray.text.kinds.render import biography_records, first_people, source_of
-    from kcap_ray.text.stream.corpus import build_corpus
-
-    chosen = load_sweep(sweep_file, overrides(settings)).matching(cell)[0]
-    corpus = build_corpus(chosen.data)
-    source = source_of(corpus, part=part, is_junk=junk)
-    people = first_people(corpus, source, n)
-    records = biography_records(source, people, exposure, split, seed=chosen.seed)
-    lines = (json.dumps(record) for record in records)
-    if out is None:
-        for line in lines:
-            typer.echo(line)
-        return
-    try:
-        out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot write there ({error.strerror})") from error
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import atexit
 import gc
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,18 @@ import typer
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.done import is_done
+
+_logger = logging.getLogger(__name__)
+
+
+def announce(name: str, cells: Sequence[Cell], directory: Any, *, then: str) -> None:
+    """Say at once what is about to be done, since the first result takes a while; `then`: what
+    comes first where anything is left to do.
+    """
+    n_done = sum(is_done(cell, directory.cell(cell.cell_id).result()) for cell in cells)
+    rest = "" if n_done == len(cells) else f"; {then}"
+    _logger.info("%s: %d cells, %d done, in %s%s", name, len(cells), n_done, directory.path, rest)
 
 
 def conclude(cells: list[Cell], directory: Any) -> None:
@@ -45,8 +58,10 @@ def print_table(table: Any) -> None:
     """Print a table of rich."""
     from rich.console import Console
 
-    # A file or a pipe has no width that a table would have to be cut down to.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    # A file or a pipe has no width that a table would have to be cut down to. Names and reasons are
+    # shown as they are, whatever brackets they hold.
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, markup=False, emoji=False).print(table)
 
 
 def print_json(found: Iterable[object]) -> None:

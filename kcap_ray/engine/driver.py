@@ -1,5 +1,6 @@
 """A whole sweep on Ray: from its cells to its table."""
 
+import contextlib
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from kcap_ray.engine.capacity import (
     resources_of,
     share_of_device,
 )
+from kcap_ray.engine.notice import saves_on_notice
 from kcap_ray.engine.queue import ClusterView, SweepQueue
 from kcap_ray.engine.session import ray_session
 from kcap_ray.execution.start import to_do
@@ -93,6 +95,8 @@ def _run(sweep: Sweep, todo: list[Cell], directory: RunDirectory, options: Optio
         ray_session(address, with_dashboard=sizes[-1] > 1) as logs,
         Watch(sweep.cells, directory),
         saves_first(todo, directory),
+        # A session of our own has this machine alone.
+        saves_on_notice(directory) if address else contextlib.nullcontext(),
     ):
         from kcap_ray.engine.programs import run_program
         from kcap_ray.engine.tune import run_queue

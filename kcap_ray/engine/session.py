@@ -11,8 +11,21 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import MachineError, UserError
+from kcap_ray.engine.failures import one_line
+from kcap_ray.engine.guard import (
+    NEEDED,
+    Process,
+    begin_again,
+    end_children,
+    end_for_good,
+    guarded,
+    loss_of,
+    silence_of,
+)
 from kcap_ray.runs.files import is_locked, locked
+
+_logger = logging.getLogger(__name__)
 
 # Read by Ray when it is imported or started, so they are set before any import of ray in this
 # package.
@@ -77,9 +90,10 @@ def ray_session(address: str | None, *, with_dashboard: bool = False) -> Iterato
     """Connect to the cluster at `address`, or start one of our own here and end it afterwards.
 
     Yields the directory of the session's logs where that is on this machine for certain. A cluster
-    of our own has its own ports and temporary directory, whatever else runs on the machine.
-    `with_dashboard`: Ray Train needs it to clean up after trials that were stopped. Raises
-    `UserError` if there is no cluster at `address`.
+    of our own has its own ports and temporary directory, whatever else runs on the machine; where
+    it is lost, the command is begun again, once. `with_dashboard`: Ray Train needs it to clean up
+    after trials that were stopped. Raises `UserError` if there is no cluster at `address`, and
+    `MachineError` if Ray does not start.
     """
     special = {} if address else _LOCAL_ENVIRONMENT
     for name, value in (_ENVIRONMENT | special).items():
@@ -93,11 +107,27 @@ def ray_session(address: str | None, *, with_dashboard: bool = False) -> Iterato
     if address is not None:
         _connect(address)
         try:
-            yield None
+            with guarded(silence_of(ray.get_runtime_context().gcs_address), end_for_good):
+                yield None
         finally:
             ray.shutdown()
         return
-    with _temporary_directory() as directory:
+    with contextlib.ExitStack() as stack:
+        stack.callback(ray.shutdown)
+        directory = _start(stack, with_dashboard=with_dashboard)
+        _end_autoscaler()
+        with guarded(loss_of(_processes()), begin_again):
+            yield Path(directory) / "session_latest" / "logs"
+
+
+def _start(stack: contextlib.ExitStack, *, with_dashboard: bool) -> str:
+    """Start a session; its directory, which lasts as long as the stack. What a machine under load
+    did not get done in Ray's time may be done the second time.
+    """
+    import ray
+
+    for is_last in (False, True):
+        directory = stack.enter_context(_temporary_directory())
         try:
             ray.init(
                 address="local",
@@ -107,10 +137,29 @@ def ray_session(address: str | None, *, with_dashboard: bool = False) -> Iterato
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-            _end_autoscaler()
-            yield Path(directory) / "session_latest" / "logs"
-        finally:
+        # Ray raises Exception itself where a process is not up in time.
+        except (Exception, SystemExit) as error:
             ray.shutdown()
+            end_children(directory)
+            cause = one_line(error)
+            if is_last:
+                raise MachineError(
+                    f"Ray does not start on this machine ({cause}); `kcap doctor` looks for the "
+                    "cause, and `kcap run-cell` does without Ray"
+                ) from error
+            _logger.warning("Ray did not start (%s); once more", cause)
+        else:
+            return directory
+    raise AssertionError("the last try returns or raises")
+
+
+def _processes() -> dict[str, Process]:
+    """The processes without which the session of our own is lost."""
+    from ray._private.worker import global_worker
+
+    assert global_worker.node is not None, "a session that was started here has a node"
+    found = global_worker.node.all_processes
+    return {name: found[name][0].process for name in NEEDED if found.get(name)}
 
 
 def _end_autoscaler() -> None:

@@ -20,6 +20,7 @@ from kcap_ray.models.spec import ModelSpec
 from kcap_ray.planning.cost import device_of
 from kcap_ray.planning.memory import GIB, program_bytes
 from kcap_ray.planning.run_length import length_of, trials_at_once
+from kcap_ray.runs.checked import checked, with_checksum
 from kcap_ray.runs.files import write_atomically
 from kcap_ray.runs.results import CellDirectory
 from kcap_ray.training.freed_memory import give_back_freed_memory
@@ -85,15 +86,17 @@ def _file(directory: CellDirectory) -> Path:
 def saved_placement(directory: CellDirectory, device: str) -> Placement | None:
     """The setting that the cell has been trained with on such a device, if there is one."""
     try:
-        placement = Placement(**json.loads(_file(directory).read_text(encoding="utf-8")))
+        found = checked(_file(directory).read_text(encoding="utf-8"))
+        placement = None if found is None else Placement(**found)
     except (FileNotFoundError, ValueError, TypeError):  # none, cut off, or of another version
         return None
-    return placement if placement.device == device else None
+    return placement if placement is not None and placement.device == device else None
 
 
 def save_placement(directory: CellDirectory, placement: Placement) -> None:
     """Write the setting down, so that whoever goes on with the cell uses it too."""
-    write_atomically(_file(directory), json.dumps(dataclasses.asdict(placement)) + "\n")
+    text = json.dumps(with_checksum(dataclasses.asdict(placement)))
+    write_atomically(_file(directory), f"{text}\n")
 
 
 def need_bytes(

@@ -4,17 +4,21 @@ neighbour is found out and tuned again.
 
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.search import WarmStart
+from kcap_ray.runs.checked import checked, with_checksum
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.files import write_atomically
-from kcap_ray.runs.record import ResultRow
+from kcap_ray.runs.record import ResultRow, best_trial
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
+
+_logger = logging.getLogger(__name__)
 
 _SET_ASIDE = (
     "result.json",
@@ -47,7 +51,7 @@ def to_do(
         if not is_done(cell, directory.result()) or (
             before is not None
             and _lacked(directory, before)
-            and (before in left or warm_start_of(run.cell(before).result()) is not None)
+            and (before in left or _warm_start_for(cell, run.cell(before)) is not None)
         ):
             left[cell.cell_id] = cell
     return list(left.values())
@@ -65,25 +69,45 @@ def starts_over(
 
 
 def start_of(cell: Cell, before: str | None, run: RunDirectory) -> WarmStart | None:
-    """What the search of the cell starts from: the best point of its neighbour `before`, as it was
-    when the search began; None without one.
+    """What the search of the cell starts from: the best point of as many trials of its neighbour
+    `before` as the cell asks for; None without one.
 
-    A search that began while the neighbour had failed is set aside once that has a result.
+    A search that began from something else is set aside: more trials may have changed what is best
+    there, and the neighbour may have had no result.
     """
     if before is None:
         return None
     directory = run.cell(cell.cell_id)
     recorded = _recorded(directory)
+    warm_start = _warm_start_for(cell, run.cell(before))
+    values = None if warm_start is None else dataclasses.asdict(warm_start)
+    start = {"neighbour": before, "hint": values}
     if recorded is not None and recorded["hint"] is not None:
-        return _warm_start(recorded["hint"])
-    warm_start = warm_start_of(run.cell(before).result())
-    if warm_start is not None and _lacked(directory, before):
+        if warm_start is None or recorded == start:
+            return _warm_start(recorded["hint"])
+        if directory.trials_file.exists():
+            _logger.info("%s: tuned anew, for its neighbour's best point has changed", cell.cell_id)
+        _set_aside(directory)
+    elif warm_start is not None and _lacked(directory, before):
         _set_aside(directory)
     if recorded is None or warm_start is not None:
-        values = None if warm_start is None else dataclasses.asdict(warm_start)
-        text = json.dumps({"neighbour": before, "hint": values}) + "\n"
-        write_atomically(_file(directory), text)
+        write_atomically(_file(directory), json.dumps(with_checksum(start)) + "\n")
     return warm_start
+
+
+def _warm_start_for(cell: Cell, neighbour: CellDirectory) -> WarmStart | None:
+    """What a neighbour tells the cell, of as many trials as the cell asks for; None if it has no
+    result.
+    """
+    row = neighbour.result()
+    whole, trials = warm_start_of(row), neighbour.trials()
+    if row is None or whole is None or len(trials) < row.n_trials:
+        return whole  # the trials are lost, and the row is all there is
+    best = best_trial(trials[: cell.tune.trials])
+    if best is None:
+        return whole if cell.tune.trials >= row.n_trials else None
+    point = Point(lr=best.lr, weight_decay=best.weight_decay)
+    return dataclasses.replace(whole, point=point)
 
 
 def warm_start_of(row: ResultRow | None) -> WarmStart | None:
@@ -104,10 +128,11 @@ def _file(directory: CellDirectory) -> Path:
 
 
 def _recorded(directory: CellDirectory) -> dict[str, Any] | None:
-    """What the search began from; None if nothing readable says so."""
+    """What the search began from; None if nothing says so, or not as it was written."""
     try:
-        found = json.loads(_file(directory).read_text(encoding="utf-8"))
-        if found["hint"] is not None:
+        text = _file(directory).read_text(encoding="utf-8")
+        found = checked(text, needed=("neighbour", "hint"))
+        if found is not None and found["hint"] is not None:
             _warm_start(found["hint"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
@@ -120,6 +145,8 @@ def _warm_start(values: Mapping[str, Any]) -> WarmStart:
 
 def _set_aside(directory: CellDirectory) -> None:
     """Move what there is of the cell out of the way; none of it is lost."""
+    if not any((directory.path / name).exists() for name in _SET_ASIDE):
+        return
     number = 0
     while (aside := directory.path / f"without_neighbour{number or ''}").exists():
         number += 1

@@ -9,14 +9,15 @@ from kcap_ray.config.digest import json_digest
 _KEY = "checksum"
 
 
-def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The object with a checksum of the rest as its last field."""
-    return {**values, _KEY: _checksum(values)}
+def with_checksum(values: Mapping[str, Any], *, owner: str = "") -> dict[str, Any]:
+    """The object with a checksum of the rest as its last field, and of whose it is."""
+    return {**values, _KEY: _checksum(values, owner)}
 
 
-def checked(text: str, *, needed: Iterable[str] = ()) -> dict[str, Any] | None:
+def checked(text: str, *, needed: Iterable[str] = (), owner: str = "") -> dict[str, Any] | None:
     """The object that `text` writes, without its checksum; None if it is none, has changed, or
-    lacks a field that is needed. One that was written without a checksum is taken as it is.
+    lacks a field that is needed, or is another owner's. One that was written without a checksum is
+    taken as it is, and one without an owner as anybody's.
     """
     try:
         values = json.loads(text)
@@ -25,8 +26,9 @@ def checked(text: str, *, needed: Iterable[str] = ()) -> dict[str, Any] | None:
     if not isinstance(values, dict) or not all(name in values for name in needed):
         return None
     checksum = values.pop(_KEY, None)
-    return values if checksum in (None, _checksum(values)) else None
+    return values if checksum in (None, _checksum(values, ""), _checksum(values, owner)) else None
 
 
-def _checksum(values: Mapping[str, Any]) -> str:
-    return json_digest({name: values[name] for name in values if name != _KEY})[:16]
+def _checksum(values: Mapping[str, Any], owner: str) -> str:
+    kept = {name: values[name] for name in values if name != _KEY}
+    return json_digest([kept, owner] if owner else kept)[:16]

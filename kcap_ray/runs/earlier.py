@@ -57,7 +57,9 @@ def read_manifest(path: Path) -> Manifest | None:
     """
     if (path / MANIFEST).exists():
         with _reading(path, MANIFEST):
-            content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            content = checked((path / MANIFEST).read_text(encoding="utf-8"))
+            if content is None:
+                raise ValueError("no object, or not as it was written")
             cells = _cells_of(content, path / "cells")
             return Manifest(sweep=content["sweep"], question=content["question"], cells=cells)
     if (path / TABLE).exists():

@@ -7,6 +7,7 @@ that is there now, at whatever moment a process, a machine or a disk ends.
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,11 @@ from pathlib import Path
 
 ASKED_S = 0.1
 """Seconds that a lock must have been held to count as held, and not as being asked for."""
+
+_TEMPORARY = re.compile(r".+\.(?:[0-9a-f]{8}|\d+)\.tmp")
+"""Names that are given here, or were by earlier versions."""
+
+_NUMBER = re.compile(r"\(os error (\d+)\)")
 
 
 @contextlib.contextmanager
@@ -24,7 +30,8 @@ def replaced(path: Path, *, before: Path | None = None) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:
-        yield temporary
+        with _disk_errors(path):
+            yield temporary
         _to_disk(temporary)
         if before is not None and path.is_file():
             os.replace(path, before)
@@ -42,7 +49,8 @@ def replaced_directory(path: Path) -> Iterator[Path]:
     temporary = _beside(path)
     temporary.mkdir()
     try:
-        yield temporary
+        with _disk_errors(path):
+            yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 _to_disk(file)
@@ -56,6 +64,43 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all; text in UTF-8."""
     with replaced(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes did not get to move into its place in a run directory, or to
+    remove. Only for the one command that is at work there.
+    """
+    for path in folder.rglob("*.tmp"):
+        if _TEMPORARY.fullmatch(path.name) and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif _TEMPORARY.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Raises what the disk made fail as `OSError`, whatever a library has made of that."""
+    try:
+        yield
+    except Exception as error:
+        cause = _disk_error(error)
+        if cause is None or cause is error:
+            raise
+        raise OSError(cause.errno, cause.strerror, str(path)) from error
+
+
+def _disk_error(error: BaseException) -> OSError | None:
+    """The disk's error that another one came of."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno is not None:
+            return found
+        number = _NUMBER.search(str(found))
+        if number is not None:
+            return OSError(int(number[1]), os.strerror(int(number[1])))
+        found = found.__context__
+    return None
 
 
 def _beside(path: Path) -> Path:

@@ -27,12 +27,26 @@ LONGEST_S = 20.0
 
 _LOOK_EVERY_S = 0.1
 
+# Of this process, as signals are.
+_STOPPING = threading.Event()
+
+
+def is_stopping() -> bool:
+    """Whether this command was told to stop, and saves what is at work."""
+    return _STOPPING.is_set()
+
 
 def request_file(directory: CellDirectory) -> Path:
     """The file that asks those who train a cell, or a part of it, to save."""
     above = directory.path.parents
     cells = next((place for place in above if place.name == "cells"), above[0])
     return cells.parent / REQUEST
+
+
+def ask_to_save(directory: RunDirectory) -> None:
+    """Have those who train save, wherever they are."""
+    with contextlib.suppress(OSError):  # a full disk has no room for what is saved either
+        (directory.path / REQUEST).write_text("")
 
 
 @contextlib.contextmanager
@@ -44,16 +58,14 @@ def saves_first(cells: Sequence[Cell], directory: RunDirectory) -> Iterator[None
         yield
         return
     has_ended = threading.Event()
-    is_asked = False
+    _STOPPING.clear()
 
     def handle(number: int, _: object) -> None:
-        nonlocal is_asked
-        if is_asked:
+        if is_stopping():
             raise KeyboardInterrupt
-        is_asked = True
+        _STOPPING.set()
         _logger.warning("saving what is at work; once more ends it at once")
-        with contextlib.suppress(OSError):
-            (directory.path / REQUEST).write_text("")
+        ask_to_save(directory)
         threading.Thread(target=wait, daemon=True).start()
 
     def wait() -> None:
@@ -66,6 +78,7 @@ def saves_first(cells: Sequence[Cell], directory: RunDirectory) -> Iterator[None
         yield
     finally:
         has_ended.set()
+        _STOPPING.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.checked import with_checksum
 from kcap_ray.runs.earlier import (
     MANIFEST,
     TABLE,
@@ -21,7 +22,7 @@ from kcap_ray.runs.earlier import (
     read_manifest,
 )
 from kcap_ray.runs.environment import describe
-from kcap_ray.runs.files import locked, write_atomically
+from kcap_ray.runs.files import locked, remove_temporaries, write_atomically
 from kcap_ray.runs.progress import LOCK
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 
@@ -41,6 +42,7 @@ def write_manifest(
     else.
     """
     path = directory.path
+    remove_temporaries(path)
     before = _before(path)
     if before is not None:
         _check_same("sweep", before.sweep, name, path)
@@ -65,7 +67,7 @@ def write_manifest(
         "question": question,
         "cells": [cell.to_dict() for cell in joined.values()],
     }
-    write_atomically(path / MANIFEST, json.dumps(manifest) + "\n")
+    write_atomically(path / MANIFEST, json.dumps(with_checksum(manifest)) + "\n")
     write_atomically(path / "environment.json", json.dumps(describe(), indent=1) + "\n")
 
 

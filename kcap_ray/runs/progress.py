@@ -228,7 +228,8 @@ class Watch:
         from rich.console import Console
         from rich.live import Live
 
-        with Live(console=Console(), refresh_per_second=2, transient=True) as live:
+        console = Console(markup=False, emoji=False)  # names and reasons as they are
+        with Live(console=console, refresh_per_second=2, transient=True) as live:
             self._log_ends(lambda states: live.update(states_table(states, max_lines=MAX_LINES)))
 
     def _log_ends(self, show: Callable[[list[CellState]], None] = lambda _: None) -> None:

@@ -74,6 +74,11 @@ class CellDirectory:
         """Traceback of the last error that was not a mistake of the user's."""
         return self.path / "error.txt"
 
+    @property
+    def _owner(self) -> str:
+        """Name of the cell whose directory this is; empty for those within one."""
+        return self.path.name if self.path.parent.name == "cells" else ""
+
     def resume_file(self, first_trial: int) -> Path:
         """State of the program that trains the trials from `first_trial` on."""
         return self.path / "resume" / f"trial{first_trial}.pt"
@@ -97,8 +102,8 @@ class CellDirectory:
         return [result for result in results if result is not None]
 
     def result(self) -> ResultRow | None:
-        """The row of a finished cell; None while it has none. A file that cannot be read, or of
-        which a byte has changed, counts as none.
+        """The row of a finished cell; None while it has none. A file that cannot be read, of which
+        a byte has changed, or that is another cell's counts as none.
 
         Raises `UserError` if a later version of kcap has written it.
         """
@@ -106,7 +111,8 @@ class CellDirectory:
             text = self.result_file.read_text(encoding="utf-8")
         except (OSError, ValueError):  # ValueError: not UTF-8
             return None
-        return _read(ResultRow, self.result_file, text)
+        row = _read(ResultRow, self.result_file, text)
+        return row if row is None or self._owner in ("", row.cell_id) else None
 
     def trials(self) -> list[TrialRecord]:
         """The finished trials up to the first that cannot be read, or of which a byte has changed:
@@ -119,13 +125,14 @@ class CellDirectory:
             lines = self.trials_file.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             return []
-        read = (_read(TrialRecord, self.trials_file, line) for line in lines)
+        read = (_read(TrialRecord, self.trials_file, line, owner=self._owner) for line in lines)
         trials = [trial for trial in itertools.takewhile(bool, read) if trial is not None]
         return _of_whole_programs(trials)
 
     def add_trials(self, trials: Iterable[TrialRecord]) -> None:
         """Append finished trials, all of them or none."""
-        lines = [json.dumps(with_checksum(one.to_dict())) for one in [*self.trials(), *trials]]
+        records = [one.to_dict() for one in [*self.trials(), *trials]]
+        lines = [json.dumps(with_checksum(one, owner=self._owner)) for one in records]
         write_atomically(self.trials_file, "\n".join(lines) + "\n")
 
     def finish(self, row: ResultRow) -> None:
@@ -216,9 +223,9 @@ def is_of_model(quantized: ResultRow, row: ResultRow) -> bool:
     return (quantized.lr, quantized.weight_decay) == (row.lr, row.weight_decay)
 
 
-def _read(record: type[Kind], file: Path, text: str) -> Kind | None:
-    """A record as it was written; None if it has changed since, or is none."""
-    values = checked(text)
+def _read(record: type[Kind], file: Path, text: str, *, owner: str = "") -> Kind | None:
+    """A record as it was written; None if it has changed since, is none, or is another owner's."""
+    values = checked(text, owner=owner)
     if values is None:
         return None
     try:

@@ -67,6 +67,17 @@ def test_panels_and_legend_stay_inside_the_figure_and_apart(name, folder):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_shown_as_it_is_written(name, make_cells, write_run, tmp_path):
+    """Also where it would be mathematics, and beside kcap's own symbols."""
+    rows = make_everything(make_cells).replace("-mini", r"-$\\frac{1$", regex=True)
+    figure = draw(name, inputs_of(write_run(tmp_path / "run", rows, with_cells=False)))
+    FigureCanvasAgg(figure).draw()
+    shown = [text for text in figure.findobj(Text) if isinstance(text, Text)]
+    assert any(r"-$\frac{1$" in text.get_text() for text in shown)
+    assert all(text.get_parse_math() for text in shown if "$R" in text.get_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_rows_that_cannot_show_it_give_no_figure(name, make_cells, write_run, tmp_path):
     """One family, no junk, no bands, no bioD: the message says what each needs."""
     folder = write_run(tmp_path / "plain", make_cells({"gpt2": 1.0}), with_cells=False)

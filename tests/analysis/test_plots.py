@@ -8,9 +8,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from analysis.figures.style import NothingToDrawError, panel_titles, short_count
+from analysis.figures.style import (
+    NothingToDrawError,
+    legend,
+    panel_titles,
+    series_handle,
+    short_count,
+)
+from analysis.figures.symbols import set_own_symbols
 from analysis.load import ResultsError, load_results
 from analysis.plots import check_request, draw, fit_inputs, save
 
@@ -185,3 +193,35 @@ def test_the_landscape_shows_every_trial_and_what_was_chosen(make_cells, write_r
     lost, chosen = (np.size(line.get_xdata()) for line in panel.lines)
     assert (lost, chosen) == (3, 3)
     assert "1 of 3 cells chose a point at the edge" in texts(figure)
+
+
+STRANGE = r"_tuples-$\frac{1$ [/b] ${}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_shown_as_it_is_written(name, make_rows, spoil, write_run, tmp_path):
+    """Whatever it holds that would be mathematics elsewhere; kcap's own symbols are set as such."""
+    rows = spoil(make_rows(exposures=(100, 1000), n_people=(50_000, 200_000), sizes=SIZES))
+    inputs = fit_inputs(load_results([write_run(tmp_path / "run", rows.assign(dataset=STRANGE))]))
+    figure = draw(name, inputs)
+    save(figure, tmp_path / "figure.svg")
+    assert STRANGE in " ".join(texts(figure).split())
+    found = [t for t in figure.findobj(Text) if isinstance(t, Text) and "$R" in t.get_text()]
+    assert all(text.get_parse_math() for text in found)
+    assert found or name in ("capacity", "training")
+
+
+def test_names_beside_symbols_are_escaped():
+    """In one text, so that both are shown as they should be."""
+    figure = Figure()
+    label = figure.text(0, 0, r"$R$ over that of $\frac{1$, $R = R_{max}$")
+    set_own_symbols(figure)
+    assert label.get_text() == r"$R$ over that of \$\frac{1\$, $R = R_{max}$"
+    FigureCanvasAgg(figure).draw()
+
+
+def test_no_entry_is_left_out_of_a_legend():
+    """Names that begin with an underscore are those of matplotlib's own artists."""
+    figure = Figure()
+    legend(figure, [series_handle("_mine", "0.5")])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [" _mine"]

@@ -1,5 +1,6 @@
 """Sessions: wrong addresses are found out at once, and nothing is left behind."""
 
+import contextlib
 import os
 import socket
 import stat
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import kcap_ray.engine.session
-from kcap_ray.config.errors import UserError
-from kcap_ray.engine.session import _temporary_directory, ray_session
+from kcap_ray.config.errors import MachineError, UserError
+from kcap_ray.engine.session import _start, _temporary_directory, ray_session
 
 
 @pytest.fixture
@@ -102,3 +103,29 @@ with ray_session(None):
     mode, n_letters, *places = done.stdout.split()
     assert (mode, n_letters) == ("token", "64")
     assert {place.removeprefix("::ffff:") for place in places} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("n_failures", [1, 2])
+def test_a_session_that_does_not_start_is_tried_once_more(n_failures, monkeypatch, caplog):
+    """In another directory; after the second time one line says so, and nothing is left behind."""
+    import ray
+
+    places = []
+
+    def init(*, _temp_dir, **_):
+        places.append(Path(_temp_dir))
+        if len(places) <= n_failures:
+            raise Exception("The current node timed out during startup.\nMore of it.")
+
+    monkeypatch.setattr(ray, "init", init)
+    with contextlib.ExitStack() as stack:
+        if n_failures == 2:
+            with pytest.raises(MachineError, match=r"does not start .*timed out during startup.*"):
+                _start(stack, with_dashboard=False)
+        else:
+            assert _start(stack, with_dashboard=False) == str(places[1])
+    assert len(set(places)) == 2
+    assert not any(place.parent.exists() for place in places)
+    assert caplog.messages[:1] == [
+        "Ray did not start (Exception: The current node timed out during startup.); once more"
+    ]

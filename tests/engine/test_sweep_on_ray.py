@@ -28,8 +28,8 @@ def trainer_in(descendants: dict[int, str]) -> int | None:
 
 
 def test_sweep_ends_with_a_table_and_prints_nothing_else(undisturbed, small_sweep):
-    """Every cell has a result; the output is the table and two paths, no more. A line per cell is
-    logged, to standard error and to the run's own file.
+    """Every cell has a result; the output is the table and two paths, no more. A line at once and
+    one per cell are logged, to standard error and, those of the cells, to the run's own file.
     """
     command, out = undisturbed
     assert command.process.returncode == 0, command.stderr
@@ -38,7 +38,10 @@ def test_sweep_ends_with_a_table_and_prints_nothing_else(undisturbed, small_swee
     assert list(rows["cell_id"]) == [cell.cell_id for cell in cells_of(small_sweep)]
     assert (rows["n_trials_ok"] == 2).all()
     assert (rows["stored_bits"] > 0).all()
-    logged = command.stderr.splitlines()
+    begin, *logged = command.stderr.splitlines()
+    assert begin.endswith(
+        f"INFO small: 2 cells, 0 done, in {out}; Ray starts, within half a minute"
+    )
     assert [line.split()[2:4] for line in logged] == [["INFO", "[1/2]"], ["INFO", "[2/2]"]]
     first, *inner, last = (out / "kcap.log").read_text(encoding="utf-8").splitlines()
     assert set(logged) <= set(inner) and "kcap sweep" in first and "ended after" in last

@@ -57,7 +57,9 @@ def test_a_neighbour_that_failed_leaves_nothing_behind(run: RunDirectory, tmp_pa
 
 
 def test_a_search_goes_on_from_where_it_began(run: RunDirectory) -> None:
-    """Whatever becomes of the neighbour later: its first points are tried already."""
+    """Where its neighbour fails later; and from another point where what was best there is so no
+    longer.
+    """
     first = run.cell(FIRST)
     row = dataclasses.replace(
         fail_cell(CELLS[0], first, sweep="tiny", reason=""),
@@ -71,8 +73,11 @@ def test_a_search_goes_on_from_where_it_began(run: RunDirectory) -> None:
     warm_start = WarmStart(point=Point(lr=5e-3, weight_decay=0.1), n_steps=row.steps)
     first.finish(row)
     assert start_of(CELLS[1], FIRST, run) == warm_start
-    first.finish(dataclasses.replace(row, lr=6e-3))
+    first.finish(dataclasses.replace(row, status="failed"))
     assert start_of(CELLS[1], FIRST, run) == warm_start
+    first.finish(dataclasses.replace(row, lr=6e-3))
+    changed = start_of(CELLS[1], FIRST, run)
+    assert changed is not None and changed.point.lr == 6e-3
 
 
 @pytest.mark.usefixtures("in_float64")
@@ -95,3 +100,35 @@ def test_more_trials_are_those_of_a_longer_search(run: RunDirectory, tmp_path: P
     assert [t.bits for t in found] == pytest.approx([t.bits for t in expected], rel=1e-10)
     assert (after.lr, after.n_trials, after.status) == (row.lr, 6, "ok")
     assert go_on(run, [three])[0].n_trials == 6
+
+
+@pytest.mark.usefixtures("in_float64")
+def test_more_trials_are_those_of_a_longer_search_along_a_chain(
+    run: RunDirectory, tmp_path: Path
+) -> None:
+    """Six from the start are three and three more, also where the best of the neighbour's first
+    three is not the best of its six; fewer trials leave all rows alone.
+    """
+    tune = TuneConfig(trials=3, lr=Range(low=1e-3, high=1.0), weight_decay=Range(low=0.1, high=1))
+    three = [dataclasses.replace(cell, tune=tune) for cell in CELLS]
+    six = [dataclasses.replace(c, tune=dataclasses.replace(tune, trials=6)) for c in CELLS]
+    assert [cell.cell_id for cell in three] == [cell.cell_id for cell in six]
+    neighbour = {six[0].cell_id: None, six[1].cell_id: six[0].cell_id}
+    device = torch.device("cpu")
+
+    def points(directory: RunDirectory, cells: list[Cell]) -> list[list[tuple[float, float]]]:
+        run_cells(cells, neighbour, directory, sweep="tiny", device=device)
+        trials = [directory.cell(cell.cell_id).trials() for cell in cells]
+        return [[(trial.lr, trial.weight_decay) for trial in found] for found in trials]
+
+    whole = RunDirectory(tmp_path / "whole")
+    whole.prepare()
+    expected = points(whole, six)
+    before = points(run, three)
+    assert before[1][1] != expected[1][1], "the neighbour's best is another one"
+    assert points(run, six) == expected
+    assert [(r.lr, r.stored_bits) for r in run.rows(six)] == [
+        (r.lr, pytest.approx(r.stored_bits, rel=1e-10)) for r in whole.rows(six)
+    ]
+    assert (run.cell(six[1].cell_id).path / "without_neighbour" / "trials.jsonl").exists()
+    assert points(run, three) == expected

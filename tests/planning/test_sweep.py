@@ -20,6 +20,22 @@ grid:
   model: [gpt2-1-1, gpt2-2-1, gpt2-2-2]
 """
 
+HUNDRED = ", ".join(map(str, range(1, 101)))
+SIX_AXES = COMPLETE[: COMPLETE.index("grid:")] + "  model: gpt2-1-1\ngrid:\n"
+SIX_AXES = SIX_AXES.replace("exposures: 20, ", "")
+SIX_AXES = SIX_AXES.replace("batch_windows: 8, ", "") + "".join(
+    f"  {key}: [{HUNDRED}]\n"
+    for key in (
+        "data.n_people",
+        "seed",
+        "data.seed",
+        "train.exposures",
+        "train.batch_windows",
+        "train.warmup_steps",
+    )
+)
+"""A million million cells, which nobody waits for."""
+
 
 @pytest.fixture
 def load(tmp_path):
@@ -224,6 +240,9 @@ def test_wrong_value_says_what_was_given_and_what_is_allowed(load, line, given):
         ("base: {train.lr: 1, train: {lr: 2}}", "train.lr is given twice"),
         ("base: {tune.trials: 1}\ntune: {trials: 2}", "tune.trials is given twice"),
         ("base: {model: gpt2-2-2}\ngrid: {model: [gpt2-2-2]}", "model is given twice"),
+        ("base: " + "{a: " * 5_000 + "1" + "}" * 5_000, "nested too deep"),
+        ("base: {data.n_people: " + "9" * 5_000 + "}", "cannot be read"),
+        (SIX_AXES, "1,000,000,000,000 points; at most 100,000"),
         ("base: {seed: 1}", "data.n_people, model, train.exposures"),
         (COMPLETE.replace("[100, 200]", "[100, 1e2]"), "same cell: data.n_people=100"),
         (COMPLETE.replace("gpt2-1-1", "gpt3-1-1"), "model 'gpt3-1-1'"),

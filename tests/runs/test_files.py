@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 from kcap_ray.runs.files import (
     is_locked,
     locked,
+    remove_temporaries,
     replaced,
     replaced_directory,
     write_atomically,
@@ -100,3 +102,44 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     assert not is_locked(path)
     with locked(path, wait_s=0):
         assert is_locked(path)
+
+
+@pytest.mark.parametrize("library", ["torch", "safetensors", "parquet"])
+def test_a_full_disk_is_the_disks_error_whoever_writes(tmp_path: Path, library: str) -> None:
+    """Libraries make errors of their own of it, which would be shown as defects of kcap."""
+    code = f"""
+import pathlib, resource, signal
+import pyarrow, pyarrow.parquet, safetensors.torch, torch
+from kcap_ray.runs.files import replaced
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+tensors = {{"a": torch.arange(3_000.0)}}
+write = {{
+    "torch": lambda path: torch.save(tensors, path.open("wb")),
+    "safetensors": lambda path: safetensors.torch.save_file(tensors, path),
+    "parquet": lambda path: pyarrow.parquet.write_table(
+        pyarrow.table({{"a": tensors["a"].numpy()}}), path
+    ),
+}}[{library!r}]
+try:
+    with replaced(pathlib.Path({str(tmp_path)!r}) / "file") as temporary:
+        write(temporary)
+except OSError as error:
+    print(error.errno)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == f"{errno.EFBIG}\n", done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_commands_left_is_removed(tmp_path: Path) -> None:
+    """Files and directories under the names that kcap gives; nobody else's."""
+    cell = tmp_path / "cells" / "one"
+    (cell / "checkpoint.0123abcd.tmp").mkdir(parents=True)
+    (cell / "checkpoint.0123abcd.tmp" / "model.safetensors").touch()
+    (cell / "result.json.4711.tmp").touch()
+    kept = [cell / "mine.tmp", cell / "result.json"]
+    for path in kept:
+        path.touch()
+    remove_temporaries(tmp_path)
+    assert sorted(cell.iterdir()) == kept

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +193,17 @@ def test_preparing_twice_changes_nothing(run: RunDirectory) -> None:
     run.prepare()
     assert sorted(run.path.rglob("*")) == before
     assert json.loads(run.cell(CELLS[0].cell_id).result_file.read_text())["reason"] == "none"
+
+
+def test_files_of_another_cell_count_as_none(tmp_path: Path) -> None:
+    """A row or trials that were copied between cells are not taken for the cell's own."""
+    run = RunDirectory(tmp_path)
+    one, other = (run.cell(cell.cell_id) for cell in CELLS[:2])
+    for cell, directory in zip(CELLS[:2], (one, other), strict=True):
+        fail_cell(cell, directory, sweep="tiny", reason="")
+        directory.add_trials([trial_of(0)])
+    assert one.result() is not None and len(one.trials()) == 1
+    for name in ("result.json", "trials.jsonl"):
+        shutil.copyfile(other.path / name, one.path / name)
+    assert one.result() is None
+    assert one.trials() == []
