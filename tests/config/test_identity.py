@@ -49,7 +49,7 @@ def changed(value: Any) -> Any:
         return value / 2 or 0.5
     if isinstance(value, int):
         return 2 * value or 2
-    return 2 if value == "auto" else None
+    return None
 
 
 def variants(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
@@ -60,6 +60,8 @@ def variants(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
         if key == "tune.trials" and inside == 1:  # more need a range
             continue
         others = [(key, changed(inside))]
+        if field.name == "workers":
+            others = [(key, 2)]
         if field.name == "rotary_frac":  # a share
             others = [(key, 0.5 * inside)]
         if dataclasses.is_dataclass(inside):

@@ -57,7 +57,7 @@ class Machines:
         self.directory = RunDirectory(path)
         self.directory.prepare()
         self.n_slots, self.fails = n_slots, fails
-        self.cells, self.most_running = CELLS, 0
+        self.most_running = 0
         self.chance = random.Random(seed)
         self.programs = []
 
