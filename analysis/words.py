@@ -16,7 +16,7 @@ _PART = re.compile(r"\+(?P<weight>[\d.e+-]+)x(?P<table>[^+]+?):(?P<people>\d+)")
 _TABLE = re.compile(
     r"(?P<kind>bioS_simple|bioS|bioR|bioD|tuples)"
     r"(?:-K(?P<K>\d+)-C(?P<C>\d+)-D(?P<D>\d+)-L(?P<L>\d+)-T(?P<T>\d+))?"
-    r"(?P<rest>(?:-.+?)?)"
+    r"(?P<rest>(?:-.+?)??)"
     r"(?:-zipf(?P<zipf>[\d.]+)|-by_(?P<column>.+))?"
 )
 N_PARTS = 9
