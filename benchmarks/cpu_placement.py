@@ -58,6 +58,7 @@ def measured(shape: Shape, n_cpus: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     cell = max(cells_by_shape()[shape], key=lambda one: length_of(one).steps)
     spec = spec_of(cell)
+    assert isinstance(spec, ModelSpec), "the sweep has kcap's own decoders"
     n_trials = trials_at_once(cell, spec)
     began = time.perf_counter()
     chosen = measure_settings(cell, spec, n_fused=n_trials, n_cpus=n_cpus).fastest

@@ -101,6 +101,7 @@ def same_windows(cell: Cell) -> dict[str, Any]:
     for batch in batches(0):
         ours(batch)
         losses.append(ours.loss_E.item())
+    assert isinstance(ours.model, Decoder)
     ours_final = evaluate(_eval(ours.model))
     ours_L, plain_L = np.array(losses), np.array(curve.losses)
     apart = np.abs(ours_L / plain_L - 1)

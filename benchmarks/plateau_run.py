@@ -14,6 +14,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
 from kcap_ray.measure.groups import probed_columns
 from kcap_ray.measure.nats import measure
+from kcap_ray.models.spec import ModelSpec
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.text.stream.corpus import build_corpus
@@ -24,6 +25,7 @@ from kcap_ray.training.point import Point
 def recipe_of(cell: Cell, point: Point) -> Recipe:
     """The cell's sizes and hyperparameters as plain numbers."""
     spec, train_config = spec_of(cell), cell.train
+    assert isinstance(spec, ModelSpec), "a plain loop trains kcap's own decoders"
     return Recipe(
         n_layer=spec.n_layer,
         n_head=spec.n_head,

@@ -2,7 +2,7 @@
 are read, and none of anybody's code but transformers' own is run.
 """
 
-import difflib
+import copy
 import inspect
 from typing import Any
 
@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import UserError, did_you_mean
 from kcap_ray.config.model import Settings
 from kcap_ray.models.own_source import first_line
 
@@ -29,7 +29,7 @@ def hugging_face_config(hf: Settings, vocab_size: int, n_tokens: int) -> PreTrai
 
     Raises `UserError` for a type or a setting that transformers does not know.
     """
-    asked = dict(hf)
+    asked = copy.deepcopy(dict(hf))  # transformers completes nested settings in place
     kind = _text_type(asked.pop("model_type"))
     for name in _OURS:
         if name in asked:
@@ -65,10 +65,9 @@ def hugging_face_model(hf: Settings, vocab_size: int, n_tokens: int) -> nn.Modul
 def _text_type(kind: str) -> str:
     """The type, or that of the language model inside of one for several kinds of input."""
     if kind not in CONFIG_MAPPING or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        near = difflib.get_close_matches(kind, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        near = did_you_mean(kind, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
         raise UserError(
-            f"model.hf.model_type: transformers has no causal language model {kind!r}{hint}"
+            f"model.hf.model_type: transformers has no causal language model {kind!r}{near}"
         )
     config_class: Any = CONFIG_MAPPING[kind]
     inside = getattr(config_class, "sub_configs", {}).get("text_config")
@@ -81,9 +80,8 @@ def _check_known(kind: str, config_class: Any, plain: Any, asked: dict[str, Any]
     known |= set(inspect.signature(config_class.__init__).parameters) - {"self", "kwargs"}
     for name in asked:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "see its configuration in transformers"
-            raise UserError(f"model.hf.{name}: {kind} has no such setting; {hint}")
+            near = did_you_mean(name, known) or "; see its configuration in transformers"
+            raise UserError(f"model.hf.{name}: {kind} has no such setting{near}")
 
 
 def _defaults(plain: Any, asked: dict[str, Any], n_tokens: int) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 asked for.
 """
 
-import difflib
-import hashlib
 import importlib.util
 import inspect
 import sys
@@ -13,7 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.digest import digest_of, text_digest
+from kcap_ray.config.errors import UserError, did_you_mean
 from kcap_ray.config.model import ModelConfig
 
 
@@ -36,7 +35,7 @@ def module_of(model: ModelConfig) -> ModuleType:
         source = path.read_bytes()
     except OSError as error:
         raise UserError(f"model.file: {path}: {error.strerror}") from error
-    digest = hashlib.sha256(hashlib.sha256(source).hexdigest().encode()).hexdigest()
+    digest = text_digest(digest_of([source]))
     if model.contents is not None and digest != model.contents:
         raise UserError(
             f"model.file: {path} has changed since the sweep was read; give the same command again"
@@ -79,9 +78,8 @@ def builder_of(model: ModelConfig) -> Callable[..., Any]:
         for name, value in vars(module).items()
         if callable(value) and getattr(value, "__module__", "") == module.__name__
     ]
-    near = difflib.get_close_matches(model.build, own, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(own) or 'none at all'}"
-    raise UserError(f"model.build: {model.file} has no function or class {model.build}; {hint}")
+    near = did_you_mean(model.build, own) or f"; it has {', '.join(own) or 'none at all'}"
+    raise UserError(f"model.build: {model.file} has no function or class {model.build}{near}")
 
 
 def check_arguments(model: ModelConfig, build: Callable[..., Any]) -> None:

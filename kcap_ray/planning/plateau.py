@@ -13,13 +13,14 @@ from pathlib import Path
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.yaml import read_yaml
+from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.text.stream.corpus import facts_of
 
 FILE = Path(__file__).parent / "plateau.yaml"
 
 MARGIN = 2.0
-"""Factor by which a run must be too short to be spoken of. Of runs that were no part of the fit the
+"""Factor by which a run must be too short to be named. Of runs that were no part of the fit the
 rule misses GPT2-2-2 of 10,000 people by most, 1.8 times too long (docs/protocol.md).
 """
 
@@ -54,12 +55,14 @@ def measured_rule() -> PlateauRule:
     return PlateauRule(**content["rule"])
 
 
-def plateau_exposures(cell: Cell, spec: ModelSpec) -> float | None:
+def plateau_exposures(cell: Cell, spec: AnySpec) -> float | None:
     """Exposures at which this cell should leave the plateau; None where nothing of its kind was
     measured: other data than bioS alone, evenly told, and other models than GPT-2 by AdamW.
     """
     data = cell.data
     is_bios = data.kind == "bioS" and not data.parts and data.junk is None
+    if not isinstance(spec, ModelSpec):
+        return None
     is_gpt2 = spec.arch == "gpt2" and spec.mixer == "attention" and spec.n_expert == 0
     if not (is_bios and data.frequency is None and is_gpt2 and cell.train.optimizer == "adamw"):
         return None
@@ -67,7 +70,7 @@ def plateau_exposures(cell: Cell, spec: ModelSpec) -> float | None:
     return measured_rule().exposures(cell.data.n_people, spec.d_model, step_tokens)
 
 
-def ends_on_plateau(cell: Cell, spec: ModelSpec, n_steps: int) -> bool:
+def ends_on_plateau(cell: Cell, spec: AnySpec, n_steps: int) -> bool:
     """Whether a run of so many steps is too short to leave the plateau, by more than `MARGIN`.
     False where there is no rule.
     """

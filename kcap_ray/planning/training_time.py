@@ -3,7 +3,7 @@
 import math
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.models.spec import ModelSpec
+from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.planning.cost import Device
 from kcap_ray.planning.run_length import length_of, trials_at_once
 
@@ -21,7 +21,7 @@ the backward pass.
 _FLOAT = 4  # bytes of a gradient
 
 
-def training_s(cell: Cell, spec: ModelSpec, device: Device) -> float:
+def training_s(cell: Cell, spec: AnySpec, device: Device) -> float:
     """Seconds that all trials of the cell train, one program after another, on `train.workers`
     devices at a time; on one where the schedule is to choose (`auto`). Those beyond the edges, of
     which there may be fewer, and those of fresh seeds are programs of their own.
@@ -36,7 +36,7 @@ def training_s(cell: Cell, spec: ModelSpec, device: Device) -> float:
 
 
 def program_s(
-    cell: Cell, spec: ModelSpec, device: Device, n_trials: int, *, workers: int = 1
+    cell: Cell, spec: AnySpec, device: Device, n_trials: int, *, workers: int = 1
 ) -> float:
     """Seconds of trials that the study asks for at once: as one program, or on a core in the parts
     that are fastest there, which the run finds out by measuring.
@@ -53,7 +53,7 @@ def start_of_workers_s(workers: int) -> float:
     return DATA_PARALLEL_START_S if workers > 1 else 0.0
 
 
-def exchange_s(cell: Cell, spec: ModelSpec, n_trials: int, workers: int) -> float:
+def exchange_s(cell: Cell, spec: AnySpec, n_trials: int, workers: int) -> float:
     """Seconds that workers sum gradients in all steps: in each of them every worker sends 2 (w - 1)
     / w times the gradient's bytes (ring all-reduce, Patarasuk and Yuan 2009).
     """
@@ -62,7 +62,7 @@ def exchange_s(cell: Cell, spec: ModelSpec, n_trials: int, workers: int) -> floa
 
 
 def _steps_s(
-    cell: Cell, spec: ModelSpec, device: Device, trials: tuple[int, int], workers: int
+    cell: Cell, spec: AnySpec, device: Device, trials: tuple[int, int], workers: int
 ) -> float:
     """Seconds for one step of each of so many trials, at most so many of them in one program."""
     train, (n_trials, most) = cell.train, trials

@@ -81,7 +81,7 @@ class Machines:
         cell_id = program.cell.cell_id
         part = program.part.name if program.part else ""
         self.programs.append((cell_id, program.first_trial, tuple(program.points), part))
-        if cell_id in self.fails or part in self.fails:
+        if cell_id in self.fails or (cell_id, part) in self.fails:
             queue.finished(program, "it broke")
             return
         place = program.place(self.directory)
@@ -154,7 +154,7 @@ def test_a_failed_fresh_seed_fails_its_cell_and_comes_again(tmp_path):
     whole = confirmed(tmp_path / "undisturbed")
     expected = whole.run()
     parts = [part for cell_id, *_, part in whole.programs if cell_id == IDS[2] and "seed" in part]
-    failing = confirmed(tmp_path / "failing", n_slots=3, fails=[parts[1]])
+    failing = confirmed(tmp_path / "failing", n_slots=3, fails=[(IDS[2], parts[1])])
     rows = failing.run()
     assert {rows[IDS[2]].status, rows[IDS[2]].reason} == {"failed", "it broke"}
     failing.fails = []
@@ -171,12 +171,16 @@ def test_failed_cell_is_recorded_and_others_finish(tmp_path):
 
 def test_second_point_is_the_best_of_the_neighbour(tmp_path):
     """A cell waits for its neighbour, and then tries the point that was best there."""
-    machines = Machines(tmp_path, n_slots=3)
-    best = machines.run()[IDS[0]].lr
+    # Of another rate than the neighbour's own, which was best there: the same is not tried twice.
+    cells = [CELLS[0], tiny_cell(exposures=4, tune=TUNE, lr=2e-2)]
+    first_id, second_id = (cell.cell_id for cell in cells)
+    neighbour = {first_id: None, second_id: first_id}
+    machines = Machines(tmp_path, n_slots=3, cells=cells, neighbour=neighbour)
+    best = machines.run()[first_id].lr
     points = {(cell_id, first): points for cell_id, first, points, _ in machines.programs}
-    assert points[IDS[1], 0][1].lr == best
+    assert points[second_id, 0][1].lr == best
     order = [cell_id for cell_id, *_ in machines.programs]
-    assert max(i for i, cell_id in enumerate(order) if cell_id == IDS[0]) < order.index(IDS[1])
+    assert max(i for i, cell_id in enumerate(order) if cell_id == first_id) < order.index(second_id)
 
 
 def test_longest_cell_starts_first(tmp_path):
@@ -224,9 +228,9 @@ def test_trials_that_wait_for_no_result_run_concurrently(tmp_path, n_slots):
         assert not other.parts()
         for trial in other.trials():
             assert float(other.curve_file(trial.trial).read_text()) == trial.lr
-    first_end = [cell_id for cell_id, _, _ in several.programs].index(LARGE_IDS[2])
+    first_end = [cell_id for cell_id, *_ in several.programs].index(LARGE_IDS[2])
     last_of_neighbour = max(
-        i for i, (cell_id, _, _) in enumerate(several.programs) if cell_id == LARGE_IDS[1]
+        i for i, (cell_id, *_) in enumerate(several.programs) if cell_id == LARGE_IDS[1]
     )
     assert first_end < last_of_neighbour or n_slots == 2
 
@@ -260,7 +264,7 @@ def test_one_failure_fails_a_cell_when_its_other_programs_have_ended(tmp_path):
     )
     rows = machines.run()
     assert [rows[cell_id].status for cell_id in LARGE_IDS] == ["ok", "ok", "failed"]
-    assert sum(cell_id == LARGE_IDS[2] for cell_id, _, _ in machines.programs) <= 4
+    assert sum(cell_id == LARGE_IDS[2] for cell_id, *_ in machines.programs) <= 4
 
 
 def test_a_queue_hands_out_no_more_than_there_are_devices(tmp_path):

@@ -222,7 +222,7 @@ def _spot_notice(scene: RayScene) -> str:
         try:
             head.add_node(num_cpus=0, object_store_memory=STORE_BYTES, temp_dir=directory)
             nodes = [head.add_node(num_cpus=1, object_store_memory=STORE_BYTES) for _ in range(2)]
-            command = scene.start("--address", head.address, save_every_s=1_000.0)
+            command = scene.start("--address", str(head.address), save_every_s=1_000.0)
             node = scene.chance.choice(nodes)
             place = ["--address", head.address, "--node-id", node.node_id]
             why = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
