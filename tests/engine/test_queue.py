@@ -170,7 +170,7 @@ def test_failed_cell_is_recorded_and_others_finish(tmp_path):
 
 
 def test_second_point_is_the_best_of_the_neighbour(tmp_path):
-    """A cell waits for its neighbour, and then tries the point that was best there."""
+    """Its program waits for the neighbour, and then tries the point that was best there."""
     # Of another rate than the neighbour's own, which was best there: the same is not tried twice.
     cells = [CELLS[0], tiny_cell(exposures=4, tune=TUNE, lr=2e-2)]
     first_id, second_id = (cell.cell_id for cell in cells)
@@ -179,8 +179,8 @@ def test_second_point_is_the_best_of_the_neighbour(tmp_path):
     best = machines.run()[first_id].lr
     points = {(cell_id, first): points for cell_id, first, points, _ in machines.programs}
     assert points[second_id, 0][1].lr == best
-    order = [cell_id for cell_id, *_ in machines.programs]
-    assert max(i for i, cell_id in enumerate(order) if cell_id == first_id) < order.index(second_id)
+    order = [(cell_id, first) for cell_id, first, *_ in machines.programs]
+    assert order.index((second_id, 0)) == len(order) - 1, "all else waits for nothing"
 
 
 def test_longest_cell_starts_first(tmp_path):
