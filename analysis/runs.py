@@ -110,8 +110,8 @@ def _run(row: dict[Any, Any]) -> Run:
         replicate=(int(row["seed"]), int(row["data_seed"])),
         ratio=float(row["capacity_ratio"]),
         max_ratio=float(row["max_capacity_ratio"]),
-        fresh=_fresh(row["confirmed"]),
-        kept_ratio=float(row["selected_capacity_ratio"]) if row["n_confirm_seeds"] else None,
+        fresh=_fresh(row.get("confirmed")),
+        kept_ratio=float(row["selected_capacity_ratio"]) if row.get("n_confirm_seeds") else None,
     )
 
 

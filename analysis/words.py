@@ -14,7 +14,7 @@ _NAME = re.compile(
 )
 _PART = re.compile(r"\+(?P<weight>[\d.e+-]+)x(?P<table>[^+]+?):(?P<people>\d+)")
 _TABLE = re.compile(
-    r"(?P<kind>bioS_simple|bioS|bioR|bioD|tuples)"
+    r"(?P<kind>bioS_simple|bioS|bioR|bioD|tuples|random(?=-L\d+-T\d+))"
     r"(?:-K(?P<K>\d+)-C(?P<C>\d+)-D(?P<D>\d+)-L(?P<L>\d+)-T(?P<T>\d+))?"
     r"(?P<rest>(?:-.+?)??)"
     r"(?:-zipf(?P<zipf>[\d.]+)|-by_(?P<column>.+))?"
@@ -80,6 +80,8 @@ def _table_parts(label: str) -> tuple[str, ...] | None:
         return None
     rest = match["rest"].removeprefix("-")
     kind, pools = match["kind"], " ".join(rest.split("-"))
+    if strings := re.fullmatch(r"L(\d+)-T(\d+)", rest):
+        kind, pools = f"random strings of {strings[1]} tokens, {int(strings[2]):,} kinds", ""
     if kind == "tuples":
         kind, pools = f"own facts ({rest})" if rest else "own facts", ""
     elif rest == "mini" or rest.startswith("mini-"):

@@ -9,12 +9,14 @@ much rounding in float32 may do.
 """
 
 import contextlib
+import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -99,3 +101,31 @@ def float32_may_differ_by(numbers: Callable[[], np.ndarray], *, n_terms: int) ->
         with patch.object(Decoder, "init_weights", off_by_one_rounding):
             off = numbers()
     return 2 * n_terms * (np.abs(off - exact) + 2.0**-24 * np.abs(exact))
+
+
+def about(value: Any, *, rel: float) -> Any:
+    """What equals `value` up to rounding: `pytest.approx` for every number in it, also inside of
+    lists, mappings and texts that hold JSON.
+    """
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        return _AboutJson(about(json.loads(value), rel=rel))
+    if isinstance(value, Mapping):
+        return {key: about(one, rel=rel) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [about(one, rel=rel) for one in value]
+    return pytest.approx(value, rel=rel) if isinstance(value, float) else value
+
+
+class _AboutJson:
+    """Equals a text whose JSON equals this."""
+
+    def __init__(self, expected: Any) -> None:
+        self.expected = expected
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and json.loads(other) == self.expected
+
+    def __repr__(self) -> str:
+        return f"JSON of {self.expected!r}"
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]

@@ -73,7 +73,7 @@ def test_a_name_is_shown_as_it_is_written(name, make_cells, write_run, tmp_path)
     figure = draw(name, inputs_of(write_run(tmp_path / "run", rows, with_cells=False)))
     FigureCanvasAgg(figure).draw()
     shown = [text for text in figure.findobj(Text) if isinstance(text, Text)]
-    assert any(r"-$\frac{1$" in text.get_text() for text in shown)
+    assert any(r"$\frac{1$" in text.get_text() for text in shown)
     assert all(text.get_parse_math() for text in shown if "$R" in text.get_text())
 
 
@@ -116,11 +116,12 @@ def test_a_ratio_without_interval_is_said_to_rest_on_one_seed(make_cells, write_
 
 
 def test_parts_of_a_bar_add_up_to_its_ratio(folder):
-    """Widths of a stack, the negative part too, sum to R."""
+    """Widths of a stack, the negative part too, sum to R, a mean over seeds."""
     (axes,) = draw("parts", inputs_of(folder)).axes
     widths = [bar.get_width() for container in axes.containers for bar in container]
     used = inputs_of(folder).results.used
-    best = used[used["dataset"].str.startswith("bioD")]["capacity_ratio"].max()
+    own = used[used["dataset"].str.startswith("bioD")]
+    best = own.groupby(["dataset", "model", "exposures"])["capacity_ratio"].mean().max()
     assert min(widths) < 0
     assert sum(widths) == pytest.approx(best)
 

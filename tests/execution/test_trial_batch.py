@@ -23,6 +23,7 @@ from kcap_ray.runs.schema import Record
 from kcap_ray.training.cpu_setting import CpuSetting, Measured
 from kcap_ray.training.loop import Progress
 from kcap_ray.training.point import Point
+from tests.rounding import about
 from tests.tiny import tiny_cell
 
 CPU = torch.device("cpu")
@@ -88,21 +89,7 @@ def kill_after(n_points: int) -> Callable[[Progress], None]:
 def assert_close(ours: list[TrialRecord], theirs: list[TrialRecord]) -> None:
     """Records of the same trials; numbers may differ by rounding, in float64."""
     for a, b in zip(without(ours, IN_PARTS), without(theirs, IN_PARTS), strict=True):
-        assert a == {k: pytest.approx(v, rel=1e-10) if k in FLOATS else v for k, v in b.items()}
-
-
-FLOATS = (
-    "bits",
-    "capacity_ratio",
-    "name_bits",
-    "value_bits",
-    "diversity_bits",
-    "loss_name_nats",
-    "loss_value_nats",
-    "loss_value_attribute_nats",
-    "loss_value1_nats",
-    "loss_value1_attribute_nats",
-)
+        assert a == about(b, rel=1e-10)
 
 
 @pytest.mark.usefixtures("in_float64")
