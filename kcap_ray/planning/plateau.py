@@ -20,8 +20,9 @@ from kcap_ray.text.stream.corpus import facts_of
 FILE = Path(__file__).parent / "plateau.yaml"
 
 MARGIN = 2.0
-"""Factor by which a run must be too short to be named. Of runs that were no part of the fit the
-rule misses GPT2-2-2 of 10,000 people by most, 1.8 times too long (docs/protocol.md).
+"""Factor by which a run must be too short to be named. Of runs that were not fitted the rule
+misses GPT2-2-2 of 10,000 people by most, 1.8 times too long, which set this margin
+(docs/protocol.md).
 """
 
 
