@@ -30,6 +30,7 @@ from kcap_ray.training.optimizer import decaying
 from kcap_ray.training.point import Point
 from kcap_ray.training.schedule import lr_ratios
 from tests.models.test_own_model import FILE, QWEN, from_file
+from tests.rounding import float64
 from tests.tiny import tiny_cell
 
 CPU = torch.device("cpu")
@@ -191,17 +192,17 @@ def test_one_that_looks_ahead_is_a_failed_row(tmp_path: Path) -> None:
 
 def _worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
-    cell = cell_of(from_file("WithEverything"), workers=2, load_balance=0.0)
-    result = train(
-        cell,
-        own_spec(cell.model, VOCAB, N_TOKENS),
-        [POINT],
-        lambda step: batches(step, slice(2 * rank, 2 * rank + 2)),
-        n_steps=N_STEPS,
-        device=CPU,
-    )
+    with float64():
+        cell = cell_of(from_file("WithEverything"), workers=2, load_balance=0.0)
+        result = train(
+            cell,
+            own_spec(cell.model, VOCAB, N_TOKENS),
+            [POINT],
+            lambda step: batches(step, slice(2 * rank, 2 * rank + 2)),
+            n_steps=N_STEPS,
+            device=CPU,
+        )
     torch.save(weights_of(result.model), f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
