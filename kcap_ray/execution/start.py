@@ -72,8 +72,9 @@ def start_of(cell: Cell, before: str | None, run: RunDirectory) -> WarmStart | N
     """What the search of the cell starts from: the best point of as many trials of its neighbour
     `before` as the cell asks for; None without one.
 
-    A search that began from something else is set aside: more trials may have changed what is best
-    there, and the neighbour may have had no result.
+    A search that began from another point of that neighbour is set aside: more trials may have
+    changed what is best there, and it may have had no result. One that began from another cell, as
+    an earlier version's did, keeps what it started from.
     """
     if before is None:
         return None
@@ -83,7 +84,7 @@ def start_of(cell: Cell, before: str | None, run: RunDirectory) -> WarmStart | N
     values = None if warm_start is None else dataclasses.asdict(warm_start)
     start = {"neighbour": before, "hint": values}
     if recorded is not None and recorded["hint"] is not None:
-        if warm_start is None or recorded == start:
+        if warm_start is None or recorded == start or recorded["neighbour"] != before:
             return _warm_start(recorded["hint"])
         if directory.trials_file.exists():
             _logger.info("%s: tuned anew, for its neighbour's best point has changed", cell.cell_id)

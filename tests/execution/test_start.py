@@ -80,6 +80,27 @@ def test_a_search_goes_on_from_where_it_began(run: RunDirectory) -> None:
     assert changed is not None and changed.point.lr == 6e-3
 
 
+def test_a_search_that_began_from_another_cell_keeps_what_it_has(run: RunDirectory) -> None:
+    """As those of versions do that chose neighbours otherwise: no trial is lost."""
+    row = dataclasses.replace(
+        fail_cell(CELLS[0], run.cell(FIRST), sweep="tiny", reason=""),
+        status="ok",
+        stored_bits=1.0,
+        capacity_ratio=0.1,
+        lr=5e-3,
+        weight_decay=0.1,
+        n_trials=2,
+    )
+    run.cell(FIRST).finish(row)
+    run.cell("other").finish(dataclasses.replace(row, cell_id="other", lr=7e-3))
+    began = start_of(CELLS[1], "other", run)
+    assert began is not None and began.point.lr == 7e-3
+    trials_file = run.cell(SECOND).trials_file
+    trials_file.write_text("trials")
+    assert start_of(CELLS[1], FIRST, run) == began
+    assert trials_file.read_text() == "trials"
+
+
 @pytest.mark.usefixtures("in_float64")
 def test_more_trials_are_those_of_a_longer_search(run: RunDirectory, tmp_path: Path) -> None:
     """Six from the start are three and three more; fewer than there are leave the row alone."""
