@@ -19,7 +19,7 @@ CLEAR_AICC = 4.0
 
 
 def _saturating(theta: Floats, seen: Floats) -> Floats:
-    return theta[0] - np.log1p(np.exp(theta[1] - np.log(seen)))
+    return theta[0] - np.logaddexp(0.0, theta[1] - np.log(seen))
 
 
 def _power(theta: Floats, seen: Floats) -> Floats:
@@ -27,7 +27,7 @@ def _power(theta: Floats, seen: Floats) -> Floats:
 
 
 def _stretched(theta: Floats, seen: Floats) -> Floats:
-    return theta[0] - np.log1p(np.exp(np.exp(theta[2]) * (theta[1] - np.log(seen))))
+    return theta[0] - np.logaddexp(0.0, np.exp(theta[2]) * (theta[1] - np.log(seen)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,3 +121,11 @@ def test_every_form_grows_with_exposures(form):
     assert (np.diff(values) > 0).all()
     if form.has_limit:
         assert values[-1] == pytest.approx(theta[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["saturating", "stretched"])
+def test_a_curve_far_from_its_limit_has_a_finite_logarithm(name):
+    """The fit tries points that no data reach: log c falls linearly there, without overflow."""
+    theta = np.array([0.0, 2000.0, 0.0][: FORMS[name].n_parameters])
+    found = FORMS[name].log_capacity(theta, np.array([1.0, np.e]))
+    assert found == pytest.approx([-2000.0, -1999.0])
