@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from analysis.groups import GroupKey
 
-# The column `dataset`: a table, junk around it, other tables, and whether windows mix them.
+# The column `dataset`: a table, junk around it, other tables, and whether windows mix them. A plus
+# before a number is another table; before a word, another attribute of this one.
 _NAME = re.compile(
-    r"(?P<table>[^+]+?)"
+    r"(?P<table>(?:[^+]|\+(?![\d.]))+?)"
     r"(?:-junk(?P<ratio>[\d.]+)x(?P<people>\d+[KM]?)(?P<token>-token)?)?"
-    r"(?P<parts>\+.+?)?(?P<mixed>-mixed)?"
+    r"(?P<parts>\+[\d.].*?)?(?P<mixed>-mixed)?"
 )
 _PART = re.compile(r"\+(?P<weight>[\d.e+-]+)x(?P<table>[^+]+?):(?P<people>\d+)")
 _TABLE = re.compile(
@@ -86,6 +87,8 @@ def _table_parts(label: str) -> tuple[str, ...] | None:
         kind, pools = f"own facts ({rest})" if rest else "own facts", ""
     elif rest == "mini" or rest.startswith("mini-"):
         pools = joined(["small pools", rest.removeprefix("mini").strip("-")])
+    if "+" in rest:
+        pools = pools.replace("+", ", ").replace("_", " ")
     values = alphabet = ""
     if match["K"] is not None:
         things = "words" if match["L"] == "1" else f"strings of {match['L']} words"

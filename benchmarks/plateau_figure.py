@@ -76,9 +76,14 @@ def seen(one: dict[str, Any]) -> list[float]:
 
 
 def draw_variants(records: Sequence[dict[str, Any]], path: Path) -> None:
-    """Loss on values over exposures, three panels, the baseline's seeds in black in each."""
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained", sharey=True)
-    for axis, (title, names) in zip(axes, PANELS.items(), strict=True):
+    """Loss on values over exposures, a panel for each kind of variant that was run, the baseline's
+    seeds in black in each.
+    """
+    run = {one["variant"] for one in records}
+    panels = {title: names for title, names in PANELS.items() if run & set(names)}
+    size = (5 * len(panels), 4.6)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, layout="constrained", sharey=True)
+    for axis, (title, names) in zip(axes, panels.items(), strict=True):
         chosen = [one for one in records if one["variant"] in names and one["seed"] == 0]
         for one, color in zip(chosen, sns.color_palette("husl", len(chosen)), strict=True):
             label = f"{label_of(one)}: {one['values'][-1]:.1f}"

@@ -182,6 +182,19 @@ def test_data_sets_are_named_in_words(name, words):
     assert len(dataset_parts(name)) == N_PARTS
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bioS-mini-birth_city+major", "bioS, small pools, birth city, major"),
+        ("bioS-mini+0.5xbioS:200", "bioS, small pools, and 0.5 times as much bioS (200 people)"),
+        ("random-L16-T256", "random strings of 16 tokens, 256 kinds"),
+    ],
+)
+def test_a_plus_is_another_attribute_or_another_table(name, words):
+    """By what follows it."""
+    assert dataset_words(name) == words
+
+
 def test_data_sets_are_told_apart_by_what_differs():
     """What all share is said once; one with nothing of its own has its kind."""
     shared, own = tell_apart(["bioS-mini", "bioS-mini-zipf1"])
