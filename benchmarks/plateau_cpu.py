@@ -105,7 +105,7 @@ VARIANTS = (
     _set("init 0.006", train__init_std="0.006"),
     _set("exposures by windows of 512", train__exposures="117"),
 )
-"""In the order in which they are run: the most telling first."""
+"""In the order in which they are run: the most informative first."""
 
 TINY = {"data.n_people": "12", "train.exposures": "4", "model.head_dim": "8"}
 

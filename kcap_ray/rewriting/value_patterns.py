@@ -79,9 +79,9 @@ def telling_words(value: str) -> tuple[str, ...]:
     """Words that tell much of a value where they stand alone; of a city, its name and state."""
     city = _CITY.fullmatch(value)
     words = _WORD.findall(city[1] if city else value)
-    telling = [
+    distinctive = [
         word for word in words if len(word) >= _MIN_TELLING_LETTERS and not _COMMON.fullmatch(word)
     ]
     if city and city[2] in STATES:
-        telling.append(STATES[city[2]])
-    return tuple(telling)
+        distinctive.append(STATES[city[2]])
+    return tuple(distinctive)

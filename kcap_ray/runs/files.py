@@ -138,8 +138,8 @@ def locked(path: Path, *, wait_s: float = -1) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock at `path`. Raises `OSError` if there is no telling: there is
-    no such file, or none that can be locked.
+    """Whether a process holds the lock at `path`. Raises `OSError` if that cannot be found out:
+    there is no such file, or none that can be locked.
     """
     if not path.is_file():
         raise FileNotFoundError(path)
