@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.quantize.config import QuantizeConfig
-from kcap_ray.runs.columns import Measured, Provenance, Quantized, Stored
+from kcap_ray.runs.columns import Measured, Provenance, Stored
+from kcap_ray.runs.columns_quantized import Quantized
 from kcap_ray.runs.columns_search import Confirmed
 from kcap_ray.runs.environment import provenance
 from kcap_ray.runs.record import ResultRow

@@ -2,7 +2,8 @@
 
 This is the one place where a column is added: its name, type, unit, label and meaning. The files,
 the tables in the terminal and in the report, and docs/columns.md follow. Those of a search and its
-confirmation have a page of their own, `columns_search.py`.
+confirmation, and of quantization, have pages of their own: `columns_search.py` and
+`columns_quantized.py`.
 """
 
 from dataclasses import dataclass
@@ -269,38 +270,6 @@ class Stored(Record):
     capacity_ratio_non_embedding: Annotated[
         float | None,
         Column("R without embedding", "stored_bits / n_params_non_embedding.", "bits/param", ".3f"),
-    ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quantized(Record):
-    """Quantization."""
-
-    quantization: Annotated[
-        str, Column("Quantization", "`none`, or method, bits and group size: `gptq-int8-g128`.")
-    ] = "none"
-    quantization_config: Annotated[
-        str | None, Column("Quantization settings", "All of its settings, as JSON.")
-    ] = None
-    bits_per_weight: Annotated[
-        float | None,
-        Column(
-            "Storage",
-            "Bits that storing the model takes, for each weight: 32 as trained; quantized with "
-            "scales and zero points, and 16 for each weight that is not quantized.",
-            "bits/weight",
-            ".2f",
-            "bits/weight",
-        ),
-    ] = None
-    knowledge_per_stored_bit: Annotated[
-        float | None,
-        Column(
-            "R per stored bit", "capacity_ratio / bits_per_weight.", "", ".4f", "per stored bit"
-        ),
-    ] = None
-    quantize_time_s: Annotated[
-        float | None, Column("Quantizing", "Time that it took.", "s", ".1f", "s")
     ] = None
 
 

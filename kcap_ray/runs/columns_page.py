@@ -1,6 +1,7 @@
 """docs/columns.md, from the schema: `python -m kcap_ray.runs.columns_page > docs/columns.md`."""
 
-from kcap_ray.runs.columns import Asked, Measured, Outcome, Provenance, Quantized, Stored, Trained
+from kcap_ray.runs.columns import Asked, Measured, Outcome, Provenance, Stored, Trained
+from kcap_ray.runs.columns_quantized import Quantized
 from kcap_ray.runs.columns_search import Confirmed
 from kcap_ray.runs.record import CurvePoint, ResultRow, TrialRecord
 from kcap_ray.runs.schema import SCHEMA_VERSION, Field, fields_of, names_of
@@ -16,8 +17,8 @@ def page() -> str:
     lines = [
         "# Columns",
         "",
-        "`make columns` writes this page from `kcap_ray/runs/columns.py`, `columns_search.py` and "
-        "`record.py`.",
+        "`make columns` writes this page from `kcap_ray/runs/columns.py`, `columns_search.py`, "
+        "`columns_quantized.py` and `record.py`.",
         "",
         f"The schema version is {SCHEMA_VERSION}. A file without the column `schema_version` is of "
         "version 1, where `loss_value_nats` and `loss_value1_nats` of bioD were means over the "

@@ -19,10 +19,10 @@ from kcap_ray.runs.columns import (
     Measured,
     Outcome,
     Provenance,
-    Quantized,
     Stored,
     Trained,
 )
+from kcap_ray.runs.columns_quantized import Quantized
 from kcap_ray.runs.columns_search import Confirmed
 from kcap_ray.runs.schema import SCHEMA_VERSION, Column, Record, RecordError
 from kcap_ray.runs.versions import upgraded
