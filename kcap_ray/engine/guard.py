@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn, Protocol
 
+from kcap_ray.engine.watching import watching
 from kcap_ray.runs.interrupt import is_stopping
 
 _logger = logging.getLogger(__name__)
@@ -50,21 +51,16 @@ def guarded(find_loss: FindLoss, end: Callable[[str], None]) -> Iterator[None]:
 
     It runs in a thread of its own: the main thread may wait for the lost session without end.
     """
-    is_over = threading.Event()
 
-    def watch() -> None:
-        while not is_over.wait(LOOK_EVERY_S):
-            loss = find_loss()
-            if loss is not None and not is_over.is_set():
-                return end(loss)
+    def look(is_over: threading.Event) -> bool:
+        loss = find_loss()
+        if loss is None or is_over.is_set():
+            return False
+        end(loss)
+        return True
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with watching(look, every_s=LOOK_EVERY_S):
         yield
-    finally:
-        is_over.set()
-        thread.join()
 
 
 def loss_of(processes: Mapping[str, Process]) -> FindLoss:

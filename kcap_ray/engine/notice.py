@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
+from kcap_ray.engine.watching import watching
 from kcap_ray.runs.interrupt import ask_to_save
 from kcap_ray.runs.results import RunDirectory
 
@@ -26,29 +27,23 @@ def saves_on_notice(
     given.
     """
     find = draining or _draining
-    is_over = threading.Event()
     known: set[str] = set()
 
-    def watch() -> None:
-        while not is_over.wait(every_s):
-            try:
-                found = set(find())
-            except Exception as error:  # a cluster that does not answer is another's business
-                _logger.debug("nodes that drain: %s", error)
-                continue
-            for node in sorted(found - known):
-                _logger.warning("node %s is to be taken away; what is at work is saved", node[:8])
-            if found - known:
-                known.update(found)
-                ask_to_save(directory)
+    def look(_: threading.Event) -> bool:
+        try:
+            found = set(find())
+        except Exception as error:  # a cluster that does not answer is another's business
+            _logger.debug("nodes that drain: %s", error)
+            return False
+        for node in sorted(found - known):
+            _logger.warning("node %s is to be taken away; what is at work is saved", node[:8])
+        if found - known:
+            known.update(found)
+            ask_to_save(directory)
+        return False
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with watching(look, every_s=every_s):
         yield
-    finally:
-        is_over.set()
-        thread.join()
 
 
 def _draining() -> Mapping[str, int]:
