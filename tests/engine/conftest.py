@@ -13,26 +13,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tests.small_sweep import small_sweep
+
 TIMEOUT_S = 160
 """Longest that one command may take, on a machine that is busy with something else."""
 
-SWEEP = """\
-# Question: does a small sweep survive what happens to it?
-name: small
-base:
-  data: {kind: bioD, pools: mini, K: 2, C: 1, D: 5, L: 1, T: 100, style: compact}
-  model.head_dim: 16
-  model: gpt2-1-1
-  train: {exposures: 100, batch_windows: 2, window_tokens: 32, precision: fp32, init_std: 0.1}
-  train.lr: 6.0e-3
-  train.weight_decay: 0.01
-grid:
-  data.n_people: [20, 40]
-tune:
-  trials: 2
-  fused: 1
-  lr: {low: 3.0e-3, high: 1.5e-2}
-"""
+SWEEP = small_sweep(exposures=100)
 
 DIFFERS = ["train_time_s", "tokens_per_s", "git_commit"]
 """Columns that differ from run to run."""
