@@ -19,6 +19,6 @@ tune:
 """
 
 
-def small_sweep(*, exposures: int) -> str:
+def sweep_text(*, exposures: int) -> str:
     """The sweep file: two trials a cell, one after another."""
     return _TEXT.replace("EXPOSURES", str(exposures))

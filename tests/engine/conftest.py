@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.small_sweep import small_sweep
+from tests.small_sweep import sweep_text
 
 TIMEOUT_S = 160
 """Longest that one command may take, on a machine that is busy with something else."""
 
-SWEEP = small_sweep(exposures=100)
+SWEEP = sweep_text(exposures=100)
 
 DIFFERS = ["train_time_s", "tokens_per_s", "git_commit"]
 """Columns that differ from run to run."""

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tests.small_sweep import small_sweep
+from tests.small_sweep import sweep_text
 
-SWEEP = small_sweep(exposures=10)
+SWEEP = sweep_text(exposures=10)
 
 SINGLE = SWEEP[: SWEEP.index("tune:")].replace("name: small", "name: single")
 """The same without a search."""
