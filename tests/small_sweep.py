@@ -1,7 +1,7 @@
 """A sweep of two small cells, which tests run as a command."""
 
 _TEXT = """\
-# Question: does a small sweep survive what happens to it?
+# Question: does a small run survive what happens to it?
 name: small
 base:
   data: {kind: bioD, pools: mini, K: 2, C: 1, D: 5, L: 1, T: 100, style: compact}

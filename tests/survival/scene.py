@@ -3,6 +3,7 @@ which has loaded everything that it needs; and the table of an undisturbed run.
 """
 
 import contextlib
+import io
 import os
 import random
 import shutil
@@ -169,3 +170,8 @@ def load_all() -> None:
     import kcap_ray.execution.search
     import kcap_ray.execution.trial_batch
     import kcap_ray.planning.sweep  # noqa: F401
+    from kcap_ray.cli.main import app
+
+    # Typer loads parts of itself with its first command, which may open too few files for it.
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        app(["run-cell", "--help"], prog_name="kcap")
