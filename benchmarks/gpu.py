@@ -8,7 +8,7 @@ its place), pytest the project's own tests.
 | part | what |
 |---|---|
 | 1 | correctness: fused = separate, compiled = as written, precisions, CUDA graph, resume; tests |
-| 2 | P4 and P6: a step against eager and Trainer, fused trials against separate ones |
+| 2 | P4 and P6: a step against eager and Trainer, fused trials against separate; profiles |
 | 3 | P5 and the planner's step times |
 | 4 | points of the published figures by the paper's recipes |
 | 5 | P11, a column of the figure |
@@ -81,6 +81,7 @@ PARTS: dict[int, tuple[Script, ...]] = {
             arguments=("--device", "gpu", "--trials", "8"),
             dry_run=("--device", "gpu", "--dry-run"),
         ),
+        Script(name="step_profile.py"),
     ),
     3: (
         Script(name="large_model.py"),

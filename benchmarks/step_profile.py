@@ -1,10 +1,12 @@
-"""Where the time of a step on one CPU core goes: what P3 and P6 cannot go below.
+"""Where the time of a step goes, on one CPU core or on a GPU: what P3, P4 and P6 cannot go below.
 
-For one trial and for eight fused ones, the self time of every operator of PyTorch in a step, as a
-share of all of it, and the time of the step without the profiler. What is left between the two
-sides of P6 is the time of operators that cost the same for eight trials as eight times for one.
+For one trial and for eight fused ones, the time of a step without the profiler, and with it the
+self time of every operator of PyTorch, or on a GPU that of every kernel of the recorded step. What
+is left between the two sides of P6 is the time of operators that cost the same for eight trials as
+eight times for one.
 
     python benchmarks/step_profile.py
+    python benchmarks/step_profile.py --dry-run         # the GPU's part in miniature, on a CPU
 """
 
 import os
@@ -12,10 +14,11 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
-from cells import cpu_cell
+from cells import cpu_cell, gpu_cell
 from our_side import first_batches, own_point
 from record import arguments, write
 from torch.profiler import ProfilerActivity, profile
@@ -68,16 +71,73 @@ def profiled(cell: Cell, n_trials: int) -> dict[str, Any]:
     }
 
 
+def kernels(cell: Cell, n_trials: int, device: torch.device) -> dict[str, Any]:
+    """Milliseconds of a step, and microseconds of its kernels, the longest first."""
+    step = TrainStep(
+        cell,
+        spec_of(cell),
+        [own_point(cell)] * n_trials,
+        n_steps=N_WARM_UP + 2 * N_TIMED,
+        device=device,
+    )
+    batches = iter(first_batches(cell, N_WARM_UP + 2 * N_TIMED))
+
+    def some(n_steps: int) -> None:
+        for _ in range(n_steps):
+            step(next(batches))
+        step.wait()
+
+    some(N_WARM_UP)
+    step_s = _seconds(lambda: some(N_TIMED)) / N_TIMED
+    is_gpu = device.type == "cuda"
+    activity = ProfilerActivity.CUDA if is_gpu else ProfilerActivity.CPU
+    with profile(activities=[activity], acc_events=True) as seen:
+        some(N_TIMED)
+    found = [
+        {
+            "kernel": event.key[:160],
+            "times": event.count / N_TIMED,
+            "us": (event.self_device_time_total if is_gpu else event.self_cpu_time_total) / N_TIMED,
+        }
+        for event in seen.key_averages()
+    ]
+    found.sort(key=lambda kernel: -kernel["us"])
+    return {
+        "step_ms": 1e3 * step_s,
+        "kernels_ms": sum(kernel["us"] for kernel in found) / 1e3,
+        "n_kernels": sum(kernel["times"] for kernel in found),
+        "kernels": found,
+    }
+
+
 def _seconds(work: Callable[[], None]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
+def on_gpu(*, is_dry_run: bool) -> list[dict[str, Any]]:
+    """Steps of the shapes of P4 and P6, and of a wider model."""
+    device = torch.device("cpu" if is_dry_run else "cuda")
+    torch.set_float32_matmul_precision("high")
+    found = []
+    for model, n_trials in [("gpt2-2-2", 1), ("gpt2-2-2", 8), ("gpt2-4-4", 1)]:
+        cell = gpu_cell(model, batch_windows=12, is_tiny=is_dry_run)
+        if n_trials > 1:
+            cell = replace(cell, tune=replace(cell.tune, trials=n_trials))
+        what = f"{n_trials} trials, {model}, 12 x 512 tokens, {cell.train.precision}"
+        found.append({"what": what, **kernels(cell, n_trials, device)})
+    return found
+
+
 def main() -> None:
     """Profile every shape, print."""
-    parser = arguments(__file__, __doc__)
+    parser = arguments(__file__, __doc__, has_dry_run=True)
     chosen = parser.parse_args()
+    if torch.cuda.is_available() or chosen.dry_run:
+        found = on_gpu(is_dry_run=chosen.dry_run)
+        is_gpu = not chosen.dry_run
+        return write(__file__, found, chosen.json, on_gpu=is_gpu, is_dry_run=chosen.dry_run)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
