@@ -28,7 +28,7 @@ def ssd(q_BHTC: Tensor, k_BHTC: Tensor, v_BHTC: Tensor, log_decay_BHT: Tensor) -
     and memory are quadratic in T, as those of attention.
     """
     n_tokens = log_decay_BHT.shape[-1]
-    total_BHT = log_decay_BHT.cumsum(dim=-1)
+    total_BHT = running_sum(log_decay_BHT)
     is_ahead_TS = torch.ones(n_tokens, n_tokens, dtype=torch.bool, device=v_BHTC.device).triu(1)
     # Masked before the exponential, which would overflow for what lies ahead.
     log_weight_BHTS = (total_BHT.unsqueeze(-1) - total_BHT.unsqueeze(-2)).masked_fill(
@@ -36,6 +36,22 @@ def ssd(q_BHTC: Tensor, k_BHTC: Tensor, v_BHTC: Tensor, log_decay_BHT: Tensor) -
     )
     scores_BHTS = (q_BHTC @ k_BHTC.mT) * log_weight_BHTS.exp()
     return scores_BHTS.to(v_BHTC.dtype) @ v_BHTC
+
+
+SUMS_BY_PRODUCT = ("cuda",)
+"""Kinds of device on which running sums are products of matrices: compiling torch's own for one
+failed at some shapes (torch 2.11).
+"""
+
+
+def running_sum(x_BHT: Tensor) -> Tensor:
+    """Sums over the tokens up to each, itself among them, at the precision of the terms."""
+    if x_BHT.device.type not in SUMS_BY_PRODUCT:
+        return x_BHT.cumsum(dim=-1)
+    n_tokens = x_BHT.shape[-1]
+    up_to_TT = torch.ones(n_tokens, n_tokens, dtype=x_BHT.dtype, device=x_BHT.device).triu()
+    with torch.autocast(x_BHT.device.type, enabled=False):
+        return x_BHT @ up_to_TT
 
 
 def initial_step_biases(n_head: int) -> Tensor:

@@ -10,6 +10,11 @@ from torch import Tensor, nn
 
 from kcap_ray.models.spec import ModelSpec
 
+BIAS_APART = ("cuda",)
+"""Kinds of device on which biases are added after the products. There cuBLAS would first fill the
+result with them, a pass over memory for each layer; compiled, the addition is part of what follows.
+"""
+
 
 class StackedLinear(nn.Module):
     """y = x W^T + b on [S, M, I], with a W [O, I] for each place of the stack."""
@@ -23,6 +28,9 @@ class StackedLinear(nn.Module):
         weight_SIO = self.weight.flatten(0, -3).mT
         if self.bias is None:
             return torch.bmm(x_SMI, weight_SIO)
+        if x_SMI.device.type in BIAS_APART:
+            y_SMO = torch.bmm(x_SMI, weight_SIO)
+            return y_SMO + self.bias.flatten(0, -2).unsqueeze(1).to(y_SMO.dtype)
         return torch.baddbmm(self.bias.flatten(0, -2).unsqueeze(1), x_SMI, weight_SIO)
 
 

@@ -193,7 +193,12 @@ class TrainStep:
 
     def _step(self, windows_BT1: Tensor) -> None:
         if self._is_unchecked:
-            self._check_compiled(windows_BT1)
+            self._is_unchecked = False
+            try:
+                self._check_compiled(windows_BT1)
+            except torch._dynamo.exc.TorchDynamoException as error:
+                said = " ".join(str(error).split())[:200]
+                self._go_on_uncompiled(f"the model cannot be compiled here ({said})")
         if isinstance(self.model, OwnModel):
             with randomness(self.device, self._seed, self.n_done, self._rank):
                 self._forward_backward(windows_BT1)
@@ -237,9 +242,9 @@ class TrainStep:
     def _check_compiled(self, windows_BT1: Tensor) -> None:
         """Holds the compiled model against the one that is written; compilers have made NaNs.
 
-        Where they differ, the run goes on uncompiled and says so.
+        Where they differ, the run goes on uncompiled and says so. Raises what a compiler raises
+        that fails.
         """
-        self._is_unchecked = False
         part = windows_BT1[: self.train.micro_windows]
         with autocast(self.train.precision, self.device):
             loss_E = self._losses(part)[0].view(-1)
@@ -252,15 +257,18 @@ class TrainStep:
         is_wrong_E = torch.isfinite(written_E) & ~(is_finite_E & is_close_E)
         if not bool(is_wrong_E.any()):
             return
-        self._losses = self._plain
         trial = int(is_wrong_E.int().argmax())
-        _logger.warning(
-            "compiled, the first loss is %.4g and its gradient %s; uncompiled it is %.4g; this run "
-            "goes on uncompiled",
-            loss_E[trial].item(),
-            "finite" if is_finite_E[trial] else "not finite",
-            written_E[trial].item(),
+        gradient = "finite" if is_finite_E[trial] else "not finite"
+        self._go_on_uncompiled(
+            f"compiled, the first loss is {loss_E[trial].item():.4g} and its gradient {gradient}; "
+            f"uncompiled it is {written_E[trial].item():.4g}"
         )
+
+    def _go_on_uncompiled(self, why: str) -> None:
+        self._losses = self._plain
+        # What was begun leaves no trace in the first step.
+        self.optimizer.gradient()
+        _logger.warning("%s; this run goes on uncompiled", why)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on, to be saved."""

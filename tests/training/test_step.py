@@ -137,6 +137,25 @@ def test_a_compiled_model_that_computes_something_else_is_not_used(
     assert "goes on uncompiled" in line
 
 
+def test_a_model_that_a_compiler_fails_on_trains_as_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Seen of torch 2.11 on a GPU: code for one sum among hundreds could not be made."""
+    right = losses(new_step(), 5)
+    compile_as_it_is = torch.compile
+
+    def fails(*_: Any) -> Any:
+        raise TypeError("list indices must be integers or slices, not NoneType")
+
+    monkeypatch.setattr(
+        torch, "compile", lambda model, **more: compile_as_it_is(model, backend=fails, **more)
+    )
+    np.testing.assert_array_equal(losses(new_step(compile="on"), 5), right)
+    (line,) = own_messages(caplog)
+    assert "cannot be compiled here" in line and "list indices" in line
+    assert line.endswith("this run goes on uncompiled")
+
+
 def test_a_trial_that_has_diverged_says_nothing_about_compiled_code(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
