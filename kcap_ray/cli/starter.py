@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -56,23 +57,29 @@ _SIZES: dict[Machine, _Size] = {
 }
 
 _BIOD = """\
-  # What there is to know (docs/data.md): people with a name and K attributes, each one of D strings; in bare words, 16 tokens a
-  # person. Your own facts: kcap init NAME --facts facts.csv
+  # What there is to know (docs/data.md): people with a name and K attributes, each one of D
+  # strings; in bare words, 16 tokens a person. Your own facts: kcap init NAME --facts facts.csv
   data: {kind: bioD, pools: mini, style: compact, K: 6, C: 1, D: 50, L: 1, T: 2000}
   train.exposures: 200       # times that each fact is seen
 """
 _BIOS = """\
-  # What there is to know (docs/data.md): people with a name and six attributes, in new words at every exposure. Your own facts:
-  # kcap init NAME --facts facts.csv
+  # What there is to know (docs/data.md): people with a name and six attributes, in new words at
+  # every exposure. Your own facts: kcap init NAME --facts facts.csv
   data.kind: bioS
   train.exposures: 100       # times that each fact is seen
 """
 _TUPLES = """\
-  # What there is to know (docs/data.md): the facts of a file. Names count nothing unless `data.name_space` says how many there
-  # could be, and a value counts log2 of the different values in the file unless `data.pool_sizes` says how many there could be.
+  # What there is to know (docs/data.md): the facts of a file. A value counts log2 of the different
+  # values in the file unless `data.pool_sizes` says how many there could be; names count nothing
+  # unless `data.name_space` says how many of those there could be.
   data.kind: tuples
   data.file: $facts
   data.n_people: $n_people           # all names of the file
+"""
+_WHERE = """
+# Data far too small or far too large for a model say little and cost much: bits to know per parameter.
+where:
+  max_capacity_ratio: {low: 0.3, high: 5}
 """
 
 
@@ -111,7 +118,7 @@ def starter_text(
     else:
         question = f"does {model[1]} store more than GPT-2?" if facts is None else question
         file, build = model
-        own = f"{{file: {file}, build: {build}}}    # kwargs: {{...}} for what {build} takes besides"
+        own = f"{{file: {file}, build: {build}}}    # kwargs: {{...}} for {build}'s own arguments"
         lines = [*size.models[-1:], own] if machine == "laptop" else [*size.models, own]
         axes["model"] = "".join(f"\n    - {line}" for line in lines)
     length = f"  train.window_tokens: {window}   # no biography may be longer\n"
@@ -124,12 +131,14 @@ def starter_text(
         question=question,
         data=data.rstrip("\n"),
         length=length.rstrip("\n"),
+        # What the user brings along is not left out.
+        where=_WHERE if facts is None and model is None else "",
         axes="".join(f"  {key}: {values}\n" for key, values in axes.items()).replace(": \n", ":\n"),
     )
 
 
-def _listed(values: object) -> str:
-    return f"[{', '.join(values)}]"  # pyright: ignore[reportCallIssue, reportArgumentType]
+def _listed(values: Iterable[str]) -> str:
+    return f"[{', '.join(values)}]"
 
 
 def _exposures(facts: Facts, size: _Size) -> list[int]:
@@ -194,7 +203,7 @@ def long_rows(file: Path) -> list[tuple[str, str, str]] | None:
             )
     attributes = [" ".join(attribute.split()) for attribute in heading]
     return [
-        (row[0], attribute, value)
+        (" ".join(row[0].split()), attribute, " ".join(value.split()))
         for row in things
         for attribute, value in zip(attributes[1:], row[1:], strict=True)
         if value.strip()

@@ -1,4 +1,4 @@
-"""`kcap init` and `kcap schema`: a sweep file to begin with, and what editors need to know of one."""
+"""`kcap init` and `kcap schema`: a sweep file to begin with, and what editors know of one."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ _NEXT = {
 
 
 def init(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the sweep; NAME.yaml is written.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the sweep: NAME.yaml.")],
     machine: Annotated[
         Machine, typer.Option("--for", help="What it is to run on, which decides its size.")
     ] = "laptop",
@@ -105,7 +105,7 @@ def _path_of(name: str) -> Path:
     if path.stem in shipped_sweeps():
         raise UserError(f"{path.stem}: a sweep of this name comes with kcap; write another name")
     if path.exists():
-        raise UserError(f"{path} is there already, and stays as it is; write another name")
+        raise _there(path)
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: there is no such directory")
     return path
@@ -136,9 +136,13 @@ def _write_new(file: Path, text: str) -> None:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
-        raise UserError(f"{file} is there already, and stays as it is; write another name") from None
+        raise _there(file) from None
     except OSError as error:
         raise UserError(f"{file}: cannot be written ({error.strerror})") from None
+
+
+def _there(file: Path) -> UserError:
+    return UserError(f"{file} is there already, and stays as it is; write another name")
 
 
 def _schema_line(path: Path) -> str:
@@ -156,5 +160,6 @@ def _schema_line(path: Path) -> str:
             found = None
         if not isinstance(found, dict) or found.get("title") != TITLE:
             return ""
-    write_atomically(file, text)
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
+        write_atomically(file, text)
     return f"# yaml-language-server: $schema={SCHEMA_FILE}\n"

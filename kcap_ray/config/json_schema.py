@@ -1,9 +1,9 @@
 """The JSON schema of sweep files, by which an editor completes keys, shows what they mean and marks
 mistakes, without a network.
 
-It is made of the dataclasses of a `Cell`, as the check of a sweep file is, and knows what that check
-knows of a single value: keys, types and choices. What several values must fulfil together, and
-limits of numbers, `kcap plan` says.
+It is made of the dataclasses of a `Cell`, as the check of a sweep file is, and knows what that
+check knows of a single value: keys, types and choices. What several values must fulfil together,
+and limits of numbers, `kcap plan` says.
 
 Draft 7, which editors' YAML servers read. They read YAML 1.2, where `50_000` is a text; so texts
 that are such numbers pass for numbers.
@@ -48,7 +48,7 @@ def sweep_schema() -> Schema:
             ),
             "grid": _or_null(
                 _mapping("", _AXIS)
-                | {"description": "Lists of values: a cell for every combination, first axis slowest."}
+                | {"description": "Lists of values: a cell for each combination."}
             ),
             "tune": _or_null(_mapping("tune.", _KEY) | _explained("tune")),
             "where": _or_null(_where()),
