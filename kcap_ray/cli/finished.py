@@ -58,11 +58,13 @@ class _Run:
         return states_table(states, self._outlook(states), width=width)
 
     def live(self, width: int) -> Any:
-        """The running cells; None if there are none."""
+        """The running cells; None if all cells have ended, or no command is at work on them."""
+        from kcap_ray.runs.progress import is_worked_in
         from kcap_ray.runs.watch import live_table
 
         states = self._reader.states()
-        if not any(state.state == "running" for state in states):
+        kinds = {state.state for state in states}
+        if not kinds & {"running", "waiting", "stopped"} or not is_worked_in(self.path):
             return None
         return live_table(states, self._outlook(states), width=width)
 
@@ -87,7 +89,7 @@ class _Run:
 
 
 def _show_running(runs: Sequence[_Run]) -> None:
-    """Show the running cells in place, until there are none."""
+    """Show the running cells in place, until no command is at work on them."""
     from rich.console import Console, Group
     from rich.live import Live
 

@@ -77,7 +77,7 @@ _TUPLES = """\
   data.n_people: $n_people           # all names of the file
 """
 _WHERE = """
-# Data far too small or far too large for a model say little and cost much: bits to know per parameter.
+# Data far too small or far too large for a model say little and cost much (bits per parameter).
 where:
   max_capacity_ratio: {low: 0.3, high: 5}
 """
