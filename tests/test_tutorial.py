@@ -1,5 +1,6 @@
 """The tutorial as a reader follows it: its files written, its commands run, what they print."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.slow
 def commands(name: str) -> list[tuple[list[str], str]]:
     """Commands of the section that is about a sweep, and what the page says they print."""
     found = []
-    for (kind, _, text), (next_kind, _, output) in zip(BLOCKS, BLOCKS[1:], strict=False):
+    for (kind, _, text), (next_kind, _, output) in itertools.pairwise(BLOCKS):
         if kind == "bash" and f" {name}" in text:
             assert next_kind == "text"
             found.append((text.splitlines(), output))
@@ -58,8 +59,8 @@ def without_ends(text: str) -> list[str]:
 @pytest.mark.timeout(600)  # Ray starts once
 @pytest.mark.parametrize("name", SECTIONS)
 def test_the_commands_do_what_the_page_says(name: str, tmp_path: Path) -> None:
-    """In a fresh directory with the page's files: what `init` and `plan` print is on the page to the
-    letter, and the table of the sweep has its cells.
+    """In a fresh directory with the page's files: what `init` and `plan` print is on the page to
+    the letter, and the table of the sweep has its cells.
     """
     for _, title, text in BLOCKS:
         if title:
@@ -73,10 +74,14 @@ def test_the_commands_do_what_the_page_says(name: str, tmp_path: Path) -> None:
         people, _, *rest = now.split()
         assert [people, *rest[:2]] == [on_page.split()[0], *on_page.split()[2:4]]
         assert now.split()[-1] == on_page.split()[-1] == "ok"
-    assert shown[-2:] == found[-2:] == [
-        f"report: runs/{name}/report.html",
-        f"table:  runs/{name}/results.parquet",
-    ]
+    assert (
+        shown[-2:]
+        == found[-2:]
+        == [
+            f"report: runs/{name}/report.html",
+            f"table:  runs/{name}/results.parquet",
+        ]
+    )
 
 
 @pytest.mark.parametrize("name", SECTIONS)
