@@ -22,8 +22,6 @@ SHORT = {
     "layer": ["--set", "train.exposures=1", "--set", "tune.trials=1"],
 }
 
-pytestmark = pytest.mark.slow
-
 
 def commands(name: str) -> list[tuple[list[str], str]]:
     """Commands of the section that is about a sweep, and what the page says they print."""
@@ -56,6 +54,7 @@ def without_ends(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip("\n").splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # Ray starts once
 @pytest.mark.parametrize("name", SECTIONS)
 def test_the_commands_do_what_the_page_says(name: str, tmp_path: Path) -> None:
