@@ -27,6 +27,12 @@ class Question:
     exposures: float
     family: str
 
+    def __post_init__(self) -> None:
+        asked = {"params": self.n_params, "people": self.n_people, "exposures": self.exposures}
+        wrong = [f"{name} {value:g}" for name, value in asked.items() if not 0 < value < math.inf]
+        if wrong:
+            raise ResultsError(f"{', '.join(wrong)}: must be numbers above 0")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
@@ -71,7 +77,8 @@ class Predictor:
         A new number of people is predicted as well as people left out were, a new exposures
         setting likewise; a model is always new. Of these the largest counts, with Student's
         quantile of the folds. R is at most R_max. Where something is new that the cells have
-        only one or two of, nothing tells the error, and there is no interval.
+        only one or two of, nothing tells the error, and there is no interval; nor is there one
+        beyond the R_max of a family whose cells do not reach its c.
         """
         if question.family not in self.law.families:
             known = ", ".join(self.law.families)
@@ -82,14 +89,18 @@ class Predictor:
         p = float(self.law.told(asked)[0])
         errors = [self.errors.get(name) for name in self._new(question)]
         low = high = None
-        if all(errors):
+        own = self.cells.take(self.cells.family_N == question.family)
+        most_told = float(self.law.told(own).max())
+        is_beyond = most_told <= INFORMATIVE and p > 1.01 * most_told
+        if all(errors) and not is_beyond:
             reach = max(_reach(one, p, level) for one in errors if one)
             low = min(math.exp(centre - reach), max_ratio)
             high = min(math.exp(centre + reach), max_ratio)
         ratio = Estimate(value=math.exp(centre), low=low, high=high, level=level)
-        return Prediction(
-            question=question, ratio=ratio, max_ratio=max_ratio, outside=self._outside(asked)
-        )
+        outside = self._outside(own, asked)
+        if is_beyond:
+            outside += (f"no cell of {question.family} reaches its c",)
+        return Prediction(question=question, ratio=ratio, max_ratio=max_ratio, outside=outside)
 
     def _new(self, question: Question) -> list[str]:
         """What about the question no cell has: its shape, and maybe people and exposures."""
@@ -102,6 +113,8 @@ class Predictor:
 
     def _as_cell(self, question: Question) -> JointCells:
         demand = demand_bits(self.cells, question.n_people)
+        if not 0 < demand < math.inf:
+            raise ResultsError(f"people {question.n_people:g}: more than there are names")
         return JointCells(
             family_N=np.array([question.family], dtype=object),
             exposures_N=np.array([question.exposures]),
@@ -110,8 +123,7 @@ class Predictor:
             demand_N=np.array([demand]),
         )
 
-    def _outside(self, asked: JointCells) -> tuple[str, ...]:
-        own = self.cells.take(self.cells.family_N == asked.family_N[0])
+    def _outside(self, own: JointCells, asked: JointCells) -> tuple[str, ...]:
         ranges = {
             "exposures": (asked.exposures_N[0], own.exposures_N),
             "people": (asked.people_N[0], own.people_N),
@@ -140,8 +152,18 @@ def predictor_of(cells: JointCells, n_censored: int = 0) -> Predictor:
     errors = {name: left_out(law, cells, label_N) for name, label_N in _labels(cells).items()}
     known = {name: error for name, error in errors.items() if error is not None}
     if "shape" not in known:
-        raise ResultsError("a prediction needs at least two shapes of models to learn its error")
+        raise ResultsError(_why_no_error(cells))
     return Predictor(law=law, cells=cells, errors=known, n_censored=n_censored)
+
+
+def _why_no_error(cells: JointCells) -> str:
+    if len(np.unique(cells.shape_N)) < 2:
+        return "a prediction needs at least two shapes of models to learn its error"
+    largest = math.exp(float(cells.log_max_ratio_N.max()))
+    return (
+        f"c is not reached: too few shapes demand more than a parameter holds (largest R_max "
+        f"{largest:.3g}); add smaller models or more people"
+    )
 
 
 def left_out(law: JointLaw, cells: JointCells, label_N: np.ndarray) -> Errors | None:
