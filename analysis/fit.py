@@ -279,7 +279,7 @@ def _cautions(shared: dict[str, Any], found: Inference, has_sharpness: bool) -> 
         parts.append("too few cells near the corner to tell its sharpness; the usual one is used")
     if not found.has_interval_B[0]:
         by = _LEVELS.get(str(found.cluster_B[0]))
-        once = f", each {by} counted once as c seems to differ between them," if by else ""
+        once = f", each {by} counted once as c may differ between them," if by else ""
         parts.append(
             f"no interval: the {int(found.n_informative_B[0])} cell(s) beyond the corner{once} "
             f"leave {float(found.spread.degrees_B[0]):.1f} degrees of freedom, 2 are needed"
@@ -288,5 +288,5 @@ def _cautions(shared: dict[str, Any], found: Inference, has_sharpness: bool) -> 
         parts.append("no interval: the cells do not scatter at all")
     elif found.cluster_B[0] != "cell":
         by = _LEVELS[str(found.cluster_B[0])]
-        parts.append(f"the interval counts each {by} once, as c seems to differ between them")
+        parts.append(f"the interval counts each {by} once, as c may differ between them")
     return parts
