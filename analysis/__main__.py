@@ -163,7 +163,9 @@ def power(
             )
         found = seeds_needed(load_results(directories).used, difference, probability)
         if not found:
-            raise ResultsError("no model has two seeds that store anything and differ: scatter is not known")
+            raise ResultsError(
+                "no model has two seeds that store anything and differ: scatter is not known"
+            )
         lines = [
             f"Seeds of each of two models to see {difference:.0%} at {LEVEL:.0%} with probability "
             f"{probability:g}; in brackets: at the ends of the interval of the scatter"
@@ -214,7 +216,7 @@ def held_out_cells(
 ) -> None:
     """Predict every cell from those of other people, shapes or exposures, and count the misses."""
     with user_errors():
-        from analysis.predict import held_out, summary
+        from analysis.held_out import held_out, summary
 
         if by not in ("people", "shape", "exposures"):
             raise ResultsError(f"--by {by}: must be people, shape or exposures")

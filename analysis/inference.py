@@ -120,9 +120,15 @@ def _bound(cells: Cells, found: Solution, spread: Spread, level: float) -> Float
     return (at_top_B1 - spread.quantile(level)[:, None] * error_BN)[:, 0]
 
 
-def fit_robustly(log_max_ratio_N: Floats, log_ratio_BN: Floats) -> tuple[Cells, Solution, Floats]:
-    """The law of every set, Huber's width and the corner's pull set by the cells' own scatter."""
+def fit_robustly(
+    log_max_ratio_N: Floats, log_ratio_BN: Floats, weight_BN: Floats | None = None
+) -> tuple[Cells, Solution, Floats]:
+    """The law of every set, Huber's width and the corner's pull set by the cells' own scatter,
+    which is the third value. Cells of weight 0 count nowhere; without weights all count alike.
+    """
     cells = cells_of(log_max_ratio_N, log_ratio_BN)
+    if weight_BN is not None:
+        cells = replace(cells, weight_BN=weight_BN)
     found = solve(cells, best_start(cells))
     # Once: a width that follows the residuals which it allows can run away with far cells.
     scatter_B = informative_scatter(cells, found)

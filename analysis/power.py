@@ -34,7 +34,7 @@ class SeedsNeeded:
     n_models: int
     """Models with two seeds or more."""
     n_left_out: int
-    """Rows left out because R is zero or negative, has no second seed, or repeats another seed's."""
+    """Rows left out because R is zero or negative, has no second seed, or repeats a seed."""
     n_seeds: int
     """Seeds needed."""
     n_seeds_low: int

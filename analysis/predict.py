@@ -149,7 +149,7 @@ def fit_predictor(rows: pd.DataFrame) -> Predictor:
 def predictor_of(cells: JointCells, n_censored: int = 0) -> Predictor:
     """The joint law of these cells, and its errors on what is left out."""
     law = fit_joint(cells)
-    errors = {name: left_out(law, cells, label_N) for name, label_N in _labels(cells).items()}
+    errors = {name: left_out(law, cells, label_N) for name, label_N in labels_of(cells).items()}
     known = {name: error for name, error in errors.items() if error is not None}
     if "shape" not in known:
         raise ResultsError(_why_no_error(cells))
@@ -172,7 +172,7 @@ def left_out(law: JointLaw, cells: JointCells, label_N: np.ndarray) -> Errors | 
     More than `MAX_FOLDS` labels are left out several at a time. Each fold counts alike, however
     many cells it has.
     """
-    fold_N = _folds(label_N)
+    fold_N = folds_of(label_N)
     told, saturated = [], []
     for fold in np.unique(fold_N):
         out_N = fold_N == fold
@@ -210,61 +210,8 @@ def demand_bits(cells: JointCells, n_people: float) -> float:
     return float(slope * n_people + at_zero - n_people * math.log2(n_people))
 
 
-def held_out(rows: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Every cell predicted by a predictor that never saw its people, shape or exposures.
-
-    `by` is one of those. Columns: the question's, `ratio`, `predicted`, `low`, `high`, `inside`,
-    `told` (whether c limits it) and `outside` (what is extrapolated). Raises ResultsError where
-    there are fewer than three of `by`.
-    """
-    cells, _ = joint_cells(rows)
-    label_N = _labels(cells)[by]
-    if len(np.unique(label_N)) < 3:
-        raise ResultsError(f"{by}: fewer than three to leave out one of")
-    fold_N = _folds(label_N)
-    records = []
-    for fold in np.unique(fold_N):
-        out_N = fold_N == fold
-        found = predictor_of(cells.take(~out_N))
-        records += _check(found, cells.take(out_N))
-    return pd.DataFrame(records)
-
-
-def _check(found: Predictor, own: JointCells) -> list[dict[str, object]]:
-    records = []
-    for i, family in enumerate(own.family_N):
-        if family not in found.law.families:
-            continue
-        question = Question(
-            n_params=float(own.params_N[i]),
-            n_people=float(own.people_N[i]),
-            exposures=float(own.exposures_N[i]),
-            family=str(family),
-        )
-        said = found.predict(question)
-        measured = float(np.exp(own.log_ratio_N[i]))
-        if said.ratio.low is None or said.ratio.high is None:
-            continue
-        low, high = said.ratio.low, said.ratio.high
-        told = found.law.told(own.take(np.array([i])))[0] > INFORMATIVE
-        # Stored bits are a bound in expectation: a saturated cell may lie above R_max by a little.
-        top = math.inf if high >= said.max_ratio else high
-        records.append(
-            {
-                **asdict(question),
-                "ratio": measured,
-                "predicted": said.ratio.value,
-                "low": low,
-                "high": high,
-                "inside": low <= measured <= top,
-                "told": bool(told),
-                "outside": "; ".join(said.outside),
-            }
-        )
-    return records
-
-
-def _labels(cells: JointCells) -> dict[str, np.ndarray]:
+def labels_of(cells: JointCells) -> dict[str, np.ndarray]:
+    """What cells are left out by: shape, people, exposures."""
     return {
         "shape": cells.shape_N,
         "people": cells.people_N,
@@ -272,7 +219,7 @@ def _labels(cells: JointCells) -> dict[str, np.ndarray]:
     }
 
 
-def _folds(label_N: np.ndarray) -> np.ndarray:
+def folds_of(label_N: np.ndarray) -> np.ndarray:
     """At most `MAX_FOLDS` folds of whole labels, neighbours in different folds."""
     _, index_N = np.unique(label_N, return_inverse=True)
     return index_N % MAX_FOLDS
@@ -282,24 +229,3 @@ def _reach(errors: Errors, p: float, level: float) -> float:
     """Half the width of the prediction interval of log R for a cell that tells p of c."""
     quantile = float(stats.t.ppf((1 + level) / 2, max(errors.n_folds - 1, 1)))
     return quantile * math.sqrt(p * errors.told**2 + (1 - p) * errors.saturated**2)
-
-
-def summary(checked: pd.DataFrame) -> dict[str, object]:
-    """How good the predictions of `held_out` were; those inside of the other cells' range apart."""
-
-    def of(rows: pd.DataFrame) -> dict[str, object]:
-        if rows.empty:
-            return {"n_cells": 0}
-        error = np.abs(np.log((rows["predicted"] / rows["ratio"]).to_numpy(float)))
-        return {
-            "n_cells": len(rows),
-            "inside_frac": round(float(rows["inside"].mean()), 4),
-            "median_error": round(float(np.median(error)), 4),
-        }
-
-    within = checked[checked["outside"] == ""]
-    return {
-        "within range": of(within),
-        "within range, limited by c": of(within[within["told"]]),
-        "extrapolated": of(checked[checked["outside"] != ""]),
-    }

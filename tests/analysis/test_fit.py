@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.coverage import Regime
 from analysis.fit import FitStatus, fit_capacity, fit_groups
 from analysis.groups import GroupKey
-from analysis.inference import fit_robustly, level_test
 from analysis.law import CapacityLaw, ExposureLaw
 from analysis.published import published_rows
 
@@ -266,16 +264,3 @@ def test_cells_of_one_law_seldom_fail_the_tests_of_it():
         fit = fit_capacity(KEY, max_ratio_N=max_ratios, ratio_N=ratios, clusters=labels)
         n_lacking += fit.status is FitStatus.VARIES
     assert n_lacking <= 4
-
-
-@pytest.mark.parametrize("name", ["people", "shape"])
-def test_levels_of_one_capacity_seldom_look_different(name):
-    """5 N x 20 shapes of one c, most of them saturated: 5% of such sets have p below 0.05, and 14
-    of 80 would be five standard deviations more. A saturated shape has no c to differ in.
-    """
-    regime = Regime(name="one c", max_ratio_N=tuple(np.geomspace(0.2, 5, 20)), n_people=5)
-    x_N, labels = regime.design()
-    y_BN = regime.draw(80, np.random.default_rng(12))
-    cells, found, _ = fit_robustly(x_N, y_BN)
-    _, p_B, _ = level_test(cells, found, labels[name])
-    assert (p_B < 0.05).sum() < 14

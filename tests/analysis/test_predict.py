@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from analysis.__main__ import app
 from analysis.groups import full_pool_bits
+from analysis.held_out import held_out, summary
 from analysis.joint import fit_joint, joint_cells
 from analysis.law import CapacityLaw
 from analysis.load import ResultsError
@@ -17,8 +18,6 @@ from analysis.predict import (
     Question,
     demand_bits,
     fit_predictor,
-    held_out,
-    summary,
 )
 from analysis.published import published_rows
 
