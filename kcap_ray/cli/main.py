@@ -145,10 +145,11 @@ def sweep(
     pricing: PriceKind = "block",
     log: Trackers = None,
     dry_run: Annotated[bool, typer.Option(help="Only show the plan.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run a sweep, or what is left of it: tune, train, measure, write the table and the report."""
     if dry_run:
-        return plan(sweep_file, settings=settings)
+        return plan(sweep_file, settings=settings, as_json=as_json)
     from kcap_ray.planning.cluster_plan import Limits
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.results import RunDirectory
@@ -180,8 +181,8 @@ def sweep(
             err=True,
         )
         if n_done == 0:
-            return None
-    return conclude(loaded.cells, directory)
+            return print_json([]) if as_json else None
+    return conclude(loaded.cells, directory, as_json=as_json)
 
 
 @app.command("run-cell")
@@ -193,6 +194,7 @@ def run_cell_command(
     retry_failed: RetryFailed = False,
     save_every_s: SaveEvery = 300.0,
     log: Trackers = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run cells one after another in this process, without Ray."""
     from kcap_ray.api.run import run_here
@@ -207,7 +209,7 @@ def run_cell_command(
     directory.prepare()
     with Tracking(log or (), loaded.name, cells, directory):
         run_here(loaded, cells, directory, retry_failed=retry_failed, save_every_s=save_every_s)
-    conclude(cells, directory)
+    conclude(cells, directory, as_json=as_json)
 
 
 @app.command()
