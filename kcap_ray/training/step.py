@@ -196,7 +196,12 @@ class TrainStep:
             self._is_unchecked = False
             try:
                 self._check_compiled(windows_BT1)
-            except torch._dynamo.exc.TorchDynamoException as error:
+            except RuntimeError as error:
+                # Imported by now, and slow to import.
+                from torch._dynamo.exc import TorchDynamoException
+
+                if not isinstance(error, TorchDynamoException):
+                    raise
                 said = " ".join(str(error).split())[:200]
                 self._go_on_uncompiled(f"the model cannot be compiled here ({said})")
         if isinstance(self.model, OwnModel):
