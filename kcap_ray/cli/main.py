@@ -39,6 +39,7 @@ from kcap_ray.cli.output import announce, conclude, print_json
 from kcap_ray.cli.planning import plan, simulate
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
+from kcap_ray.cli.starting import init, schema
 from kcap_ray.config.errors import UserError
 from kcap_ray.runs.log import log_to_standard_error
 
@@ -113,11 +114,13 @@ app.command()(bench)
 app.command()(data)
 app.command()(export)
 app.command()(extract)
+app.command()(init)
 app.command()(measure)
 app.command()(plan)
 app.command()(quantize)
 app.command()(report)
 app.command()(rewrite)
+app.command()(schema)
 app.command()(simulate)
 app.command()(status)
 

@@ -74,13 +74,19 @@ def people_bar() -> Iterator[Callable[[int, int], None]]:
         yield lambda n_done, n_people: progress.update(task, completed=n_done, total=n_people)
 
 
+def width_of_output() -> int:
+    """Characters of a line of the terminal. A file or a pipe has no width that a table would have
+    to be cut down to.
+    """
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
+
+
 def print_table(table: Any) -> None:
     """Print a table of rich."""
     from rich.console import Console
 
-    # A file or a pipe has no width that a table would have to be cut down to. Names and reasons are
-    # shown as they are, whatever brackets they hold.
-    width = None if sys.stdout.isatty() else 200
+    # Names and reasons are shown as they are, whatever brackets they hold.
+    width = None if sys.stdout.isatty() else width_of_output()
     Console(width=width, markup=False, emoji=False).print(table)
 
 
