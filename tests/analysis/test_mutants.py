@@ -77,10 +77,10 @@ MUTANTS = {
         "p_values[i] / 50",
         "test_fit.py::test_cells_of_one_law_seldom_fail_the_tests_of_it",
     ),
-    "a capacity for saturated shapes": (
+    "a capacity for each shape at the price of one": (
         "inference.py",
-        "own = replace(cells, weight_BN=cells.weight_BN * told_BN)",
-        "own = cells",
+        "gain_B / above_B / (",
+        "gain_B / (",
         "test_lack_of_fit.py::test_shapes_of_one_capacity_seldom_look_different",
     ),
     "a cell held against a law that it bends": (
