@@ -310,7 +310,6 @@ def test_costly_cells_start_when_all_others_have_ended(tmp_path, seed):
     alone = Machines(tmp_path / "alone", **options)
     several = Machines(tmp_path / "several", n_slots=4, seed=seed, **options)
     assert alone.run() == several.run()
-    assert sorted(alone.programs) == sorted(several.programs)
     names = [cell_id for cell_id, *_ in several.programs]
     last_cheap = max(i for i, name in enumerate(names) if name in cheap)
     firsts = [names.index(cell.cell_id) for cell in costly]
