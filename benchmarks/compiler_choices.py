@@ -1,5 +1,6 @@
 """What settings of torch's compiler do to a step on a GPU: softmax in one pass or two, kernels
-tuned by trying, small kernels launched together, products by Triton.
+tuned by trying, small kernels launched together. (Products by Triton are left out: trying them
+takes minutes.)
 
 Each setting is a process of its own; all compile at the same time, then take turns on the GPU.
 
@@ -21,7 +22,6 @@ CHOICES: dict[str, dict[str, Any]] = {
     "softmax in two passes": {"online_softmax": False},
     "tuned": {"coordinate_descent_tuning": True},
     "combined": {"combo_kernels": True},
-    "products by Triton too": {"max_autotune_gemm": True},
 }
 """Settings in `torch._inductor.config`."""
 

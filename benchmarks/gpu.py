@@ -82,6 +82,7 @@ PARTS: dict[int, tuple[Script, ...]] = {
             dry_run=("--device", "gpu", "--dry-run"),
         ),
         Script(name="step_profile.py"),
+        Script(name="compiler_choices.py"),
     ),
     3: (
         Script(name="large_model.py"),

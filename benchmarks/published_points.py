@@ -198,28 +198,28 @@ TRIAL_SHOWN = (
 
 
 def claim_of(wanted: Wanted, cell: Cell, directory: CellDirectory) -> dict[str, Any]:
-    """The paper's own trial against the published value."""
+    """The paper's own trial against the published value, where there is one that was read."""
     row = directory.result()
     assert row is not None
     trials = directory.trials()
     note = json.loads((directory.path / NOTE_FILE).read_text(encoding="utf-8"))
-    published = wanted.published_ratio
-    return claim(
-        "published-point",
-        ours=trials[0].capacity_ratio or float("nan"),
-        peer=published if published is not None else float("nan"),
-        unit="bits per parameter",
-        what=f"{cell.model.name}, {cell.data.n_people:,} people, {cell.train.exposures} exposures, "
-        f"batch {cell.train.batch_windows} x {cell.train.window_tokens}",
-        peer_is="the published figure, digitised",
-        cell=cell.cell_id,
-        n_params=row.n_params,
-        max_capacity_ratio=row.max_capacity_ratio,
-        steps=row.steps,
-        tokens=row.tokens,
-        trials=[{name: getattr(trial, name) for name in TRIAL_SHOWN} for trial in trials],
+    ours, published = trials[0].capacity_ratio or float("nan"), wanted.published_ratio
+    about = {
+        "unit": "bits per parameter",
+        "what": f"{cell.model.name}, {cell.data.n_people:,} people, {cell.train.exposures} "
+        f"exposures, batch {cell.train.batch_windows} x {cell.train.window_tokens}",
+        "cell": cell.cell_id,
+        "n_params": row.n_params,
+        "max_capacity_ratio": row.max_capacity_ratio,
+        "steps": row.steps,
+        "tokens": row.tokens,
+        "trials": [{name: getattr(trial, name) for name in TRIAL_SHOWN} for trial in trials],
         **note,
-    )
+    }
+    if published is None:
+        return {"point": "not among those that were read off the figure", "ours": ours, **about}
+    peer_is = "the published figure, digitised"
+    return claim("published-point", ours=ours, peer=published, peer_is=peer_is, **about)
 
 
 def run_points(chosen: argparse.Namespace, out: Path) -> None:

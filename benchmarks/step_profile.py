@@ -121,11 +121,13 @@ def on_gpu(*, is_dry_run: bool) -> list[dict[str, Any]]:
     device = torch.device("cpu" if is_dry_run else "cuda")
     torch.set_float32_matmul_precision("high")
     found = []
-    for model, n_trials in [("gpt2-2-2", 1), ("gpt2-2-2", 8), ("gpt2-4-4", 1)]:
+    shapes = [("gpt2-2-2", 1), ("gpt2-2-2", 8), ("gpt2-4-4", 1)]
+    for model, n_trials in shapes[:1] if is_dry_run else shapes:
         cell = gpu_cell(model, batch_windows=12, is_tiny=is_dry_run)
         if n_trials > 1:
             cell = replace(cell, tune=replace(cell.tune, trials=n_trials))
-        what = f"{n_trials} trials, {model}, 12 x 512 tokens, {cell.train.precision}"
+        trials = "1 trial" if n_trials == 1 else f"{n_trials} trials"
+        what = f"{trials}, {model}, 12 x 512 tokens, {cell.train.precision}"
         found.append({"what": what, **kernels(cell, n_trials, device)})
     return found
 

@@ -44,8 +44,8 @@ PlanDevice = Annotated[
     typer.Option(
         "--device",
         metavar="NAME|F",
-        help="Device that hours are predicted for: a100, h200, cpu (hours of a core), or a file "
-        "that `kcap bench throughput` made.",
+        help="Device that hours are predicted for: a100, h100, h200, cpu (hours of a core), or a "
+        "file that `kcap bench throughput` made.",
     ),
 ]
 Prices = Annotated[

@@ -20,7 +20,7 @@ from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.planning.step_work import TERMS, Term, step_work
 
-BUILT_IN = ("a100", "h200", "cpu")
+BUILT_IN = ("a100", "h100", "h200", "cpu")
 """Devices that come with kcap, as files in `devices`."""
 
 Unit = Literal["device", "core"]

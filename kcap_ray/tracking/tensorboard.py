@@ -17,7 +17,8 @@ FLUSH_EVERY_S = 2.0
 class EventFiles:
     """One event file for each of some trials.
 
-    A write that fails ends the logging, in one warning, and not the training.
+    A write that fails ends the logging, in one warning, and not the training; so does a package
+    that is missing, on machines where kcap trains without Ray.
     """
 
     def __init__(self, path: Path, trials: Sequence[int]) -> None:
@@ -25,7 +26,7 @@ class EventFiles:
         self._places = [path / f"trial{trial}" for trial in trials]
         self._writers: list[Any] | None = None
         self._flushed_at = 0.0
-        self.error: OSError | None = None
+        self.error: OSError | ImportError | None = None
         """What ended the logging, if something did."""
 
     def add(self, step: int, scalars: Sequence[Mapping[str, float]]) -> None:
@@ -43,7 +44,7 @@ class EventFiles:
                 writer.write_event(_event(step, own))
             if time.monotonic() - self._flushed_at >= FLUSH_EVERY_S:
                 self.flush()
-        except OSError as error:
+        except (OSError, ImportError) as error:
             self.error = error
 
     def flush(self) -> None:

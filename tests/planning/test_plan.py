@@ -275,5 +275,5 @@ def test_wrong_prices_are_answered_with_the_file(load, tmp_path, text):
 
 def test_unknown_device_names_the_known_ones(load):
     """A device without a model of its speed is refused, with those that have one."""
-    with pytest.raises(UserError, match="a100, h200, cpu"):
+    with pytest.raises(UserError, match="a100, h100, h200, cpu"):
         plan_cells(load(), device="h20")

@@ -1,5 +1,6 @@
 """Event files as TensorBoard itself reads them."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,4 +48,15 @@ def test_a_place_that_cannot_be_written_ends_the_logging_alone(tmp_path: Path) -
     files.add(1, [{"loss": 1.0}])
     assert isinstance(files.error, OSError)
     files.add(2, [{"loss": 1.0}])
+    files.close()
+
+
+def test_a_package_that_is_missing_ends_the_logging_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lost a run on a GPU where kcap trained without Ray, which brings the package."""
+    monkeypatch.setitem(sys.modules, "tensorboardX.event_file_writer", None)
+    files = EventFiles(tmp_path, [0])
+    files.add(1, [{"loss": 1.0}])
+    assert isinstance(files.error, ImportError)
     files.close()

@@ -181,6 +181,7 @@ def test_a_compiled_run_is_the_run(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, as it is imported
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("name", ["gpt2-2-2", "llama-2-2", "mistral-2-4", "gpt2-2-2-moe4"])
 def test_a_recorded_run_is_the_run(
@@ -206,6 +207,7 @@ def test_a_recorded_run_is_the_run(
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, as it is imported
 def test_a_recorded_run_goes_on_from_its_state() -> None:
     """State taken after 10 of 20 steps and put into a new step gives the same last 10 losses."""
     cuda = torch.device("cuda")
