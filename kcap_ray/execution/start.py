@@ -50,10 +50,10 @@ def to_do(
     cells: Sequence[Cell], neighbour: Mapping[str, Before | None], run: RunDirectory
 ) -> list[Cell]:
     """The cells that are not done, and those that had to start without a neighbour which has a
-    result by now, or will have; a neighbour stands before its cells.
+    result by now, or will have; a neighbour stands before its cells, and costly cells stand last.
     """
     left: dict[str, Cell] = {}
-    for cell in cells:
+    for cell in sorted(cells, key=lambda cell: cell.tune.is_costly):
         directory = run.cell(cell.cell_id)
         before = neighbour_of(cell, neighbour)
         if not is_done(cell, directory.result()) or (

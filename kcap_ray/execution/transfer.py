@@ -14,9 +14,14 @@ from kcap_ray.training.point import Point
 
 
 def transferred(cell: Cell, guides: Iterable[str], run: RunDirectory) -> WarmStart | None:
-    """The point of the rule that the cells of these ids give; None if none of them has a result."""
-    found = [guide for name in guides if (guide := _guide_of(name, run)) is not None]
-    rule = fit_rule(found)
+    """The point of the rule that the cells of these ids give; None if none of them has a result, or
+    if one is not over yet: the rule is of the sweep's cells, not of those that happen to be done.
+    """
+    rows = [run.cell(name).result() for name in guides]
+    if None in rows:
+        return None
+    finished = [row for row in rows if row is not None and row.status != "failed"]
+    rule = fit_rule([guide_of(row, run.cell(row.cell_id).trials()) for row in finished])
     if rule is None:
         return None
     own = Point(lr=cell.train.lr, weight_decay=cell.train.weight_decay)
@@ -32,12 +37,6 @@ def setup_of(cell: Cell) -> Setup:
         batch_tokens=cell.train.batch_windows * cell.train.window_tokens,
         n_people=cell.data.n_people,
     )
-
-
-def _guide_of(name: str, run: RunDirectory) -> Guide | None:
-    directory = run.cell(name)
-    row = directory.result()
-    return None if row is None or row.status == "failed" else guide_of(row, directory.trials())
 
 
 def guide_of(row: ResultRow, trials: Iterable[TrialRecord]) -> Guide:

@@ -122,6 +122,7 @@ def run(tmp_path: Path) -> RunDirectory:
 def finish(run: RunDirectory, cell, best: float) -> None:
     """Make up the trials of a cell, with the largest R at a learning rate."""
     directory = run.cell(cell.cell_id)
+    directory.trials_file.unlink(missing_ok=True)
     records = [
         TrialRecord(
             trial=number, lr=lr, weight_decay=0.01, status="ok", bits=1.0,
@@ -140,9 +141,24 @@ def test_what_a_costly_cell_began_from_stays(run):
     found = start_of(COSTLY, IDS, run)
     assert found == transferred(COSTLY, IDS, run) is not None
     assert 1e-2 < found.point.lr < 4e-2
-    run.cell(IDS[0]).result_file.unlink()
-    assert transferred(COSTLY, IDS, run) != found
+    finish(run, CHEAP[0], best=9e-3)
+    assert transferred(COSTLY, IDS, run) not in (None, found)
     assert start_of(COSTLY, IDS, run) == found
+
+
+def test_there_is_no_rule_before_all_others_are_over(run):
+    """It is of the sweep's cells, not of those that happen to be done: a failed one is over, and
+    says nothing.
+    """
+    finish(run, CHEAP[0], best=2e-2)
+    assert transferred(COSTLY, IDS, run) is None
+    fail_cell(CHEAP[1], run.cell(IDS[1]), sweep="made-up", reason="the disk was full")
+    assert transferred(COSTLY, IDS, run) == transferred(COSTLY, IDS[:1], run) is not None
+
+
+def test_cells_that_run_one_after_another_leave_the_costly_ones_for_the_end(run):
+    """Wherever these stand in the grid."""
+    assert to_do([COSTLY, *CHEAP], BEFORE, run) == [*CHEAP, COSTLY]
 
 
 def test_a_costly_cell_that_began_without_a_rule_begins_anew_when_there_is_one(run):
