@@ -234,11 +234,10 @@ def _probes(path: Path) -> list[float]:
 
 def start(full: Path, out: Path) -> None:
     """Copy the cells that are not costly, which the other sweep would train again."""
-    rows = pq.read_table(full / "results.parquet").to_pylist()
-    for row in rows:
-        if trial_flops(Cell.from_dict(json.loads(row["config"]))) <= COSTLY_FLOPS:
-            name = row["cell_id"]
-            shutil.copytree(full / "cells" / name, out / "cells" / name)
+    for path in sorted((full / "cells").glob("*/result.json")):
+        config = json.loads(path.read_text(encoding="utf-8"))["config"]
+        if trial_flops(Cell.from_dict(json.loads(config))) <= COSTLY_FLOPS:
+            shutil.copytree(path.parent, out / "cells" / path.parent.name)
 
 
 def _show(found: Mapping[str, Any]) -> None:
