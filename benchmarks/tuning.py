@@ -3,20 +3,19 @@
     kcap sweep sweeps/tuning_miniature.yaml --out runs/tuning_miniature
     python benchmarks/tuning.py start runs/tuning_miniature runs/tuning_rule
     kcap sweep sweeps/tuning_miniature.yaml --out runs/tuning_rule --set tune.costly_flops=2e10
-    kcap sweep sweeps/tuning_miniature.yaml --out runs/tuning_rule --set tune.costly_flops=2e10 \\
-        --set tune.costly_trials=2
     python -m analysis compact runs/tuning_miniature docs/results/tuning     (likewise tuning_rule)
     python benchmarks/tuning.py probes runs/tuning_miniature docs/results/tuning
     python benchmarks/tuning.py compare docs/results/tuning docs/results/tuning_rule
 
-`start` copies what the second sweep would train again: cells that are not costly. `compare` writes
-`docs/results/tuning/comparison.json`.
+`start` copies what the second sweep would train again: cells that are not costly. With two trials
+in costly cells the second is at the own point, as the first of the full study is: the same run.
+`compare` writes `docs/results/tuning/comparison.json`.
 
-Decided before any result of the miniature was seen: its cells and ranges; the form of the rule and
-what it expects beforehand (`kcap_ray/execution/transfer_rule.py`); that a cell is costly above 2e10
-operations a trial, which makes 14 of 28 cells costly; that the loss is 1 - R / R of the full study,
-in percent, and that it is judged over the costly cells, since the others have the full study and
-lose nothing.
+Decided before more than two of the miniature's 28 cells were seen, both of which had learnt all
+there is to know: its cells and ranges; the form of the rule and what it expects beforehand
+(`kcap_ray/execution/transfer_rule.py`); that a cell is costly above 2e10 operations a trial, which
+makes 14 cells costly; that the loss is 1 - R / R of the full study, in percent, and that it is
+judged over the costly cells, since the others have the full study and lose nothing.
 
 Other ways of spending less are judged by the same trials. Cost is in operations, and a share of the
 full study's. Successive halving stands for ASHA: six points are trained in part, of which the best
@@ -57,10 +56,8 @@ class Studied:
     """R of the trials, in their order."""
     probes: Sequence[Sequence[float]]
     """Of each trial, R after each fifth of its training."""
-    by_rule: Sequence[float]
-    """R of the trials of the second sweep: at the rule's point, and at its own. Empty in a cell
-    that is not costly.
-    """
+    by_rule: float | None
+    """R at the rule's point, of the second sweep; None in a cell that is not costly."""
 
     @property
     def is_costly(self) -> bool:
@@ -90,9 +87,14 @@ def in_costly(way: Way) -> Way:
     return lambda one: way(one) if one.is_costly else (one.full, N_TRIALS)
 
 
-def by_rule(n_trials: int) -> Way:
-    """The first trials of the second sweep."""
-    return lambda one: (max(one.by_rule[:n_trials]), n_trials)
+def by_rule(*others: int) -> Way:
+    """The trial at the rule's point, and these of the full study."""
+
+    def way(one: Studied) -> tuple[float, float]:
+        assert one.by_rule is not None, f"{one.cell.cell_id} has no trial at the rule's point"
+        return max(one.by_rule, *(one.ratios[n] for n in others), -1.0), 1 + len(others)
+
+    return way
 
 
 def halving(*rungs: tuple[int, int]) -> Way:
@@ -113,8 +115,8 @@ def halving(*rungs: tuple[int, int]) -> Way:
 # Trial 0 is at the cell's own point, 1 at the neighbour's best, 2 and 3 are spread over the ranges
 # (a scrambled Halton sequence), 4 and 5 are proposed by TPE.
 WAYS: dict[str, Way] = {
-    "rule, 1 trial in costly cells": in_costly(by_rule(1)),
-    "rule and own point, 2 trials in costly cells": in_costly(by_rule(2)),
+    "rule, 1 trial in costly cells": in_costly(by_rule()),
+    "rule and own point, 2 trials in costly cells": in_costly(by_rule(0)),
     "own point alone in costly cells": in_costly(first(0)),
     "own point and neighbour's best in costly cells": in_costly(first(0, 1)),
     "own point alone in every cell": first(0),
@@ -169,7 +171,7 @@ def read(full: Path, rule: Path | None) -> list[Studied]:
                 max_ratio=row["max_capacity_ratio"],
                 ratios=own[name][:N_TRIALS],
                 probes=probes[name],
-                by_rule=others.get(name, []) if flops > COSTLY_FLOPS else [],
+                by_rule=others[name][0] if flops > COSTLY_FLOPS and others else None,
             )
         )
     return found
@@ -206,7 +208,7 @@ def compare(full: Path, rule: Path | None) -> dict[str, Any]:
                 "flops": one.flops,
                 "R_max": round(one.max_ratio, 4),
                 "R": [round(value, 4) for value in one.ratios],
-                "R_by_rule": [round(value, 4) for value in one.by_rule],
+                "R_by_rule": None if one.by_rule is None else round(one.by_rule, 4),
             }
             for one in cells
         ],
