@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ray._private.authentication import authentication_token_setup
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 PATH = Path(__file__).parent.parent / "cluster.yaml"
@@ -59,6 +60,17 @@ def test_run_directory_is_mounted_on_the_host_and_in_the_container(cluster):
     )
     assert "-v /mnt/kcap:/mnt/kcap" in cluster["docker"]["run_options"]
     assert not any("initialization_commands" in n for n in cluster["available_node_types"].values())
+
+
+def test_who_gets_through_to_a_port_needs_the_token(cluster):
+    """Ray takes any task from whoever reaches it, unless each process is told to ask for a token;
+    the file that has it travels to every node, to where Ray looks for it.
+    """
+    assert "--env RAY_AUTH_MODE=token" in cluster["docker"]["run_options"]
+    token = authentication_token_setup._get_default_token_path().relative_to(Path.home())
+    assert cluster["file_mounts"][f"/home/ray/{token}"] == f"~/{token}"
+    commands = str([cluster[f"{role}_start_ray_commands"] for role in ("head", "worker")])
+    assert "RAY_AUTH_MODE" not in commands, "a command would overrule what the container is told"
 
 
 def test_object_store_fits_into_shared_memory(cluster):
