@@ -27,7 +27,7 @@ import argparse
 import json
 import shutil
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ import pyarrow.parquet as pq
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.costly import trial_flops
+from kcap_ray.planning.run_length import spec_of
 from kcap_ray.runs.environment import describe
 from kcap_ray.runs.files import write_atomically
 
@@ -155,7 +156,7 @@ def _summary(lost: Sequence[float]) -> dict[str, float]:
 
 
 def read(full: Path, rule: Path | None) -> list[Studied]:
-    """The cells of both sweeps, from their compact form."""
+    """The cells that are done in both sweeps, from their compact form."""
     probes = json.loads((full / "probes.json").read_text(encoding="utf-8"))
     others = {} if rule is None else _ratios(rule)
     own = _ratios(full)
@@ -164,6 +165,9 @@ def read(full: Path, rule: Path | None) -> list[Studied]:
     for row in rows:
         cell, name = Cell.from_dict(json.loads(row["config"])), row["cell_id"]
         flops = trial_flops(cell)
+        is_missing = rule is not None and flops > COSTLY_FLOPS and not others.get(name)
+        if len(own[name]) < N_TRIALS or is_missing:
+            continue
         found.append(
             Studied(
                 cell=cell,
@@ -194,9 +198,12 @@ def compare(full: Path, rule: Path | None) -> dict[str, Any]:
         if rule is not None or not name.startswith("rule")
     }
     return {
+        **describe(),
         "command": f"python benchmarks/tuning.py compare {full} {rule or ''}".strip(),
         "costly_flops": COSTLY_FLOPS,
         "n_cells": len(cells),
+        "params": _least_and_most(spec_of(one.cell).n_params for one in cells),
+        "people": _least_and_most(one.cell.data.n_people for one in cells),
         "n_costly": sum(one.is_costly for one in cells),
         "n_saturated_costly": sum(
             one.full > 0.98 * one.max_ratio for one in cells if one.is_costly
@@ -212,8 +219,12 @@ def compare(full: Path, rule: Path | None) -> dict[str, Any]:
             }
             for one in cells
         ],
-        **describe(),
     }
+
+
+def _least_and_most(values: Iterable[int]) -> list[int]:
+    found = list(values)
+    return [min(found), max(found)]
 
 
 def write_probes(run: Path, out: Path) -> None:
@@ -221,7 +232,8 @@ def write_probes(run: Path, out: Path) -> None:
     found = {}
     for cell in sorted((run / "cells").glob("*/")):
         curves = [cell / "curves" / f"trial{number}.parquet" for number in range(N_TRIALS)]
-        found[cell.name] = [_probes(path) for path in curves]
+        if (cell / "result.json").is_file():
+            found[cell.name] = [_probes(path) for path in curves]
     write_atomically(out / "probes.json", json.dumps(found, indent=1) + "\n")
 
 
@@ -230,8 +242,9 @@ def _probes(path: Path) -> list[float]:
         return [0.0] * N_PROBES
     rows = pq.read_table(path).to_pylist()
     ratios = [row["capacity_ratio"] for row in rows if row["capacity_ratio"] is not None]
-    assert len(ratios) == N_PROBES, f"{path}: {len(ratios)} probes"
-    return [round(ratio, 5) for ratio in ratios]
+    # Where the fifths are no whole steps there is one more, at the end.
+    assert N_PROBES <= len(ratios) <= N_PROBES + 1, f"{path}: {len(ratios)} probes"
+    return [round(ratio, 5) for ratio in [*ratios[: N_PROBES - 1], ratios[-1]]]
 
 
 def start(full: Path, out: Path) -> None:
