@@ -1,6 +1,7 @@
 """`python -m analysis`: fits, figures, verdicts and the report, from the files of finished runs."""
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -131,8 +132,10 @@ def compare(
             note = f"  ({c.note})" if c.note else ""
             lines.append(f"{pair.model}, {where}: {c.ratio}, {c.n_replicates} seeds{holm}{note}")
         for exposures, mean in found.overall.items():
+            n_without = found.n_without_ratio.get(exposures, 0)
+            rest = f"; without {n_without} cell(s) of zero or negative bits" if n_without else ""
             lines.append(
-                f"all cells at {exposures:g} exposures: {mean}, by the scatter of the cells"
+                f"all cells at {exposures:g} exposures: {mean}, by the scatter of the cells{rest}"
             )
         if any(found.n_unpaired):
             lines.append("without a partner: {} and {} rows".format(*found.n_unpaired))
@@ -153,14 +156,16 @@ def power(
         from analysis.power import seeds_needed
         from analysis.seeds import LEVEL
 
-        if difference <= 0 or not 0 < probability < 1:
+        if not (0 < difference < math.inf and 0 < probability < 1):
             raise ResultsError(
                 f"difference {difference:g}, probability {probability:g}: above 0, and between 0 "
                 "and 1"
             )
         found = seeds_needed(load_results(directories).used, difference, probability)
         if not found:
-            raise ResultsError("no model has two seeds that store anything: scatter is not known")
+            raise ResultsError(
+                "no model has two seeds that store anything and differ: scatter is not known"
+            )
         lines = [
             f"Seeds of each of two models to see {difference:.0%} at {LEVEL:.0%} with probability "
             f"{probability:g}; in brackets: at the ends of the interval of the scatter"
@@ -211,7 +216,7 @@ def held_out_cells(
 ) -> None:
     """Predict every cell from those of other people, shapes or exposures, and count the misses."""
     with user_errors():
-        from analysis.predict import held_out, summary
+        from analysis.held_out import held_out, summary
 
         if by not in ("people", "shape", "exposures"):
             raise ResultsError(f"--by {by}: must be people, shape or exposures")

@@ -1,5 +1,6 @@
 """Two run directories against each other: the same cells, paired by seed."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -39,6 +40,8 @@ class RunsCompared:
     pairs: tuple[CellPair, ...]
     overall: dict[float, Estimate]
     """By exposures: geometric mean of the cells' ratios, with Student's interval over the cells."""
+    n_without_ratio: dict[float, int]
+    """By exposures: cells that this mean leaves out, as a side stores zero or negative bits."""
     n_unpaired: tuple[int, int]
     """Rows of the first and of the second run whose cell or seed the other one lacks."""
 
@@ -46,7 +49,11 @@ class RunsCompared:
         return {
             "cells": [pair.to_record() for pair in self.pairs],
             "overall": [
-                {"exposures": exposures, **asdict(found)}
+                {
+                    "exposures": exposures,
+                    **asdict(found),
+                    "n_without_ratio": self.n_without_ratio.get(exposures, 0),
+                }
                 for exposures, found in self.overall.items()
             ],
             "n_unpaired": list(self.n_unpaired),
@@ -86,6 +93,9 @@ def compare_runs(first: Results, second: Results) -> RunsCompared:
             )
         ),
         overall=_overall(comparisons),
+        n_without_ratio=dict(
+            Counter(c.subject.exposures for c in comparisons if not c.has_place_on_log_axis)
+        ),
         n_unpaired=(len(sides[0]) - n_paired, len(sides[1]) - n_paired),
     )
 
@@ -93,7 +103,7 @@ def compare_runs(first: Results, second: Results) -> RunsCompared:
 def _overall(comparisons: Sequence[Comparison]) -> dict[float, Estimate]:
     ratios: dict[float, list[float]] = {}
     for one in comparisons:
-        if one.ratio is not None and one.ratio.value > 0:
+        if one.ratio is not None and one.has_place_on_log_axis:
             ratios.setdefault(one.subject.exposures, []).append(one.ratio.value)
     return {exposures: geometric_mean(own) for exposures, own in sorted(ratios.items())}
 

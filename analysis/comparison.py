@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from analysis.estimate import Estimate, geometric_mean
+import numpy as np
+
+from analysis.estimate import ROUNDING, Estimate, geometric_mean
 from analysis.groups import DEMAND_LIMITED_SHARE
 from analysis.peaks import Peaks, Replicate, measure_peaks, peak_runs, peaks_of_values
 from analysis.runs import Run, by_seed, sizes_of
@@ -240,6 +242,8 @@ def _notes(
         notes.append(f"R is zero or negative in {n_negative} seed(s): a mean without logarithms")
     if len(pairs) == 1:
         notes.append("one seed: no interval")
+    elif np.ptp([a / b for a, b in pairs if b != 0] or [0.0]) < ROUNDING:
+        notes.append("the same in all seeds to the last digit: no interval")
     if n_left_out:
         notes.append(f"{n_left_out} seed(s) left out: not every size finished on both sides")
     limited = [side.name for side in sides if side.is_demand_limited]

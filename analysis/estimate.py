@@ -8,6 +8,8 @@ import numpy as np
 from scipy import special
 
 LEVEL = 0.95
+# Sums of a few doubles around 1 differ by less; seeds by a hundred million times as much.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +40,11 @@ def geometric_mean(values: Sequence[float], level: float = LEVEL) -> Estimate:
     exp(mean +- t sd / sqrt(n)) with n - 1 degrees of freedom; exact if the numbers scatter
     log-normally. Not a bootstrap: its percentiles never leave the range of the values, and with
     the usual three seeds that range misses the truth one time in four whatever the level. One
-    value has no interval.
+    value has no interval, nor have copies of one: they do not tell how far the next may be.
     """
     logs = np.log(np.asarray(values, dtype=float))
     mean, n = float(logs.mean()), len(logs)
-    if n < 2:
+    if n < 2 or float(np.ptp(logs)) < ROUNDING:
         return Estimate(value=math.exp(mean), low=None, high=None, level=level)
     reach = float(special.stdtrit(n - 1, (1 + level) / 2)) * float(logs.std(ddof=1)) / math.sqrt(n)
     return Estimate(

@@ -21,6 +21,7 @@ SATURATED_RATIO = 0.95  # of R_max: the suggested pass band for "stores all ther
 SAME_DEMAND = 0.05  # natural log: R_max that differ by less are one
 MAX_MEDIAN_RESIDUAL = 0.25  # relative; beyond it the cells bend in another way than the law
 CENSORED = 1e-9  # bits per parameter that stand in for none or less, in the logarithm
+_LEVELS = {"people": "number of people", "shape": "shape"}
 
 
 class FitStatus(StrEnum):
@@ -277,12 +278,15 @@ def _cautions(shared: dict[str, Any], found: Inference, has_sharpness: bool) -> 
     if not has_sharpness:
         parts.append("too few cells near the corner to tell its sharpness; the usual one is used")
     if not found.has_interval_B[0]:
+        by = _LEVELS.get(str(found.cluster_B[0]))
+        once = f", each {by} counted once as c may differ between them," if by else ""
         parts.append(
-            f"no interval: the {int(found.n_informative_B[0])} cell(s) beyond the corner leave "
-            f"{float(found.spread.degrees_B[0]):.1f} degrees of freedom, 2 are needed"
+            f"no interval: the {int(found.n_informative_B[0])} cell(s) beyond the corner{once} "
+            f"leave {float(found.spread.degrees_B[0]):.1f} degrees of freedom, 2 are needed"
         )
     elif not _has_scatter(found):
         parts.append("no interval: the cells do not scatter at all")
     elif found.cluster_B[0] != "cell":
-        parts.append(f"the interval counts each {found.cluster_B[0]} once")
+        by = _LEVELS[str(found.cluster_B[0])]
+        parts.append(f"the interval counts each {by} once, as c may differ between them")
     return parts

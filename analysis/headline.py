@@ -64,6 +64,8 @@ def capacity_sentence(fits: Sequence[CapacityFit], names: Names) -> str:
     which = "No interval" if len(without) == len(fitted) else f"{len(without)} without interval"
     is_few = any("degrees of freedom" in fit.reason for fit in without)
     why = "too few cells lie beyond the corner" if is_few else "the cells do not scatter at all"
+    if any("counted once" in fit.reason for fit in without):
+        why = "too few numbers of people or shapes tell how c differs between them"
     reason = f" {which}: {why}." if without else ""
     return f"A parameter holds {found}.{reason}"
 

@@ -120,9 +120,15 @@ def _bound(cells: Cells, found: Solution, spread: Spread, level: float) -> Float
     return (at_top_B1 - spread.quantile(level)[:, None] * error_BN)[:, 0]
 
 
-def fit_robustly(log_max_ratio_N: Floats, log_ratio_BN: Floats) -> tuple[Cells, Solution, Floats]:
-    """The law of every set, Huber's width and the corner's pull set by the cells' own scatter."""
+def fit_robustly(
+    log_max_ratio_N: Floats, log_ratio_BN: Floats, weight_BN: Floats | None = None
+) -> tuple[Cells, Solution, Floats]:
+    """The law of every set, Huber's width and the corner's pull set by the cells' own scatter,
+    which is the third value. Cells of weight 0 count nowhere; without weights all count alike.
+    """
     cells = cells_of(log_max_ratio_N, log_ratio_BN)
+    if weight_BN is not None:
+        cells = replace(cells, weight_BN=weight_BN)
     found = solve(cells, best_start(cells))
     # Once: a width that follows the residuals which it allows can run away with far cells.
     scatter_B = informative_scatter(cells, found)
@@ -154,33 +160,36 @@ def informative_scatter(cells: Cells, found: Solution) -> Floats:
 def level_test(
     cells: Cells, found: Solution, label_N: np.ndarray
 ) -> tuple[Floats, Floats, Solution]:
-    """F and p of one c for all against a c for each label, the corner shared; and the latter fit.
+    """F and p of one c for all against a c for each label, the corner held; and the latter fit.
 
-    F = ((S_0 - S_1) / (G - 1)) / (S_1 / (n - G)) with S the costs, and n and G the cells and
-    labels that are informative: the extra sum of squares, Seber and Wild, Nonlinear Regression
-    (1989), section 5.7, on the cells that can show a difference.
+    F = ((S_0 - S_1) / (G - 1)) / (S_1 / (n - G)) with S the costs of the informative cells, and n
+    and G their number and that of their labels: the extra sum of squares, Seber and Wild,
+    Nonlinear Regression (1989), section 5.7. Only the informative cells are fitted: a label of
+    saturated ones would fit their noise by a c of its own, for which G - 1 does not pay.
     """
-    apart = cells.with_groups(label_N)
-    start_BP = np.column_stack(
-        [np.repeat(found.theta_BP[:, :1], apart.n_groups, axis=1), found.theta_BP[:, 1]]
-    )
-    split = solve(apart, start_BP)
     p_BN, _ = gradients(cells, found.theta_BP)
     told_BN = p_BN > INFORMATIVE
+    own = replace(cells, weight_BN=cells.weight_BN * told_BN)
+    together = solve(own, found.theta_BP, free_sharpness=False)
+    apart = own.with_groups(label_N)
+    start_BP = np.column_stack(
+        [np.repeat(together.theta_BP[:, :1], apart.n_groups, axis=1), together.theta_BP[:, 1]]
+    )
+    split = solve(apart, start_BP, free_sharpness=False)
     n_B = told_BN.sum(axis=1)
     n_groups_B = ((told_BN @ apart.group_NG) > 0).sum(axis=1)
     above_B, below_B = np.maximum(n_groups_B - 1, 1), np.maximum(n_B - n_groups_B, 0)
-    gain_B = np.maximum(found.cost_B - split.cost_B, 0.0)
-    rest_B = np.maximum(_informative_cost(apart, split, told_BN), 1e-12)
+    gain_B = np.maximum(together.cost_B - split.cost_B, 0.0)
+    rest_B = np.maximum(_weighted_squares(apart, split), 1e-12)
     is_testable_B = (n_groups_B > 1) & (below_B > 0)
     f_B = np.where(is_testable_B, gain_B / above_B / (rest_B / np.maximum(below_B, 1)), np.nan)
     p_B = np.where(is_testable_B, stats.f.sf(f_B, above_B, np.maximum(below_B, 1)), np.nan)
     return f_B, p_B, split
 
 
-def _informative_cost(cells: Cells, found: Solution, told_BN: np.ndarray) -> Floats:
+def _weighted_squares(cells: Cells, found: Solution) -> Floats:
     residual_BN = residuals(cells, found.theta_BP)
-    return (robust_weights(cells, residual_BN) * residual_BN**2 * told_BN).sum(axis=1)
+    return (robust_weights(cells, residual_BN) * residual_BN**2).sum(axis=1)
 
 
 def _widest(

@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy import stats
 
-from analysis.inference import INFORMATIVE, Inference, level_test
-from analysis.solver import gradients, residuals
+from analysis.inference import INFORMATIVE, Inference, fit_robustly, level_test
+from analysis.law import Floats
+from analysis.solver import Cells, gradients, residuals
 
 SIGNIFICANT = 0.01  # after Holm's correction, over the tests of one fit
+MAX_DELETED = 40  # cells up to which one of them bends the law, so that it is left out
 MIN_SHOWN_SCATTER = 0.01  # a relative error of 1%: closer cells than that are not told apart
 
 
@@ -59,14 +61,41 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def outliers(found: Inference) -> np.ndarray:
     """Which cells are further from the law than the scatter of the others allows; shape N.
 
-    r / scatter against Student's t with two degrees less than informative cells, Holm over
-    the cells. The scatter is a median, which one cell in ten does not move.
+    Student's t, Holm over the cells. Of few cells each is held against the law of all others,
+    which it would bend: the deletion residual over its error, with one degree less than the others
+    have informative cells. Of many, the law of all is that of the others.
     """
-    residual_N = residuals(found.cells, found.found.theta_BP)[0]
-    scatter = max(float(found.scatter_B[0]), MIN_SHOWN_SCATTER)
-    degrees = max(int(found.n_informative_B[0]) - 2, 1)
-    p_N = 2 * stats.t.sf(np.abs(residual_N) / scatter, degrees)
+    if len(found.cells.log_max_ratio_N) <= MAX_DELETED:
+        t_N, degrees_N = _deletion_residuals(found.cells)
+    else:
+        residual_N = residuals(found.cells, found.found.theta_BP)[0]
+        t_N = residual_N / max(float(found.scatter_B[0]), MIN_SHOWN_SCATTER)
+        degrees_N = np.full(len(t_N), max(int(found.n_informative_B[0]) - 2, 1))
+    p_N = 2 * stats.t.sf(np.abs(t_N), degrees_N)
     return np.array(holm(p_N.tolist())) < SIGNIFICANT
+
+
+def _deletion_residuals(cells: Cells) -> tuple[Floats, np.ndarray]:
+    """Each cell's residual from the law of the others over its standard error, and the degrees.
+
+    The error is s sqrt(1 + h) with s the scatter of the others and h the variance of their law
+    there, for cells of variance 1 (Cook and Weisberg, Residuals and Influence in Regression
+    (1982), section 2.2.1).
+    """
+    n = len(cells.log_max_ratio_N)
+    y_NN, kept_NN = np.tile(cells.log_ratio_BN[:1], (n, 1)), 1 - np.eye(n)
+    others, found, scatter_N = fit_robustly(cells.log_max_ratio_N, y_NN, kept_NN)
+    p_NN, by_sharpness_NN = gradients(others, found.theta_BP)
+    x_NN2 = np.stack([p_NN, by_sharpness_NN], axis=2)
+    square_N22 = np.einsum("bn,bni,bnj->bij", kept_NN, x_NN2, x_NN2)
+    square_N22[:, 1, 1] += others.pull_B
+    own_N2 = x_NN2[np.arange(n), np.arange(n)]
+    square_N22 += 1e-14 * np.eye(2)  # of a cell that alone tells c the others know nothing
+    h_N = np.einsum("bi,bij,bj->b", own_N2, np.linalg.inv(square_N22), own_N2)
+    error_N = np.maximum(scatter_N, MIN_SHOWN_SCATTER) * np.sqrt(1 + h_N)
+    n_told_N = ((p_NN > INFORMATIVE) * kept_NN).sum(axis=1)
+    residual_N = np.diagonal(residuals(others, found.theta_BP))
+    return residual_N / error_N, np.maximum(n_told_N - 1, 1)
 
 
 def residual_means(found: Inference, label_N: np.ndarray) -> dict[str, float]:

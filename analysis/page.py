@@ -72,15 +72,18 @@ class Table:
 def condensed(table: Table) -> Table:
     """The table without the columns in which all rows say the same; its text says it once.
 
-    Columns that are always shown stay, and so does a table of one row.
+    Columns that are always shown stay, and so do the numbers of a table of one row.
     """
-    if len(table.rows) < 2:
+    if not table.rows:
         return table
+    is_single = len(table.rows) == 1
     columns = list(zip(*(row.cells for row in table.rows), strict=True))
     same = {
         i
         for i, head in enumerate(table.heads)
-        if head.place != "always" and len({cell.text for cell in columns[i]}) == 1
+        if head.place != "always"
+        and len({cell.text for cell in columns[i]}) == 1
+        and not (is_single and head.kind == "number")
     }
     told = [
         f"{table.heads[i].name} {columns[i][0].text} {table.heads[i].unit}".rstrip()
@@ -88,7 +91,8 @@ def condensed(table: Table) -> Table:
         if columns[i][0].text not in ("", "-")
     ]
     kept = [i for i in range(len(table.heads)) if i not in same]
-    text = f"The same in every row: {'; '.join(told)}." if told else ""
+    where = "In this row" if is_single else "The same in every row"
+    text = f"{where}: {'; '.join(told)}." if told else ""
     return replace(
         table,
         heads=tuple(table.heads[i] for i in kept),

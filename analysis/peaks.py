@@ -20,14 +20,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy import special
 
-from analysis.estimate import Estimate
+from analysis.estimate import ROUNDING, Estimate
 from analysis.law import Floats
 from analysis.moderation import Spread, combine
 from analysis.runs import Run, by_seed, group_by
 
 Replicate = tuple[int, int]
-# Sums of a few doubles around 1 differ by less; seeds by a hundred million times as much.
-ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +66,8 @@ class Peaks:
         return min(1.0, p_IJ.shape[1] * float(p_IJ.max(axis=0).min()))
 
     def interval(self, level: float = 0.95) -> Estimate:
-        """Value with the two bounds, each of error (1 - level) / 2; none for fewer seeds than 2."""
-        if self.n_seeds < 2:
+        """Value with the two bounds, each of error (1 - level) / 2; none where nothing scatters."""
+        if not self.has_scatter:
             return Estimate(value=self.value, low=None, high=None, level=level)
         n_i, n_j = self.means_IJ.shape
         low_IJ = self.means_IJ - self._reach((1 - level) / 2 / n_i)
@@ -80,6 +78,11 @@ class Peaks:
             high=self._unit(float(high_IJ.max(axis=0).min())),
             level=level,
         )
+
+    @property
+    def has_scatter(self) -> bool:
+        """Whether seeds tell how sure the means are: two of them, that are not copies of one."""
+        return self.n_seeds > 1 and self.spread.variance > 0
 
     @property
     def standard_error(self) -> float:
@@ -97,10 +100,8 @@ class Peaks:
         if self.is_log:
             bound = math.log(bound) if bound > 0 else -math.inf
         gap = sign * (means - bound)
-        if self.n_seeds < 2:
+        if not self.has_scatter:
             return np.ones_like(means)
-        if self.standard_error == 0:
-            return np.where(gap >= 0, 0.0, 1.0)
         return special.stdtr(self.spread.df, -gap / self.standard_error)
 
 

@@ -18,7 +18,7 @@ class Pooled:
     interval: Estimate
     """Ratio with the interval of the moderated variance, which also pays for choosing peaks."""
     p_value: float | None
-    """Two-sided, of no difference at all; None for one seed."""
+    """Two-sided, of no difference at all; None for one seed, or copies of one."""
     p_holm: float | None
     """The same after Holm's correction over the rows of the table."""
 
@@ -85,8 +85,8 @@ def moderate_peaks(peaks: Sequence[Peaks | None], keys: Sequence[object]) -> lis
 
 
 def two_sided(one: Peaks) -> float | None:
-    """P of a ratio as far from 1 if there were no difference; None for one seed."""
-    if one.n_seeds < 2:
+    """P of a ratio as far from 1 if there were no difference; None where nothing scatters."""
+    if not one.has_scatter:
         return None
     return min(1.0, 2 * min(one.tail_at_least(1.0), one.tail_at_most(1.0)))
 

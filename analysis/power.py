@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from analysis.estimate import ROUNDING
 from analysis.load import load_results
 from analysis.moderation import pooled_variance
 from analysis.runs import Run, group_by, setting_of, unquantized
@@ -53,7 +54,7 @@ def seeds_needed(rows: pd.DataFrame, difference: float, power: float = POWER) ->
 
     Raises ValueError unless `difference` is above 0.
     """
-    if difference <= 0:
+    if not 0 < difference < math.inf:
         raise ValueError(f"difference: got {difference:g}; above 0, for instance 0.05 for 5%")
     groups = group_by(unquantized(rows), lambda run: (run.dataset, run.exposures))
     found = [_seeds_of(runs, difference, power) for _, runs in sorted(groups.items())]
@@ -67,7 +68,7 @@ def scatter_of(rows: pd.DataFrame) -> list[Scatter]:
         groups.setdefault(model[0].exposures, []).extend(_equal_runs(model))
     found = []
     for exposures, own in sorted(groups.items()):
-        logs = [np.log(ratios) for ratios in own if len(ratios) > 1]
+        logs = [np.log(ratios) for ratios in own]
         if logs:
             spread = pooled_variance(logs)
             found.append(
@@ -98,7 +99,6 @@ def _model(run: Run) -> tuple[object, ...]:
 def _seeds_of(runs: Sequence[Run], difference: float, power: float) -> SeedsNeeded | None:
     models = group_by(runs, _model)
     logs = [np.log(own) for model in models.values() for own in _equal_runs(model)]
-    logs = [own for own in logs if len(own) > 1]
     if not logs:
         return None
     spread = pooled_variance(logs)
@@ -123,11 +123,13 @@ def _seeds_of(runs: Sequence[Run], difference: float, power: float) -> SeedsNeed
 
 def _equal_runs(model: Sequence[Run]) -> list[list[float]]:
     """R above zero of the runs of one model that differ by their seed alone: those of each row with
-    fresh seeds, whose hyperparameters are its own, and all rows without.
+    fresh seeds, whose hyperparameters are its own, and all rows without. Several each, and no
+    copies of one number.
     """
     plain = {run.replicate: run.ratio for run in model if not run.fresh}
     rows = [list(plain.values()), *([ratio for _, ratio in run.fresh] for run in model)]
-    return [[ratio for ratio in own if ratio > 0] for own in rows]
+    positive = [[ratio for ratio in own if ratio > 0] for own in rows]
+    return [own for own in positive if len(own) > 1 and np.ptp(np.log(own)) > ROUNDING]
 
 
 if __name__ == "__main__":

@@ -27,6 +27,12 @@ class Question:
     exposures: float
     family: str
 
+    def __post_init__(self) -> None:
+        asked = {"params": self.n_params, "people": self.n_people, "exposures": self.exposures}
+        wrong = [f"{name} {value:g}" for name, value in asked.items() if not 0 < value < math.inf]
+        if wrong:
+            raise ResultsError(f"{', '.join(wrong)}: must be numbers above 0")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
@@ -71,7 +77,8 @@ class Predictor:
         A new number of people is predicted as well as people left out were, a new exposures
         setting likewise; a model is always new. Of these the largest counts, with Student's
         quantile of the folds. R is at most R_max. Where something is new that the cells have
-        only one or two of, nothing tells the error, and there is no interval.
+        only one or two of, nothing tells the error, and there is no interval; nor is there one
+        beyond the R_max of a family whose cells do not reach its c.
         """
         if question.family not in self.law.families:
             known = ", ".join(self.law.families)
@@ -82,14 +89,18 @@ class Predictor:
         p = float(self.law.told(asked)[0])
         errors = [self.errors.get(name) for name in self._new(question)]
         low = high = None
-        if all(errors):
+        own = self.cells.take(self.cells.family_N == question.family)
+        most_told = float(self.law.told(own).max())
+        is_beyond = most_told <= INFORMATIVE and p > 1.01 * most_told
+        if all(errors) and not is_beyond:
             reach = max(_reach(one, p, level) for one in errors if one)
             low = min(math.exp(centre - reach), max_ratio)
             high = min(math.exp(centre + reach), max_ratio)
         ratio = Estimate(value=math.exp(centre), low=low, high=high, level=level)
-        return Prediction(
-            question=question, ratio=ratio, max_ratio=max_ratio, outside=self._outside(asked)
-        )
+        outside = self._outside(own, asked)
+        if is_beyond:
+            outside += (f"no cell of {question.family} reaches its c",)
+        return Prediction(question=question, ratio=ratio, max_ratio=max_ratio, outside=outside)
 
     def _new(self, question: Question) -> list[str]:
         """What about the question no cell has: its shape, and maybe people and exposures."""
@@ -102,6 +113,8 @@ class Predictor:
 
     def _as_cell(self, question: Question) -> JointCells:
         demand = demand_bits(self.cells, question.n_people)
+        if not 0 < demand < math.inf:
+            raise ResultsError(f"people {question.n_people:g}: more than there are names")
         return JointCells(
             family_N=np.array([question.family], dtype=object),
             exposures_N=np.array([question.exposures]),
@@ -110,8 +123,7 @@ class Predictor:
             demand_N=np.array([demand]),
         )
 
-    def _outside(self, asked: JointCells) -> tuple[str, ...]:
-        own = self.cells.take(self.cells.family_N == asked.family_N[0])
+    def _outside(self, own: JointCells, asked: JointCells) -> tuple[str, ...]:
         ranges = {
             "exposures": (asked.exposures_N[0], own.exposures_N),
             "people": (asked.people_N[0], own.people_N),
@@ -137,11 +149,21 @@ def fit_predictor(rows: pd.DataFrame) -> Predictor:
 def predictor_of(cells: JointCells, n_censored: int = 0) -> Predictor:
     """The joint law of these cells, and its errors on what is left out."""
     law = fit_joint(cells)
-    errors = {name: left_out(law, cells, label_N) for name, label_N in _labels(cells).items()}
+    errors = {name: left_out(law, cells, label_N) for name, label_N in labels_of(cells).items()}
     known = {name: error for name, error in errors.items() if error is not None}
     if "shape" not in known:
-        raise ResultsError("a prediction needs at least two shapes of models to learn its error")
+        raise ResultsError(_why_no_error(cells))
     return Predictor(law=law, cells=cells, errors=known, n_censored=n_censored)
+
+
+def _why_no_error(cells: JointCells) -> str:
+    if len(np.unique(cells.shape_N)) < 2:
+        return "a prediction needs at least two shapes of models to learn its error"
+    largest = math.exp(float(cells.log_max_ratio_N.max()))
+    return (
+        f"c is not reached: too few shapes demand more than a parameter holds (largest R_max "
+        f"{largest:.3g}); add smaller models or more people"
+    )
 
 
 def left_out(law: JointLaw, cells: JointCells, label_N: np.ndarray) -> Errors | None:
@@ -150,7 +172,7 @@ def left_out(law: JointLaw, cells: JointCells, label_N: np.ndarray) -> Errors | 
     More than `MAX_FOLDS` labels are left out several at a time. Each fold counts alike, however
     many cells it has.
     """
-    fold_N = _folds(label_N)
+    fold_N = folds_of(label_N)
     told, saturated = [], []
     for fold in np.unique(fold_N):
         out_N = fold_N == fold
@@ -188,61 +210,8 @@ def demand_bits(cells: JointCells, n_people: float) -> float:
     return float(slope * n_people + at_zero - n_people * math.log2(n_people))
 
 
-def held_out(rows: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Every cell predicted by a predictor that never saw its people, shape or exposures.
-
-    `by` is one of those. Columns: the question's, `ratio`, `predicted`, `low`, `high`, `inside`,
-    `told` (whether c limits it) and `outside` (what is extrapolated). Raises ResultsError where
-    there are fewer than three of `by`.
-    """
-    cells, _ = joint_cells(rows)
-    label_N = _labels(cells)[by]
-    if len(np.unique(label_N)) < 3:
-        raise ResultsError(f"{by}: fewer than three to leave out one of")
-    fold_N = _folds(label_N)
-    records = []
-    for fold in np.unique(fold_N):
-        out_N = fold_N == fold
-        found = predictor_of(cells.take(~out_N))
-        records += _check(found, cells.take(out_N))
-    return pd.DataFrame(records)
-
-
-def _check(found: Predictor, own: JointCells) -> list[dict[str, object]]:
-    records = []
-    for i, family in enumerate(own.family_N):
-        if family not in found.law.families:
-            continue
-        question = Question(
-            n_params=float(own.params_N[i]),
-            n_people=float(own.people_N[i]),
-            exposures=float(own.exposures_N[i]),
-            family=str(family),
-        )
-        said = found.predict(question)
-        measured = float(np.exp(own.log_ratio_N[i]))
-        if said.ratio.low is None or said.ratio.high is None:
-            continue
-        low, high = said.ratio.low, said.ratio.high
-        told = found.law.told(own.take(np.array([i])))[0] > INFORMATIVE
-        # Stored bits are a bound in expectation: a saturated cell may lie above R_max by a little.
-        top = math.inf if high >= said.max_ratio else high
-        records.append(
-            {
-                **asdict(question),
-                "ratio": measured,
-                "predicted": said.ratio.value,
-                "low": low,
-                "high": high,
-                "inside": low <= measured <= top,
-                "told": bool(told),
-                "outside": "; ".join(said.outside),
-            }
-        )
-    return records
-
-
-def _labels(cells: JointCells) -> dict[str, np.ndarray]:
+def labels_of(cells: JointCells) -> dict[str, np.ndarray]:
+    """What cells are left out by: shape, people, exposures."""
     return {
         "shape": cells.shape_N,
         "people": cells.people_N,
@@ -250,7 +219,7 @@ def _labels(cells: JointCells) -> dict[str, np.ndarray]:
     }
 
 
-def _folds(label_N: np.ndarray) -> np.ndarray:
+def folds_of(label_N: np.ndarray) -> np.ndarray:
     """At most `MAX_FOLDS` folds of whole labels, neighbours in different folds."""
     _, index_N = np.unique(label_N, return_inverse=True)
     return index_N % MAX_FOLDS
@@ -260,24 +229,3 @@ def _reach(errors: Errors, p: float, level: float) -> float:
     """Half the width of the prediction interval of log R for a cell that tells p of c."""
     quantile = float(stats.t.ppf((1 + level) / 2, max(errors.n_folds - 1, 1)))
     return quantile * math.sqrt(p * errors.told**2 + (1 - p) * errors.saturated**2)
-
-
-def summary(checked: pd.DataFrame) -> dict[str, object]:
-    """How good the predictions of `held_out` were; those inside of the other cells' range apart."""
-
-    def of(rows: pd.DataFrame) -> dict[str, object]:
-        if rows.empty:
-            return {"n_cells": 0}
-        error = np.abs(np.log((rows["predicted"] / rows["ratio"]).to_numpy(float)))
-        return {
-            "n_cells": len(rows),
-            "inside_frac": round(float(rows["inside"].mean()), 4),
-            "median_error": round(float(np.median(error)), 4),
-        }
-
-    within = checked[checked["outside"] == ""]
-    return {
-        "within range": of(within),
-        "within range, limited by c": of(within[within["told"]]),
-        "extrapolated": of(checked[checked["outside"] != ""]),
-    }

@@ -74,22 +74,51 @@ def nearest_scatter(exposures: float, known: Sequence[Scatter]) -> Scatter:
     return min(known, key=lambda one: abs(math.log(one.exposures / exposures)))
 
 
-def seeds_text(exposures: Sequence[float], difference: float) -> list[str]:
-    """A line for each number of exposures of a sweep: the seeds that it needs.
+@dataclass(frozen=True, kw_only=True)
+class SeedsAt:
+    """Seeds of each of two models to see a difference, at one number of exposures of a plan."""
+
+    exposures: float
+    difference: float
+    """Relative: 0.05 is 5%."""
+    n_seeds: int
+    """MAX_SEEDS + 1 where there would be more."""
+    log_sd: float
+    """Of one seed, in the committed runs."""
+    known_at_exposures: float
+    """Where that scatter was measured."""
+    n_models: int
+    """Models that it rests on."""
+
+    def text(self) -> str:
+        """One sentence."""
+        count = f"more than {MAX_SEEDS:,}" if self.n_seeds > MAX_SEEDS else f"{self.n_seeds:,}"
+        is_nearest = self.known_at_exposures != self.exposures
+        at = f" at {self.known_at_exposures:g}, the nearest known" if is_nearest else ""
+        return (
+            f"Seeds of each of two models to see that one stores {self.difference:.0%} more, at "
+            f"{self.exposures:g} exposures, with probability {POWER:g}: {count} (seeds scattered "
+            f"by {self.log_sd:.1%} in the committed runs{at}, {self.n_models} models)."
+        )
+
+
+def seeds_at(exposures: Sequence[float], difference: float) -> list[SeedsAt]:
+    """The seeds that each number of exposures of a sweep needs.
 
     Raises ValueError unless the difference is above 0.
     """
     if not 0 < difference < math.inf:
         raise ValueError(f"difference: got {difference:g}; above 0, for instance 0.05 for 5%")
-    known, lines = committed_scatter(), []
-    for own in sorted(set(exposures)):
-        found = nearest_scatter(own, known)
-        n = seeds_for_difference(difference, found.log_sd)
-        count = f"more than {MAX_SEEDS:,}" if n > MAX_SEEDS else f"{n:,}"
-        at = "" if found.exposures == own else f" at {found.exposures:g}, the nearest known"
-        lines.append(
-            f"Seeds of each of two models to see that one stores {difference:.0%} more, at {own:g} "
-            f"exposures, with probability {POWER:g}: {count} (seeds scattered by "
-            f"{found.log_sd:.1%} in the committed runs{at}, {found.n_models} models)."
+    known = committed_scatter()
+    nearest = {own: nearest_scatter(own, known) for own in sorted(set(exposures))}
+    return [
+        SeedsAt(
+            exposures=own,
+            difference=difference,
+            n_seeds=seeds_for_difference(difference, found.log_sd),
+            log_sd=found.log_sd,
+            known_at_exposures=found.exposures,
+            n_models=found.n_models,
         )
-    return lines
+        for own, found in nearest.items()
+    ]

@@ -188,7 +188,7 @@ def _number(unit: Unit, part: Part) -> str:
     found = unit.peaks.interval()
     value = f"{found.value:.3g}{part.unit_of_number}"
     if found.low is None or found.high is None:
-        return f"{value} (one seed)"
+        return f"{value} ({'one seed' if unit.peaks.n_seeds < 2 else 'copies of one number'})"
     return f"{value} [{found.low:.3g}, {found.high:.3g}]"
 
 
@@ -214,6 +214,10 @@ def _what_decides(conditions: Sequence[_Condition]) -> str:
     if few:
         now = min(condition.unit.peaks.n_seeds for condition in few)
         return f"at least {MIN_SEEDS} seeds of every model (now {now})"
+    copies = [c for c in conditions if not c.unit.peaks.has_scatter]
+    if copies:
+        what = f"{copies[0].part.name} at {copies[0].unit.where}"
+        return f"seeds that were trained apart: {what} is the same in all to the last digit"
     needed = [(_seeds(condition), condition) for condition in conditions]
     n_seeds, worst = max(needed, key=lambda pair: pair[0])
     what = f"{worst.part.name} at {worst.unit.where}"

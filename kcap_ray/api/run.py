@@ -56,11 +56,12 @@ def run_here(
     import torch
 
     from kcap_ray.execution.cell import run_cells
+    from kcap_ray.planning.outlook import SweepOutlook
     from kcap_ray.runs.interrupt import saves_first
     from kcap_ray.runs.log import command_logged_to
     from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
     from kcap_ray.runs.model_files import with_kept_files
-    from kcap_ray.runs.progress import Watch
+    from kcap_ray.runs.watch import Watch
 
     directory.prepare()
     with only_driver(directory.path), command_logged_to(directory.path):
@@ -74,7 +75,7 @@ def run_here(
         )
         use_gpu = device == "gpu" or (device == "auto" and torch.cuda.is_available())
         clear_failed(cells, directory, mistakes=retry_failed)
-        with Watch(cells, directory), saves_first(cells, directory):
+        with Watch(cells, directory, SweepOutlook(cells)), saves_first(cells, directory):
             run_cells(
                 cells,
                 sweep.neighbour,

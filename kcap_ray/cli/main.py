@@ -39,6 +39,7 @@ from kcap_ray.cli.output import announce, conclude, print_json
 from kcap_ray.cli.planning import plan, simulate
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
+from kcap_ray.cli.starting import init, schema
 from kcap_ray.config.errors import UserError
 from kcap_ray.runs.log import log_to_standard_error
 
@@ -113,11 +114,13 @@ app.command()(bench)
 app.command()(data)
 app.command()(export)
 app.command()(extract)
+app.command()(init)
 app.command()(measure)
 app.command()(plan)
 app.command()(quantize)
 app.command()(report)
 app.command()(rewrite)
+app.command()(schema)
 app.command()(simulate)
 app.command()(status)
 
@@ -142,10 +145,11 @@ def sweep(
     pricing: PriceKind = "block",
     log: Trackers = None,
     dry_run: Annotated[bool, typer.Option(help="Only show the plan.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run a sweep, or what is left of it: tune, train, measure, write the table and the report."""
     if dry_run:
-        return plan(sweep_file, settings=settings)
+        return plan(sweep_file, settings=settings, as_json=as_json)
     from kcap_ray.planning.cluster_plan import Limits
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.runs.results import RunDirectory
@@ -177,8 +181,8 @@ def sweep(
             err=True,
         )
         if n_done == 0:
-            return None
-    return conclude(loaded.cells, directory)
+            return print_json([]) if as_json else None
+    return conclude(loaded.cells, directory, as_json=as_json)
 
 
 @app.command("run-cell")
@@ -190,6 +194,7 @@ def run_cell_command(
     retry_failed: RetryFailed = False,
     save_every_s: SaveEvery = 300.0,
     log: Trackers = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run cells one after another in this process, without Ray."""
     from kcap_ray.api.run import run_here
@@ -204,7 +209,7 @@ def run_cell_command(
     directory.prepare()
     with Tracking(log or (), loaded.name, cells, directory):
         run_here(loaded, cells, directory, retry_failed=retry_failed, save_every_s=save_every_s)
-    conclude(cells, directory)
+    conclude(cells, directory, as_json=as_json)
 
 
 @app.command()

@@ -29,8 +29,10 @@ def announce(name: str, cells: Sequence[Cell], directory: Any, *, then: str) -> 
     _logger.info("%s: %d cells, %d done, in %s%s", name, len(cells), n_done, directory.path, rest)
 
 
-def conclude(cells: list[Cell], directory: Any) -> None:
-    """Print the table, write the report; exit status 1 if a cell has no result."""
+def conclude(cells: list[Cell], directory: Any, *, as_json: bool = False) -> None:
+    """Print the table (or the rows as JSON), write the report; exit status 1 if a cell has no
+    result.
+    """
     from kcap_ray.cli.results_table import results_table
     from kcap_ray.runs.edges import edge_notes
 
@@ -38,14 +40,17 @@ def conclude(cells: list[Cell], directory: Any) -> None:
     # and the report have loaded, for most of a second.
     atexit.register(gc.freeze)
     rows = directory.rows(cells)
-    is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < 100
-    print_table(results_table(rows, is_narrow=is_narrow))
+    failed = [row for row in rows if row.status != "ok"]
+    if as_json:
+        print_json(row.to_dict() for row in rows)
+    else:
+        is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < 100
+        print_table(results_table(rows, is_narrow=is_narrow))
     for note in edge_notes(rows):
         typer.echo(f"note: {note}.", err=True)
-    failed = [row for row in rows if row.status != "ok"]
     if len(failed) < len(rows):
-        typer.echo(f"report: {report_of(directory.path)}")
-    typer.echo(f"table:  {directory.results_file}")
+        typer.echo(f"report: {report_of(directory.path)}", err=as_json)
+    typer.echo(f"table:  {directory.results_file}", err=as_json)
     if failed:
         typer.echo(
             f"{len(failed)} of {len(rows)} cells have no result, for the reasons in the table; "
@@ -69,13 +74,19 @@ def people_bar() -> Iterator[Callable[[int, int], None]]:
         yield lambda n_done, n_people: progress.update(task, completed=n_done, total=n_people)
 
 
+def width_of_output() -> int:
+    """Characters of a line of the terminal. A file or a pipe has no width that a table would have
+    to be cut down to.
+    """
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
+
+
 def print_table(table: Any) -> None:
     """Print a table of rich."""
     from rich.console import Console
 
-    # A file or a pipe has no width that a table would have to be cut down to. Names and reasons are
-    # shown as they are, whatever brackets they hold.
-    width = None if sys.stdout.isatty() else 200
+    # Names and reasons are shown as they are, whatever brackets they hold.
+    width = None if sys.stdout.isatty() else width_of_output()
     Console(width=width, markup=False, emoji=False).print(table)
 
 
@@ -95,13 +106,13 @@ def report_of(directory: Path) -> Path:
         raise UserError(str(error)) from error
 
 
-def seed_notes(rows: Sequence[Any], difference: float | None) -> list[str]:
-    """What `kcap plan --power` says of the seeds that rows of a plan need; nothing without it."""
+def seeds_of_plan(rows: Sequence[Any], difference: float | None) -> list[Any]:
+    """The seeds that rows of a plan need by `kcap plan --power`; nothing without it."""
     if difference is None:
         return []
-    from analysis.seeds import seeds_text
+    from analysis.seeds import seeds_at
 
     try:
-        return seeds_text([row.exposures for row in rows], difference)
+        return seeds_at([row.exposures for row in rows], difference)
     except ValueError as error:
         raise UserError(f"--power: {error}") from error

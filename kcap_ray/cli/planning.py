@@ -1,6 +1,7 @@
 """`kcap plan` and `kcap simulate`: what a sweep will take, before anything runs."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +18,7 @@ from kcap_ray.cli.options import (
     SweepFile,
     overrides,
 )
-from kcap_ray.cli.output import seed_notes
+from kcap_ray.cli.output import seeds_of_plan
 from kcap_ray.config.errors import UserError
 
 NODE_DEVICES = 8
@@ -56,7 +57,13 @@ def plan(
     if devices is None:
         if max_hours is not None or max_cost is not None:
             raise UserError("--max-hours, --max-cost: write --devices too, for instance 64")
-        typer.echo(rows_as_json(rows) if as_json else _text(loaded, rows, device, power))
+        if not as_json:
+            typer.echo(_text(loaded, rows, device, power))
+        elif power is None:
+            typer.echo(rows_as_json(rows))
+        else:
+            cells = json.loads(rows_as_json(rows))
+            typer.echo(json.dumps({"cells": cells, **_seeds(rows, power)}, indent=1))
         return
     found = _on_cluster(
         loaded, device, {"n_devices": devices}, prices, (pricing, order, max_hours, max_cost)
@@ -64,7 +71,8 @@ def plan(
     if as_json:
         totals = {**found["plan"].to_dict(), "price_source": found["source"]}
         cells = json.loads(rows_as_json(rows))
-        typer.echo(json.dumps({"cells": cells, "totals": totals}, indent=1))
+        seeds = _seeds(rows, power)
+        typer.echo(json.dumps({"cells": cells, "totals": totals, **seeds}, indent=1))
         return
     typer.echo(_text(loaded, rows, device, power))
     for line in found["lines"]:
@@ -121,10 +129,15 @@ def simulate(
             typer.echo(line)
 
 
+def _seeds(rows: Any, power: float | None) -> dict[str, Any]:
+    """What `--power` adds to the JSON."""
+    return {} if power is None else {"seeds": [asdict(one) for one in seeds_of_plan(rows, power)]}
+
+
 def _text(loaded: Any, rows: Any, device: str, power: float | None) -> str:
     from kcap_ray.planning.plan import render_plan
 
-    notes = (*loaded.notes, *seed_notes(rows, power))
+    notes = (*loaded.notes, *(one.text() for one in seeds_of_plan(rows, power)))
     return render_plan(rows, device=device, n_left_out=loaded.n_left_out, notes=notes)
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from kcap_ray.cli.options import CellGlob
-from kcap_ray.cli.output import print_table, report_of
+from kcap_ray.cli.options import AsJson, CellGlob
+from kcap_ray.cli.output import print_json, print_table, report_of
 from kcap_ray.config.errors import UserError
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def quantize(
         bool, typer.Option("--in-process", help="One model after another, without Ray.")
     ] = False,
     retry_failed: Annotated[bool, typer.Option(help="Try again what failed before.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Quantize the models of finished cells, and measure what they still know."""
     from kcap_ray.quantize.cell import jobs_of, to_do
@@ -104,7 +105,7 @@ def quantize(
         if todo:
             _quantize(todo, run, address=address, device=device, in_process=in_process)
         run.collect(cells)
-    _conclude(jobs, run)
+    _conclude(jobs, run, as_json=as_json)
 
 
 def _group_size(text: str) -> int | None:
@@ -181,8 +182,10 @@ def _before(job: "QuantizeJob", run: "RunDirectory") -> float:
     return row.capacity_ratio
 
 
-def _conclude(jobs: "Sequence[QuantizeJob]", run: "RunDirectory") -> None:
-    """Print the table, write the report; exit status 1 if a model has no result."""
+def _conclude(jobs: "Sequence[QuantizeJob]", run: "RunDirectory", *, as_json: bool) -> None:
+    """Print the table (or the rows as JSON), write the report; exit status 1 if a model has no
+    result.
+    """
     from kcap_ray.cli.results_table import quantized_table
 
     rows: list[ResultRow] = []
@@ -190,9 +193,12 @@ def _conclude(jobs: "Sequence[QuantizeJob]", run: "RunDirectory") -> None:
         row = job.directory(run).result()
         assert row is not None, "every job ends in a row"
         rows.append(row)
-    print_table(quantized_table(rows, before=[_before(job, run) for job in jobs]))
-    typer.echo(f"report: {report_of(run.path)}")
-    typer.echo(f"table:  {run.results_file}")
+    if as_json:
+        print_json(row.to_dict() for row in rows)
+    else:
+        print_table(quantized_table(rows, before=[_before(job, run) for job in jobs]))
+    typer.echo(f"report: {report_of(run.path)}", err=as_json)
+    typer.echo(f"table:  {run.results_file}", err=as_json)
     failed = [row for row in rows if row.status != "ok"]
     if failed:
         typer.echo(

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kcap_ray.cli.options import CellGlob, Set, SweepFile, overrides
+from kcap_ray.cli.options import AsJson, CellGlob, Set, SweepFile, overrides
+from kcap_ray.cli.output import print_json
 from kcap_ray.config.errors import UserError
 
 if TYPE_CHECKING:
     from kcap_ray.config.data import KnowledgeConfig
-    from kcap_ray.rewriting.job import Writer
+    from kcap_ray.rewriting.job import Tally, Writer
     from kcap_ray.rewriting.writers import WriterSettings
 
 _logger = logging.getLogger(__name__)
@@ -60,22 +61,23 @@ def rewrite(
     actors: Annotated[
         int | None, typer.Option(min=1, help="Copies of the model; as many as there are GPUs.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Let a language model write the biographies of a bioR cell; the same command goes on."""
     from kcap_ray.engine.rewrite import write_parts
     from kcap_ray.engine.session import ray_session
     from kcap_ray.planning.sweep import load_sweep
     from kcap_ray.rewriting.job import RewriteJob
-    from kcap_ray.rewriting.output import RewriteOutput, summary
+    from kcap_ray.rewriting.output import RewriteOutput
     from kcap_ray.rewriting.writers import WriterSettings, model_digest
 
     cells = load_sweep(sweep_file, overrides(settings)).matching(cell)
     people = _people([one.data for one in cells])
     if people_file is not None:
-        return _write_people(people, people_file)
+        return _write_people(people, people_file, as_json=as_json)
     target = out or Path(people.file or "")
     if texts is not None:
-        return _annotate(people, texts, target)
+        return _annotate(people, texts, target, as_json=as_json)
     if model is None:
         raise UserError("write --model DIR, or --texts FILE for texts that are written already")
     job = RewriteJob(
@@ -112,14 +114,23 @@ def rewrite(
                 gpus_per_actor=gpus_per_actor,
                 on_part=_Progress(people.n_people, n_done),
             )
-    tally = output.tally()
-    typer.echo(summary(tally))
-    typer.echo(f"file: {output.path}")
+    _conclude(output.tally(), output.path, as_json=as_json)
+
+
+def _conclude(tally: "Tally", file: Path, *, as_json: bool) -> None:
+    """Say what became of the texts; exit status 1 if a person has none."""
+    from kcap_ray.rewriting.output import summary
+
+    if as_json:
+        print_json([{"file": str(file), **vars(tally)}])
+    else:
+        typer.echo(summary(tally))
+        typer.echo(f"file: {file}")
     if tally.n_people_without:
         raise typer.Exit(1)
 
 
-def _write_people(people: "KnowledgeConfig", file: Path) -> None:
+def _write_people(people: "KnowledgeConfig", file: Path, *, as_json: bool) -> None:
     """The table of people as columns."""
     import csv
 
@@ -130,12 +141,14 @@ def _write_people(people: "KnowledgeConfig", file: Path) -> None:
         writer = csv.DictWriter(opened, rows[0])
         writer.writeheader()
         writer.writerows(rows)
+    if as_json:
+        return print_json([{"people": str(file), "n_people": len(rows)}])
     typer.echo(f"people: {file}")
 
 
-def _annotate(people: "KnowledgeConfig", texts: Path, out: Path) -> None:
+def _annotate(people: "KnowledgeConfig", texts: Path, out: Path, *, as_json: bool) -> None:
     """Write the texts that say everything as one Parquet file; never over another file."""
-    from kcap_ray.rewriting.output import part_content, summary
+    from kcap_ray.rewriting.output import part_content
     from kcap_ray.rewriting.texts import annotate, read_texts
     from kcap_ray.runs.files import write_atomically
 
@@ -143,10 +156,7 @@ def _annotate(people: "KnowledgeConfig", texts: Path, out: Path) -> None:
         raise UserError(f"--out {out} is there already; write the name of a new file")
     rows, tally = annotate(read_texts(texts), people)
     write_atomically(out, part_content(rows, tally))
-    typer.echo(summary(tally))
-    typer.echo(f"file: {out}")
-    if tally.n_people_without:
-        raise typer.Exit(1)
+    _conclude(tally, out, as_json=as_json)
 
 
 def _people(tables: list[Any]) -> "KnowledgeConfig":

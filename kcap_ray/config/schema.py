@@ -28,7 +28,7 @@ _NO_KEYS = ("contents", "is_costly")
 """Fields that are found out and not asked for."""
 
 
-def _optional_parts(hint: Any) -> tuple[Any, bool]:
+def optional_parts(hint: Any) -> tuple[Any, bool]:
     """The type without None and words, and whether None is allowed: `int | None` -> (int, True),
     `int | Literal["auto"]` -> (int, False).
     """
@@ -40,40 +40,40 @@ def _optional_parts(hint: Any) -> tuple[Any, bool]:
     return inner[0], type(None) in get_args(hint)
 
 
-def _words_of(hint: Any) -> tuple[str, ...]:
+def words_of(hint: Any) -> tuple[str, ...]:
     """Words that may stand for a value: `int | Literal["auto"]` -> ("auto",)."""
     if get_origin(hint) not in (Union, UnionType):
         return ()
     return tuple(w for arg in get_args(hint) if get_origin(arg) is Literal for w in get_args(arg))
 
 
-def _item_of(hint: Any) -> type | None:
+def item_of(hint: Any) -> type | None:
     """The dataclass that a field is a row of: `tuple[MixturePart, ...]` -> MixturePart."""
     return get_args(hint)[0] if get_origin(hint) is tuple else None
 
 
-def _fields_of(owner: type, prefix: str = "") -> dict[str, Any]:
+def fields_of(owner: type, prefix: str = "") -> dict[str, Any]:
     keys: dict[str, Any] = {}
     for name, hint in get_type_hints(owner).items():
         if name in _NO_KEYS:
             continue
-        kind, _ = _optional_parts(hint)
+        kind, _ = optional_parts(hint)
         keys[prefix + name] = hint
         if dataclasses.is_dataclass(kind):
             assert isinstance(kind, type)
-            keys |= _fields_of(kind, f"{prefix}{name}.")
+            keys |= fields_of(kind, f"{prefix}{name}.")
     return keys
 
 
 @functools.cache
 def field_types() -> dict[str, Any]:
     """Every dotted key of a `Cell` and its type; that of a group such as `train` is a dataclass."""
-    return _fields_of(Cell)
+    return fields_of(Cell)
 
 
 def is_group(key: str) -> bool:
     """Whether `key` names a group of fields (`train`, `tune.lr`) and not a single field."""
-    return dataclasses.is_dataclass(_optional_parts(field_types()[key])[0])
+    return dataclasses.is_dataclass(optional_parts(field_types()[key])[0])
 
 
 def free_root(key: str) -> str | None:
@@ -81,7 +81,7 @@ def free_root(key: str) -> str | None:
     `model.hf`; None for any other key.
     """
     for root, hint in field_types().items():
-        if _optional_parts(hint)[0] is Settings and overlaps(key, root) and len(key) >= len(root):
+        if optional_parts(hint)[0] is Settings and overlaps(key, root) and len(key) >= len(root):
             return root
     return None
 
@@ -106,7 +106,7 @@ def is_row_of_values(key: str, value: Any) -> bool:
     """Whether `value` is one value of a field that takes a list, and not an axis of several."""
     hint = field_types().get(key)
     is_axis = isinstance(value, list) and any(isinstance(item, list) for item in value)
-    return _item_of(hint) is not None and not is_axis
+    return item_of(hint) is not None and not is_axis
 
 
 def display(key: str) -> str:
@@ -150,7 +150,7 @@ def leaves(key: str, value: Any) -> dict[str, Any]:
         raise UserError(f"{key}: unknown key{closest(key, field_types())}")
     if not is_group(key):
         return {key: checked(key, value, field_types()[key])}
-    if value is None and _optional_parts(field_types()[key])[1]:
+    if value is None and optional_parts(field_types()[key])[1]:
         return {key: None}
     if not isinstance(value, Mapping):
         inside = ", ".join(name for name in field_types() if name.rpartition(".")[0] == key)
@@ -166,11 +166,11 @@ def checked(key: str, value: Any, hint: Any) -> Any:
 
     Raises `UserError` that names the key, what was given and what is allowed.
     """
-    kind, none_allowed = _optional_parts(hint)
-    words = _words_of(hint)
+    kind, none_allowed = optional_parts(hint)
+    words = words_of(hint)
     if (value is None and none_allowed) or (isinstance(value, str) and value in words):
         return value
-    if (item := _item_of(kind)) is not None:
+    if (item := item_of(kind)) is not None:
         return _rows(key, value, item)
     if get_origin(kind) is Literal:
         if isinstance(value, str) and value in get_args(kind):
@@ -193,7 +193,7 @@ def _rows(key: str, value: Any, item: type) -> tuple[Any, ...]:
 
     Raises `UserError` where it is none, and for what a mapping may not hold.
     """
-    known = _fields_of(item)
+    known = fields_of(item)
     is_list = isinstance(value, list | tuple) and all(isinstance(row, Mapping) for row in value)
     if not is_list:
         names = ", ".join(name for name in known if "." not in name)
@@ -241,7 +241,7 @@ def _parts(owner: type) -> tuple[tuple[str, type | None, bool], ...]:
     parts = []
     hints = get_type_hints(owner)
     for field in dataclasses.fields(owner):
-        kind, _ = _optional_parts(hints[field.name])
+        kind, _ = optional_parts(hints[field.name])
         is_required = field.default is field.default_factory is dataclasses.MISSING
         parts.append((field.name, kind if dataclasses.is_dataclass(kind) else None, is_required))
     return tuple(parts)

@@ -80,7 +80,8 @@ def _flat_axes(grid: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     axes: dict[str, Any] = {}
     for name, value in grid.items():
         key = f"{prefix}{name}"
-        axes |= _flat_axes(value, key + ".") if isinstance(value, Mapping) else {key: value}
+        is_inner = isinstance(value, Mapping) and value
+        axes |= _flat_axes(value, key + ".") if is_inner else {key: value}
     return axes
 
 

@@ -18,8 +18,11 @@ class Range:
     """A range that tuning searches; logarithmic unless said otherwise."""
 
     low: float
+    """Lowest value that is tried."""
     high: float
+    """Highest value that is tried."""
     log: bool = True
+    """Whether it is searched on a logarithmic scale, for which `low` must be above 0."""
 
     def __post_init__(self) -> None:
         ok = self.low <= self.high and (self.low > 0 or not self.log)

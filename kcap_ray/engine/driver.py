@@ -24,6 +24,7 @@ from kcap_ray.engine.queue import ClusterView, SweepQueue
 from kcap_ray.engine.session import ray_session
 from kcap_ray.execution.start import to_do
 from kcap_ray.planning.cluster_plan import Limits
+from kcap_ray.planning.outlook import SweepOutlook
 from kcap_ray.planning.prices import Price, PriceKind, price_of
 from kcap_ray.planning.run_length import spec_of
 from kcap_ray.planning.schedule import Order
@@ -32,8 +33,8 @@ from kcap_ray.runs.interrupt import saves_first
 from kcap_ray.runs.log import command_logged_to
 from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
 from kcap_ray.runs.model_files import with_kept_files
-from kcap_ray.runs.progress import Watch
 from kcap_ray.runs.results import RunDirectory
+from kcap_ray.runs.watch import Watch
 from kcap_ray.text.stream.corpus import facts_of
 
 Device = Literal["auto", "cpu", "gpu"]
@@ -93,11 +94,12 @@ def run_sweep(sweep: Sweep, directory: RunDirectory, options: Options | None = N
 
 def _run(sweep: Sweep, todo: list[Cell], directory: RunDirectory, options: Options) -> str | None:
     address, save_every_s = options.address, options.save_every_s
+    outlook = SweepOutlook(sweep.cells, kind=options.pricing, prices=options.prices)
     sizes = sorted({cell.train.min_workers for cell in todo})
     # Ray and the parts that import it are loaded only when there is something to run on them.
     with (
         ray_session(address, with_dashboard=sizes[-1] > 1) as logs,
-        Watch(sweep.cells, directory),
+        Watch(sweep.cells, directory, outlook),
         saves_first(todo, directory),
         # A session of our own has this machine alone.
         saves_on_notice(directory) if address else contextlib.nullcontext(),

@@ -6,8 +6,11 @@ import math
 import time
 from collections.abc import Sequence
 
+import torch.distributed as dist
+
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.planning.run_length import length_of
+from kcap_ray.runs.environment import provenance
 from kcap_ray.runs.files import write_atomically
 from kcap_ray.runs.record import TrainingProgress
 from kcap_ray.tracking.tensorboard import EventFiles
@@ -25,6 +28,7 @@ class Reporter:
 
     def __init__(self, run: CellRun, points: Sequence[Point], first_trial: int) -> None:
         self._run, self._points, self._last = run, points, -math.inf
+        self._device = provenance(run.device).device
         trials = range(first_trial, first_trial + len(points))
         self._events = EventFiles(run.directory.event_files, trials)
 
@@ -34,7 +38,14 @@ class Reporter:
         if time.monotonic() - self._last >= NOTE_EVERY_S:
             self._last = time.monotonic()
             n_steps = length_of(self._run.cell).steps
-            now = TrainingProgress(step=progress.step, n_steps=n_steps, losses=progress.losses)
+            now = TrainingProgress(
+                step=progress.step,
+                n_steps=n_steps,
+                losses=progress.losses,
+                seconds=progress.seconds,
+                device=self._device,
+                n_devices=dist.get_world_size() if dist.is_initialized() else 1,
+            )
             write_atomically(self._run.directory.progress_file, json.dumps(now.to_dict()))
         if self._run.on_progress is not None:
             self._run.on_progress(progress)

@@ -19,7 +19,7 @@ def shipped_sweeps(folders: Iterable[Path] = FOLDERS) -> dict[str, Path]:
 
 def find_sweep(path: Path) -> Path:
     """The file at `path`; or, if `path` is one word and no file, the sweep of that name that comes
-    with kcap.
+    with kcap, or else the file of that name with `.yaml` behind it.
 
     Raises `UserError` for a word that names neither, with the nearest name or all of them.
     """
@@ -27,6 +27,8 @@ def find_sweep(path: Path) -> Path:
     if path.is_file() or path.suffix or path.name != name:
         return path
     shipped = shipped_sweeps()
+    if name not in shipped and Path(f"{name}.yaml").is_file():
+        return Path(f"{name}.yaml")
     if name not in shipped:
         raise UserError(
             f"{name}: neither a file nor the name of a sweep that comes with kcap"

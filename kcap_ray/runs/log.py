@@ -83,7 +83,7 @@ def command_logged_to(directory: Path) -> Iterator[None]:
 
 def _file_handler(file: Path) -> _File | None:
     """A new one; None if this process logs there already, or nothing can be written there."""
-    path = os.path.abspath(file)
+    path = os.path.realpath(file)
     if any(isinstance(one, _File) and one.baseFilename == path for one in _logger.handlers):
         return None
     try:

@@ -1,40 +1,26 @@
-"""The table of a running sweep: read from the ledger, so it shows what is on disk and no more."""
+"""How the cells of a run stand: read from its files, so it is what is on disk and no more."""
 
 import json
-import logging
 import os
-import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.earlier import rows_of_table
 from kcap_ray.runs.files import is_locked
-from kcap_ray.runs.record import ResultRow, TrainingProgress
+from kcap_ray.runs.record import ResultRow, TrainingProgress, TrialRecord
 from kcap_ray.runs.results import AHEAD, CellDirectory, RunDirectory
 from kcap_ray.runs.schema import shown
-from kcap_ray.runs.text_table import text_table
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-_logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
 """File of a run directory that the process at work in it has locked."""
 
 STALE_AFTER_S = 120.0
 """Age of a note of progress after which its program is taken for dead."""
-
-REFRESH_EVERY_S = 1.0
-MAX_LINES = 24
-"""Lines of the live table; the cells that run now come first."""
 
 State = Literal["running", "waiting", "ok", "diverged", "failed", "stopped"]
 
@@ -48,21 +34,57 @@ class CellState:
     """`stopped`: begun, and nobody is at work on it."""
     detail: str
     """What there is to say: progress, result or reason."""
+    n_runs_done: int = 0
+    """Trials, and runs with fresh seeds, that are done."""
+    programs: tuple[TrainingProgress, ...] = ()
+    """Those that train now."""
+    trained_s: float = 0.0
+    """Time of all its programs so far, one after another; those that ran side by side add up."""
+    device_s: float = 0.0
+    """The same times the devices of each program, as far as they are known: those of data-parallel
+    programs that are done count as the workers that were asked for by number.
+    """
+    device: str = ""
+    """What it trains on; empty where nothing tells."""
+
+    @property
+    def n_runs(self) -> int:
+        """Training runs that it takes, if none goes beyond the edges of a range."""
+        return self.cell.tune.trials + self.cell.tune.confirm_seeds
+
+    @property
+    def done_frac(self) -> float:
+        """Share of its training that is done; 1 for a cell that has ended."""
+        if self.state not in ("running", "waiting", "stopped"):
+            return 1.0
+        now = sum(len(one.losses) * one.done_frac for one in self.programs)
+        return min(1.0, (self.n_runs_done + now) / self.n_runs)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until a running cell has ended, at the pace of the programs that train now; None
+        where nothing tells.
+        """
+        if not self.programs:
+            return None
+        paces = [
+            len(one.losses) * one.done_frac / one.seconds
+            for one in self.programs
+            if one.seconds > 0 and one.step > 0
+        ]
+        if not paces:
+            return None
+        left = (1 - self.done_frac) * self.n_runs
+        # Those that have no pace yet train as fast as the others.
+        return left / (sum(paces) / len(paces) * len(self.programs))
 
 
 def cell_states(cells: Sequence[Cell], directory: RunDirectory) -> list[CellState]:
     """How each cell stands, from the ledger alone, or from its table where a run is kept so."""
-    rows = rows_of_table(directory.path)
-    is_alive = _is_worked_in(directory.path)
-    return [
-        _finished(cell, ResultRow.from_dict(rows[cell.cell_id]))
-        if cell.cell_id in rows
-        else _state(cell, directory.cell(cell.cell_id), is_alive=is_alive)
-        for cell in cells
-    ]
+    return LedgerReader(cells, directory).states()
 
 
-def _is_worked_in(path: Path) -> bool:
+def is_worked_in(path: Path) -> bool:
     """Whether a process is at work in the run directory, as far as its lock tells."""
     try:
         return is_locked(path / LOCK)
@@ -71,29 +93,62 @@ def _is_worked_in(path: Path) -> bool:
         return (path / LOCK).exists()
 
 
-def _finished(cell: Cell, row: ResultRow) -> CellState:
-    return CellState(cell=cell, state=row.status, detail=_result(row))
+def _finished(cell: Cell, row: ResultRow, records: Iterable[TrialRecord] = ()) -> CellState:
+    trained_s = _seconds(records)
+    return CellState(
+        cell=cell,
+        state=row.status,
+        detail=_result(row),
+        n_runs_done=row.n_trials + row.n_widened + row.n_confirm_seeds,
+        trained_s=trained_s,
+        device_s=trained_s * cell.train.min_workers,
+        device=row.device,
+    )
+
+
+def _seconds(records: Iterable[TrialRecord]) -> float:
+    """Time of the programs that trained them: each trial has its share of its program's."""
+    return sum((one.train_time_s or 0.0) / (one.n_trials_fused or 1) for one in records)
 
 
 def _state(cell: Cell, directory: CellDirectory, *, is_alive: bool = True) -> CellState:
     row = directory.result()
-    if row is not None and is_done(cell, row):
-        return _finished(cell, row)
     parts = directory.parts()
+    if row is not None and is_done(cell, row):
+        records = [one for place in (directory, *parts) for one in place.trials()]
+        return _finished(cell, row, records)
+    records = directory.trials()
     notes = [note for place in (directory, *parts) if (note := _progress(place)) is not None]
     note = min(notes, key=lambda note: note.age_s, default=None)
-    if note is not None and (is_alive and not note.is_stale):
-        return CellState(cell=cell, state="running", detail=note.text)
-    n_in = {True: len(directory.trials()), False: 0}
+    n_in = {True: len(records), False: 0}
     for part in parts:
-        n_in[part.path.name.startswith(AHEAD)] += len(part.trials())
+        found = part.trials()
+        n_in[part.path.name.startswith(AHEAD)] += len(found)
+        records += found
+    programs = [one.progress for one in notes if is_alive and not one.is_stale]
+    done_s = _seconds(records)
+    state = CellState(
+        cell=cell,
+        state="running" if programs else "waiting" if note is None else "stopped",
+        detail=note.text if programs and note is not None else _begun(cell, n_in, note),
+        n_runs_done=len(records),
+        programs=tuple(programs),
+        trained_s=done_s + sum(one.seconds for one in programs),
+        device_s=done_s * cell.train.min_workers
+        + sum(one.seconds * one.n_devices for one in programs),
+        device=next((one.device for one in (*programs, *records) if one.device), ""),
+    )
+    return state
+
+
+def _begun(cell: Cell, n_in: Mapping[bool, int], note: "_Note | None") -> str:
+    """What is done of a cell that nobody works on; `n_in`: trials of the search, and others."""
     n_trials, n_after = n_in[True], n_in[False]
     said = [f"{n_trials} of {cell.tune.trials} trials done"] if n_trials else []
     said += [f"{n_after} after them"] if n_after else []
     if note is not None:
         said.append(f"at {note.text.strip()}")
-    state = "waiting" if note is None else "stopped"
-    return CellState(cell=cell, state=state, detail=", ".join(said))
+    return ", ".join(said)
 
 
 def _result(row: ResultRow) -> str:
@@ -114,10 +169,14 @@ def _result(row: ResultRow) -> str:
 class _Note:
     """What a program last wrote of how far it has come."""
 
-    text: str
+    progress: TrainingProgress
     age_s: float
     is_stale: bool
     """Whether a program that is alive would have written another one since."""
+
+    @property
+    def text(self) -> str:
+        return str(self.progress)
 
 
 def _progress(directory: CellDirectory) -> _Note | None:
@@ -127,27 +186,7 @@ def _progress(directory: CellDirectory) -> _Note | None:
         progress = TrainingProgress.from_dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
-    return _Note(text=str(progress), age_s=age_s, is_stale=age_s > STALE_AFTER_S)
-
-
-def states_table(states: Sequence[CellState], *, max_lines: int | None = None) -> "Table":
-    """The states as a table, running cells first where there are more than `max_lines`."""
-    order = {"running": 0, "failed": 1, "diverged": 1, "stopped": 1, "ok": 2, "waiting": 3}
-    shown = list(states)
-    if max_lines is not None and len(shown) > max_lines:
-        shown = sorted(shown, key=lambda state: order[state.state])[:max_lines]
-    counts = Counter(state.state for state in states)
-    done = sum(counts[name] for name in ("ok", "diverged", "failed"))
-    parts = [f"{done} of {len(states)} cells done", f"{counts['running']} running"]
-    parts += [
-        f"{counts[name]} {name}" for name in ("stopped", "failed", "diverged") if counts[name]
-    ]
-    return text_table(
-        {"cell": "left", "state": "left", "": "left"},
-        [(state.cell.cell_id, state.state, state.detail) for state in shown],
-        caption=", ".join(parts),
-        wrapped="",
-    )
+    return _Note(progress=progress, age_s=age_s, is_stale=age_s > STALE_AFTER_S)
 
 
 _Stamp = tuple[int, ...]
@@ -175,73 +214,52 @@ def _stamp(place: CellDirectory, changed_at: Mapping[str, int]) -> _Stamp:
     return (*times, int(time.time() - max(times) / 1e9 > STALE_AFTER_S))
 
 
-class Watch:
-    """Logs every cell that ends, below a live table where standard output is a terminal."""
+class LedgerReader:
+    """Reads how cells stand, again and again. What has ended, or has not changed, is not read
+    again: a sweep may have thousands of cells, and its directory may be far away.
+    """
 
-    def __init__(self, cells: Sequence[Cell], directory: RunDirectory) -> None:
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        directory: RunDirectory,
+        *,
+        is_alive: Callable[[], bool] | None = None,
+    ) -> None:
+        """`is_alive`: whether programs are at work in the directory; None: as its lock tells."""
         self._cells, self._directory = cells, directory
-        self._ended: dict[str, CellState] = {}
+        self._is_alive = is_alive or (lambda: is_worked_in(directory.path))
         self._places = {cell.cell_id: directory.cell(cell.cell_id) for cell in cells}
-        self._seen: dict[str, tuple[_Stamp, CellState]] = {}
+        self._seen: dict[str, tuple[tuple[_Stamp, bool], CellState]] = {}
         """What was read of each cell, and when its directory had changed last."""
-        self._stop = threading.Event()
-        is_terminal = sys.stdout.isatty()
-        self._thread = threading.Thread(
-            target=self._show_live if is_terminal else self._log_ends, daemon=True
-        )
+        rows = rows_of_table(directory.path)
+        self.ended = {
+            cell.cell_id: _finished(cell, ResultRow.from_dict(rows[cell.cell_id]))
+            for cell in cells
+            if cell.cell_id in rows
+        }
+        """Cells that have ended."""
 
-    def __enter__(self) -> "Watch":
-        self._states()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _states(self) -> list[CellState]:
-        """How each cell stands now. What has ended, or has not changed, is not read again: a sweep
-        may have thousands of cells, and its directory may be far away.
-        """
-        changed_at = _changes(self._directory.path / "cells")
+    def states(self) -> list[CellState]:
+        """How each cell stands now."""
+        changed_at, is_alive = _changes(self._directory.path / "cells"), self._is_alive()
         states = [
-            self._ended.get(cell.cell_id) or self._read(cell, changed_at) for cell in self._cells
+            self.ended.get(cell.cell_id) or self._read(cell, changed_at, is_alive)
+            for cell in self._cells
         ]
-        self._ended = {
+        self.ended = {
             state.cell.cell_id: state
             for state in states
             if state.state not in ("running", "waiting", "stopped")
         }
         return states
 
-    def _read(self, cell: Cell, changed_at: Mapping[str, int]) -> CellState:
+    def _read(self, cell: Cell, changed_at: Mapping[str, int], is_alive: bool) -> CellState:
         place = self._places[cell.cell_id]
-        stamp = _stamp(place, changed_at)
+        stamp = _stamp(place, changed_at), is_alive
         seen = self._seen.get(cell.cell_id)
         if seen is None or seen[0] != stamp:
             # The stamp is older than what is read, so nothing is missed.
-            seen = stamp, _state(cell, place)
+            seen = stamp, _state(cell, place, is_alive=is_alive)
             self._seen[cell.cell_id] = seen
         return seen[1]
-
-    def _show_live(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        console = Console(markup=False, emoji=False)  # names and reasons as they are
-        with Live(console=console, refresh_per_second=2, transient=True) as live:
-            self._log_ends(lambda states: live.update(states_table(states, max_lines=MAX_LINES)))
-
-    def _log_ends(self, show: Callable[[list[CellState]], None] = lambda _: None) -> None:
-        logged = set(self._ended)
-        last = False
-        while not last:
-            last = self._stop.wait(REFRESH_EVERY_S)
-            show(self._states())
-            for cell_id, state in self._ended.items():
-                if cell_id in logged:
-                    continue
-                logged.add(cell_id)
-                count = f"[{len(logged)}/{len(self._cells)}]"
-                level = logging.INFO if state.state == "ok" else logging.WARNING
-                _logger.log(level, "%s %s  %s  %s", count, cell_id, state.state, state.detail)

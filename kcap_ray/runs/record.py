@@ -4,7 +4,7 @@ as a typed value. What their columns are is said in `kcap_ray.runs.columns`.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Self
 
 from kcap_ray.runs.columns import (
@@ -156,31 +156,45 @@ class TrainingProgress:
     n_steps: int
     losses: tuple[float, ...]
     """Training loss of each of its trials, nats per token."""
+    seconds: float = 0.0
+    """Since the training began, without the time between two commands; 0 where it is not known."""
+    device: str = ""
+    """What it trains on; empty where it is not known."""
+    n_devices: int = 1
+    """Data-parallel workers."""
 
     def __post_init__(self) -> None:
-        counts = (self.step, self.n_steps)
+        counts = (self.step, self.n_steps, self.n_devices)
         is_right = all(type(count) is int for count in counts) and 0 <= self.step <= self.n_steps
+        is_right &= isinstance(self.device, str) and isinstance(self.seconds, int | float)
         if not is_right or not all(isinstance(loss, int | float) for loss in self.losses):
             raise RecordError(f"got {self.to_dict()}, which is no progress of a training")
 
+    @property
+    def done_frac(self) -> float:
+        """Share of the steps that are done."""
+        return self.step / max(self.n_steps, 1)
+
     def to_dict(self) -> dict[str, Any]:
         """As the file has it."""
-        return {"step": self.step, "n_steps": self.n_steps, "losses": list(self.losses)}
+        return {**vars(self), "losses": list(self.losses)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`. Raises `RecordError` for what is none."""
         values = _columns(values)
         try:
-            losses = tuple(values["losses"])
-            return cls(step=values["step"], n_steps=values["n_steps"], losses=losses)
+            known = {field.name for field in fields(cls)} & set(values)
+            given = {name: values[name] for name in known}
+            return cls(**{**given, "losses": tuple(values["losses"])})
         except (LookupError, TypeError) as error:
             raise RecordError(f"got {values}, which is no progress of a training") from error
 
     def __str__(self) -> str:
         losses = ", ".join(f"{loss:.3f}" for loss in self.losses)
-        share = 100 * self.step / max(self.n_steps, 1)
-        return f"{share:3.0f}%  step {self.step} of {self.n_steps}  loss {losses} nats"
+        return (
+            f"{100 * self.done_frac:3.0f}%  step {self.step} of {self.n_steps}  loss {losses} nats"
+        )
 
 
 def best_trial(records: Iterable[TrialRecord]) -> TrialRecord | None:

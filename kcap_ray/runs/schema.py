@@ -42,7 +42,7 @@ class Column:
     @property
     def heading(self) -> str:
         """Heading in the terminal."""
-        return self.short or self.label.lower()
+        return self.short or (self.label if self.label.isupper() else self.label.lower())
 
 
 @dataclass(frozen=True, kw_only=True)

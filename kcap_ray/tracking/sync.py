@@ -1,5 +1,6 @@
 """Sends the finished cells of a run directory to trackers, while it grows and at its end."""
 
+import contextlib
 import json
 import logging
 import threading
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.log import logged_to
 from kcap_ray.runs.record import CurvePoint
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.tracking.open import open_tracker
@@ -40,17 +42,23 @@ class Tracking:
         }
         self._logged = logged(directory.path)
         self._stop = threading.Event()
+        self._log_file = contextlib.ExitStack()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "Tracking":
+        """Raises `UserError` if the run directory cannot be written."""
         if self._trackers:
+            self._directory.prepare()
+            # From before the run's command opens the log until after it: the last look comes then.
+            self._log_file.enter_context(logged_to(self._directory.path))
             self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        if self._trackers:
+        if self._thread.ident is not None:
             self._thread.join()
+        self._log_file.close()
 
     def _run(self) -> None:
         is_last = False

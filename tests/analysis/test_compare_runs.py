@@ -24,8 +24,8 @@ def results(folder):
     return load_results([folder])
 
 
-def test_a_run_against_its_copy_has_ratios_of_one_and_no_width(make_cells, run):
-    """Every cell is there."""
+def test_a_run_against_its_copy_has_ratios_of_one_and_no_interval(make_cells, run):
+    """Every cell is there, and that nothing scatters is no proof of anything: p was 0."""
     rows = make_cells(FAMILIES)
     found = compare_runs(results(run("a", rows)), results(run("b", rows)))
     assert len(found.pairs) == 2 * 3
@@ -33,7 +33,19 @@ def test_a_run_against_its_copy_has_ratios_of_one_and_no_width(make_cells, run):
     for pair in found.pairs:
         ratio = pair.comparison.ratio
         assert ratio is not None
-        assert (ratio.value, ratio.low, ratio.high) == pytest.approx((1.0, 1.0, 1.0))
+        assert ratio.value == pytest.approx(1.0)
+        assert (ratio.low, ratio.high, pair.pooled.p_holm) == (None, None, None)
+
+
+def test_cells_that_store_nothing_are_not_left_out_in_silence(make_cells, run):
+    """The mean over cells has no place for a ratio of zero: it says how many it leaves out."""
+    rows = make_cells(FAMILIES)
+    is_lost = rows["arch"].eq("llama")
+    a = run("a", rows)
+    b = run("b", rows.assign(capacity_ratio=(rows["capacity_ratio"] * 1.1).mask(is_lost, -0.01)))
+    assert compare_runs(results(a), results(b)).n_without_ratio == {100.0: 3}
+    shown = CliRunner().invoke(app, ["compare", str(a), str(b)]).output
+    assert "without 3 cell(s) of zero or negative bits" in shown
 
 
 def test_what_one_run_does_better_is_seen_in_every_cell(make_cells, run):

@@ -30,6 +30,13 @@ def test_one_seed_has_a_value_and_no_interval():
     assert found.low is None and found.high is None
 
 
+def test_copies_of_one_number_have_no_interval():
+    """`1.43 [1.43, 1.43]` would say that the next seed gives 1.43 again."""
+    found = geometric_mean([1.43, 1.43, 1.43])
+    assert found.value == pytest.approx(1.43)
+    assert found.low is None and found.high is None
+
+
 def test_the_mean_of_inverses_is_the_inverse_of_the_mean():
     """Which side of a ratio stands on top does not matter."""
     values = [0.7, 0.9, 1.3]

@@ -77,6 +77,30 @@ MUTANTS = {
         "p_values[i] / 50",
         "test_fit.py::test_cells_of_one_law_seldom_fail_the_tests_of_it",
     ),
+    "a capacity for saturated shapes": (
+        "inference.py",
+        "own = replace(cells, weight_BN=cells.weight_BN * told_BN)",
+        "own = cells",
+        "test_lack_of_fit.py::test_shapes_of_one_capacity_seldom_look_different",
+    ),
+    "a cell held against a law that it bends": (
+        "lack_of_fit.py",
+        "MAX_DELETED = 40",
+        "MAX_DELETED = 0",
+        "test_lack_of_fit.py::test_one_cell_in_ten_is_named_wherever_it_lies",
+    ),
+    "copies of one number as certainty": (
+        "peaks.py",
+        "self.n_seeds > 1 and self.spread.variance > 0",
+        "self.n_seeds > 1",
+        "test_wrong_verdicts.py::test_copies_of_one_seed_decide_nothing",
+    ),
+    "a capacity for a family that does not reach it": (
+        "predict.py",
+        "if all(errors) and not is_beyond:",
+        "if all(errors):",
+        "test_predict.py::test_a_family_that_does_not_reach_its_capacity_is_not_told_one",
+    ),
     "new people as well predicted as known ones": (
         "predict.py",
         "errors = [self.errors.get(name) for name in self._new(question)]",

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from analysis.peaks import measure_peaks, peaks_of_values
-from analysis.pooling import holm
+from analysis.pooling import holm, two_sided
 from analysis.runs import Run
 
 ERROR = 0.025
@@ -117,10 +117,12 @@ def test_a_subject_that_stores_less_than_nothing_has_a_ratio():
     assert measure_peaks(baseline, subject) is None
 
 
-def test_copies_of_one_number_are_on_a_side_of_every_other():
-    """No scatter at all leaves no doubt."""
+def test_copies_of_one_number_show_nothing():
+    """They do not tell how far the next seed may be: no interval, no p, and on neither side."""
     peaks = peaks_of_values([0.99] * 3)
-    assert peaks.tail_at_least(0.95) == 0.0 and peaks.tail_at_most(0.95) == 1.0
+    assert (peaks.interval().low, peaks.interval().high) == (None, None)
+    assert peaks.tail_at_least(0.95) == 1.0 and peaks.tail_at_most(0.95) == 1.0
+    assert two_sided(peaks) is None
 
 
 def test_holm_is_bonferroni_for_the_smallest_and_never_falls():

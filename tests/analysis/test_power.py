@@ -15,8 +15,8 @@ from analysis.seeds import (
     MAX_SEEDS,
     TABLE,
     committed_scatter,
+    seeds_at,
     seeds_for_difference,
-    seeds_text,
     seeds_to_resolve,
 )
 
@@ -86,6 +86,18 @@ def test_one_seed_tells_nothing_of_scatter(make_cells):
         seeds_needed(rows, 0.0)
 
 
+def test_copies_of_one_seed_tell_no_scatter(make_cells):
+    """ "2 seeds, scatter 0.0%" would be a plan made of nothing."""
+    rows = make_cells({"gpt2": 1.0}, seeds=(0,))
+    copies = pd.concat([rows.assign(seed=seed) for seed in range(3)])
+    assert seeds_needed(copies, 0.05) == [] and scatter_of(copies) == []
+    real = make_cells({"llama": 1.0}).assign(run_dir="run")
+    (found,) = seeds_needed(pd.concat([copies.assign(run_dir="run"), real]), 0.05)
+    (alone,) = seeds_needed(real, 0.05)
+    assert (found.log_sd, found.n_models) == (alone.log_sd, alone.n_models)
+    assert found.n_left_out == alone.n_left_out + len(copies)
+
+
 def test_the_committed_scatter_is_that_of_the_committed_runs():
     """Its command, run again, gives the table that `kcap plan --power` reads."""
     directories = json.loads(TABLE.read_text())["command"].split()[3:]
@@ -102,11 +114,11 @@ def test_a_plan_says_how_many_seeds_each_of_its_exposures_needs():
     """By the scatter at the nearest exposures, which are named where they are others; fewer seeds
     where seeds scatter less.
     """
-    at_100, at_250 = seeds_text([100, 250, 100], 0.05)
+    at_100, at_250 = (one.text() for one in seeds_at([100, 250, 100], 0.05))
     known = {one.exposures: one for one in committed_scatter()}
     for line, exposures in ((at_100, 100), (at_250, 300)):
         n = seeds_for_difference(0.05, known[exposures].log_sd)
         assert f": {n} (" in line
     assert "nearest known" in at_250 and "nearest known" not in at_100
     with pytest.raises(ValueError, match="above 0"):
-        seeds_text([100], 0.0)
+        seeds_at([100], 0.0)

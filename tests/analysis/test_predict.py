@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from analysis.__main__ import app
 from analysis.groups import full_pool_bits
+from analysis.held_out import held_out, summary
 from analysis.joint import fit_joint, joint_cells
 from analysis.law import CapacityLaw
 from analysis.load import ResultsError
@@ -16,8 +18,6 @@ from analysis.predict import (
     Question,
     demand_bits,
     fit_predictor,
-    held_out,
-    summary,
 )
 from analysis.published import published_rows
 
@@ -103,6 +103,51 @@ def test_a_family_that_was_not_run_is_refused(found):
     asked = Question(n_params=5e6, n_people=1e5, exposures=300.0, family="llama")
     with pytest.raises(ResultsError, match="there are: gpt2"):
         found.predict(asked)
+
+
+@pytest.mark.parametrize("wrong", [0.0, -3.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["n_params", "n_people", "exposures"])
+def test_a_question_is_of_numbers_above_zero(name, wrong):
+    """No R of nan, and none of a model of 0 parameters."""
+    usual = {"n_params": 5e6, "n_people": 1e5, "exposures": 300.0}
+    with pytest.raises(ResultsError, match="above 0"):
+        Question(**{**usual, name: wrong}, family="gpt2")
+
+
+def test_more_people_than_names_are_refused(found):
+    """Their entropy would be negative."""
+    asked = Question(n_params=5e6, n_people=1e30, exposures=300.0, family="gpt2")
+    with pytest.raises(ResultsError, match="more than there are names"):
+        found.predict(asked)
+
+
+def saturated(rows):
+    """The cells with R_max up to 1, which hold nearly all there is: R / R_max from 0.98 to 0.99."""
+    small = rows[rows["max_capacity_ratio"] < 1.0]
+    shares = np.linspace(0.98, 0.99, len(small))
+    return small.assign(capacity_ratio=small["max_capacity_ratio"] * shares)
+
+
+def test_a_family_that_does_not_reach_its_capacity_is_not_told_one(make_rows):
+    """Beside gpt2 of known c, llama has saturated cells alone: within their R_max it is predicted,
+    beyond there is no interval, and it is said why.
+    """
+    rows = make_rows(n_people=PEOPLE, exposures=(1000,))
+    models = rows["model"].str.replace("gpt2", "llama")
+    llama = saturated(rows.assign(arch="llama", model=models))
+    found = fit_predictor(pd.concat([rows, llama], ignore_index=True))
+    asked = {"n_people": 100_000.0, "exposures": 1000.0, "family": "llama"}
+    within = found.predict(Question(n_params=2e7, **asked)).ratio
+    beyond = found.predict(Question(n_params=1e6, **asked))
+    assert within.low is not None and within.high is not None
+    assert (beyond.ratio.low, beyond.ratio.high) == (None, None)
+    assert "no cell of llama reaches its c" in beyond.outside
+
+
+def test_cells_that_do_not_reach_the_capacity_predict_nothing(make_rows):
+    """The message says so, and not that there is one shape."""
+    with pytest.raises(ResultsError, match="c is not reached"):
+        fit_predictor(saturated(make_rows(n_people=PEOPLE, exposures=(1000,))))
 
 
 def test_a_new_exposures_setting_has_no_interval_where_nothing_tells_its_error(make_rows):

@@ -150,6 +150,21 @@ def test_columns_that_say_the_same_are_said_once():
     assert found.text == "The same in every row: Seed 0."
 
 
+def test_names_of_a_single_row_are_said_below_it():
+    """They are what makes it too wide; its numbers are what it is for."""
+    heads = (
+        Head(name="Data", kind="name"),
+        Head(name="Exposures", place="always"),
+        Head(name="Cells"),
+        Head(name="Status", kind="name", place="always"),
+    )
+    row = Row(cells=tuple(text_cell(v) for v in ("bioS", "100", "4", "ok")))
+    found = condensed(Table(heads=heads, rows=(row,), text="Of c."))
+    assert [head.name for head in found.heads] == ["Exposures", "Cells", "Status"]
+    assert found.text == "Of c. In this row: Data bioS."
+    assert condensed(Table(heads=heads, rows=())).heads == heads
+
+
 def test_text_of_the_results_is_never_markup(make_rows, write_run, tmp_path):
     """Names, reasons and settings are the user's; a template escapes them all."""
     rows = make_rows(exposures=(100,), n_people=(50_000,), sizes=((2, 2), (4, 2)))

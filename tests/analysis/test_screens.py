@@ -28,12 +28,16 @@ pytestmark = [
 ]
 
 
+def written(name: str, into: Path) -> Path:
+    """The report of a committed run, written anew."""
+    shutil.copytree(RESULTS / name, into / name)
+    return write_report(into / name)
+
+
 @pytest.fixture(scope="module", name="report")
 def report_fixture(tmp_path_factory) -> Path:
-    """The report of a committed run, written anew."""
-    folder = tmp_path_factory.mktemp("screens") / "laptop_zipf"
-    shutil.copytree(RESULTS / "laptop_zipf", folder)
-    return write_report(folder)
+    """Of a run with many tables."""
+    return written("laptop_zipf", tmp_path_factory.mktemp("screens"))
 
 
 def browse(page: Path, width: int, *options: str, is_dark: bool = False) -> str:
@@ -108,13 +112,25 @@ def test_nothing_sticks_out_sideways(report, width):
     assert asked(report, script, width) == f"{width},{width}"
 
 
+COUNT_SCROLLING = (
+    "document.title = [...document.querySelectorAll('.table .scroll')]"
+    ".filter((one) => one.scrollWidth > one.clientWidth).length"
+)
+
+
 def test_few_columns_fit_without_scrolling(report):
     """At 1280 pixels no table scrolls sideways until its other columns are unfolded."""
-    script = (
-        "document.title = [...document.querySelectorAll('.table .scroll')]"
-        ".filter((one) => one.scrollWidth > one.clientWidth).length"
-    )
-    assert asked(report, script, 1280) == "0"
+    assert asked(report, COUNT_SCROLLING, 1280) == "0"
+
+
+def test_the_one_row_of_the_quickstart_fits(tmp_path):
+    """The interval of c and the status are seen without scrolling, on a laptop and on a phone."""
+    report = written("quickstart", tmp_path)
+    assert [asked(report, COUNT_SCROLLING, width) for width in HEIGHTS] == ["0", "0"]
+    if folder := os.environ.get("KCAP_SCREENSHOTS"):
+        for width in HEIGHTS:
+            name = f"quickstart-{width}.png"
+            browse(report, width, f"--screenshot={Path(folder) / name}")
 
 
 def test_a_table_sorts_by_the_column_that_is_pressed(report):

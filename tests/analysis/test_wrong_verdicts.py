@@ -69,6 +69,16 @@ def test_peaks_of_1_94_at_100_exposures_are_1_or_more(make_cells):
     assert verdict(rows, "4") == HOLDS
 
 
+def test_copies_of_one_seed_decide_nothing(make_cells):
+    """Three rows of one number under three seeds: not even that it is far above the bound."""
+    settings = {**FULL, "n_people": (1_000_000, 2_000_000)}
+    rows = make_cells({"gpt2": 1.94}, **settings, seeds=(0,))
+    copies = pd.concat([rows.assign(seed=seed) for seed in range(3)])
+    assert verdict(copies, "4") == "undecided"
+    found = next(one for one in CLAIMS if one.name == "4").judge(copies.reset_index(drop=True))
+    assert "the same in all to the last digit" in found.outcome.decided_by
+
+
 def test_a_false_peak_is_not_made_true_by_the_luck_of_its_models(make_cells):
     """Capacity 0.95, three seeds: "1 or more" held for 24 of 30 such tables. At most 1 in 20 may,
     and more than 5 of 30 come with a probability of 0.3% then.

@@ -180,6 +180,11 @@ def test_finished_sweep_needs_no_ray(sweep, tmp_path):
     done = run("sweep", sweep, "--out", out, "--address", "127.0.0.1:1")
     assert done.exit_code == 0, done.output
     assert "2 of 2 cells done" in run("status", out).stdout
+    told = run("sweep", sweep, "--out", out, "--address", "127.0.0.1:1", "--json")
+    assert [(row["seed"], row["status"]) for row in json.loads(told.stdout)] == [
+        (0, "ok"),
+        (1, "ok"),
+    ]
 
 
 def test_plan_as_json_has_a_row_per_cell(sweep):
@@ -194,10 +199,17 @@ def test_plan_says_how_many_seeds_a_difference_needs(sweep):
     assert "seeds" not in run("plan", sweep).stdout
     assert "5% more" in run("plan", sweep, "--power", "0.05").stdout
     assert run("plan", sweep, "--power", "0").exit_code == 2
+    for options in ([], ["--devices", "4"]):
+        found = json.loads(run("plan", sweep, "--power", "0.05", "--json", *options).stdout)
+        assert len(found["cells"]) == 2
+        assert [one["difference"] for one in found["seeds"]] == [0.05]
+        assert found["seeds"][0]["n_seeds"] >= 2
 
 
 def test_dry_run_shows_the_plan_and_makes_nothing(sweep, tmp_path):
-    """`sweep --dry-run` is `plan`."""
+    """`sweep --dry-run` is `plan`, as JSON too."""
+    rows = json.loads(run("sweep", sweep, "--dry-run", "--json").stdout)
+    assert [row["seed"] for row in rows] == [0, 1]
     done = run("sweep", sweep, "--dry-run", "--out", tmp_path / "run")
     assert done.stdout == run("plan", sweep).stdout
     assert not (tmp_path / "run").exists()

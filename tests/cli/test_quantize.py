@@ -1,5 +1,6 @@
 """`kcap quantize` as it is typed, in this process."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,21 @@ def test_every_cell_is_quantized_at_every_width(run: RunDirectory, sweep: Sweep)
     resumed = kcap("run-cell", sweep.path, "--out", run.path)
     assert resumed.exit_code == 0, resumed.output
     assert len(rows_of(run)) == 2 + 6
+
+
+def test_rows_are_json_alone(run: RunDirectory, sweep: Sweep) -> None:
+    """Of `quantize` and of `run-cell`: all columns, and nothing else on standard output."""
+    options = ["--in-process", "--group-size", 16, "--bits", 4, "--json"]
+    done = kcap("quantize", run.path, *options)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [row["quantization"] for row in found] == ["gptq-int4-g16"] * 2
+    assert "table:" in done.stderr
+    again = kcap("run-cell", sweep.path, "--out", run.path, "--cell", "*-s1-*", "--json")
+    assert again.exit_code == 0, again.output
+    (row,) = json.loads(again.stdout)
+    assert (row["cell_id"], row["status"]) == (sweep.cells[1].cell_id, "ok")
+    assert row["capacity_ratio"] == rows_of(run)["capacity_ratio"].iloc[2]
 
 
 def test_cells_and_settings_can_be_chosen(run: RunDirectory, sweep: Sweep) -> None:

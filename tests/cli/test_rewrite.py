@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,10 @@ def test_a_finished_output_is_only_summed_up(tmp_path, model):
         result = CliRunner().invoke(app, [*arguments, *extra])
         assert result.exit_code == 0, result.output
         assert "of 4 people" in result.output
+    told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert [(one["file"], one["n_people"], one["n_people_without"]) for one in told] == [
+        (str(out), 4, 0)
+    ]
     refused = CliRunner().invoke(app, [*arguments, "--seed", "1"])
     assert refused.exit_code == 2
     assert "was written with seed 0, not 1" in refused.output

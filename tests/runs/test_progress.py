@@ -14,9 +14,10 @@ from kcap_ray.execution.cell import fail_cell, run_cell
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.runs.edges import edge_notes
 from kcap_ray.runs.manifest import only_driver
-from kcap_ray.runs.progress import Watch, cell_states
+from kcap_ray.runs.progress import LedgerReader, cell_states
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory, write_atomically
+from kcap_ray.runs.watch import Watch
 from tests.tiny import tiny_cell
 
 CELLS = [tiny_cell(seed=seed) for seed in (5, 6, 7)]
@@ -53,9 +54,9 @@ def test_a_cell_that_has_ended_is_read_once(
 
     expected = cell_states(CELLS, directory)
     monkeypatch.setattr(CellDirectory, "result", counted)
-    watch = Watch(CELLS, directory)
+    reader = LedgerReader(CELLS, directory)
     for _ in range(3):
-        assert watch._states() == expected
+        assert reader.states() == expected
     assert [read[cell.cell_id] for cell in CELLS] == [1, 1, 1]
 
 
@@ -64,16 +65,16 @@ def test_what_changes_is_seen(tmp_path: Path, is_ahead: bool) -> None:
     """A program's progress, in the cell's directory or in that of trials ahead; then its end."""
     directory = RunDirectory(tmp_path)
     directory.prepare()
-    watch = Watch(CELLS, directory)
-    assert [state.state for state in watch._states()] == ["waiting"] * 3
+    reader = LedgerReader(CELLS, directory, is_alive=lambda: True)
+    assert [state.state for state in reader.states()] == ["waiting"] * 3
     own = directory.cell(CELLS[0].cell_id)
     place = ahead_of(own, 2) if is_ahead else own
     for step in (3, 4):
         write_atomically(place.progress_file, f'{{"step": {step}, "n_steps": 10, "losses": [1.5]}}')
-        (first, *_) = watch._states()
+        (first, *_) = reader.states()
         assert first.state == "running" and f"step {step} of 10" in first.detail
     end(CELLS[0], directory)
-    assert [state.state for state in watch._states()] == ["failed", "waiting", "waiting"]
+    assert [state.state for state in reader.states()] == ["failed", "waiting", "waiting"]
 
 
 def note(directory: RunDirectory, content: str = "") -> None:

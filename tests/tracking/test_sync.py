@@ -16,6 +16,7 @@ import kcap_ray.tracking.sync
 from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cells
+from kcap_ray.runs.log import FILE, command_logged_to
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.tracking.sync import Tracking, logged, read_curve
 from kcap_ray.tracking.tracker import CellLog
@@ -136,7 +137,9 @@ def offline_content(files: list[Path]) -> tuple[set[str], set[float], int]:
 def test_what_a_tracker_raises_is_one_warning(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The rest is not sent, and the next command tries again."""
+    """In the run's log too, though the run itself is over by then. The rest is not sent, and the
+    next command tries again.
+    """
 
     class Broken:
         def log(self, log: CellLog) -> str:
@@ -147,10 +150,17 @@ def test_what_a_tracker_raises_is_one_warning(
 
     before = logged(run.path)
     monkeypatch.setattr(kcap_ray.tracking.sync, "open_tracker", opened)
-    with caplog.at_level(logging.WARNING):
-        send(run, "broken")
+    with (
+        caplog.at_level(logging.WARNING),
+        Tracking(["broken"], "tiny", CELLS, run),
+        command_logged_to(run.path),
+    ):
+        pass
     assert len(caplog.records) == 1
     assert re.search(r"broken.*no route to host", caplog.text)
+    begin, end, warning = (run.path / FILE).read_text(encoding="utf-8").splitlines()
+    assert "process" in begin and "ended after" in end
+    assert "WARNING broken: ConnectionError: no route to host; no more is logged there" in warning
     assert logged(run.path) == before
 
 
