@@ -93,6 +93,9 @@ NOT_SCIENCE = (
     "tune.trials",
     "tune.fused",
     "tune.widen",
+    "tune.costly_flops",
+    "tune.costly_trials",
+    "tune.is_costly",
     # Seeds that are averaged over are a sequence too.
     "tune.confirm_seeds",
 )

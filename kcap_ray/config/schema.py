@@ -24,7 +24,7 @@ _KIND = {
 }
 
 
-_NO_KEYS = ("contents",)
+_NO_KEYS = ("contents", "is_costly")
 """Fields that are found out and not asked for."""
 
 

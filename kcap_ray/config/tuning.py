@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from kcap_ray.config.errors import check
@@ -78,6 +78,16 @@ class TuneConfig:
     widen: int = 0
     """Further trials at most, beyond a range's end, while the best point lies in its outer tenth.
     """
+    costly_flops: float | None = None
+    """Floating-point operations of a trial, as planned, above which a cell is costly; None: none
+    is.
+    """
+    costly_trials: int = 1
+    """Trials of a costly cell in place of `trials`. The first is where a rule puts it that is
+    fitted to the trials of the sweep's other cells, the second is the cell's own point.
+    """
+    is_costly: bool = False
+    """Whether the cell is costly, so that `trials` is that of one. No key of a sweep file."""
     confirm_seeds: int = 0
     """Fresh seeds with which the best point is trained again after the search; the result is the
     mean over them. 0: the result is the best trial itself, which flatters it.
@@ -90,16 +100,25 @@ class TuneConfig:
 
     @property
     def ranges(self) -> dict[str, Range]:
-        """What is searched: name of the hyperparameter -> its range; nothing for a single trial."""
-        found = {"lr": self.lr, "weight_decay": self.weight_decay} if self.trials > 1 else {}
+        """What is searched: name of the hyperparameter -> its range; nothing for a single trial at
+        the own point.
+        """
+        is_searched = self.trials > 1 or self.is_costly
+        found = {"lr": self.lr, "weight_decay": self.weight_decay} if is_searched else {}
         return {name: own for name, own in found.items() if own is not None}
 
     @property
     def follows_neighbour(self) -> bool:
-        """Whether a neighbouring cell's result changes what is tried: a single trial is the own
-        point.
+        """Whether other cells' results change what is tried: a single trial is the own point,
+        except in a costly cell.
         """
-        return self.warm_start and self.trials > 1
+        return self.warm_start and (self.trials > 1 or self.is_costly)
+
+    def as_costly(self) -> "TuneConfig":
+        """The same of a costly cell: fewer trials, and none beyond the ranges."""
+        if self.trials <= self.costly_trials:
+            return self
+        return replace(self, trials=self.costly_trials, widen=0, is_costly=True)
 
     def __post_init__(self) -> None:
         check(self.trials >= 1, f"tune.trials: got {self.trials}; at least 1 is needed")
@@ -107,6 +126,11 @@ class TuneConfig:
         for name in ("widen", "confirm_seeds"):
             value = getattr(self, name)
             check(value >= 0, f"tune.{name}: got {value}; 0 for none, or more")
+        check(self.costly_trials >= 1, f"tune.costly_trials: got {self.costly_trials}; at least 1")
+        check(
+            self.costly_flops is None or self.costly_flops >= 0,
+            f"tune.costly_flops: got {self.costly_flops}; a number of operations, or null",
+        )
         searched = self.lr is not None or self.weight_decay is not None
         check(
             self.trials == 1 or searched,

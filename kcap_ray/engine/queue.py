@@ -18,6 +18,7 @@ from kcap_ray.execution.search import CellStudy
 from kcap_ray.execution.start import neighbour_of, start_of, starts_over, to_do
 from kcap_ray.planning.cost import device_of
 from kcap_ray.planning.jobs import N_FIRST_POINTS, jobs_of
+from kcap_ray.planning.neighbour import Before
 from kcap_ray.planning.run_length import length_of
 from kcap_ray.planning.schedule import Order, Schedule, Start
 from kcap_ray.runs.done import is_done
@@ -52,7 +53,7 @@ class SweepQueue:
     def __init__(
         self,
         cells: Sequence[Cell],
-        neighbour: Mapping[str, str | None],
+        neighbour: Mapping[str, Before | None],
         directory: RunDirectory,
         *,
         sweep: str,
@@ -137,7 +138,7 @@ class SweepQueue:
             self._after_search(program.cell)
         self._close(program.cell)
 
-    def _before(self, cell: Cell) -> str | None:
+    def _before(self, cell: Cell) -> Before | None:
         return neighbour_of(cell, self._neighbour)
 
     def _take_up(self, cell: Cell) -> None:

@@ -23,6 +23,7 @@ from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.search import CellStudy, WarmStart
 from kcap_ray.execution.start import neighbour_of, start_of, to_do
 from kcap_ray.planning.asked import asked_of
+from kcap_ray.planning.neighbour import Before
 from kcap_ray.planning.run_length import length_of, spec_of, trial_batch_size, trials_at_once
 from kcap_ray.runs.columns import Asked, Measured, Provenance, Trained
 from kcap_ray.runs.done import is_done
@@ -98,7 +99,7 @@ class CellProgress:
 
 def run_cells(
     cells: Sequence[Cell],
-    neighbour: Mapping[str, str | None],
+    neighbour: Mapping[str, Before | None],
     run_directory: RunDirectory,
     *,
     sweep: str,

@@ -47,8 +47,10 @@ class CellStudy:
     """The search over one cell's learning rate and weight decay; larger `capacity_ratio` is better.
 
     First the cell's own point (the paper's values), then the neighbour's best, then points spread
-    evenly over the ranges, and from the fifth on what Optuna's TPE proposes. None is near an
-    earlier one, as far as the ranges have room: such a proposal is left out, and the next taken.
+    evenly over the ranges, and from the fifth on what Optuna's TPE proposes. A costly cell begins
+    at the point of the rule that other cells' trials give, and its own point is the second. None is
+    near an earlier one, as far as the ranges have room: such a proposal is left out, and the next
+    taken.
     Of the first ones only the second hangs on the neighbour: where that has no result, or a point
     near another's, a spread one stands there.
     """
@@ -72,9 +74,9 @@ class CellStudy:
         self._points: list[Point] = []
         self._results: dict[int, _Result] = {}
         self._n_told = 0
-        # A single trial needs no search, and so no Optuna.
+        # A single trial at the own point needs no search, and so no Optuna.
         self._has_neighbour = has_neighbour or warm_start is not None
-        self._study = self._new_study() if cell.tune.trials > 1 else None
+        self._study = self._new_study() if cell.tune.ranges else None
 
     @property
     def _own(self) -> Point:
@@ -94,6 +96,14 @@ class CellStudy:
 
     def _first_points(self) -> list[Point]:
         first = [self._clipped(self._own)]
+        if self.cell.tune.is_costly and self.warm_start is not None:
+            # Where there may be no second trial, the first is the one that is thought best.
+            first.insert(0, self._clipped(self.warm_start.point))
+            if _is_near_any(first[1], first[:1]):
+                first[1] = self._spread_from(first[:1])
+            while len(first) < N_FIRST_POINTS:
+                first.append(self._spread_from(first))
+            return first
         while len(first) < N_FIRST_POINTS - self._has_neighbour:
             first.append(self._spread_from(first))
         if not self._has_neighbour:

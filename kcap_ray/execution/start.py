@@ -11,6 +11,8 @@ from typing import Any
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.search import WarmStart
+from kcap_ray.execution.transfer import transferred
+from kcap_ray.planning.neighbour import Before, ids_of
 from kcap_ray.runs.checked import checked, with_checksum
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.files import write_atomically
@@ -33,58 +35,72 @@ _SET_ASIDE = (
 )
 
 
-def neighbour_of(cell: Cell, neighbour: Mapping[str, str | None]) -> str | None:
-    """Id of the cell whose best point this one tries second; None without one."""
+RULE = "rule"
+"""What `start.json` of a costly cell names in place of a neighbour."""
+
+
+def neighbour_of(cell: Cell, neighbour: Mapping[str, Before | None]) -> Before | None:
+    """Id of the cell whose best point this one tries second, or of a costly cell the ids of those
+    to which its rule is fitted; None without one.
+    """
     return neighbour.get(cell.cell_id) if cell.tune.follows_neighbour else None
 
 
 def to_do(
-    cells: Sequence[Cell], neighbour: Mapping[str, str | None], run: RunDirectory
+    cells: Sequence[Cell], neighbour: Mapping[str, Before | None], run: RunDirectory
 ) -> list[Cell]:
     """The cells that are not done, and those that had to start without a neighbour which has a
-    result by now, or will have; a neighbour stands before its cells.
+    result by now, or will have; a neighbour stands before its cells, and costly cells stand last.
     """
     left: dict[str, Cell] = {}
-    for cell in cells:
+    for cell in sorted(cells, key=lambda cell: cell.tune.is_costly):
         directory = run.cell(cell.cell_id)
         before = neighbour_of(cell, neighbour)
         if not is_done(cell, directory.result()) or (
             before is not None
             and _lacked(directory, before)
-            and (before in left or _warm_start_for(cell, run.cell(before)) is not None)
+            and (_is_among(before, left) or _warm_start_for(cell, before, run) is not None)
         ):
             left[cell.cell_id] = cell
     return list(left.values())
 
 
 def starts_over(
-    cell: Cell, before: str | None, run: RunDirectory, left: Mapping[str, Cell]
+    cell: Cell, before: Before | None, run: RunDirectory, left: Mapping[str, Cell]
 ) -> bool:
     """Whether the cell's search began without its neighbour, and is set aside when that has a
     result; `left`: the cells that are to be run.
     """
     if before is None or not _lacked(run.cell(cell.cell_id), before):
         return False
-    return before in left or warm_start_of(run.cell(before).result()) is not None
+    if isinstance(before, str):
+        return before in left or warm_start_of(run.cell(before).result()) is not None
+    return _is_among(before, left) or transferred(cell, before, run) is not None
 
 
-def start_of(cell: Cell, before: str | None, run: RunDirectory) -> WarmStart | None:
+def _is_among(before: Before, left: Mapping[str, Cell]) -> bool:
+    return any(name in left for name in ids_of(before))
+
+
+def start_of(cell: Cell, before: Before | None, run: RunDirectory) -> WarmStart | None:
     """What the search of the cell starts from: the best point of as many trials of its neighbour
     `before` as the cell asks for; None without one.
 
     A search that began from another point of that neighbour is set aside: more trials may have
     changed what is best there, and it may have had no result. One that began from another cell, as
-    an earlier version's did, keeps what it started from.
+    an earlier version's did, keeps what it started from. So does a costly cell, whose point is from
+    a rule: it would hardly move, and the trial is what is to be saved.
     """
     if before is None:
         return None
     directory = run.cell(cell.cell_id)
     recorded = _recorded(directory)
-    warm_start = _warm_start_for(cell, run.cell(before))
+    warm_start = _warm_start_for(cell, before, run)
     values = None if warm_start is None else dataclasses.asdict(warm_start)
-    start = {"neighbour": before, "hint": values}
+    start = {"neighbour": _name(before), "hint": values}
     if recorded is not None and recorded["hint"] is not None:
-        if warm_start is None or recorded == start or recorded["neighbour"] != before:
+        is_another = recorded["neighbour"] != before
+        if warm_start is None or recorded == start or is_another:
             return _warm_start(recorded["hint"])
         if directory.trials_file.exists():
             _logger.info("%s: tuned anew, for its neighbour's best point has changed", cell.cell_id)
@@ -96,10 +112,17 @@ def start_of(cell: Cell, before: str | None, run: RunDirectory) -> WarmStart | N
     return warm_start
 
 
-def _warm_start_for(cell: Cell, neighbour: CellDirectory) -> WarmStart | None:
-    """What a neighbour tells the cell, of as many trials as the cell asks for; None if it has no
-    result.
+def _name(before: Before) -> str:
+    return before if isinstance(before, str) else RULE
+
+
+def _warm_start_for(cell: Cell, before: Before, run: RunDirectory) -> WarmStart | None:
+    """What a neighbour tells the cell, of as many trials as the cell asks for, or the rule; None if
+    there is no result.
     """
+    if not isinstance(before, str):
+        return transferred(cell, before, run)
+    neighbour = run.cell(before)
     row = neighbour.result()
     whole, trials = warm_start_of(row), neighbour.trials()
     if row is None or whole is None or len(trials) < row.n_trials:
@@ -118,10 +141,10 @@ def warm_start_of(row: ResultRow | None) -> WarmStart | None:
     return WarmStart(point=Point(lr=row.lr, weight_decay=row.weight_decay), n_steps=row.steps)
 
 
-def _lacked(directory: CellDirectory, before: str) -> bool:
+def _lacked(directory: CellDirectory, before: Before) -> bool:
     """Whether the cell's search began without its neighbour's result."""
     recorded = _recorded(directory)
-    return recorded is not None and recorded == {"neighbour": before, "hint": None}
+    return recorded is not None and recorded == {"neighbour": _name(before), "hint": None}
 
 
 def _file(directory: CellDirectory) -> Path:

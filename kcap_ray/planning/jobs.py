@@ -8,6 +8,7 @@ from functools import cache
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.cost import Device
+from kcap_ray.planning.neighbour import Before, ids_of
 from kcap_ray.planning.run_length import spec_of, trial_batch_size, trials_at_once
 from kcap_ray.planning.training_time import exchange_s, program_s, start_of_workers_s
 
@@ -31,8 +32,9 @@ class Job:
     """Trials in a row whose points are chosen without each other's results."""
     program_trials: int = 1
     """Most trials of a program."""
-    neighbour: str | None = None
-    """The cell whose best point is tried second; None: nobody's."""
+    neighbour: Before | None = None
+    """The cell whose best point is tried second, or those that a rule is fitted to; None: nobody's.
+    """
     seconds: Callable[[int, int], float]
     """Time of a program, from its number of trials and of devices."""
     share: float = 1.0
@@ -47,6 +49,11 @@ class Job:
     """Fresh seeds of the best point, which hang on all trials and not on each other."""
     waits_whole: bool = False
     """Whether no program starts before the neighbour has ended."""
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """The cells that it learns from."""
+        return ids_of(self.neighbour)
 
     @property
     def n_runs(self) -> int:
@@ -92,7 +99,7 @@ class Job:
 
 def jobs_of(
     cells: Sequence[Cell],
-    neighbour: Mapping[str, str | None],
+    neighbour: Mapping[str, Before | None],
     device: Device,
     *,
     column: Mapping[str, int] | None = None,
@@ -112,7 +119,7 @@ def jobs_of(
 
 def _job(
     cell: Cell,
-    before: str | None,
+    before: Before | None,
     device: Device,
     max_width: int,
     share: float,
@@ -131,6 +138,7 @@ def _job(
         column=column.get(cell.cell_id, 0),
         n_widen=cell.tune.widen if cell.tune.ranges else 0,
         n_confirm=cell.tune.confirm_seeds,
+        waits_whole=cell.tune.is_costly and before is not None and cell.tune.follows_neighbour,
     )
 
 

@@ -1,9 +1,10 @@
-"""Which finished cell a cell's search learns from: a rule over the sweep's cells, never over what
+"""Which finished cells a cell's search learns from: a rule over the sweep's cells, never over what
 happens to be done.
 """
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from kcap_ray.config.cell import Cell, ModelConfig, TrainConfig
 from kcap_ray.config.data import DataConfig
@@ -13,14 +14,48 @@ from kcap_ray.planning.run_length import length_of, spec_of, trial_batch_size
 Index = tuple[int, ...]
 """Position in the grid, one number per axis."""
 
+Before = str | tuple[str, ...]
+"""What a cell learns from: the id of one cell, or of a costly cell those of all that are not."""
+
 CHEAPER = 6
 """How much less a trial must take that a large cell waits for: six trials, as the paper's sweeps
 have, then take no longer than one of its own.
 """
 
 
-def neighbours(kept: Mapping[Index, Cell]) -> dict[str, str | None]:
-    """cell_id -> id of the cell that it learns from, or None."""
+def neighbours(kept: Mapping[Index, Cell]) -> dict[str, Before | None]:
+    """cell_id -> id of the cell that it learns from, or None; of a costly cell the ids of all cells
+    that are not costly and whose search has the same ranges and optimizer.
+    """
+    found: dict[str, Before | None] = dict(_neighbours(_without_costly(kept)))
+    guides: dict[Any, list[str]] = {}
+    for cell in kept.values():
+        if not cell.tune.is_costly:
+            guides.setdefault(_searched(cell), []).append(cell.cell_id)
+    shared = {key: tuple(ids) for key, ids in guides.items()}
+    for cell in kept.values():
+        if cell.tune.is_costly:
+            found[cell.cell_id] = shared.get(_searched(cell))
+    return {cell.cell_id: found[cell.cell_id] for cell in kept.values()}
+
+
+def ids_of(before: Before | None) -> tuple[str, ...]:
+    """The ids as a tuple; empty for None."""
+    if before is None:
+        return ()
+    return (before,) if isinstance(before, str) else before
+
+
+def _without_costly(kept: Mapping[Index, Cell]) -> dict[Index, Cell]:
+    return {index: cell for index, cell in kept.items() if not cell.tune.is_costly}
+
+
+def _searched(cell: Cell) -> Any:
+    """What two cells have in common if the trials of one say something of the other's."""
+    return cell.tune.lr, cell.tune.weight_decay, cell.train.optimizer
+
+
+def _neighbours(kept: Mapping[Index, Cell]) -> dict[str, str | None]:
     lines: dict[Index, list[tuple[int, Cell]]] = {}
     for index, cell in kept.items():
         lines.setdefault(index[1:], []).append((index[0] if index else 0, cell))
@@ -31,7 +66,7 @@ def neighbours(kept: Mapping[Index, Cell]) -> dict[str, str | None]:
         for position, cell in enumerate(cells):
             before = _designated(cell, cells[:position])
             found[cell.cell_id] = None if before is None else before.cell_id
-    return {cell.cell_id: found[cell.cell_id] for cell in kept.values()}
+    return found
 
 
 def _designated(cell: Cell, before: list[Cell]) -> Cell | None:

@@ -70,8 +70,9 @@ class Schedule:
         }
         self._followers: dict[str, list[str]] = {}
         for job in jobs:
-            if job.neighbour in known:
-                self._followers.setdefault(job.neighbour, []).append(job.cell_id)
+            for before in job.before:
+                if before in known:
+                    self._followers.setdefault(before, []).append(job.cell_id)
         self._over: set[str] = set()
         self._counter = itertools.count()
         self._ready: list[tuple[tuple[float, ...], int, str, int, int]] = []
@@ -225,7 +226,7 @@ class Schedule:
             if state.n_running == 0:
                 self._end(state)
             return
-        has_neighbour = job.neighbour is None or self.is_over(job.neighbour)
+        has_neighbour = all(map(self.is_over, job.before))
         for first, n_trials in list(state.waiting.items()):
             if job.waits_for_neighbour(first, n_trials) and not has_neighbour:
                 continue

@@ -20,7 +20,8 @@ from kcap_ray.config.schema import build_cell
 from kcap_ray.config.sweep_file import SweepFile, Values, override, read_sections, read_where
 from kcap_ray.config.yaml import parse_yaml, read_yaml
 from kcap_ray.models.spec import model_of
-from kcap_ray.planning.neighbour import Index, neighbours
+from kcap_ray.planning.costly import marked_if_costly
+from kcap_ray.planning.neighbour import Before, Index, neighbours
 from kcap_ray.planning.run_length import spec_of
 from kcap_ray.planning.shipped import find_sweep
 from kcap_ray.recipes.length import printed_length
@@ -49,8 +50,10 @@ class Sweep:
     """Values of each axis of the grid, slowest first, by key as users write it."""
     cells: list[Cell]
     """The cells, first axis slowest, without those that `where` leaves out."""
-    neighbour: dict[str, str | None]
-    """cell_id -> that of the cell on the first axis whose best point it tries second, or None."""
+    neighbour: dict[str, Before | None]
+    """cell_id -> that of the cell on the first axis whose best point it tries second, or None; of a
+    costly cell those of the cells to whose trials the rule is fitted that gives its first point.
+    """
     n_left_out: int
     """Points of the grid that `where` leaves out."""
     column: dict[str, int] = field(default_factory=dict)
@@ -116,12 +119,12 @@ def _resolve(draft: SweepFile, *, path: Path, text: str) -> Sweep:
         for axis, position in zip(draft.grid.values(), index, strict=True):
             values |= axis[position]
         note = _fill_from_recipe(values)
-        cell = _cell(values, folder=path.parent)
+        cell = marked_if_costly(_cell(values, folder=path.parent))
         if where is not None and not where.low <= _max_capacity_ratio(cell) <= where.high:
             n_left_out += 1
             continue
         kept[index] = cell
-        for said in (note, _note_on_length(cell), _note_on_window(cell)):
+        for said in (note, _note_on_length(cell), _note_on_window(cell), _note_on_cost(cell)):
             if said is not None:
                 notes[said] = notes.get(said, 0) + 1
     if not kept:
@@ -260,6 +263,18 @@ def _note_on_length(cell: Cell) -> str | None:
     return (
         "The paper prints no steps here; as many tokens for each exposure are taken as Param 1's "
         "printed steps come to at 1000 exposures and the nearest number of people"
+    )
+
+
+def _note_on_cost(cell: Cell) -> str | None:
+    """That the cell is costly, so that it is tuned by fewer trials."""
+    tune = cell.tune
+    if not tune.is_costly:
+        return None
+    trials = "a single trial" if tune.trials == 1 else f"{tune.trials} trials"
+    return (
+        f"A trial above {tune.costly_flops:.3g} FLOP is costly: {trials}, the first where a rule "
+        "fitted to the other cells' trials puts it"
     )
 
 

@@ -33,11 +33,14 @@ def path_to_end_s(job: Job, jobs: Mapping[str, Job], widths: Mapping[str, int]) 
     after = 0.0
     longest = own_path_s(job, widths[job.cell_id], 0)
     for _ in jobs:
-        before = jobs.get(job.neighbour or "")
-        if before is None:
+        before = [jobs[name] for name in job.before if name in jobs]
+        if not before:
             break
         after += own_path_s(job, widths[job.cell_id], job.first_hinted)
-        job = before
+        if len(before) > 1:
+            # A costly cell, which waits for all that are not; none of those waits for several.
+            return max(longest, after + max(path_to_end_s(one, jobs, widths) for one in before))
+        job = before[0]
         longest = max(longest, own_path_s(job, widths[job.cell_id], 0) + after)
     return longest
 

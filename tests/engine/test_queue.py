@@ -292,3 +292,27 @@ def test_no_cell_is_begun_that_would_not_end_in_time(tmp_path):
     queue = SweepQueue(CELLS, NEIGHBOUR, RunDirectory(tmp_path), sweep="made-up", view=view)
     assert queue.next_program() is None
     assert queue.is_empty and queue.has_dropped
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_costly_cells_start_when_all_others_have_ended(tmp_path, seed):
+    """So any number of machines gives the same table, though a rule is fitted to what they found;
+    and one of the others that fails is left out of it.
+    """
+    tune = dataclasses.replace(TUNE, trials=6, fused=None, costly_trials=2)
+    costly = [
+        tiny_cell(model="gpt2-2-6", batch_windows=16_384, steps=s, tune=tune.as_costly())
+        for s in (100, 700)
+    ]
+    cheap = tuple(IDS)
+    neighbour = {**NEIGHBOUR, **{cell.cell_id: cheap for cell in costly}}
+    options = {"cells": [*costly, *CELLS], "neighbour": neighbour, "fails": [IDS[2]]}
+    alone = Machines(tmp_path / "alone", **options)
+    several = Machines(tmp_path / "several", n_slots=4, seed=seed, **options)
+    assert alone.run() == several.run()
+    names = [cell_id for cell_id, *_ in several.programs]
+    last_cheap = max(i for i, name in enumerate(names) if name in cheap)
+    firsts = [names.index(cell.cell_id) for cell in costly]
+    assert all(first > last_cheap for first in firsts)
+    rows = [several.directory.cell(cell.cell_id).result() for cell in costly]
+    assert [row.n_trials for row in rows if row] == [2, 2]

@@ -13,7 +13,7 @@ LR = Range(low=1e-4, high=1e-2)
 
 def test_a_round_has_as_many_trials_as_the_cell_wishes() -> None:
     """`tune.fused` is obeyed, but there are never more than the cell has trials."""
-    for fused, trials, expected in ((1, 6, 1), (3, 6, 3), (20, 6, 6)):
+    for fused, trials, expected in ((1, 6, 1), (3, 6, 3), (20, 3, 3), (20, 6, MAX_FUSED)):
         cell = tiny_cell(tune=TuneConfig(trials=trials, lr=LR, fused=fused))
         assert trials_at_once(cell, spec_of(cell)) == expected
 
