@@ -71,7 +71,10 @@ class _Group(TyperGroup):
         except OSError as error:
             # A full disk, a directory in place of a file: what is done is in the ledger.
             where = f": {error.filename}" if error.filename else ""
-            text = f"kcap: {error.strerror or error}{where}; the same command goes on from here"
+            is_in_the_way = isinstance(error, IsADirectoryError | NotADirectoryError)
+            first = "move it away, then " if is_in_the_way else ""
+            goes_on = f"{first}the same command goes on from here"
+            text = f"kcap: {error.strerror or error}{where}; {goes_on}"
             typer.echo(text, err=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:

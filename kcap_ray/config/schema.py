@@ -7,7 +7,6 @@ reaches a `Cell`.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -224,8 +223,9 @@ def _flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _number(value: object, kind: type[int] | type[float]) -> int | float | None:
-    """`value` as `kind` if it is a finite number that `kind` holds exactly; true is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """`value` as `kind` if it is a number below 2^63 that `kind` holds exactly; true is none."""
+    # Compared, and not converted: an integer of 400 digits fits no float.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**63:
         return None
     return kind(value) if kind(value) == value else None
 

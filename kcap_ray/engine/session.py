@@ -8,6 +8,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,8 @@ PROBE_TIMEOUT_S = 10.0
 
 _PREFIX = "kcap-ray-"
 _OWNER = "owner.lock"
+LOCKED_WITHIN_S = 3600.0
+"""Age from which a directory that nobody has locked is nobody's."""
 """File of a session's directory that the process whose session it is has locked."""
 
 _MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
@@ -238,5 +241,11 @@ def _short_directory() -> Path:
 def _remove_if_abandoned(directory: Path) -> None:
     # `OSError`: another user's, or not of this form.
     with contextlib.suppress(OSError):
-        if not is_locked(directory / _OWNER):
+        owner = directory / _OWNER
+        if owner.exists():
+            is_left = not is_locked(owner)
+        else:
+            # Made again by a process of Ray that ended last, or about to be locked.
+            is_left = time.time() - directory.stat().st_mtime > LOCKED_WITHIN_S
+        if is_left:
             shutil.rmtree(directory, ignore_errors=True)

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ASKED_S = 0.1
@@ -32,10 +32,11 @@ def replaced(path: Path, *, before: Path | None = None) -> Iterator[Path]:
     try:
         with _disk_errors(path):
             yield temporary
-        _to_disk(temporary)
-        if before is not None and path.is_file():
-            os.replace(path, before)
-        os.replace(temporary, path)
+        with _named(path):
+            _to_disk(temporary)
+            if before is not None and path.is_file():
+                os.replace(path, before)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -66,16 +67,32 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def remove_temporaries(folder: Path) -> None:
+def remove_temporaries(folder: Path, own: Iterable[str]) -> None:
     """Remove what killed processes did not get to move into its place in a run directory, or to
-    remove. Only for the one command that is at work there.
+    remove: of the files and directories called `own`, and whatever lies below these. The rest of
+    the folder may be somebody's. Only for the one command that is at work there.
     """
-    for path in folder.rglob("*.tmp"):
+    found: list[Path] = []
+    for name in own:
+        found += folder.glob(f"{name}.*.tmp")
+        found += (folder / name).rglob("*.tmp")
+    for path in found:
         if _TEMPORARY.fullmatch(path.name) and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif _TEMPORARY.fullmatch(path.name):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Raises an error of the system as one about `path`, and not about its temporary name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextlib.contextmanager

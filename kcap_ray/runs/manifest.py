@@ -28,6 +28,11 @@ from kcap_ray.runs.results import CellDirectory, RunDirectory
 
 _logger = logging.getLogger(__name__)
 
+OWN_FILES = ("sweep.yaml", MANIFEST, "environment.json", TABLE, "report.html")
+"""What kcap writes at the top of a run directory, and would replace there."""
+OWN = (*OWN_FILES, "trackers.json", "cells", "figures", "models")
+"""With all else that it makes there and what lies below."""
+
 STATUS_HOLDS_S = 0.4
 """Seconds to wait for the lock of a run: `kcap status` holds it for a moment."""
 
@@ -42,7 +47,8 @@ def write_manifest(
     else.
     """
     path = directory.path
-    remove_temporaries(path)
+    _check_own(path)
+    remove_temporaries(path, OWN)
     before = _before(path)
     if before is not None:
         _check_same("sweep", before.sweep, name, path)
@@ -51,10 +57,7 @@ def write_manifest(
     stored = [] if before is None else before.cells
     stored = [*stored, *orphans(path, before)]
     if before is None and not stored and (path / TABLE).exists():
-        raise UserError(
-            f"--out {path}: holds the table of a run and not its cells, so none can join it; name "
-            "another directory"
-        )
+        _set_table_aside(path)
     earlier = [one for one in stored if one.name != one.cell.cell_id]
     for one in sorted(earlier, key=lambda one: -_n_trials(path, one)):
         adopt(path, one)
@@ -84,6 +87,37 @@ def _before(path: Path) -> Manifest | None:
             "%s cannot be read; it is made anew from the finished cells", path / MANIFEST
         )
         return None
+
+
+def _set_table_aside(path: Path) -> None:
+    """Keep the table of a run whose manifest and results are all lost, which begins anew."""
+    kept = path / f"earlier-{TABLE}"
+    if not kept.exists():
+        (path / TABLE).rename(kept)
+    _logger.warning(
+        "%s: its cells cannot be read, so they are made anew; the table that it had is in %s",
+        path,
+        kept.name,
+    )
+
+
+def _check_own(path: Path) -> None:
+    """Raises `UserError` where files that kcap would replace lie in a directory that no kcap has
+    made a run in.
+    """
+    if any((path / name).exists() for name in (LOCK, MANIFEST)) or any(path.glob("cells/*")):
+        return
+    if (path / TABLE).exists():
+        raise UserError(
+            f"--out {path}: holds the table of a run and not its cells, so none can join it; name "
+            "another directory"
+        )
+    for name in OWN_FILES:
+        if (path / name).exists():
+            raise UserError(
+                f"--out {path}: holds {name}, which would be replaced, and no run; name another "
+                "directory"
+            )
 
 
 def _check_same(what: str, before: str, now: str, path: Path) -> None:
@@ -116,7 +150,10 @@ def clear_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bo
 
 @contextlib.contextmanager
 def only_driver(path: Path) -> Iterator[None]:
-    """Hold the run directory for this process. Raises `UserError` if another kcap has it."""
+    """Hold the run directory for this process. Raises `UserError` if another kcap has it, or if it
+    is not one and holds what a run would replace.
+    """
+    _check_own(path)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(path / LOCK, wait_s=STATUS_HOLDS_S))

@@ -58,6 +58,9 @@ def test_directories_of_killed_sessions_are_removed(tmp_path, monkeypatch):
         abandoned = tmp_path / "kcap-ray-abandoned"
         abandoned.mkdir()
         (abandoned / "owner.lock").touch()
+        # A process of Ray that ended last made it again, without a lock.
+        (tmp_path / "kcap-ray-again" / "r").mkdir(parents=True)
+        os.utime(tmp_path / "kcap-ray-again", (0, 0))
         with _temporary_directory() as own:
             parents = {Path(living).parent, Path(own).parent}
             assert set(tmp_path.iterdir()) == parents

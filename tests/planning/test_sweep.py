@@ -203,6 +203,10 @@ def test_unknown_key_names_the_closest(load, line, named):
         ("train.exposures: true", "True"),
         ("train.exposures: 1.5", "1.5"),
         ("train.lr: .inf", "inf"),
+        # More than a float holds, and more than any count.
+        (f"seed: {10**400}", f"{10**400}"),
+        (f"train.lr: {10**400}", f"{10**400}"),
+        (f"data.n_people: {2**63}", f"{2**63}"),
         ("train.lr: '1e-3'", "'1e-3'"),
         ("train.precision: fp8", "fp16"),
         ("train.compile: 1", "auto, on, off"),

@@ -14,6 +14,7 @@ from kcap_ray.runs.files import (
     replaced_directory,
     write_atomically,
 )
+from kcap_ray.runs.manifest import OWN
 
 
 def no_room(*_: object, **__: object) -> None:
@@ -141,5 +142,21 @@ def test_what_killed_commands_left_is_removed(tmp_path: Path) -> None:
     kept = [cell / "mine.tmp", cell / "result.json"]
     for path in kept:
         path.touch()
-    remove_temporaries(tmp_path)
+    (tmp_path / "cells.json.0123abcd.tmp").touch()
+    # A run directory may be anybody's home.
+    others = [tmp_path / "data" / "log.20241231.tmp", tmp_path / "notes.0123abcd.tmp"]
+    others[0].parent.mkdir()
+    for path in others:
+        path.touch()
+    remove_temporaries(tmp_path, OWN)
     assert sorted(cell.iterdir()) == kept
+    assert all(path.exists() for path in others)
+    assert not (tmp_path / "cells.json.0123abcd.tmp").exists()
+
+
+def test_an_error_names_the_path_and_not_its_temporary_name(tmp_path: Path) -> None:
+    """A directory lies in the file's place."""
+    (tmp_path / "table").mkdir()
+    with pytest.raises(IsADirectoryError) as raised:
+        write_atomically(tmp_path / "table", "text")
+    assert raised.value.filename == str(tmp_path / "table")

@@ -8,7 +8,14 @@ import pytest
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import fail_cell
 from kcap_ray.planning.sweep import Sweep, load_sweep
-from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
+from kcap_ray.runs.manifest import (
+    MANIFEST,
+    OWN_FILES,
+    clear_failed,
+    only_driver,
+    read_cells,
+    write_manifest,
+)
 from kcap_ray.runs.results import RunDirectory
 
 QUICKSTART = Path(__file__).parents[2] / "sweeps" / "quickstart.yaml"
@@ -165,3 +172,29 @@ def test_a_run_that_is_kept_as_a_table_is_not_written_to(sweep: Sweep, run: RunD
     with pytest.raises(UserError, match="holds the table of a run and not its cells"):
         write(sweep, run)
     assert run.results_file.read_bytes() == b"table"
+
+
+@pytest.mark.parametrize("name", sorted(set(OWN_FILES) - {MANIFEST}))
+def test_a_directory_of_somebody_elses_is_not_written_to(tmp_path: Path, name: str) -> None:
+    """Where a file lies that a run would replace, and no kcap has made a run."""
+    (tmp_path / "cells").mkdir()  # made before the directory is held
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match="name another directory"), only_driver(tmp_path):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["cells", name])
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_run_that_lost_manifest_and_results_begins_anew(
+    sweep: Sweep, run: RunDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table that it had stays beside the new one."""
+    with only_driver(run.path):
+        write(sweep, run)
+    (run.path / "results.parquet").write_bytes(b"a table")
+    (run.path / "cells.json").unlink()
+    with only_driver(run.path):
+        write(sweep, run)
+    assert read_cells(run.path) == sweep.cells
+    assert (run.path / "earlier-results.parquet").read_bytes() == b"a table"
+    assert "made anew" in caplog.text
