@@ -1,7 +1,9 @@
 """A budget of time or money ends what runs in it, and nothing else does so unseen."""
 
 import math
+import signal
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,9 +18,14 @@ DOLLAR_A_SECOND = Price(
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It looks often."""
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """It looks often, and Ctrl-C means what it does in a terminal: of what a script puts into the
+    background Python takes none.
+    """
     monkeypatch.setattr(module, "LOOK_EVERY_S", 0.02)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,8 @@ def test_what_a_costly_cell_began_from_stays(run):
     for cell in CHEAP:
         finish(run, cell, best=2e-2)
     found = start_of(COSTLY, IDS, run)
-    assert found == transferred(COSTLY, IDS, run) is not None
+    assert found is not None
+    assert found == transferred(COSTLY, IDS, run)
     assert 1e-2 < found.point.lr < 4e-2
     finish(run, CHEAP[0], best=9e-3)
     assert transferred(COSTLY, IDS, run) not in (None, found)
