@@ -84,6 +84,9 @@ def test_a_peak_is_of_means_over_seeds(make_cells):
     assert (row["model"], row["capacity_ratio"]) == (peak.model, pytest.approx(peak.ratio))
     first = rows[rows["model"] == peak.model].iloc[0]
     assert row["stored_bits"] != first["stored_bits"] and row["n_params"] == first["n_params"]
+    assert (
+        row["cell_id"] == first["cell_id"] != rows[rows["model"] == peak.model].iloc[1]["cell_id"]
+    )
 
 
 def test_a_peak_of_a_model_that_lacks_a_seed_is_of_the_seeds_that_all_have(make_cells):
@@ -134,8 +137,12 @@ def test_published_peaks_are_those_of_the_fact_sheet():
 
 
 def test_full_pools_are_told_from_miniature_ones_by_their_entropy(make_rows):
-    """bioS(50K) demands 2.96 Mbit with the paper's pools; miniature pools demand less."""
-    assert full_pool_bits(np.array([50_000.0]))[0] == pytest.approx(2.96e6, rel=2e-3)
+    """bioS(N) demands N log2(1.6e8 / N) + 47.592 N bits with the paper's pools (2.96 Mbit at 50K);
+    miniature pools demand less.
+    """
+    people = np.array([50_000.0, 2e6])
+    expected = people * np.log2(1.6e8 / people) + 47.592 * people
+    assert full_pool_bits(people) == pytest.approx(expected, rel=1e-5)
     assert has_full_pools(make_rows(exposures=(100,))).all()
     assert not has_full_pools(make_rows(exposures=(100,), mini=True, n_people=(500,))).any()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from analysis.moderation import Spread, combine, moderate
+from analysis.moderation import Spread, _inverse_trigamma, _prior_df, combine, moderate
 
 
 def spreads_of(variances, df=2.0):
@@ -46,6 +46,28 @@ def test_parts_are_combined_by_satterthwaite():
     """Two equal parts have twice the variance and twice the degrees of freedom."""
     found = combine(spreads_of([0.1, 0.1], df=3.0))
     assert (found.variance, found.df) == pytest.approx((0.2, 6.0))
+
+
+def test_parts_without_scatter_have_none_together():
+    """Their degrees of freedom are those of the part that knows least; a variance of 1 is none."""
+    parts = [Spread(variance=0.0, df=2.0), Spread(variance=0.0, df=5.0)]
+    assert combine(parts) == Spread(variance=0.0, df=2.0)
+    assert combine(spreads_of([0.5, 0.5])) == Spread(variance=1.0, df=4.0)
+
+
+@pytest.mark.parametrize("value", [1e-4, 0.1, 1.0, special.polygamma(1, 3.7), 50.0, 1e4])
+def test_the_inverse_of_the_trigamma_function(value):
+    """To nine digits, in the few steps that Newton's method takes from where it begins."""
+    assert special.polygamma(1, _inverse_trigamma(value)) == pytest.approx(value, rel=1e-9)
+
+
+def test_what_other_variances_are_worth():
+    """Variances that scatter as those of F(d, d0) do are worth about d0 degrees of freedom, for any
+    d of each.
+    """
+    rng = np.random.default_rng(0)
+    few, many = (spreads_of(rng.f(df, 10.0, size=4_000), df=df) for df in (4.0, 20.0))
+    assert _prior_df([*few, *many]) == pytest.approx(10.0, rel=0.15)
 
 
 @pytest.mark.parametrize("n_rows", [2, 4, pytest.param(15, marks=pytest.mark.slow)])

@@ -1,6 +1,7 @@
 """Seeds needed to see a difference."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from scipy import stats
 
 from analysis.load import load_results
-from analysis.power import scatter_of, seeds_needed
+from analysis.power import scatter_of, seeds_needed, write_spread
 from analysis.seeds import (
     MAX_SEEDS,
     TABLE,
@@ -76,6 +77,16 @@ def test_a_run_given_twice_counts_once(make_cells):
     (once,) = seeds_needed(rows, 0.05)
     assert both[0].n_seeds == once.n_seeds and both[0].df == once.df
     assert both[0].n_left_out == len(rows)
+
+
+def test_the_table_of_scatter_is_written_as_it_was_found(make_cells, write_run, tmp_path):
+    """With the command that made it, and a line's end."""
+    run = write_run(tmp_path / "run", make_cells({"gpt2": 1.0, "llama": 0.7}))
+    text = write_spread([run], tmp_path / "spread.json").read_text()
+    found = json.loads(text)
+    assert text.endswith("}\n") and found["command"] == f"python -m analysis.power {run}"
+    assert found["scatter"] == [asdict(one) for one in scatter_of(load_results([run]).used)]
+    assert found["scatter"][0]["n_models"] >= 2
 
 
 def test_one_seed_tells_nothing_of_scatter(make_cells):
