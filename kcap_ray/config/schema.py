@@ -22,7 +22,6 @@ _KIND = {
     str: "a text",
 }
 
-
 _NO_KEYS = ("contents", "is_costly")
 """Fields that are found out and not asked for."""
 

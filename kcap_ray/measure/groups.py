@@ -28,7 +28,7 @@ class Group:
     """Band of frequency, 0 for the least frequent."""
     n_people: int
     frequency: float
-    """Tellings per exposure, mean over these people."""
+    """Samples per exposure, mean over these people."""
     loss: KnowledgeLoss
     entropy: Entropy
     """Of the table; its value bits are the mean over the people of this group."""

@@ -23,3 +23,15 @@ def marked_if_costly(cell: Cell) -> Cell:
     if limit is None or trial_flops(cell) <= limit:
         return cell
     return replace(cell, tune=cell.tune.as_costly())
+
+
+def note_on_cost(cell: Cell) -> str | None:
+    """That the cell is costly, so that it is tuned by fewer trials."""
+    tune = cell.tune
+    if not tune.is_costly:
+        return None
+    trials = "a single trial" if tune.trials == 1 else f"{tune.trials} trials"
+    return (
+        f"A trial above {tune.costly_flops:.3g} FLOP is costly: {trials}, the first where a rule "
+        "fitted to the other cells' trials puts it"
+    )

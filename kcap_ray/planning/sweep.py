@@ -20,7 +20,7 @@ from kcap_ray.config.schema import build_cell
 from kcap_ray.config.sweep_file import SweepFile, Values, override, read_sections, read_where
 from kcap_ray.config.yaml import parse_yaml, read_yaml
 from kcap_ray.models.spec import model_of
-from kcap_ray.planning.costly import marked_if_costly
+from kcap_ray.planning.costly import marked_if_costly, note_on_cost
 from kcap_ray.planning.neighbour import Before, Index, neighbours
 from kcap_ray.planning.run_length import spec_of
 from kcap_ray.planning.shipped import find_sweep
@@ -124,7 +124,7 @@ def _resolve(draft: SweepFile, *, path: Path, text: str) -> Sweep:
             n_left_out += 1
             continue
         kept[index] = cell
-        for said in (note, _note_on_length(cell), _note_on_window(cell), _note_on_cost(cell)):
+        for said in (note, _note_on_length(cell), _note_on_window(cell), note_on_cost(cell)):
             if said is not None:
                 notes[said] = notes.get(said, 0) + 1
     if not kept:
@@ -263,18 +263,6 @@ def _note_on_length(cell: Cell) -> str | None:
     return (
         "The paper prints no steps here; as many tokens for each exposure are taken as Param 1's "
         "printed steps come to at 1000 exposures and the nearest number of people"
-    )
-
-
-def _note_on_cost(cell: Cell) -> str | None:
-    """That the cell is costly, so that it is tuned by fewer trials."""
-    tune = cell.tune
-    if not tune.is_costly:
-        return None
-    trials = "a single trial" if tune.trials == 1 else f"{tune.trials} trials"
-    return (
-        f"A trial above {tune.costly_flops:.3g} FLOP is costly: {trials}, the first where a rule "
-        "fitted to the other cells' trials puts it"
     )
 
 

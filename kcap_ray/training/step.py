@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.own_model import OwnModel, own_model, randomness, weights_of
 from kcap_ray.models.own_spec import AnySpec, OwnSpec
+from kcap_ray.training.compiled import compiled_or_written, compilers_error
 from kcap_ray.training.freed_memory import keep_freed_memory
 from kcap_ray.training.graph import GraphedWork
 from kcap_ray.training.optimizer import FusedOptimizer
@@ -169,7 +171,8 @@ class TrainStep:
         torch._dynamo.reset()
         self._losses = torch.compile(self._plain, dynamic=False)
         if is_cuda:
-            self._update = torch.compile(self._clip_and_update, dynamic=False)
+            tell = partial(_logger.warning, "the update cannot be compiled here (%s)")
+            self._update = compiled_or_written(self._clip_and_update, tell)
         self._is_unchecked = True
 
     def __call__(self, batch: np.ndarray) -> None:
@@ -197,12 +200,8 @@ class TrainStep:
             try:
                 self._check_compiled(windows_BT1)
             except RuntimeError as error:
-                # Imported by now, and slow to import.
-                from torch._dynamo.exc import TorchDynamoException
-
-                if not isinstance(error, TorchDynamoException):
+                if (said := compilers_error(error)) is None:
                     raise
-                said = " ".join(str(error).split())[:200]
                 self._go_on_uncompiled(f"the model cannot be compiled here ({said})")
         if isinstance(self.model, OwnModel):
             with randomness(self.device, self._seed, self.n_done, self._rank):
@@ -247,8 +246,7 @@ class TrainStep:
     def _check_compiled(self, windows_BT1: Tensor) -> None:
         """Holds the compiled model against the one that is written; compilers have made NaNs.
 
-        Where they differ, the run goes on uncompiled and says so. Raises what a compiler raises
-        that fails.
+        Where they differ, the run goes on uncompiled and says so. Raises the compiler's errors.
         """
         part = windows_BT1[: self.train.micro_windows]
         with autocast(self.train.precision, self.device):

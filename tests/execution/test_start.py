@@ -37,6 +37,19 @@ def go_on(run: RunDirectory, cells: list[Cell] = CELLS) -> list[ResultRow]:
     ]
 
 
+def made_up_row(run: RunDirectory) -> ResultRow:
+    """What the first cell might have ended with."""
+    return dataclasses.replace(
+        fail_cell(CELLS[0], run.cell(FIRST), sweep="tiny", reason=""),
+        status="ok",
+        stored_bits=1.0,
+        capacity_ratio=0.1,
+        lr=5e-3,
+        weight_decay=0.1,
+        n_trials=2,
+    )
+
+
 def test_a_neighbour_that_failed_leaves_nothing_behind(run: RunDirectory, tmp_path: Path) -> None:
     """A cell that was tuned without it is tuned again when it has a result: the table is that of an
     undisturbed run, and what was found meanwhile is kept aside.
@@ -61,15 +74,7 @@ def test_a_search_goes_on_from_where_it_began(run: RunDirectory) -> None:
     longer.
     """
     first = run.cell(FIRST)
-    row = dataclasses.replace(
-        fail_cell(CELLS[0], first, sweep="tiny", reason=""),
-        status="ok",
-        stored_bits=1.0,
-        capacity_ratio=0.1,
-        lr=5e-3,
-        weight_decay=0.1,
-        n_trials=2,
-    )
+    row = made_up_row(run)
     warm_start = WarmStart(point=Point(lr=5e-3, weight_decay=0.1), n_steps=row.steps)
     first.finish(row)
     assert start_of(CELLS[1], FIRST, run) == warm_start
@@ -82,15 +87,7 @@ def test_a_search_goes_on_from_where_it_began(run: RunDirectory) -> None:
 
 def test_a_search_that_began_from_another_cell_keeps_what_it_has(run: RunDirectory) -> None:
     """As those of versions do that chose neighbours otherwise: no trial is lost."""
-    row = dataclasses.replace(
-        fail_cell(CELLS[0], run.cell(FIRST), sweep="tiny", reason=""),
-        status="ok",
-        stored_bits=1.0,
-        capacity_ratio=0.1,
-        lr=5e-3,
-        weight_decay=0.1,
-        n_trials=2,
-    )
+    row = made_up_row(run)
     run.cell(FIRST).finish(row)
     run.cell("other").finish(dataclasses.replace(row, cell_id="other", lr=7e-3))
     began = start_of(CELLS[1], "other", run)

@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from kcap_ray.config.cell import Precision
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.spec import parse_model
+from kcap_ray.training.compiled import compiled_or_written
 from kcap_ray.training.point import Point
 from kcap_ray.training.step import TrainStep
 from tests.rounding import assert_same_but_for_rounding, float32_may_differ_by
@@ -154,6 +155,26 @@ def test_a_model_that_a_compiler_fails_on_trains_as_it_is_written(
     (line,) = own_messages(caplog)
     assert "cannot be compiled here" in line and "list indices" in line
     assert line.endswith("this run goes on uncompiled")
+
+
+def test_an_update_that_a_compiler_fails_on_runs_as_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It says so once; errors of the work itself are raised."""
+    compile_as_it_is, told = torch.compile, []
+
+    def fails(*_: Any) -> Any:
+        raise TypeError("no code for this sum")
+
+    monkeypatch.setattr(
+        torch, "compile", lambda work, **more: compile_as_it_is(work, backend=fails, **more)
+    )
+    call = compiled_or_written(lambda x: x + 1, told.append)
+    assert [call(torch.ones(1)).item() for _ in range(2)] == [2.0, 2.0]
+    assert len(told) == 1 and "no code for this sum" in told[0]
+    shapes = compiled_or_written(lambda x: x + torch.ones(3), told.append)
+    with pytest.raises(RuntimeError, match="size"):
+        shapes(torch.ones(2))
 
 
 def test_a_trial_that_has_diverged_says_nothing_about_compiled_code(

@@ -133,7 +133,7 @@ def _junk(data: DataConfig, renderer: Renderer) -> Source:
 
 
 def frequency_of(table: KnowledgeConfig) -> NDArray[np.float64] | None:
-    """Tellings per exposure of each person, mean 1; None where all are alike."""
+    """Samples per exposure of each person, mean 1; None where all are alike."""
     if table.frequency is None:
         return None
     if table.frequency.zipf is None:

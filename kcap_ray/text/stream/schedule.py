@@ -28,7 +28,7 @@ class Schedule(Protocol):
     """The people of each exposure."""
 
     def n_samples(self, exposure: int) -> int:
-        """Tellings of this exposure."""
+        """Samples of this exposure."""
         ...
 
     def occurrences(self, exposure: int, sample_P: NDArray[np.int64]) -> Occurrences:

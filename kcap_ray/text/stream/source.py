@@ -79,7 +79,7 @@ class Source:
         return self.renderer.mean_tokens + (self.marker is not None)
 
     def training(self, exposure: int, sample_P: NDArray[np.int64], *, seed: int) -> Samples:
-        """Tellings of an exposure, by their numbers."""
+        """Samples of an exposure, by their numbers."""
         return self._samples_of(self.schedule.occurrences(exposure, sample_P), exposure, seed)
 
     def _samples_of(self, occurrences: Occurrences, exposure: int, seed: int) -> Samples:
