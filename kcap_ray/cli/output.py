@@ -35,6 +35,7 @@ def conclude(cells: list[Cell], directory: Any, *, as_json: bool = False) -> Non
     """
     from kcap_ray.cli.results_table import results_table
     from kcap_ray.runs.edges import edge_notes
+    from kcap_ray.runs.learnt import learnt_notes
 
     # This is the end of a command. Python would look for garbage among a million objects that Ray
     # and the report have loaded, for most of a second.
@@ -46,7 +47,7 @@ def conclude(cells: list[Cell], directory: Any, *, as_json: bool = False) -> Non
     else:
         is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < 100
         print_table(results_table(rows, is_narrow=is_narrow))
-    for note in edge_notes(rows):
+    for note in (*learnt_notes(rows), *edge_notes(rows)):
         typer.echo(f"note: {note}.", err=True)
     if len(failed) < len(rows):
         typer.echo(f"report: {report_of(directory.path)}", err=as_json)
