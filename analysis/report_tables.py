@@ -24,7 +24,7 @@ from analysis.page import (
 )
 from analysis.peak_table import Peak
 from analysis.words import Names
-from kcap_ray.runs.learnt import ADVICE, what_is_missing
+from kcap_ray.runs.learnt import ADVICE, missing_in
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.schema import fields_of
 
@@ -237,16 +237,8 @@ def _result_row(row: Mapping[Any, Any], columns: Sequence[str], names: Names) ->
 
 def _missing(row: Mapping[Any, Any]) -> str:
     """What a cell has not learnt at all, and what to do."""
-    known = {name: row[name] for name in _FIELDS if name in row and not _is_none(row[name])}
-    try:
-        missing = what_is_missing(ResultRow.from_dict(known))
-    except (ValueError, LookupError):
-        return ""
+    missing = missing_in(row)
     return f"{missing}: {ADVICE}" if missing else ""
-
-
-def _is_none(value: Any) -> bool:
-    return value is None or value != value
 
 
 def _result_cell(value: Any, column: str, names: Names) -> Cell:

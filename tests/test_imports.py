@@ -56,11 +56,11 @@ FOR_TYPES_ALONE = {
 }
 """The only imports that lead back to the module they are in."""
 
-COLUMNS = {f"kcap_ray.runs.{name}" for name in ("columns", "record", "schema", "versions")}
+COLUMNS = {f"kcap_ray.runs.{name}" for name in ("columns", "learnt", "record", "schema", "versions")}
 """What results files are made of."""
 
-TO_WRITE = {f"kcap_ray.runs.{name}" for name in ("files", "text_table")}
-"""How files are written whole, and tables shown."""
+TO_WRITE = {f"kcap_ray.runs.{name}" for name in ("files", "text_table", "tracked")}
+"""How files are written whole, and tables shown; and where trackers have them."""
 
 WITHOUT_TORCH_OR_RAY = [
     "kcap_ray/config",

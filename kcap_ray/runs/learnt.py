@@ -4,8 +4,9 @@ A model that knows no person stores 0 bits of each on average, give or take how 
 so what it stores tells of learning where it is above 0 by more than chance would bring.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
+from typing import Any
 
 from kcap_ray.runs.record import ResultRow
 
@@ -26,16 +27,30 @@ def is_nothing(bits: float, standard_error: float | None) -> bool:
 
 
 def what_is_missing(row: ResultRow) -> str:
-    """`nothing learnt`, `no values learnt`, or nothing, of a row with a result."""
-    if row.status != "ok" or row.quantization != "none" or row.stored_bits is None:
+    """`nothing learnt`, `no values learnt`, or nothing, of a cell with a result; nothing of
+    quantized weights, which no exposures would mend.
+    """
+    return missing_in(row.to_dict())
+
+
+def missing_in(row: Mapping[Any, Any]) -> str:
+    """The same of a row by column, which may lack those of later versions."""
+    if row.get("status") != "ok" or row.get("quantization", "none") != "none":
         return ""
-    if is_nothing(row.stored_bits, row.stored_bits_se):
+    stored, values = _number(row, "stored_bits"), _number(row, "value_bits")
+    if stored is None:
+        return ""
+    if is_nothing(stored, _number(row, "stored_bits_se")):
         return "nothing learnt"
-    # Where values were asked for: of one that is measured without any, all bits are of names.
-    has_values = row.value_bits is not None and bool(row.loss_value_nats)
-    if has_values and is_nothing(row.value_bits or 0.0, row.value_bits_se):
-        return "no values learnt"
+    # A loss of 0 is that of data without values.
+    if values is not None and _number(row, "loss_value_nats"):
+        return "no values learnt" if is_nothing(values, _number(row, "value_bits_se")) else ""
     return ""
+
+
+def _number(row: Mapping[Any, Any], name: str) -> float | None:
+    value = row.get(name)
+    return None if value is None or value != value else float(value)
 
 
 def learnt_notes(rows: Sequence[ResultRow]) -> list[str]:
