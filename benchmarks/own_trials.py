@@ -4,18 +4,21 @@ the module called once under vmap, beside the same trials one after another.
 The models are those of sweeps/families.yaml, nine families of transformers and a file, and their
 batches its data: 8 windows of 128 tokens, float32, one thread. Both sides start at the same
 weights, compute losses and gradients, and step AdamW of torch over all weights at once. They take
-turns in one process, medians over rounds; ours and the peer count the steps of all trials. Losses
-of both are compared. A model that vmap cannot take has no record: the script says why, and the
+turns in one process, medians over rounds, in CPU time of the one thread, which other work on the
+machine disturbs less; ours and the peer count the steps of all trials. Losses of both are compared.
+A model that vmap cannot take has no record: the script says why, and the
 list of these is in every record.
 
 Peer: the same trials one after another, as kcap trains them
-Goal: none; docs/decisions/0096 draws the conclusion
+Goal: none; decision 0096 draws the conclusion
+Needs: nothing else
 
     python benchmarks/own_trials.py
     python benchmarks/own_trials.py --trials 4 --width 64
 """
 
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +29,7 @@ from our_side import first_batches
 from record import arguments, claim, write
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from turns import Race, Side, Turns, exit_status, turn_of
+from turns import Race, Side, Turn, Turns, exit_status
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.models.own_model import OwnModel, own_model
@@ -111,6 +114,17 @@ def stacked(cell: Cell, batches: np.ndarray, n_trials: int) -> Side:
     return step
 
 
+def cpu_turn_of(side: Side) -> Turn:
+    """A side on one thread, timed by the CPU time of this process."""
+
+    def take(first: int, n_steps: int) -> tuple[float, list[Tensor]]:
+        began = time.process_time()
+        losses = [side(first + step) for step in range(n_steps)]
+        return time.process_time() - began, losses
+
+    return take
+
+
 def race_of(cell: Cell, n_trials: int, *, rounds: int, steps: int) -> tuple[Race | str, list[str]]:
     """Both sides' times and losses, or why vmap cannot take the model; and the operations for which
     vmap has no rule and goes trial by trial.
@@ -129,10 +143,9 @@ def race_of(cell: Cell, n_trials: int, *, rounds: int, steps: int) -> tuple[Race
             if "batching rule" in str(one.message)
         }
     )
-    device = torch.device("cpu")
     sides = {
-        "stacked": turn_of(stacked(cell, batches, n_trials), device),
-        "one after another": turn_of(one_after_another(cell, batches, n_trials), device),
+        "stacked": cpu_turn_of(stacked(cell, batches, n_trials)),
+        "one after another": cpu_turn_of(one_after_another(cell, batches, n_trials)),
     }
     turns = Turns(sides, steps=steps)
     with warnings.catch_warnings():
@@ -166,7 +179,7 @@ def main() -> int:
     parser = arguments(__file__, __doc__, has_dry_run=True)
     parser.add_argument("--trials", type=int, default=4, help="trials of a program")
     parser.add_argument("--width", type=int, help="of the models, in place of 16")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10, help="steps of a round")
     chosen = parser.parse_args()
     if chosen.dry_run:
@@ -196,7 +209,7 @@ def _claim(
         "P6-own models",
         ours=n_trials / race.median_s("stacked"),
         peer=n_trials / race.median_s("one after another"),
-        unit="steps/s of all trials",
+        unit="steps of all trials per CPU second",
         what=f"{n_trials} trials, {cell.model.title}, {train.batch_windows} x "
         f"{train.window_tokens} tokens, {train.precision}",
         peer_is="one trial after another",
