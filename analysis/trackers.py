@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kcap_ray.runs.tracked import STUDIES, logged
 
+
 @dataclass(frozen=True, kw_only=True)
 class TrackedCell:
     """A cell in a tracker."""

@@ -163,12 +163,13 @@ def cells_of(width: int | None) -> list[Cell]:
     if width is not None:
         wide = f"hidden_size: {width}, num_hidden_layers: 2, num_attention_heads: 4"
         mlp = f"intermediate_size: {4 * width}, tie_word_embeddings: true"
+        families = {
+            "gpt2": f"n_embd: {width}, n_layer: 2, n_head: 4",
+            **dict.fromkeys(("gpt_neox", "llama", "olmo2"), f"{wide}, {mlp}"),
+        }
         models = [
-            f"{{label: w{width}, hf: {{model_type: gpt2, n_embd: {width}, n_layer: 2, n_head: 4}}}}",
-            *(
-                f"{{label: w{width}, hf: {{model_type: {family}, {wide}, {mlp}}}}}"
-                for family in ("gpt_neox", "llama", "olmo2")
-            ),
+            f"{{label: w{width}, hf: {{model_type: {family}, {sizes}}}}}"
+            for family, sizes in families.items()
         ]
         settings["model"] = f"[{', '.join(models)}]"
     return [cell for cell in load_sweep("families", settings).cells if cell.model.is_own]

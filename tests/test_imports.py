@@ -56,7 +56,9 @@ FOR_TYPES_ALONE = {
 }
 """The only imports that lead back to the module they are in."""
 
-COLUMNS = {f"kcap_ray.runs.{name}" for name in ("columns", "learnt", "record", "schema", "versions")}
+COLUMNS = {
+    f"kcap_ray.runs.{name}" for name in ("columns", "learnt", "record", "schema", "versions")
+}
 """What results files are made of."""
 
 TO_WRITE = {f"kcap_ray.runs.{name}" for name in ("files", "text_table", "tracked")}

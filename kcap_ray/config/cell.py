@@ -103,9 +103,10 @@ class TrainConfig:
             self.micro_windows is None or self.micro_windows >= 1,
             f"train.micro_windows: got {self.micro_windows}; at least 1, or null for all at once",
         )
+        probed = self.probe_exposures
         check(
-            self.probe_exposures in (None, "auto") or int(self.probe_exposures) >= 1,
-            f"train.probe_exposures: got {self.probe_exposures}; auto, at least 1, or null for none",
+            probed in (None, "auto") or int(probed) >= 1,
+            f"train.probe_exposures: got {probed}; auto, at least 1, or null for none",
         )
         check(self.lr > 0, f"train.lr: got {self.lr}; it must be positive")
         check(

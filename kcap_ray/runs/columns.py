@@ -38,9 +38,7 @@ VALUE_BITS = Column(
     "N (log2(S0) - loss_value_nats / ln 2), over all tables; bioD has K C log2(D) for log2(S0).",
     "bits",
 )
-STORED = Column(
-    "Stored", "name_bits + value_bits + diversity_bits.", "bits", ",.0f", "stored bits"
-)
+STORED = Column("Stored", "name_bits + value_bits + diversity_bits.", "bits", ",.0f", "stored bits")
 STORED_SE = Column(
     "Error of stored bits",
     "Standard error of stored_bits as a sum over people drawn at random: N sd / sqrt(n), with the "
@@ -50,9 +48,7 @@ STORED_SE = Column(
     ",.0f",
     since=2,
 )
-VALUE_SE = Column(
-    "Error of value bits", "The same of value_bits alone.", "bits", ",.0f", since=2
-)
+VALUE_SE = Column("Error of value bits", "The same of value_bits alone.", "bits", ",.0f", since=2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ import json
 import logging
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.runs.files import write_atomically
@@ -70,8 +69,12 @@ class Tracking:
             self._thread.join(PATIENCE_S)
         if self._thread.is_alive():
             names = " and ".join(self._trackers)
-            _log.warning("%s: no answer in %.0f s; what is missing there is sent by the next "
-                         "command on the directory", names, PATIENCE_S)
+            _log.warning(
+                "%s: no answer in %.0f s; what is missing there is sent by the next "
+                "command on the directory",
+                names,
+                PATIENCE_S,
+            )
 
     def _run(self) -> None:
         is_last = False

@@ -22,9 +22,7 @@ def test_standard_error_is_that_of_the_bits_of_single_people(data: DataConfig) -
     corpus = build_corpus(data)
     n_people = corpus.sources[0].n_people
     model = random_decoder("gpt2-1-1", vocab_size=corpus.vocab.size, n_tokens=WINDOW)
-    of_first = {
-        k: measure(model, corpus, seed=SEED, n_people=k)[0] for k in range(1, n_people + 1)
-    }
+    of_first = {k: measure(model, corpus, seed=SEED, n_people=k)[0] for k in range(1, n_people + 1)}
     for part, bits_of in enumerate(
         (total_bits, lambda groups: sum(group.stored.value_bits for group in groups))
     ):
