@@ -1,7 +1,7 @@
 """What `kcap export` does: a finished cell's model as a directory of Hugging Face."""
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
@@ -49,14 +49,24 @@ def export(cell_directory: Path, out: Path) -> str:
     return example
 
 
+def _data(cell: Cell) -> str:
+    """Whose knowledge it is: made up, or read from files, which may be about anybody."""
+    data, exposures = cell.data, f"each seen {cell.train.exposures:,} times"
+    files = [one.file for one in (data, *data.parts) if one.kind == "tuples" and one.file]
+    if not files:
+        made_up = "synthetic, so nothing in it is about anybody"
+        return f"{data.label}, {data.n_people:,} made-up people, {exposures}; {made_up}"
+    names = ", ".join(f"`{PurePath(file).name}`" for file in files)
+    return f"{data.label}, {data.n_people:,} names, {exposures}; read from {names}"
+
+
 def _card(cell: Cell, row: ResultRow | None, example: str) -> str:
     lines = [
         "",
         f"# {cell.model.title} on {cell.data.label}",
         "",
         f"- cell: `{cell.cell_id}`",
-        f"- data: {cell.data.label}, {cell.data.n_people:,} made-up people, each seen "
-        f"{cell.train.exposures:,} times; synthetic, so nothing in it is about anybody",
+        f"- data: {_data(cell)}",
     ]
     if row is not None and row.capacity_ratio is not None:
         lines += [

@@ -6,6 +6,7 @@ written whole, at once, and lies on any file system.
 
 import datetime
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ def write_studies(cells: Iterable[Cell], run: RunDirectory) -> Path | None:
             study = optuna.create_study(
                 study_name=cell.cell_id, direction="maximize", storage=storage
             )
+            with warnings.catch_warnings():
+                # Names of metrics are said to be experimental.
+                warnings.simplefilter("ignore")
+                study.set_metric_names(["capacity_ratio"])
             study.add_trials(list(_frozen(cell, trials)))
     if not journal.logs:
         return None

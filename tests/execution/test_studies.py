@@ -48,6 +48,7 @@ def test_optuna_finds_the_point_and_the_value_of_the_table(run: RunDirectory) ->
     for cell in CELLS[:2]:
         study, row = studies[cell.cell_id], run.cell(cell.cell_id).result()
         assert row is not None
+        assert study.metric_names == ["capacity_ratio"]
         assert study.best_value == row.selected_capacity_ratio
         assert study.best_params == {"lr": row.lr, "weight_decay": row.weight_decay}
         assert len(study.trials) == row.n_trials + row.n_widened
