@@ -53,12 +53,17 @@ def draw_growth(histories: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
         axes.set_xlabel("Exposures seen")
     for axes in style.left_panels(grid):
         axes.set_ylabel("Stored, $R$ (bits per parameter)")
-    titles = [(*dataset_parts(str(key[0])), f"{float(key[1]):g} exposures") for key, _ in panels]
-    style.title_panels(figure, grid, titles)
+    style.title_panels(figure, grid, [_title(key) for key, _ in panels])
     handles = [style.series_handle(style.short_count(n), colours[n], markers[n]) for n in colours]
     style.legend(figure, handles, title="People")
     style.write_notes(figure, lines)
     return figure
+
+
+def _title(key: object) -> tuple[str, ...]:
+    assert isinstance(key, tuple), "grouped by dataset and exposures"
+    dataset, exposures = key
+    return *dataset_parts(str(dataset)), f"{float(exposures):g} exposures"
 
 
 def _error(curve: pd.DataFrame) -> np.ndarray | None:

@@ -197,8 +197,8 @@ class TrainingProgress:
         try:
             known = {field.name for field in fields(cls)} & set(values)
             given = {name: values[name] for name in known}
-            lists = {"losses": tuple(values["losses"]), "ratios": tuple(values.get("ratios", ()))}
-            return cls(**given | lists)
+            given |= {"losses": tuple(values["losses"]), "ratios": tuple(values.get("ratios", ()))}
+            return cls(**given)
         except (LookupError, TypeError) as error:
             raise RecordError(f"got {values}, which is no progress of a training") from error
 

@@ -1,4 +1,3 @@
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.probing import MAX_COST, N_PROBES, probe_plan
+from kcap_ray.execution.reporter import Reporter
 from kcap_ray.execution.trial import run_trials
 from kcap_ray.planning.run_length import length_of
 from kcap_ray.runs.record import TrialRecord
@@ -72,29 +72,38 @@ def test_auto_measures_where_it_costs_little() -> None:
     assert plan is not None and (plan.every_steps, plan.n_people) == (5_000, 3)
 
 
-@pytest.mark.parametrize(("lr", "n_warnings"), [(1e-6, 1), (2e-2, 0)])
+@pytest.mark.parametrize(("bits", "n_warnings"), [((-40.0, 19.0), 1), ((-40.0, 20.0), 0)])
 def test_a_program_that_learns_nothing_says_so_once_and_early(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, lr: float, n_warnings: int
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    bits: tuple[float, float],
+    n_warnings: int,
 ) -> None:
-    """In the middle of the run and not before, however often it is measured; and a program of
-    which one trial learns says nothing.
+    """From the middle of the run on and before its end, however often it is measured; one of which
+    a trial has learnt (20 bits, with an error of 10) says nothing.
     """
-    cell = tiny_cell(replace(BIOD, n_people=40), exposures=60, probe_exposures=6)
-    warned_at: list[float] = []
-    points = [Point(lr=1e-6, weight_decay=0.0), Point(lr=lr, weight_decay=0.0)]
-
-    def look(progress: Progress) -> None:
-        if "nothing learnt yet" in caplog.text and not warned_at:
-            warned_at.append(progress.step)
-
-    run = CellRun(
-        cell=cell,
-        directory=CellDirectory(tmp_path),
-        device=torch.device("cpu"),
-        on_progress=look,
+    directory = CellDirectory(tmp_path)
+    cell = tiny_cell()
+    run = CellRun(cell=cell, directory=directory, device=torch.device("cpu"))
+    n_steps = length_of(cell).steps
+    reporter = Reporter(run, POINTS, first_trial=0)
+    probed = tuple(
+        {"stored_bits": own, "stored_bits_se": 10.0, "capacity_ratio": own / 1000} for own in bits
     )
-    with caplog.at_level(logging.WARNING):
-        last = max(one.steps or 0 for one in run_trials(run, points, first_trial=0))
-    assert caplog.text.count("nothing learnt yet") == n_warnings
+    warned_at = []
+    for step in range(1, n_steps + 1):
+        before = len(caplog.records)
+        reporter.report(
+            Progress(
+                step=step,
+                tokens=step,
+                lr_ratio=1.0,
+                losses=(2.0, 3.0),
+                seconds=1.0,
+                probed=probed if step % 4 == 0 else None,
+            )
+        )
+        warned_at += [step] * (len(caplog.records) - before)
+    reporter.close()
     assert len(warned_at) == n_warnings
-    assert all(0.5 * last <= step < last for step in warned_at)
+    assert all(n_steps / 2 <= step < n_steps / 2 + 4 for step in warned_at)
