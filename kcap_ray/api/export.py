@@ -21,6 +21,9 @@ _OURS = "import kcap_ray.models.hugging_face  # transformers has no class for th
 def export(cell_directory: Path, out: Path) -> str:
     """Write model, tokenizer, generation config and model card; return the Python that uses them.
 
+    A quantized model (`DIR/cells/ID/quantized/LABEL`) is written in the format of auto-gptq where
+    that can hold it, and otherwise as floats that lie on its grid.
+
     Raises `UserError` if there is no model, or if `out` cannot be written or holds files of
     somebody else.
     """
@@ -29,7 +32,12 @@ def export(cell_directory: Path, out: Path) -> str:
     from kcap_ray.models.export import MARK, export_cell
     from kcap_ray.text.tokenizer.hugging_face import save_tokenizer
 
-    how_to_read = export_cell(cell_directory, out)
+    if is_quantized := (cell_directory / "checkpoint" / "quantization.json").exists():
+        from kcap_ray.quantize.store import load_quantized
+
+        how_to_read = export_cell(cell_directory, out, load_quantized)
+    else:
+        how_to_read = export_cell(cell_directory, out)
     example = (_OURS if "kcap_ray" in how_to_read else "") + EXAMPLE.format(path=str(out))
     try:
         vocab = json.loads((out / "kcap_vocab.json").read_text(encoding="utf-8"))
@@ -42,11 +50,24 @@ def export(cell_directory: Path, out: Path) -> str:
         ).save_pretrained(out)
         card = out / "README.md"
         notes = card.read_text(encoding="utf-8").partition("\n")[2]
+        if is_quantized:
+            notes += _packed(out, cell_directory, eos)
         row = CellDirectory(cell_directory).result()
         card.write_text(f"{MARK}\n{_card(cell, row, example)}{notes}", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{out}: cannot write there ({error.strerror})") from error
     return example
+
+
+def _packed(out: Path, quantized: Path, eos: int) -> str:
+    """Pack a quantized model that was exported as floats; what the card says of it."""
+    from kcap_ray.quantize.gptq_files import NotGptqError, pack_export
+
+    try:
+        pack_export(out, quantized, eos=eos)
+    except NotGptqError as error:
+        return f"\nQuantized; its weights are floats that lie on the grid ({error}).\n"
+    return "\nIts weights are packed as auto-gptq does; transformers reads them with gptqmodel.\n"
 
 
 def _data(cell: Cell) -> str:
@@ -72,6 +93,7 @@ def _card(cell: Cell, row: ResultRow | None, example: str) -> str:
         lines += [
             f"- stores {row.stored_bits:,.0f} of {row.demand_bits:,.0f} bits: R = "
             f"{row.capacity_ratio:.3f} bits per parameter, {row.n_params:,} parameters",
+            *([] if row.quantization == "none" else [f"- quantized: {row.quantization}"]),
             f"- made with kcap {row.kcap_version}, commit {row.git_commit or 'not known'}",
         ]
     lines += [
