@@ -81,7 +81,8 @@ def test_auto_gptq_reads_the_weights_that_were_measured(
     for name in packed:
         found = weights_read_by(layer_class, tensors, name, bits=4)
         torch.testing.assert_close(found, expected[f"{name}.weight"].half(), rtol=0, atol=0)
-    parts = {
+    kinds = ("qweight", "qzeros", "scales", "g_idx")
+    parts = {f"{name}.{kind}" for name in packed for kind in kinds}
         f"{name}.{part}" for name in packed for part in ("qweight", "qzeros", "scales", "g_idx")
     }
     for name in tensors.keys() - parts:
