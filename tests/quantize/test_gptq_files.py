@@ -83,8 +83,6 @@ def test_auto_gptq_reads_the_weights_that_were_measured(
         torch.testing.assert_close(found, expected[f"{name}.weight"].half(), rtol=0, atol=0)
     kinds = ("qweight", "qzeros", "scales", "g_idx")
     parts = {f"{name}.{kind}" for name in packed for kind in kinds}
-        f"{name}.{part}" for name in packed for part in ("qweight", "qzeros", "scales", "g_idx")
-    }
     for name in tensors.keys() - parts:
         torch.testing.assert_close(tensors[name], expected[name].half(), rtol=0, atol=0)
     tied = {"lm_head.weight", "embed_out.weight"}
