@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.knowledge.entropy import Entropy
-from kcap_ray.measure.bits import KnowledgeLoss, memorized_bits
+from kcap_ray.measure.bits import memorized_bits
 from kcap_ray.measure.groups import Group
 from kcap_ray.measure.scatter import Scatter
 from kcap_ray.measure.sites import Sites
+from kcap_ray.measure.table_groups import groups_of
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.own_model import OwnModel
 from kcap_ray.text.evaluation import EvaluationDocuments, evaluation_documents
@@ -194,7 +194,7 @@ def _measure_table(
                 memorized_bits=float(memorized_E[trial]) if group.band == 0 else 0.0,
                 spread_bits=scatter.spread(trial, group.band),
             )
-            for group in _groups(index, source, sums_3EG[:, trial], n_people)
+            for group in groups_of(index, source, sums_3EG[:, trial], n_people)
         ]
         for trial in range(n_trials)
     ]
@@ -237,51 +237,6 @@ def ends_of(documents: EvaluationDocuments, scorer: ScoringModel) -> Ends | None
         row_V[torch.from_numpy(tokens.astype(np.int64))] = True
     number_PT = torch.from_numpy(documents.end_PT.astype(np.int64))
     return Ends(number_PT.to(scorer.device), goes_on_SV.to(scorer.device))
-
-
-def _groups(
-    index: int, source: Source, sums_3G: NDArray[np.float64], n_measured: int
-) -> list[Group]:
-    entropy = source.entropy
-    assert entropy is not None, "junk is not measured"
-    n_people = entropy.n_people
-    ruled_out = math.log(n_people / (n_people - 1)) if n_people > 1 else 0.0
-    if source.behind is not None:
-        ruled_out = 0.0  # a junk person stands before the document
-    groups = []
-    for band, (name, value, first_chunk) in enumerate(sums_3G.T.tolist()):
-        is_in_P = source.bands_P == band
-        n_in_band = int(is_in_P[:n_measured].sum())
-        if not n_in_band:
-            continue
-        loss = KnowledgeLoss(
-            name_nats=name / n_in_band + ruled_out,
-            value_nats=value / n_in_band,
-            value1_nats=first_chunk / n_in_band if entropy.n_diversity else None,
-        )
-        frequency = 1.0 if source.frequency_P is None else float(source.frequency_P[is_in_P].mean())
-        groups.append(
-            Group(
-                table_index=index,
-                table=source.label,
-                band=band,
-                n_people=int(is_in_P.sum()),
-                n_measured=n_in_band,
-                frequency=frequency,
-                loss=loss,
-                entropy=_entropy_of_band(source, is_in_P),
-                attributes=source.attributes,
-            )
-        )
-    return groups
-
-
-def _entropy_of_band(source: Source, is_in_P: NDArray[np.bool_]) -> Entropy:
-    """That of the table, with the value bits of these people."""
-    assert source.entropy is not None
-    if source.value_bits_P is None:
-        return source.entropy
-    return replace(source.entropy, value_bits=float(source.value_bits_P[is_in_P].mean()))
 
 
 def documents_of(
