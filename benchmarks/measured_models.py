@@ -8,6 +8,7 @@ losses of both are compared.
 
 Peer: a plain batched evaluation
 Goal: at least 1.5 x on a CPU
+Needs: 3 GiB of memory
 
     python benchmarks/measured_models.py
 """
