@@ -16,17 +16,18 @@ from kcap_ray.runs.results import CellDirectory
 from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.training.loop import Progress
 from kcap_ray.training.point import Point
+from tests.execution.test_trial import untimed
 from tests.tiny import BIOD, tiny_cell
 
 POINTS = [Point(lr=1e-2, weight_decay=0.0), Point(lr=3e-3, weight_decay=0.0)]
 
 
 def trained(cell: Cell, path: Path) -> tuple[list[TrialRecord], CellDirectory]:
-    """Records without times, and their directory."""
+    """Records without what differs from run to run, and their directory."""
     directory = CellDirectory(path)
     run = CellRun(cell=cell, directory=directory, device=torch.device("cpu"))
     records = run_trials(run, POINTS, first_trial=0)
-    return [replace(one, train_time_s=None, tokens_per_s=None) for one in records], directory
+    return [untimed(one) for one in records], directory
 
 
 def test_the_last_point_of_a_curve_is_the_result_and_the_others_cost_nothing_but_time(
