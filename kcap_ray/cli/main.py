@@ -40,6 +40,7 @@ from kcap_ray.cli.planning import plan, simulate
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
 from kcap_ray.cli.starting import init, schema
+from kcap_ray.cli.submit import submit
 from kcap_ray.config.errors import UserError
 from kcap_ray.runs.log import log_to_standard_error
 
@@ -126,6 +127,7 @@ app.command()(rewrite)
 app.command()(schema)
 app.command()(simulate)
 app.command()(status)
+app.command()(submit)
 
 
 @app.command()
