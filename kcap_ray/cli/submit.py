@@ -29,7 +29,9 @@ def submit(
     out: Annotated[
         str | None,
         typer.Option(
-            "--out", metavar="DIR|URL", help="Run directory: a bucket, or a path that all nodes share."
+            "--out",
+            metavar="DIR|URL",
+            help="Run directory: a bucket, or a path that all nodes see.",
         ),
     ] = None,
     settings: Set = None,
@@ -68,7 +70,8 @@ def submit(
         job = jobs.submit(loaded.name, shipment, arguments)
     typer.echo(job)
     typer.echo(
-        f"kcap: {loaded.name}, {len(loaded.cells):,} cells, {shipment.n_bytes / 2**20:.1f} MiB sent\n"
+        f"kcap: {loaded.name}, {len(loaded.cells):,} cells, {shipment.n_bytes / 2**20:.1f} MiB "
+        "sent\n"
         f"log:    ray job logs --follow --address {address} {job}\n"
         f"stop:   ray job stop --address {address} {job}\n"
         f"status: kcap status {arguments[1]}\n"

@@ -1,5 +1,5 @@
-"""`ray up cluster.yaml` on AWS as the file stands: what Ray's own provider asks to be told is looked
-up, or made, when the cluster is started.
+"""`ray up cluster.yaml` on AWS as the file stands: what Ray's own provider asks to be told is
+looked up, or made, when the cluster is started.
 
 `provider: {type: external, module: kcap_ray.engine.aws.AwsNodeProvider}` names the class below,
 which Ray loads where `ray up` runs and, for its autoscaler, on the head.

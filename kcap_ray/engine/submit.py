@@ -53,8 +53,8 @@ class Jobs:
         if shipment.n_bytes > MAX_BYTES:
             raise UserError(
                 f"{shipment.n_bytes / 2**20:.0f} MiB of files are too many for a job: at most "
-                f"{MAX_BYTES / 2**20:.0f}; put the data where all nodes can read them, by an absolute "
-                "path, and run `kcap sweep` on the head"
+                f"{MAX_BYTES / 2**20:.0f}; put the data where all nodes can read them, by an "
+                "absolute path, and run `kcap sweep` on the head"
             )
         command = ["python", "-m", "kcap_ray.cli", "sweep", shipment.sweep_file]
         command += [*shipment.settings(), *arguments, "--address", "auto"]

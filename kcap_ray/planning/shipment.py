@@ -36,7 +36,9 @@ class Shipment:
 
     def settings(self) -> list[str]:
         """Arguments of `kcap sweep` that stand for the overrides."""
-        return [part for key, value in self.overrides.items() for part in ("--set", f"{key}={value}")]
+        return [
+            part for key, value in self.overrides.items() for part in ("--set", f"{key}={value}")
+        ]
 
 
 def ship(sweep: Sweep, overrides: Mapping[str, str], folder: Path) -> Shipment:
@@ -103,7 +105,9 @@ def _named(sweep: Sweep, written: list[str]) -> dict[str, Path]:
                 break
     missing = needed - {os.path.abspath(place) for place in found.values()}
     if missing:
-        raise UserError(f"{min(missing)}: no such file; the sweep names it, so it must travel with it")
+        raise UserError(
+            f"{min(missing)}: no such file; the sweep names it, so it must travel with it"
+        )
     return found
 
 

@@ -220,6 +220,7 @@ class Account:
             yield session.client
         self.who = who
 
+
 @contextlib.contextmanager
 def simulated_account(home: Path) -> Iterator[Account]:
     """An account of AWS as it is when it is opened, at a server of this process; `home` is the

@@ -42,7 +42,9 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return run
 
 
-@pytest.mark.parametrize("facts", ["data/facts.csv", "../elsewhere/facts.csv", "TMP/elsewhere/facts.csv"])
+@pytest.mark.parametrize(
+    "facts", ["data/facts.csv", "../elsewhere/facts.csv", "TMP/elsewhere/facts.csv"]
+)
 def test_the_folder_gives_the_same_cells_elsewhere(shipped, facts, tmp_path, monkeypatch):
     """Also where nothing of the first machine's is left."""
     ids, shipment = shipped(facts)
@@ -60,7 +62,7 @@ def test_the_folder_gives_the_same_cells_elsewhere(shipped, facts, tmp_path, mon
 def test_a_path_of_an_override_travels_too(shipped, tmp_path):
     """`--set data.file=...` names a file of this machine; the job is given its new place."""
     _, shipment = shipped("data/facts.csv", data__file=str(tmp_path / "elsewhere" / "facts.csv"))
-    (key, place), = shipment.overrides.items()
+    ((key, place),) = shipment.overrides.items()
     assert (shipment.folder / place).read_text() == FACTS
     assert shipment.settings() == ["--set", f"{key}={place}"]
 
