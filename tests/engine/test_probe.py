@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 
 with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as directory:
     node = {"include_dashboard": False, "object_store_memory": 100 * 2**20}
-    head = {**node, "num_cpus": 1, "_temp_dir": directory}
+    head = {**node, "num_cpus": 1, "temp_dir": directory}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     # The second says that it has a GPU, and has none.
     cluster.add_node(**node, num_cpus=1, num_gpus=1)
