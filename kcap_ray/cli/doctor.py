@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -243,8 +243,9 @@ def sweep_check(sweep: Any, found: Any, prices: PriceFile) -> Check:
         return Check(name="sweep", finding=f"{sweep.name}: no device to run on", remedy="")
     device = device_of(planned_device(found, use_gpu=use_gpu))
     per_node = min(found.of_node(use_gpu=use_gpu), n_devices)
-    waits = {} if use_gpu else {"boot_s": 0.0, "idle_s": 0.0}
-    cluster = VirtualCluster(n_devices=n_devices, node_devices=per_node, **waits)
+    cluster = VirtualCluster(n_devices=n_devices, node_devices=per_node)
+    if not use_gpu:  # the machine is there already, and stays
+        cluster = replace(cluster, boot_s=0.0, idle_s=0.0)
     jobs = jobs_of(
         sweep.cells, sweep.neighbour, device, column=sweep.column, max_width=cluster.node_devices
     )

@@ -110,7 +110,7 @@ def look_at_nodes(out: str, witness: str) -> tuple[list[NodeReport], dict[str, s
         try:
             ray.get(first[name], timeout=NODE_TIMEOUT_S)
             asked = time.time()
-            found = ray.get(ask(name), timeout=NODE_TIMEOUT_S)
+            found: dict[str, Any] = dict(ray.get(ask(name), timeout=NODE_TIMEOUT_S))
             answered = time.time()
         # Whatever Ray raises for a node that does not answer.
         except Exception as error:

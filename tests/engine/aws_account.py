@@ -55,7 +55,7 @@ class Account:
         """What AWS's public parameter names from now on. Only AWS can write it, so it is entered
         into the simulator's books.
         """
-        from moto.core import DEFAULT_ACCOUNT_ID
+        from moto.core.models import DEFAULT_ACCOUNT_ID
         from moto.ssm.models import Parameter, ssm_backends
 
         parameter = Parameter(
@@ -70,7 +70,8 @@ class Account:
             version=1,
             data_type="aws:ec2:image",
         )
-        ssm_backends[DEFAULT_ACCOUNT_ID][REGION]._parameters[PARAMETER] = [parameter]
+        parameters: Any = ssm_backends[DEFAULT_ACCOUNT_ID][REGION]._parameters
+        parameters[PARAMETER] = [parameter]
 
     def make_profile(self, name: str) -> None:
         """An instance profile that somebody else made."""
