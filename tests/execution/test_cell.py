@@ -48,7 +48,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 def untimed(record: Timed) -> Timed:
     """A row or record without what differs from run to run."""
-    return dataclasses.replace(record, train_time_s=None, tokens_per_s=None)
+    return dataclasses.replace(record, train_time_s=None, measure_time_s=None, tokens_per_s=None)
 
 
 def row_in(directory: CellDirectory) -> ResultRow:
@@ -111,6 +111,7 @@ def test_the_numbers_of_a_row_belong_together(tmp_path: Path, cell: Cell) -> Non
     assert (row.lr, row.weight_decay) == (best.lr, best.weight_decay)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warm_start", [None, HINT])
 def test_a_cell_killed_again_and_again_has_the_row_of_one_run(
     tmp_path: Path, warm_start: WarmStart | None

@@ -33,7 +33,8 @@ def go_on(run: RunDirectory, cells: list[Cell] = CELLS) -> list[ResultRow]:
     """What is left, and all rows without times."""
     run_cells(cells, NEIGHBOUR, run, sweep="tiny", device=torch.device("cpu"))
     return [
-        dataclasses.replace(row, train_time_s=None, tokens_per_s=None) for row in run.rows(cells)
+        dataclasses.replace(row, train_time_s=None, measure_time_s=None, tokens_per_s=None)
+        for row in run.rows(cells)
     ]
 
 
@@ -120,6 +121,7 @@ def test_more_trials_are_those_of_a_longer_search(run: RunDirectory, tmp_path: P
     assert go_on(run, [three])[0].n_trials == 6
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_float64")
 def test_more_trials_are_those_of_a_longer_search_along_a_chain(
     run: RunDirectory, tmp_path: Path

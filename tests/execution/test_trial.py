@@ -44,7 +44,7 @@ def run(
 
 def untimed(record: TrialRecord) -> TrialRecord:
     """A record without what differs from run to run."""
-    return dataclasses.replace(record, train_time_s=None, tokens_per_s=None)
+    return dataclasses.replace(record, train_time_s=None, measure_time_s=None, tokens_per_s=None)
 
 
 @pytest.fixture
@@ -124,6 +124,7 @@ def test_a_cell_may_keep_no_weights(directory: CellDirectory) -> None:
     assert not directory.checkpoint.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_in", ["measure", "write_curve", "save_weights", "add_trials"])
 def test_a_program_killed_at_its_end_gives_the_same_when_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: str
