@@ -17,6 +17,7 @@ from analysis.figures.bit_width import draw_bit_width
 from analysis.figures.calibration import draw_calibration
 from analysis.figures.capacity import draw_capacity
 from analysis.figures.experts import draw_experts
+from analysis.figures.growth import draw_growth
 from analysis.figures.junk import draw_junk
 from analysis.figures.ladder import draw_ladder
 from analysis.figures.landscape import draw_landscape
@@ -138,6 +139,10 @@ def _landscape(inputs: Inputs) -> Figure:
     return draw_landscape(trials, inputs.results.used, notes)
 
 
+def _growth(inputs: Inputs) -> Figure:
+    return draw_growth(*load_histories(inputs.results))
+
+
 def _training(inputs: Inputs) -> Figure:
     return draw_training(*load_histories(inputs.results))
 
@@ -206,6 +211,10 @@ FIGURES = {
     "landscape": FigureKind(
         caption="R of every trial, over learning rate and weight decay; stars: what was chosen.",
         draw=_landscape,
+    ),
+    "growth": FigureKind(
+        caption="Bits stored per parameter while training, against exposures seen.",
+        draw=_growth,
     ),
     "training": FigureKind(caption="Training loss against exposures seen.", draw=_training),
 }

@@ -24,6 +24,7 @@ from analysis.page import Table, picture, render
 from analysis.peak_table import find_peaks
 from analysis.plots import FIGURES, Inputs, fit_inputs, write_figures
 from analysis.report_tables import exposures_table, fits_table, peaks_table, results_table
+from analysis.trackers import find_tracked
 from analysis.words import Names
 from kcap_ray.runs.files import write_atomically
 
@@ -68,6 +69,7 @@ def write_report(directory: Path | str) -> Path:
         "missing": missing,
         "command": _command(environment),
         "environment": {key: _said(v) for key, v in environment.items() if key != "command"},
+        "tracked": find_tracked(folder),
         "sweep_text": sweep_text,
         "css": VERDICT_CLASS,
         "sentences": _sentences,

@@ -24,6 +24,7 @@ from analysis.page import (
 )
 from analysis.peak_table import Peak
 from analysis.words import Names
+from kcap_ray.runs.learnt import ADVICE, missing_in
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.schema import fields_of
 
@@ -229,9 +230,15 @@ def _result_row(row: Mapping[Any, Any], columns: Sequence[str], names: Names) ->
     status = str(row["status"])
     return Row(
         cells=(*cells, text_cell(status)),
-        note=why if why != status else "",
+        note=(why if why != status else "") or _missing(row),
         is_excluded=bool(why),
     )
+
+
+def _missing(row: Mapping[Any, Any]) -> str:
+    """What a cell has not learnt at all, and what to do."""
+    missing = missing_in(row)
+    return f"{missing}: {ADVICE}" if missing else ""
 
 
 def _result_cell(value: Any, column: str, names: Names) -> Cell:

@@ -68,6 +68,9 @@ def test_the_commands_do_what_the_page_says(name: str, tmp_path: Path) -> None:
     assert without_ends(printed(planned, tmp_path)) == without_ends(plan_text)
     shown, found = without_ends(table_text), without_ends(printed(run, tmp_path))
     n_cells = len(read_results(tmp_path / "runs" / name))
+    # So short a run learns nothing, which its status says too.
+    found = [re.sub(r"ok: (nothing|no values) learnt$", "ok", line) for line in found]
+    shown = [re.sub(r"ok: (nothing|no values) learnt$", "ok", line) for line in shown]
     for on_page, now in zip(shown[1 : 1 + n_cells], found[1 : 1 + n_cells], strict=True):
         assert len(now.split()) <= len(on_page.split())  # without what is at an edge
         people, _, *rest = now.split()

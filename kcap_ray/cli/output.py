@@ -35,6 +35,7 @@ def conclude(cells: list[Cell], directory: Any, *, as_json: bool = False) -> Non
     """
     from kcap_ray.cli.results_table import results_table
     from kcap_ray.runs.edges import edge_notes
+    from kcap_ray.runs.learnt import learnt_notes
 
     # This is the end of a command. Python would look for garbage among a million objects that Ray
     # and the report have loaded, for most of a second.
@@ -46,7 +47,7 @@ def conclude(cells: list[Cell], directory: Any, *, as_json: bool = False) -> Non
     else:
         is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < 100
         print_table(results_table(rows, is_narrow=is_narrow))
-    for note in edge_notes(rows):
+    for note in (*learnt_notes(rows), *edge_notes(rows)):
         typer.echo(f"note: {note}.", err=True)
     if len(failed) < len(rows):
         typer.echo(f"report: {report_of(directory.path)}", err=as_json)
@@ -96,14 +97,33 @@ def print_json(found: Iterable[object]) -> None:
 
 
 def report_of(directory: Path) -> Path:
-    """Write the report of a run, and say where; UserError if its results cannot be read."""
+    """Write the report of a run, and its searches for Optuna's dashboard, and say where the report
+    is; UserError if its results cannot be read.
+    """
     from analysis.load import ResultsError
     from analysis.report import write_report
 
+    _write_studies(directory)
     try:
         return write_report(directory)
     except ResultsError as error:
         raise UserError(str(error)) from error
+
+
+def _write_studies(directory: Path) -> None:
+    """Of a run that has a ledger; one that is kept as a table alone has no trials to show."""
+    if not (directory / "cells").is_dir():
+        return
+    from kcap_ray.execution.studies import write_studies
+    from kcap_ray.runs.earlier import read_manifest
+    from kcap_ray.runs.results import RunDirectory
+
+    try:
+        manifest = read_manifest(directory)
+        cells = [] if manifest is None else [stored.cell for stored in manifest.cells]
+        write_studies(cells, RunDirectory(directory))
+    except (OSError, UserError) as error:
+        _logger.warning("searches are not written for optuna-dashboard: %s", error)
 
 
 def seeds_of_plan(rows: Sequence[Any], difference: float | None) -> list[Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kcap_ray.runs.learnt import what_is_missing
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.schema import fields_of, shown
 from kcap_ray.runs.text_table import Justify, text_table
@@ -101,5 +102,6 @@ def _cell(row: ResultRow, name: str) -> str:
     if name == "edge":
         return row.edge or ""
     if name == "status":
-        return row.status + (f": {row.reason}" if row.reason else "")
+        said = row.reason or what_is_missing(row)
+        return row.status + (f": {said}" if said else "")
     return shown(row, name)

@@ -86,12 +86,13 @@ class TrainConfig:
     """
     compile: Compile = "auto"
     """Whether torch.compile makes the step; `auto` does so on a GPU only."""
-    probe_exposures: int | None = None
-    """Exposures between two measurements of a sample of people while training, for curves of names
-    and values; None measures at the end alone.
+    probe_exposures: int | Literal["auto"] | None = "auto"
+    """Exposures between two measurements of a sample of people while training, for curves of names,
+    values and bits; None measures at the end alone. `auto`: a tenth of the run, with as many people
+    as cost 2% of it, and none where these are too few to tell, or on a GPU.
     """
     probe_people: int = 1_000
-    """People in that sample, the first of every table."""
+    """People in that sample at most, the first of every table."""
 
     def __post_init__(self) -> None:
         check_choice("train.precision", self.precision, PrecisionChoice)
@@ -107,9 +108,10 @@ class TrainConfig:
             self.micro_windows is None or self.micro_windows >= 1,
             f"train.micro_windows: got {self.micro_windows}; at least 1, or null for all at once",
         )
+        probed = self.probe_exposures
         check(
-            self.probe_exposures is None or self.probe_exposures >= 1,
-            f"train.probe_exposures: got {self.probe_exposures}; at least 1, or null for none",
+            probed in (None, "auto") or int(probed) >= 1,
+            f"train.probe_exposures: got {probed}; auto, at least 1, or null for none",
         )
         check(self.lr > 0, f"train.lr: got {self.lr}; it must be positive")
         check(

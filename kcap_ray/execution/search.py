@@ -1,10 +1,10 @@
 """Which points of learning rate and weight decay a cell tries: one Optuna study per cell, asked for
 several at once.
 
-The only file that imports optuna. The points of a study are a sequence: a pure function of the
-cell's search seed, of the neighbour's best point and of the results told so far, whatever the
-number of trials and however many are asked for at once. After a restart, or when there are to be
-more trials, the finished ones are reported to the study again, and the sequence goes on.
+The points of a study are a sequence: a pure function of the cell's search seed, of the neighbour's
+best point and of the results told so far, whatever the number of trials and however many are asked
+for at once. After a restart, or when there are to be more trials, the finished ones are reported to
+the study again, and the sequence goes on.
 """
 
 import math

@@ -15,13 +15,13 @@ from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.curves import curve_of, write_curve
 from kcap_ray.execution.placement import Placement
+from kcap_ray.execution.probing import probe_of, probe_plan
 from kcap_ray.execution.reporter import Reporter
-from kcap_ray.measure.groups import Group, measured_of, probed_columns, total_bits
+from kcap_ray.measure.groups import Group, measured_of, total_bits
 from kcap_ray.measure.layers import without_each_layer
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.checkpoint import save_weights
-from kcap_ray.models.decoder import Decoder
-from kcap_ray.models.own_model import OwnModel, check_model, own_model
+from kcap_ray.models.own_model import check_model, own_model
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.columns import Measured, Provenance
 from kcap_ray.runs.environment import provenance
@@ -33,13 +33,7 @@ from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.text.stream.corpus import Corpus, build_corpus
 from kcap_ray.text.stream.stream import TrainingStream
 from kcap_ray.training.checkpoint import remove_checkpoint
-from kcap_ray.training.loop import (
-    Probe,
-    Saving,
-    TrainingDiverged,
-    TrainResult,
-    train,
-)
+from kcap_ray.training.loop import Saving, TrainingDiverged, TrainResult, train
 from kcap_ray.training.point import Point
 
 _PEOPLE_AT_ONCE = 1 << 18  # biographies whose lengths are looked at together
@@ -68,6 +62,7 @@ def run_trials(
     stream = stream_of(cell)
     rank = dist.get_rank() if dist.is_initialized() else 0
     workers = dist.get_world_size() if dist.is_initialized() else 1
+    plan = probe_plan(cell, corpus, n_steps, device=device.type, workers=workers)
     resume_file = directory.resume_file(first_trial)
     reporter = Reporter(run, points, first_trial) if rank == 0 else None
     try:
@@ -83,7 +78,7 @@ def run_trials(
                 path=resume_file, every_s=run.save_every_s, request=request_file(directory)
             ),
             on_progress=reporter.report if reporter else None,
-            probe=_probe(cell, corpus, n_steps),
+            probe=None if plan is None else probe_of(cell, corpus, plan),
         )
     except TrainingDiverged as diverged:
         result = diverged
@@ -108,24 +103,6 @@ def run_trials(
     directory.add_trials(records)
     remove_checkpoint(resume_file)
     return records
-
-
-def _probe(cell: Cell, corpus: Corpus, n_steps: int) -> Probe | None:
-    """Measures losses and bits per parameter on the first people of every table; None where the
-    cell asks for none.
-    """
-    train = cell.train
-    if train.probe_exposures is None:
-        return None
-
-    def measured(model: Decoder | OwnModel) -> list[dict[str, float]]:
-        was_training = model.training
-        trials = measure(model, corpus, seed=cell.seed, n_people=train.probe_people)
-        model.train(was_training)
-        return [probed_columns(groups, model.spec.n_params) for groups in trials]
-
-    every_steps = round(n_steps * train.probe_exposures / train.exposures)
-    return Probe(every_steps=max(1, every_steps), measure=measured)
 
 
 def _exposures(stream: TrainingStream, corpus: Corpus, *, n_windows: int) -> list[float]:

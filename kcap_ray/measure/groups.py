@@ -12,6 +12,7 @@ from typing import Any
 
 from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import KnowledgeLoss, StoredBits, stored_bits
+from kcap_ray.measure.scatter import Spread, standard_error
 from kcap_ray.measure.site_records import SiteNats, site_records
 from kcap_ray.runs.columns import Measured
 
@@ -38,6 +39,10 @@ class Group:
     """Loss by attribute, names first, and token of the value; mean over these people."""
     memorized_bits: float = 0.0
     """Bits of the table as arXiv 2505.24832 counts them, all in the first group of the table."""
+    n_measured: int = 0
+    """People that the loss is a mean over."""
+    spread_bits: Spread | None = None
+    """Of the bits that are stored of one person; None for fewer than two people."""
 
     @property
     def share(self) -> float:
@@ -62,6 +67,14 @@ def total_bits(groups: Sequence[Group]) -> float:
     return sum(group.stored.total for group in groups)
 
 
+def standard_errors(groups: Sequence[Group]) -> tuple[float | None, float | None]:
+    """Standard error of the bits of all tables, and of those of values; None where a group is of a
+    single person.
+    """
+    parts = [(group.n_people, group.n_measured, group.spread_bits) for group in groups]
+    return standard_error(parts, 0), standard_error(parts, 1)
+
+
 def measured_of(groups: Sequence[Group], exposures: Sequence[float]) -> Measured:
     """What the results say of a model: bits over all tables, the losses on the first table, and the
     groups where there are several.
@@ -71,6 +84,7 @@ def measured_of(groups: Sequence[Group], exposures: Sequence[float]) -> Measured
     tables = [list(part) for _, part in groupby(groups, key=lambda group: group.table_index)]
     stored = [group.stored for group in groups]
     loss = _mean_loss(tables[0])
+    stored_bits_se, value_bits_se = standard_errors(groups)
     n_attributes, value1_nats = tables[0][0].entropy.n_attributes, loss.value1_nats
     return Measured(
         loss_name_nats=loss.name_nats,
@@ -81,6 +95,8 @@ def measured_of(groups: Sequence[Group], exposures: Sequence[float]) -> Measured
         name_bits=sum(part.name_bits for part in stored),
         value_bits=sum(part.value_bits for part in stored),
         diversity_bits=sum(part.diversity_bits for part in stored),
+        stored_bits_se=stored_bits_se,
+        value_bits_se=value_bits_se,
         memorized_bits=sum(group.memorized_bits for group in groups),
         sites=json.dumps([record for table in tables for record in _sites(table)]),
         groups=None if len(groups) == 1 else json.dumps(_records(groups, exposures)),
@@ -111,14 +127,20 @@ def _sites(table: Sequence[Group]) -> list[dict[str, Any]]:
 
 def probed_columns(groups: Sequence[Group], n_params: int) -> dict[str, float]:
     """What a curve says of a model of `n_params` weights that was measured on a sample: the losses
-    on the first table, in nats, and R(F) if everybody were known as well as the sample.
+    on the first table, in nats, and bits if everybody were known as well as the sample, with
+    standard errors where they are known.
     """
     loss = _mean_loss([group for group in groups if group.table_index == 0])
-    return {
+    bits = total_bits(groups)
+    found = {
         "loss_name_nats": loss.name_nats,
         "loss_value_nats": loss.value_nats,
-        "capacity_ratio": total_bits(groups) / n_params,
+        "stored_bits": bits,
+        "value_bits": sum(group.stored.value_bits for group in groups),
+        "capacity_ratio": bits / n_params,
     }
+    errors = zip(("stored_bits_se", "value_bits_se"), standard_errors(groups), strict=True)
+    return found | {name: error for name, error in errors if error is not None}
 
 
 def _mean_loss(groups: Sequence[Group]) -> KnowledgeLoss:

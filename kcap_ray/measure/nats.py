@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.knowledge.entropy import Entropy
-from kcap_ray.measure.bits import KnowledgeLoss, memorized_bits
+from kcap_ray.measure.bits import memorized_bits
 from kcap_ray.measure.groups import Group
+from kcap_ray.measure.scatter import Scatter
 from kcap_ray.measure.sites import Sites
+from kcap_ray.measure.table_groups import groups_of
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.own_model import OwnModel
 from kcap_ray.text.evaluation import EvaluationDocuments, evaluation_documents
@@ -160,9 +161,8 @@ def _measure_table(
     """The groups of one table, for each trial, by its first `n_people` (None: all)."""
     n_people = min(n_people or source.n_people, source.n_people)
     n_trials, n_bands = scorer.n_trials, int(source.bands_P.max()) + 1
-    # Sums over people: names, values, first chunks.
-    sums_3EG = np.zeros((3, n_trials, n_bands))
-    sites = Sites(source, n_trials=n_trials)
+    sums_3EG = np.zeros((3, n_trials, n_bands))  # over people: names, values, first chunks
+    sites, scatter = Sites(source, n_trials=n_trials), Scatter(source, n_trials=n_trials)
     memorized_E = np.zeros(n_trials)
     start, n_at_once = 0, _people_at_once(scorer, source)
     while start < n_people:
@@ -176,12 +176,12 @@ def _measure_table(
             raise UserError("one document is too much for the memory of the GPU")
         stop = start + len(documents.tokens_PT)
         counted = (documents.target_PT == 1, documents.target_PT >= 2, documents.first_chunk_PT)
-        for sums_EG, is_counted_PT in zip(sums_3EG, counted, strict=True):
-            nats_EP = np.where(is_counted_PT, nats_EPT, 0.0).sum(axis=2)
-            for trial in range(n_trials):
-                bands_P = source.bands_P[start:stop]
-                sums_EG[trial] += np.bincount(bands_P, nats_EP[trial], minlength=n_bands)
-        sites.add(documents.target_PT, nats_EPT, source.bands_P[start:stop])
+        nats_3EP = np.stack([np.where(part_PT, nats_EPT, 0.0).sum(axis=2) for part_PT in counted])
+        bands_P = source.bands_P[start:stop]
+        for part, trial in np.ndindex(3, n_trials):
+            sums_3EG[part, trial] += np.bincount(bands_P, nats_3EP[part, trial], minlength=n_bands)
+        scatter.add(slice(start, stop), nats_3EP)
+        sites.add(documents.target_PT, nats_EPT, bands_P)
         memorized_E += _memorized(source, slice(start, stop), documents.target_PT, nats_EPT)
         start = stop
         scorer.on_progress(stop, n_people)
@@ -192,8 +192,9 @@ def _measure_table(
                 group,
                 site_nats_AS=sites.means(trial, group.band, n_people),
                 memorized_bits=float(memorized_E[trial]) if group.band == 0 else 0.0,
+                spread_bits=scatter.spread(trial, group.band),
             )
-            for group in _groups(index, source, sums_3EG[:, trial], n_people)
+            for group in groups_of(index, source, sums_3EG[:, trial], n_people)
         ]
         for trial in range(n_trials)
     ]
@@ -236,50 +237,6 @@ def ends_of(documents: EvaluationDocuments, scorer: ScoringModel) -> Ends | None
         row_V[torch.from_numpy(tokens.astype(np.int64))] = True
     number_PT = torch.from_numpy(documents.end_PT.astype(np.int64))
     return Ends(number_PT.to(scorer.device), goes_on_SV.to(scorer.device))
-
-
-def _groups(
-    index: int, source: Source, sums_3G: NDArray[np.float64], n_measured: int
-) -> list[Group]:
-    entropy = source.entropy
-    assert entropy is not None, "junk is not measured"
-    n_people = entropy.n_people
-    ruled_out = math.log(n_people / (n_people - 1)) if n_people > 1 else 0.0
-    if source.behind is not None:
-        ruled_out = 0.0  # a junk person stands before the document
-    groups = []
-    for band, (name, value, first_chunk) in enumerate(sums_3G.T.tolist()):
-        is_in_P = source.bands_P == band
-        n_in_band = int(is_in_P[:n_measured].sum())
-        if not n_in_band:
-            continue
-        loss = KnowledgeLoss(
-            name_nats=name / n_in_band + ruled_out,
-            value_nats=value / n_in_band,
-            value1_nats=first_chunk / n_in_band if entropy.n_diversity else None,
-        )
-        frequency = 1.0 if source.frequency_P is None else float(source.frequency_P[is_in_P].mean())
-        groups.append(
-            Group(
-                table_index=index,
-                table=source.label,
-                band=band,
-                n_people=int(is_in_P.sum()),
-                frequency=frequency,
-                loss=loss,
-                entropy=_entropy_of_band(source, is_in_P),
-                attributes=source.attributes,
-            )
-        )
-    return groups
-
-
-def _entropy_of_band(source: Source, is_in_P: NDArray[np.bool_]) -> Entropy:
-    """That of the table, with the value bits of these people."""
-    assert source.entropy is not None
-    if source.value_bits_P is None:
-        return source.entropy
-    return replace(source.entropy, value_bits=float(source.value_bits_P[is_in_P].mean()))
 
 
 def documents_of(

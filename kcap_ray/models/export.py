@@ -1,11 +1,13 @@
 """A finished cell's model, written as a Hugging Face directory."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.models.checkpoint import load_model, reading_checkpoint
 from kcap_ray.models.convert import to_hugging_face
@@ -16,15 +18,19 @@ from kcap_ray.models.own_model import OwnModel
 MARK = "Made by `kcap export`."
 
 
-def export_cell(cell_directory: Path, out: Path) -> str:
+Load = Callable[[Path], tuple[Decoder | OwnModel, Cell]]
+"""From a directory to the model in it, and its cell."""
+
+
+def export_cell(cell_directory: Path, out: Path, load: Load = load_model) -> str:
     """Write the model for `AutoModelForCausalLM.from_pretrained`, with `kcap_vocab.json` and a
-    README beside it; return the line of Python that reads it.
+    README beside it; return the line of Python that reads it. `load`: reads the directory.
 
     Raises `UserError` if there is no model, or if `out` cannot be written or holds files of
     somebody else.
     """
     _check_own(out)
-    model, _ = load_model(cell_directory)
+    model, _ = load(cell_directory)
     with reading_checkpoint(cell_directory) as checkpoint:
         vocab = (checkpoint / "kcap_vocab.json").read_text(encoding="utf-8")
         eos = json.loads(vocab)["eos"]

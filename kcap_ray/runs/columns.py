@@ -33,6 +33,22 @@ LOSS_VALUE = Column(
 RATIO = Column(
     "R", "R(F) = stored_bits / n_params: bits per parameter, never clamped.", "bits/param", ".3f"
 )
+VALUE_BITS = Column(
+    "Value bits",
+    "N (log2(S0) - loss_value_nats / ln 2), over all tables; bioD has K C log2(D) for log2(S0).",
+    "bits",
+)
+STORED = Column("Stored", "name_bits + value_bits + diversity_bits.", "bits", ",.0f", "stored bits")
+STORED_SE = Column(
+    "Error of stored bits",
+    "Standard error of stored_bits as a sum over people drawn at random: N sd / sqrt(n), with the "
+    "standard deviation over the n people measured; none for a single one. Of one model; other "
+    "seeds are not in it.",
+    "bits",
+    ",.0f",
+    since=2,
+)
+VALUE_SE = Column("Error of value bits", "The same of value_bits alone.", "bits", ",.0f", since=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,15 +228,7 @@ class Measured(Record):
         float | None,
         Column("Name bits", "N (log2(N0) - loss_name_nats / ln 2), over all tables.", "bits"),
     ] = None
-    value_bits: Annotated[
-        float | None,
-        Column(
-            "Value bits",
-            "N (log2(S0) - loss_value_nats / ln 2), over all tables; bioD has K C log2(D) for "
-            "log2(S0).",
-            "bits",
-        ),
-    ] = None
+    value_bits: Annotated[float | None, VALUE_BITS] = None
     diversity_bits: Annotated[
         float | None,
         Column(
@@ -229,6 +237,8 @@ class Measured(Record):
             "bits",
         ),
     ] = None
+    stored_bits_se: Annotated[float | None, STORED_SE] = None
+    value_bits_se: Annotated[float | None, VALUE_SE] = None
     memorized_bits: Annotated[
         float | None,
         Column(
@@ -272,10 +282,7 @@ class Measured(Record):
 class Stored(Record):
     """Bits per parameter."""
 
-    stored_bits: Annotated[
-        float | None,
-        Column("Stored", "name_bits + value_bits + diversity_bits.", "bits", ",.0f", "stored bits"),
-    ] = None
+    stored_bits: Annotated[float | None, STORED] = None
     capacity_ratio: Annotated[float | None, RATIO] = None
     capacity_ratio_non_embedding: Annotated[
         float | None,

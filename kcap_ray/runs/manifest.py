@@ -25,12 +25,13 @@ from kcap_ray.runs.environment import describe
 from kcap_ray.runs.files import locked, remove_temporaries, write_atomically
 from kcap_ray.runs.progress import LOCK
 from kcap_ray.runs.results import CellDirectory, RunDirectory
+from kcap_ray.runs.tracked import LOGGED, STUDIES
 
 _logger = logging.getLogger(__name__)
 
 OWN_FILES = ("sweep.yaml", MANIFEST, "environment.json", TABLE, "report.html")
 """What kcap writes at the top of a run directory, and would replace there."""
-OWN = (*OWN_FILES, "trackers.json", "cells", "figures", "models")
+OWN = (*OWN_FILES, LOGGED, STUDIES, "cells", "figures", "models")
 """With all else that it makes there and what lies below."""
 
 STATUS_HOLDS_S = 0.4

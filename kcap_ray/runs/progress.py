@@ -12,6 +12,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.earlier import rows_of_table
 from kcap_ray.runs.files import is_locked
+from kcap_ray.runs.learnt import ADVICE, what_is_missing
 from kcap_ray.runs.record import ResultRow, TrainingProgress, TrialRecord
 from kcap_ray.runs.results import AHEAD, CellDirectory, RunDirectory
 from kcap_ray.runs.schema import shown
@@ -160,7 +161,9 @@ def _result(row: ResultRow) -> str:
     )
     spread = "" if row.capacity_ratio_sd is None else f" sd {shown(row, 'capacity_ratio_sd')}"
     seeds = f" over {row.n_confirm_seeds_ok} fresh seeds" if row.n_confirm_seeds_ok else ""
-    warning = f"  at the edge of its range: {row.edge}" if row.edge else ""
+    missing = what_is_missing(row)
+    warning = f"  {missing}: {ADVICE}" if missing else ""
+    warning += f"  at the edge of its range: {row.edge}" if row.edge else ""
     ratio += spread + seeds
     return f"R {ratio} of at most {most} bit/param  lr {lr}  wd {decay}  {time_s} s{warning}"
 

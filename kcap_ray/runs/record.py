@@ -13,7 +13,11 @@ from kcap_ray.runs.columns import (
     LR,
     RATIO,
     STEPS,
+    STORED,
+    STORED_SE,
     TOKENS,
+    VALUE_BITS,
+    VALUE_SE,
     WEIGHT_DECAY,
     Asked,
     Measured,
@@ -98,6 +102,10 @@ class CurvePoint(Record):
     loss_name_nats: Annotated[float | None, LOSS_NAME] = None
     loss_value_nats: Annotated[float | None, LOSS_VALUE] = None
     capacity_ratio: Annotated[float | None, RATIO] = None
+    stored_bits: Annotated[float | None, STORED] = None
+    value_bits: Annotated[float | None, VALUE_BITS] = None
+    stored_bits_se: Annotated[float | None, STORED_SE] = None
+    value_bits_se: Annotated[float | None, VALUE_SE] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,12 +170,15 @@ class TrainingProgress:
     """What it trains on; empty where it is not known."""
     n_devices: int = 1
     """Data-parallel workers."""
+    ratios: tuple[float, ...] = ()
+    """R of each trial by the sample of people that was last measured; empty before the first."""
 
     def __post_init__(self) -> None:
         counts = (self.step, self.n_steps, self.n_devices)
         is_right = all(type(count) is int for count in counts) and 0 <= self.step <= self.n_steps
         is_right &= isinstance(self.device, str) and isinstance(self.seconds, int | float)
-        if not is_right or not all(isinstance(loss, int | float) for loss in self.losses):
+        numbers = (*self.losses, *self.ratios)
+        if not is_right or not all(isinstance(number, int | float) for number in numbers):
             raise RecordError(f"got {self.to_dict()}, which is no progress of a training")
 
     @property
@@ -177,7 +188,7 @@ class TrainingProgress:
 
     def to_dict(self) -> dict[str, Any]:
         """As the file has it."""
-        return {**vars(self), "losses": list(self.losses)}
+        return {**vars(self), "losses": list(self.losses), "ratios": list(self.ratios)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -186,14 +197,17 @@ class TrainingProgress:
         try:
             known = {field.name for field in fields(cls)} & set(values)
             given = {name: values[name] for name in known}
-            return cls(**{**given, "losses": tuple(values["losses"])})
+            given |= {"losses": tuple(values["losses"]), "ratios": tuple(values.get("ratios", ()))}
+            return cls(**given)
         except (LookupError, TypeError) as error:
             raise RecordError(f"got {values}, which is no progress of a training") from error
 
     def __str__(self) -> str:
         losses = ", ".join(f"{loss:.3f}" for loss in self.losses)
+        ratios = ", ".join(f"{ratio:.3f}" for ratio in self.ratios)
         return (
             f"{100 * self.done_frac:3.0f}%  step {self.step} of {self.n_steps}  loss {losses} nats"
+            + (f"  R {ratios}" if ratios else "")
         )
 
 

@@ -135,10 +135,14 @@ def _times(state: CellState) -> tuple[str, str, str]:
 
 
 def _runs(state: CellState) -> str:
-    """Training runs that are done, and the least training loss of those that train now."""
+    """Training runs that are done, and of those that train now the least training loss and the
+    largest R that was last measured.
+    """
     losses = [loss for one in state.programs for loss in one.losses]
+    ratios = [ratio for one in state.programs for ratio in one.ratios]
     loss = f" {min(losses):.3f}" if losses else ""
-    return f"{state.n_runs_done}/{state.n_runs}{loss}"
+    ratio = f" R {max(ratios):.3f}" if ratios else ""
+    return f"{state.n_runs_done}/{state.n_runs}{loss}{ratio}"
 
 
 def _shortened(text: str, n_chars: int) -> str:

@@ -5,21 +5,21 @@ import json
 import logging
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.runs.files import write_atomically
 from kcap_ray.runs.log import logged_to
 from kcap_ray.runs.record import CurvePoint
 from kcap_ray.runs.results import CellDirectory, RunDirectory
+from kcap_ray.runs.tracked import LOGGED, logged
 from kcap_ray.tracking.open import open_tracker
 from kcap_ray.tracking.tracker import CellLog, Tracker
 
 LOOK_EVERY_S = 5.0
 """Seconds between two looks for finished cells."""
 
-LOGGED = "trackers.json"
-"""File of a run directory: by tracker and cell, the time of the row that was logged and where."""
+PATIENCE_S = 120.0
+"""Seconds that the end of a command waits for a tracker that takes nothing more."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Tracking:
     left when it is closed.
 
     What a tracker raises, whatever it is, ends the logging to that tracker with one warning; the
-    next command on the directory tries again.
+    next command on the directory tries again. One that hangs is left behind at the end.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Tracking:
         }
         self._logged = logged(directory.path)
         self._stop = threading.Event()
+        self._n_sent = 0
         self._log_file = contextlib.ExitStack()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -57,8 +58,23 @@ class Tracking:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._wait()
         self._log_file.close()
+
+    def _wait(self) -> None:
+        """Until all is sent, or nothing more is taken."""
+        n_before = -1
+        while self._thread.is_alive() and self._n_sent > n_before:
+            n_before = self._n_sent
+            self._thread.join(PATIENCE_S)
+        if self._thread.is_alive():
+            names = " and ".join(self._trackers)
+            _log.warning(
+                "%s: no answer in %.0f s; what is missing there is sent by the next "
+                "command on the directory",
+                names,
+                PATIENCE_S,
+            )
 
     def _run(self) -> None:
         is_last = False
@@ -87,22 +103,13 @@ class Tracking:
         }
         try:
             place = self._trackers[name].log(CellLog(cell=cell, row=row, curves=curves))
-        except Exception as error:  # another program's, over a network
+            done[cell.cell_id] = {"written_at": written_at, "place": place}
+            self._n_sent += 1
+            text = json.dumps(self._logged, indent=1) + "\n"
+            write_atomically(self._directory.path / LOGGED, text)
+        except Exception as error:  # another program's, over a network; or a full disk
             _log.warning("%s: %s; no more is logged there", name, _one_line(error))
             del self._trackers[name]
-            return
-        done[cell.cell_id] = {"written_at": written_at, "place": place}
-        write_atomically(self._directory.path / LOGGED, json.dumps(self._logged, indent=1) + "\n")
-
-
-def logged(path: Path) -> dict[str, dict[str, dict[str, object]]]:
-    """By tracker and cell: `written_at`, the time of the row that was logged, and `place`."""
-    try:
-        found = json.loads((path / LOGGED).read_text(encoding="utf-8"))
-        assert all(isinstance(one, dict) for cells in found.values() for one in cells.values())
-    except (OSError, ValueError, AttributeError, AssertionError):
-        return {}
-    return found
 
 
 def read_curve(directory: CellDirectory, trial: int) -> list[CurvePoint]:

@@ -6,6 +6,7 @@ import json
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -229,3 +230,27 @@ def test_no_entry_is_left_out_of_a_legend():
     figure = Figure()
     legend(figure, [series_handle("_mine", "0.5")])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [" _mine"]
+
+
+def test_bits_while_training_are_drawn_with_their_errors(make_rows, write_run, tmp_path):
+    """One line a cell, at the points that were measured; and none where no cell was."""
+    rows = make_rows(exposures=(100,), n_people=(50_000,), sizes=SIZES[:2])
+    folder = write_run(tmp_path / "run", rows)
+    with pytest.raises(NothingToDrawError):
+        draw("growth", fit_inputs(load_results([folder])))
+    for row in rows.to_dict("records"):
+        path = folder / "cells" / row["cell_id"] / "history.parquet"
+        curve = pd.read_parquet(path)
+        is_measured = np.arange(len(curve)) % 20 == 19
+        curve["capacity_ratio"] = np.where(is_measured, curve["exposures"] / 100, np.nan)
+        curve["stored_bits_se"] = np.where(is_measured, 0.1 * row["n_params"], np.nan)
+        curve.to_parquet(path)
+    figure = draw("growth", fit_inputs(load_results([folder])))
+    bars = [bar for axes in figure.axes for bar in axes.containers]
+    assert len(bars) == len(rows)
+    for line, _, (errors,) in bars:
+        x, y = line.get_data()
+        assert len(x) == 10
+        assert y == pytest.approx(x / 100)
+        lengths = [ends[1, 1] - ends[0, 1] for ends in errors.get_segments()]
+        assert lengths == pytest.approx([0.2] * 10)

@@ -14,6 +14,7 @@ from analysis.headline import headline
 from analysis.load import ResultsError, load_results
 from analysis.page import Head, Row, Table, adaptive, condensed, svg_width, text_cell
 from analysis.report import write_report
+from analysis.trackers import find_tracked
 from analysis.words import N_PARTS, Names, dataset_parts, dataset_words, tell_apart
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -244,3 +245,42 @@ def test_each_kind_of_run_has_its_sentence(run, start):
     sentence = headline(results.used, fit_groups(results.used), names).sentence
     assert sentence.startswith(start)
     assert "interval" in sentence
+
+
+def test_runs_in_trackers_are_linked(make_rows, write_run, tmp_path):
+    """By address where a browser opens it; else the place, and the command that shows it. An
+    address of another scheme is no link.
+    """
+    rows = make_rows(exposures=(100,), n_people=(50_000,), sizes=((2, 2), (4, 2)))
+    folder = write_run(tmp_path / "run", rows)
+    first, second = rows["cell_id"]
+    (folder / "cells" / first / "tensorboard" / "trial0").mkdir(parents=True)
+    places = {
+        "wandb": {first: "https://wandb.ai/me/kcap/runs/1", second: "javascript:alert(1)"},
+        "mlflow": {first: "http://mlflow.local/#/experiments/1/runs/2"},
+    }
+    logged = {
+        name: {cell: {"written_at": 1, "place": place} for cell, place in cells.items()}
+        for name, cells in places.items()
+    }
+    (folder / "trackers.json").write_text(json.dumps(logged))
+    tensorboard, mlflow, wandb = find_tracked(folder)
+    assert tensorboard.command == f"tensorboard --logdir {folder / 'cells'}"
+    assert (mlflow.command, wandb.command[:10]) == ("", "wandb sync")
+    path = write_report(folder)
+    source = path.read_text(encoding="utf-8")
+    assert set(re.findall(r'href="(.*?)"', source)) == {
+        "https://wandb.ai/me/kcap/runs/1",
+        "http://mlflow.local/#/experiments/1/runs/2",
+    }
+    text = parse(path)
+    assert tensorboard.command in text
+    assert f"{second}: javascript:alert(1)" in text
+
+
+def test_a_cell_that_has_learnt_nothing_has_a_note(make_rows, write_run, tmp_path):
+    """And no other one."""
+    rows = make_rows(exposures=(100,), n_people=(50_000,), sizes=((2, 2), (4, 2)))
+    rows.loc[0, ["stored_bits", "capacity_ratio"]] = [-10.0, -0.001]
+    text = parse(write_report(write_run(tmp_path / "run", rows)))
+    assert text.count("nothing learnt: more exposures or a higher rate") == 1

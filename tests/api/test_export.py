@@ -107,3 +107,19 @@ def test_a_model_from_a_file_is_not_exported_and_says_where_it_is(tmp_path: Path
     directory = finished(tmp_path / "cell", own)
     with pytest.raises(UserError, match=r"no class for it.*model\.py"):
         export(directory, tmp_path / "out")
+
+
+def test_the_card_says_whose_knowledge_it_is(tmp_path: Path) -> None:
+    """Of made-up people that nothing is about anybody; facts of a file may be."""
+    facts = tmp_path / "facts.csv"
+    facts.write_text("name,attribute,value\nAda,city,Rome\nBob,city,Oslo\n")
+    own = DataConfig(kind="tuples", n_people=2, file=str(facts))
+    for data, said, unsaid in (
+        (BIOD, "12 made-up people", "read from"),
+        (own, "read from `facts.csv`", "made-up"),
+    ):
+        cell = tiny_cell(data, exposures=2)
+        out = tmp_path / data.kind
+        export(finished(tmp_path / f"cell-{data.kind}", cell), out)
+        card = (out / "README.md").read_text(encoding="utf-8")
+        assert said in card and unsaid not in card

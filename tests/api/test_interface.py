@@ -1,5 +1,7 @@
 """The Python interface: what README shows, and what is said of a mistake."""
 
+import ast
+import json
 import re
 import subprocess
 import sys
@@ -52,3 +54,21 @@ def test_a_mistake_is_a_user_error(tmp_path: Path) -> None:
         kcap_ray.measure(tmp_path, sweep)
     with pytest.raises(kcap_ray.UserError, match="device"):
         kcap_ray.plan(sweep, device="a1000")
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cell by cell; what it plans is what it shows, and its last one measures what was trained."""
+    notebook = json.loads((ROOT / "docs" / "python.ipynb").read_text(encoding="utf-8"))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    found = []
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    for cell in cells:
+        *statements, last = ast.parse("".join(cell["source"])).body
+        assert isinstance(last, ast.Expr)
+        exec(compile(ast.Module(statements, []), "<notebook>", "exec"), names)
+        found.append(eval(compile(ast.Expression(last.value), "<notebook>", "eval"), names))
+    shown = "".join(cells[0]["outputs"][0]["data"]["text/plain"])
+    assert found[0].to_string() == shown
+    assert found[-1] == pytest.approx(1.0, abs=0.01)

@@ -123,3 +123,13 @@ def test_time_and_devices_are_read_from_the_notes(tmp_path: Path) -> None:
 def test_durations_are_short(seconds: float | None, text: str) -> None:
     """Minutes, hours, days."""
     assert duration(seconds) == text
+
+
+def test_the_live_table_has_the_largest_ratio_that_was_measured() -> None:
+    """Of the programs of the cell; it still fits, and comes back from its file."""
+    first, second = (replace(training(), ratios=(ratio, -0.25)) for ratio in (0.125, 0.5))
+    assert TrainingProgress.from_dict(first.to_dict()) == first
+    assert str(first).endswith("R 0.125, -0.250")
+    state = running(programs=(first, second, training()))
+    _, row, _ = lines_of(live_table([state], LONG, width=80), 80)
+    assert row.endswith("1/4 1.500 R 0.500") and len(row) <= 80

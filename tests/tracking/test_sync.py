@@ -4,6 +4,7 @@ import importlib
 import logging
 import re
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,8 @@ from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cells
 from kcap_ray.runs.log import FILE, command_logged_to
 from kcap_ray.runs.results import RunDirectory
-from kcap_ray.tracking.sync import Tracking, logged, read_curve
+from kcap_ray.runs.tracked import logged
+from kcap_ray.tracking.sync import Tracking, read_curve
 from kcap_ray.tracking.tracker import CellLog
 from tests.tiny import tiny_cell
 
@@ -161,6 +163,31 @@ def test_what_a_tracker_raises_is_one_warning(
     begin, end, warning = (run.path / FILE).read_text(encoding="utf-8").splitlines()
     assert "process" in begin and "ended after" in end
     assert "WARNING broken: ConnectionError: no route to host; no more is logged there" in warning
+    assert logged(run.path) == before
+
+
+def test_a_tracker_that_hangs_is_left_behind(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The command ends, with one warning, though the first cell is never taken."""
+    end = threading.Event()
+
+    class Hanging:
+        def log(self, log: CellLog) -> str:
+            end.wait()
+            raise ConnectionError
+
+    def opened(*_: Any) -> Hanging:
+        return Hanging()
+
+    monkeypatch.setattr(kcap_ray.tracking.sync, "open_tracker", opened)
+    monkeypatch.setattr(kcap_ray.tracking.sync, "PATIENCE_S", 0.05)
+    before = logged(run.path)
+    with caplog.at_level(logging.WARNING):
+        send(run, "hanging")
+        (warning,) = caplog.messages
+        end.set()
+    assert "hanging: no answer" in warning
     assert logged(run.path) == before
 
 
