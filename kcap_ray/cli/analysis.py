@@ -56,6 +56,6 @@ def _local(verb: str, arguments: Sequence[str], stack: contextlib.ExitStack) -> 
         option, equals, value = one.partition("=") if one.startswith("--") else (before, "", one)
         url = url_of(value) if equals or not one.startswith("--") else None
         if url is not None and option.startswith("--") and option not in FLAGS:
-            raise not_taken(f"kcap {verb} {option}", url)
+            raise not_taken(f"{verb} {option}", url)
         found.append(one if url is None else str(stack.enter_context(opened(one))))
     return found

@@ -55,7 +55,7 @@ def _local(verb: str, parameter: str, value: Any, stack: contextlib.ExitStack) -
     url = url_of(value)
     is_whole = WHOLE.get(verb) == parameter
     if url is not None and not is_whole and RUNS.get(verb) != parameter:
-        raise not_taken(f"kcap {verb}", url)
+        raise not_taken(verb, url)
     return stack.enter_context(opened(value, whole=is_whole))
 
 

@@ -4,7 +4,7 @@ directory, so that no two write the same file, until the ledger has come so far.
 
 import dataclasses
 
-from kcap_ray.runs.files import move, remove_tree
+from kcap_ray.runs.files import fetch, move, remove_tree
 from kcap_ray.runs.record import best_trial
 from kcap_ray.runs.results import AHEAD, CellDirectory
 
@@ -44,6 +44,7 @@ def take_in(directory: CellDirectory, first_trial: int) -> None:
 
 def _move_logs(place: CellDirectory, directory: CellDirectory, numbers: dict[int, int]) -> None:
     """Curves and event files of the trials, under the numbers that they have in the cell."""
+    fetch(place.path / "curves")
     for own, number in numbers.items():
         moves = {
             place.curve_file(own): directory.curve_file(number),

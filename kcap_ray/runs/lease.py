@@ -134,7 +134,7 @@ class S3Object:
             except BotoCoreError as error:
                 raise OSError(str(error)) from error
 
-        shown, patience_s = self._store.shown(NAME), self._store.patience_s
+        shown, patience_s = self._store.shown(NAME), min(LASTS_S, self._store.patience_s)
         return tried(once, shown, patience_s=patience_s, before_again=self._forget)
 
     def _connected(self) -> Any:

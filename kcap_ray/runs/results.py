@@ -8,6 +8,7 @@ given again.
 import itertools
 import json
 import os
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from kcap_ray.runs.files import remove, remove_tree, replaced, write_atomically
 from kcap_ray.runs.record import ResultRow, TrialRecord
 from kcap_ray.runs.schema import Record, arrow_schema
 from kcap_ray.runs.store import url_of
+from kcap_ray.runs.working_copy import copy_of
 
 Kind = TypeVar("Kind", bound=Record)
 
@@ -181,6 +183,15 @@ class RunDirectory:
         """Make the directory. Raises `UserError` if nothing can be written there."""
         if url_of(self.path) is not None:
             raise UserError(f"--out {self.path}: a URL must be opened first, by kcap_ray.run")
+        if (found := copy_of(self.path)) is not None:
+            copy = found[0]
+            try:
+                copy.store.check_writable(f".writable-{secrets.token_hex(4)}")
+            except OSError as error:
+                raise UserError(
+                    f"--out {copy.url}: cannot write there ({error.strerror}); name another "
+                    "directory, or mend the credentials"
+                ) from error
         try:
             (self.path / "cells").mkdir(parents=True, exist_ok=True)
             probe = self.path / f".writable.{os.getpid()}"

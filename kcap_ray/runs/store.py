@@ -78,11 +78,13 @@ class Store:
         self,
         url: str,
         *,
-        patience_s: float = PATIENCE_S,
+        patience_s: float | None = None,
         connect: Callable[[str], "tuple[FileSystem, str]"] | None = None,
     ) -> None:
-        """`connect`: makes the file system and the path in it that are at a URL."""
-        self.url, self.patience_s = url, patience_s
+        """`patience_s`: for how long what fails is tried again; `connect`: makes the file system
+        and the path in it that are at a URL.
+        """
+        self.url, self.patience_s = url, PATIENCE_S if patience_s is None else patience_s
         self.n_retries = 0
         self._connect = connect or connected
         self._opened: tuple[FileSystem, str] | None = None
@@ -173,6 +175,11 @@ class Store:
             )
         except OSError as error:
             raise UserError(f"{self.url}: cannot be reached ({error.strerror})") from error
+
+    def check_writable(self, probe: str) -> None:
+        """Raise `OSError` if no file can be written there, within some seconds; `probe`: a name."""
+        self.put(probe, b"", patience_s=SLOWEST_RETRY_S)
+        self.delete(probe)
 
     def _tried_or_none(self, name: str, do: "Callable[[FileSystem, str], Result]") -> Result | None:
         try:

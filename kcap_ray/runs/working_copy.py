@@ -42,7 +42,7 @@ TOP = (
 """Files at the top of a run that are copied; others may be somebody's."""
 BELOW = ("cells", "models")
 
-HEAVY = frozenset({"checkpoint", "resume", "tensorboard"})
+HEAVY = frozenset({"checkpoint", "curves", "resume", "tensorboard"})
 """Directories that are copied only where they are asked for, and are empty in a copy otherwise."""
 
 LEDGER = frozenset({"trials.jsonl", "result.json", "start.json"})
