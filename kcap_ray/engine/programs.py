@@ -17,7 +17,6 @@ from kcap_ray.engine.program import Program
 from kcap_ray.engine.storage import storage_of
 from kcap_ray.planning.run_length import length_of
 from kcap_ray.runs.log import logged_to
-from kcap_ray.runs.model_files import FOLDER as MODELS
 from kcap_ray.runs.opening import RunPlace
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
@@ -165,7 +164,7 @@ def _worker(config: dict[str, Any]) -> None:
     from kcap_ray.execution.trial_batch import run_trial_batch
 
     context = ray.train.get_context()
-    with config["run"].opened([config["directory"], MODELS]) as directory:
+    with config["run"].opened(config["directory"]) as directory:
         cell = config["run"].moved_here(Cell.from_dict(config["cell"]), directory)
         run = _rank_run(cell, directory.path / config["directory"], config, context)
         points = [Point(lr=lr, weight_decay=decay) for lr, decay in config["points"]]

@@ -64,7 +64,7 @@ def quantize_on_ray(
 
 
 def _run(job: QuantizeJob, place: RunPlace, use_gpu: bool) -> ResultRow:
-    with place.opened([f"cells/{job.cell_id}"]) as run:
+    with place.opened(f"cells/{job.cell_id}") as run:
         return _run_in(job, run, use_gpu)
 
 

@@ -33,7 +33,6 @@ from kcap_ray.engine.storage import clear_storage, storage_of
 from kcap_ray.engine.watching import watching
 from kcap_ray.execution.after_search import Part
 from kcap_ray.runs.files import remove, write_atomically
-from kcap_ray.runs.model_files import FOLDER
 from kcap_ray.runs.opening import RunPlace, UnsharedError
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.runs.store import StoreError
@@ -191,7 +190,7 @@ class ProgramTrainable(tune.Trainable):
         program, there = self._program, RunDirectory(self._place.path)
         place = program.place(there).path.relative_to(there.path).as_posix()
         try:
-            with self._place.opened([place, FOLDER]) as directory:
+            with self._place.opened(place) as directory:
                 failure = self._failure(directory)
         except UnsharedError as error:
             refusal = str(error)

@@ -81,10 +81,10 @@ class LeaseObject(Protocol):
 class S3Object:
     """On S3, by conditional writes; needs boto3."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, name: str = NAME) -> None:
         parts = urlsplit(store.url)
-        self._store, self._bucket = store, parts.netloc
-        self._key = f"{parts.path.strip('/')}/{NAME}".lstrip("/")
+        self._store, self._bucket, self._name = store, parts.netloc, name
+        self._key = f"{parts.path.strip('/')}/{name}".lstrip("/")
         self._client: Any = None
 
     def read(self) -> Found | None:
@@ -134,7 +134,7 @@ class S3Object:
             except BotoCoreError as error:
                 raise OSError(str(error)) from error
 
-        shown, patience_s = self._store.shown(NAME), min(LASTS_S, self._store.patience_s)
+        shown, patience_s = self._store.shown(self._name), min(LASTS_S, self._store.patience_s)
         return tried(once, shown, patience_s=patience_s, before_again=self._forget)
 
     def _connected(self) -> Any:
@@ -166,12 +166,12 @@ class S3Object:
 class PlainObject:
     """On a store without conditional writes: written, and read again when it has settled."""
 
-    def __init__(self, store: Store, *, settle_s: float = SETTLE_S) -> None:
-        self._store, self._settle_s = store, settle_s
+    def __init__(self, store: Store, *, name: str = NAME, settle_s: float = SETTLE_S) -> None:
+        self._store, self._name, self._settle_s = store, name, settle_s
 
     def read(self) -> Found | None:
         """What is there; its tag is the content itself."""
-        content = self._store.get(NAME)
+        content = self._store.get(self._name)
         return None if content is None else Found(content, content.decode("latin-1"), 0.0)
 
     def create(self, content: bytes) -> str | None:
@@ -184,21 +184,23 @@ class PlainObject:
         if found is None or found.tag != tag:
             return None
         if found.holder.get("key") == json.loads(content).get("key"):
-            self._store.put(NAME, content)
+            self._store.put(self._name, content)
             return content.decode("latin-1")
         return self._settled(content)
 
     def _settled(self, content: bytes) -> str | None:
-        self._store.put(NAME, content)
+        self._store.put(self._name, content)
         time.sleep(self._settle_s)
         found = self.read()
         return found.tag if found is not None and found.content == content else None
 
 
-def lease_object(store: Store) -> LeaseObject:
-    """The lease of what is kept in the store, by the surest means that it offers here."""
+def lease_object(store: Store, name: str = NAME) -> LeaseObject:
+    """The lease of what is kept in the store, or another object that one process is to write, by
+    the surest means that the store offers here.
+    """
     if urlsplit(store.url).scheme != "s3":
-        return PlainObject(store)
+        return PlainObject(store, name=name)
     try:
         import boto3  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ImportError:
@@ -207,8 +209,8 @@ def lease_object(store: Store) -> LeaseObject:
             "commands there at the same moment, or pip install boto3",
             store.url,
         )
-        return PlainObject(store)
-    return S3Object(store)
+        return PlainObject(store, name=name)
+    return S3Object(store, name=name)
 
 
 class Lease:

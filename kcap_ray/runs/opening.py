@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.runs.files import is_locked, locked
+from kcap_ray.runs.model_files import FOLDER
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.runs.store import Store, local_path, url_of
 from kcap_ray.runs.working_copy import LOG, WorkingCopy, copy_of, known
@@ -70,9 +71,9 @@ class RunPlace:
         return cls(path=directory.path, url=found[0].store.url if found else "", token=token)
 
     @contextlib.contextmanager
-    def opened(self, names: Sequence[str] = (), *, whole: bool = False) -> Iterator[RunDirectory]:
-        """The run directory in this process; of a store with a copy of `names`, what is in parts
-        and checkpoints left out unless `whole`.
+    def opened(self, place: str = "") -> Iterator[RunDirectory]:
+        """The run directory in this process; of a store with a copy of what a program needs that is
+        kept in `place`, which is a cell's directory or a part of one.
 
         Raises `UnsharedError` where this node sees another directory.
         """
@@ -83,10 +84,10 @@ class RunPlace:
         log_name = f"logs/{platform.node()}-{os.getpid()}.log"
         with _working_copy(Store(self.url), log_name=log_name, listens=True) as copy:
             copy.take_request()
-            for name in names:
-                copy.pull(name, whole=whole, without=() if whole else ("parts", "quantized"))
-                if not whole:
-                    copy.pull(f"{name}/resume", whole=True)
+            cell = "/".join(place.split("/")[:2])
+            for name in dict.fromkeys((cell, place, FOLDER)):
+                copy.pull(name, without=("parts", "quantized"))
+            copy.pull(f"{place}/resume", whole=True)
             yield RunDirectory(copy.path)
 
     def check(self) -> None:

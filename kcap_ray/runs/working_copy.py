@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from kcap_ray.runs.lease import lease_object
 from kcap_ray.runs.store import Entry, Store
 
 _logger = logging.getLogger(__name__)
@@ -170,6 +171,19 @@ class WorkingCopy:
         path = self.path / name
         self.store.put(name, path)
         self._known[name] = Entry(size=path.stat().st_size, mtime_ns=0)
+
+    def put_once(self, name: str, content: bytes) -> bool:
+        """Write a file that is not there yet; whether it was this call that wrote it, of any number
+        in any process. Else the file is here as another has written it.
+        """
+        path = self.path / name
+        with self._lock:
+            self._check()
+            if path.is_file():
+                return False
+            is_mine = lease_object(self.store, name).create(content) is not None
+            self._fetch(name, None)
+            return is_mine
 
     def put_directory(self, name: str) -> None:
         """Write a directory that was written here, in the place of all that is there."""

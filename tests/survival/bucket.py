@@ -55,7 +55,7 @@ class _Proxy(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Any method."""
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self._body()
         if self.path.startswith(_CONTROL):
             return self._answer(200, json.dumps(self.state.control(self.path)).encode())
         fault = self.state.choose(self.command, self.headers.get("Authorization", ""))
@@ -70,7 +70,12 @@ class _Proxy(BaseHTTPRequestHandler):
         if fault == "reset before":
             return self._reset()
         connection = http.client.HTTPConnection("127.0.0.1", self.state.behind, timeout=60)
-        connection.request(self.command, self.path, body=body, headers=dict(self.headers.items()))
+        headers = {
+            name: value
+            for name, value in self.headers.items()
+            if name.lower() not in ("transfer-encoding", "content-length", "expect")
+        }
+        connection.request(self.command, self.path, body=body, headers=headers)
         answer = connection.getresponse()
         content = answer.read()
         connection.close()
@@ -83,6 +88,17 @@ class _Proxy(BaseHTTPRequestHandler):
     @property
     def state(self) -> "_State":
         return self.server.state  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = []
+        while n_bytes := int(self.rfile.readline().split(b";")[0], 16):
+            parts.append(self.rfile.read(n_bytes))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+        return b"".join(parts)
 
     def _answer(
         self, status: int, content: bytes, headers: list[tuple[str, str]] | None = None
