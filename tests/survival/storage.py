@@ -2,9 +2,12 @@
 begun again from nothing, and with credentials that expire. Each must end in one table.
 """
 
+import argparse
+import json
 import os
 import random
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +16,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from kcap_ray.runs.environment import describe
 from kcap_ray.runs.opening import opened
+from kcap_ray.runs.store import Store
 from tests.survival.bucket import Bucket, wait_until
-from tests.survival.scene import DIFFERS, Row, Scene, finish
+from tests.survival.scene import DIFFERS, SWEEP, Row, Scene, finish, load_all
+from tests.survival.scene import undisturbed as on_disk
+
+ROOT = Path(__file__).parents[2]
 
 SHARE = 0.1
 """Of the requests that fail, where some do."""
@@ -55,8 +63,6 @@ class BucketScene(Scene):
 
     def has(self, ending: str) -> bool:
         """Whether the bucket has a file whose name ends so."""
-        from kcap_ray.runs.store import Store
-
         return any(name.endswith(ending) for name in Store(self.url).list())
 
 
@@ -104,6 +110,9 @@ EVENTS: dict[str, tuple[float, Event]] = {
 """Share of requests that fail, and what happens."""
 
 
+RAY = "on Ray, killed, resumed from nothing, requests fail"
+
+
 @dataclass(frozen=True)
 class Ended:
     """What an event ended with."""
@@ -126,3 +135,79 @@ def run_event(name: str, folder: Path, *, seed: int, takes_s: float) -> Ended:
         seconds = time.monotonic() - began
         counts = bucket.counts()
         return Ended(done, scene.table(), counts, seconds)
+
+
+def ray_killed(folder: Path, *, seed: int) -> Ended:
+    """`kcap sweep` on Ray with a share of requests that fail: driver and session are killed when
+    the first trial is done, and the command is given again from nothing.
+    """
+    from tests.engine.conftest import Command
+
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep = folder / "small.yaml"
+    sweep.write_text(SWEEP)
+    with Bucket(folder, share=SHARE, seed=seed) as bucket, in_environment(bucket.environment):
+        scene = BucketScene(folder, random.Random(seed), url=bucket.url("small"))
+        arguments = ("sweep", sweep, "--out", scene.url, "--save-every", "0.5")
+        began = time.monotonic()
+        first = Command(*arguments)
+        try:
+            first.wait_for(lambda: scene.has("trials.jsonl"))
+        finally:
+            first.kill()
+        second = Command(*arguments)
+        try:
+            assert second.finish() == 0, second.stderr
+        finally:
+            if second.process.poll() is None:
+                second.kill()
+        seconds = time.monotonic() - began
+        return Ended("SIGKILL once", scene.table(), bucket.counts(), seconds)
+
+
+def main() -> None:
+    """All of them, one after another, and what they ended with as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, default=ROOT / "docs" / "results" / "storage.json")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="kcap-storage-") as path:
+        base = Path(path)
+        load_all()
+        whole = on_disk(base / "local")
+        events = []
+        for name in (*EVENTS, RAY):
+            folder = base / name.replace(" ", "_").replace(",", "")
+            if name == RAY:
+                ended = ray_killed(folder, seed=given.seed)
+            else:
+                ended = run_event(name, folder, seed=given.seed, takes_s=whole.takes_s)
+            events.append(
+                {
+                    "event": name,
+                    "done": ended.done,
+                    "is_table_of_local_disk": ended.table == whole.expected,
+                    "n_rows": len(ended.table),
+                    "seconds": round(ended.seconds, 1),
+                    **ended.counts,
+                }
+            )
+            print(json.dumps(events[-1]), flush=True)
+    said = {
+        "command": f"python -m tests.survival.storage --seed {given.seed}",
+        "share_of_requests_that_fail": SHARE,
+        "local_seconds": round(whole.takes_s, 1),
+        "events": events,
+    }
+    given.json.write_text(json.dumps(said | describe_machine(), indent=1) + "\n")
+
+
+def describe_machine() -> dict[str, object]:
+    """Versions and machine."""
+    found = describe()
+    del found["command"]
+    return found
+
+
+if __name__ == "__main__":
+    main()
