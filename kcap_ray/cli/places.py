@@ -38,7 +38,7 @@ def placed(verb: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(verb)
     def with_paths(*values: Any, **named: Any) -> Any:
-        bound = inspect.signature(verb).bind(*values, **named)
+        bound = inspect.signature(verb).bind_partial(*values, **named)
         with contextlib.ExitStack() as stack, named_by_url():
             for parameter, value in bound.arguments.items():
                 bound.arguments[parameter] = _local(name, parameter, value, stack)

@@ -41,6 +41,9 @@ SETTLE_S = 3.0
 FREE = "free"
 """State of a lease that was given back."""
 
+# Of this program: a command whose session is lost takes its own place, under the same number.
+_IMAGE = secrets.token_hex(8)
+
 
 @dataclass(frozen=True)
 class Found:
@@ -323,7 +326,8 @@ def is_held(place: LeaseObject) -> bool:
 
 
 def _this_process() -> dict[str, Any]:
-    return {"host": platform.node(), "pid": os.getpid(), **_here(), "began": _began(os.getpid())}
+    pid = os.getpid()
+    return {"host": platform.node(), "pid": pid, **_here(), "began": _began(pid), "image": _IMAGE}
 
 
 def _here() -> dict[str, str]:
@@ -352,7 +356,10 @@ def _is_of_here(holder: dict[str, Any]) -> bool:
 
 
 def _is_alive_here(holder: dict[str, Any]) -> bool:
-    began = _began(int(holder.get("pid", 0))) if _is_of_here(holder) else None
+    pid = int(holder.get("pid", 0))
+    began = _began(pid) if _is_of_here(holder) else None
+    if pid == os.getpid() and holder.get("image") != _IMAGE:
+        return False  # this process, before another program took its place
     return began is not None and began == holder.get("began")
 
 

@@ -82,10 +82,12 @@ def test_a_lease_that_was_given_back_is_taken_at_once() -> None:
 
 
 def test_the_lease_of_a_process_that_is_gone_is_taken_at_once_on_its_machine() -> None:
-    """Its number may be another's by now, which began at another time."""
+    """Its number may be another's by now, which began at another time; or this one's, before it
+    took its own place.
+    """
     place = Memory()
     mine = lease_on(place)._me
-    for gone in ({"pid": 2**22 + 1}, {"began": "1"}):
+    for gone in ({"pid": 2**22 + 1}, {"began": "1"}, {"image": "before"}):
         place.leave(**(mine | gone))
         with held(lease_on(place, lasts_s=1e9)):
             pass

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from kcap_ray.runs.lease import S3Object
+from kcap_ray.runs.store import Store
+from tests.survival.bucket import Bucket
 from tests.survival.scene import Scene, load_all, undisturbed
-from tests.survival.storage import EVENTS, SHARE, run_event
+from tests.survival.storage import EVENTS, SHARE, in_environment, run_event
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -28,3 +31,19 @@ def test_the_table_is_that_of_a_local_disk(name: str, whole: Scene, tmp_path: Pa
     share, _ = EVENTS[name]
     if share == SHARE:
         assert n_faults > SHARE * n_requests / 3, ended.counts
+
+
+def test_only_one_of_two_writes_a_lease_on_s3(tmp_path: Path) -> None:
+    """Though requests fail, some of them after they were done."""
+    with Bucket(tmp_path, share=0.3, seed=0) as bucket, in_environment(bucket.environment):
+        one, other = (S3Object(Store(bucket.url("lease"))) for _ in range(2))
+        assert one.read() is None
+        tag = one.create(b'{"key": "one"}')
+        assert tag is not None and other.create(b'{"key": "other"}') is None
+        found = other.read()
+        assert found is not None and found.holder == {"key": "one"} and found.age_s < 60
+        for number in range(10):
+            before, tag = tag, one.replace(f'{{"key": {number}}}'.encode(), tag)
+            assert tag is not None
+            assert other.replace(b'{"key": "other"}', before) is None
+        assert bucket.counts()["faults"]["reset after"] > 0
