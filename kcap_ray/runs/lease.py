@@ -107,7 +107,7 @@ class S3Object:
         """Write it if it still has the tag."""
         return self._written(content, IfMatch=tag)
 
-    def _written(self, content: bytes, **condition: str) -> str | None:
+    def _written(self, content: bytes, **condition: Any) -> str | None:
         answer = self._asked("put_object", Body=content, **condition)
         if answer is not None:
             return answer["ETag"]
@@ -142,14 +142,14 @@ class S3Object:
 
     def _connected(self) -> Any:
         if self._client is None:
-            import boto3
+            from boto3.session import Session
             from botocore.config import Config
 
             settings = s3_settings(self._store.url)
             endpoint = settings.get("endpoint_override")
             scheme = settings.get("scheme", "https")
             # A session of its own reads the credentials anew.
-            self._client = boto3.session.Session().client(
+            self._client = Session().client(
                 "s3",
                 region_name=settings.get("region"),
                 endpoint_url=f"{scheme}://{endpoint}" if endpoint else None,

@@ -32,7 +32,7 @@ class Disk:
     def __init__(self, folder: Path) -> None:
         self.folder, self.n_connected = folder, 0
         self.n_calls, self.dies_at = 0, -1
-        self.errors: list[Exception] = []
+        self.errors: list[OSError] = []
         folder.mkdir(exist_ok=True)
 
     def store(self, patience_s: float = 5.0) -> Store:
