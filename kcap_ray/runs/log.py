@@ -15,7 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from kcap_ray.runs.working_copy import LOG, with_urls
+from kcap_ray.runs.copied_names import LOG
+from kcap_ray.runs.working_copy import with_urls
 
 FILE = LOG
 

@@ -30,7 +30,8 @@ from kcap_ray.runs.files import (
     write_atomically,
 )
 from kcap_ray.runs.interrupt import stop_at_once
-from kcap_ray.runs.lease import Lease, held, lease_object
+from kcap_ray.runs.lease import Lease, held
+from kcap_ray.runs.lease_object import lease_object
 from kcap_ray.runs.progress import LOCK
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.runs.working_copy import WorkingCopy, copy_of

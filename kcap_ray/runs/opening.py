@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.copied_names import LOG
 from kcap_ray.runs.files import is_locked, locked
 from kcap_ray.runs.model_files import FOLDER
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.runs.store import Store, local_path, url_of
-from kcap_ray.runs.working_copy import LOG, WorkingCopy, copy_of, known
+from kcap_ray.runs.working_copy import WorkingCopy, copy_of, known
 
 _PREFIX, _OWNER = "kcap-copy-", "owner.lock"
 _LOCKED_WITHIN_S = 60.0

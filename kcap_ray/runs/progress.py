@@ -13,7 +13,8 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.earlier import rows_of_table
 from kcap_ray.runs.files import is_locked
-from kcap_ray.runs.lease import is_held, lease_object
+from kcap_ray.runs.lease import is_held
+from kcap_ray.runs.lease_object import lease_object
 from kcap_ray.runs.record import ResultRow, TrainingProgress, TrialRecord
 from kcap_ray.runs.results import AHEAD, CellDirectory, RunDirectory
 from kcap_ray.runs.schema import shown

@@ -19,37 +19,23 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from kcap_ray.runs.lease import lease_object
+from kcap_ray.runs.copied_names import (
+    HEAVY,
+    INCOMPLETE,
+    LEDGER,
+    LOG,
+    REQUEST,
+    folders_of,
+    following,
+    follows,
+    is_below,
+    is_heavy,
+    is_own,
+)
+from kcap_ray.runs.lease_object import lease_object
 from kcap_ray.runs.store import Entry, Store
 
 _logger = logging.getLogger(__name__)
-
-INCOMPLETE = ".incomplete"
-
-LOG = "kcap.log"
-REQUEST = ".save"
-TOP = (
-    "sweep.yaml",
-    "cells.json",
-    "environment.json",
-    "results.parquet",
-    "earlier-results.parquet",
-    "report.html",
-    "trackers.json",
-    "extraction.json",
-    LOG,
-    REQUEST,
-)
-"""Files at the top of a run that are copied; others may be somebody's."""
-BELOW = ("cells", "models")
-
-HEAVY = frozenset({"checkpoint", "curves", "resume", "tensorboard"})
-"""Directories that are copied only where they are asked for, and are empty in a copy otherwise."""
-
-LEDGER = frozenset({"trials.jsonl", "result.json", "start.json"})
-"""Files that are copied anew each time: two of one size may be written within a second, which is
-all that the time of a store tells.
-"""
 
 FOLLOWS_EVERY_S = 2.0
 PROGRESS_EVERY_S = 10.0
@@ -119,16 +105,16 @@ class WorkingCopy:
             wanted = {
                 name: entry
                 for name, entry in found.items()
-                if (whole or (_is_own(name) and not _is_heavy(name)))
+                if (whole or (is_own(name) and not is_heavy(name)))
                 and name[len(prefix) :].strip("/").partition("/")[0] not in without
             }
             for name in found.keys() - wanted.keys():
-                if _is_own(name):
+                if is_own(name):
                     (self.path / name).parent.mkdir(parents=True, exist_ok=True)
             stale = [name for name, entry in wanted.items() if not self._is_here(name, entry)]
             with ThreadPoolExecutor(N_AT_ONCE) as pool:
                 list(pool.map(self._fetch, stale, [wanted[name] for name in stale]))
-            gone = [name for name in self._known if _is_below(name, prefix) and name not in found]
+            gone = [name for name in self._known if is_below(name, prefix) and name not in found]
             for name in gone:
                 del self._known[name]
                 (self.path / name).unlink(missing_ok=True)
@@ -154,14 +140,14 @@ class WorkingCopy:
         """Remove the directories that a command which was killed has left half done."""
         found = self.store.list("")
         for name in found:
-            if name.rpartition("/")[2] == INCOMPLETE and _is_own(name):
+            if name.rpartition("/")[2] == INCOMPLETE and is_own(name):
                 self.remove_tree(name.rpartition("/")[0])
 
     # What goes to the store.
 
     def put(self, name: str) -> None:
         """Write a file that was written here."""
-        if _follows(name):
+        if follows(name):
             return
         with self._lock:
             self._check()
@@ -258,7 +244,7 @@ class WorkingCopy:
                 self._look_for_request()
 
     def _send(self, *, is_last: bool = False) -> None:
-        for path in _following(self.path):
+        for path in following(self.path):
             name = path.relative_to(self.path).as_posix()
             sent_at, *stamp = self._sent.get(name, (-PROGRESS_EVERY_S, 0, 0))
             is_due = is_last or time.monotonic() - sent_at >= PROGRESS_EVERY_S
@@ -337,43 +323,12 @@ class WorkingCopy:
 
     def _remove_hollow(self, prefix: str, found: Mapping[str, Entry]) -> None:
         """Remove the directories of heavy files that are no longer in the store."""
-        folders = {part for name in found for part in _folders_of(name)}
+        folders = {part for name in found for part in folders_of(name)}
         for path in sorted((self.path / prefix).rglob("*"), reverse=True):
             name = path.relative_to(self.path).as_posix()
-            is_ours = path.name in HEAVY and path.is_dir() and _is_own(name)
+            is_ours = path.name in HEAVY and path.is_dir() and is_own(name)
             if is_ours and name not in folders and not any(path.iterdir()):
                 path.rmdir()
-
-
-def _folders_of(name: str) -> Iterator[str]:
-    while "/" in name:
-        name = name.rpartition("/")[0]
-        yield name
-
-
-def _is_own(name: str) -> bool:
-    first, slash, _ = name.partition("/")
-    return first in BELOW if slash else name in TOP
-
-
-def _is_heavy(name: str) -> bool:
-    return not HEAVY.isdisjoint(name.split("/")[:-1])
-
-
-def _is_below(name: str, prefix: str) -> bool:
-    return not prefix or name == prefix or name.startswith(f"{prefix}/")
-
-
-def _follows(name: str) -> bool:
-    return name == LOG or name.endswith("/progress.json") or "/tensorboard/" in name
-
-
-def _following(root: Path) -> list[Path]:
-    found = [root / LOG]
-    for place in (*root.glob("cells/*"), *root.glob("cells/*/parts/*")):
-        found += [place / "progress.json"]
-        found += [path for path in (place / "tensorboard").rglob("*") if path.is_file()]
-    return found
 
 
 @contextlib.contextmanager

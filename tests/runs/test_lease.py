@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.runs.lease import Found, Lease, PlainObject, held, is_held
+from kcap_ray.runs.lease import Lease, held, is_held
+from kcap_ray.runs.lease_object import Found, PlainObject
 from kcap_ray.runs.store import Store
 
 

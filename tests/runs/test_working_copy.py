@@ -13,7 +13,8 @@ from kcap_ray.config.errors import UserError
 from kcap_ray.runs import files
 from kcap_ray.runs.files import move, remove, remove_tree, replaced_directory, write_atomically
 from kcap_ray.runs.interrupt import ask_to_save
-from kcap_ray.runs.lease import NAME, Lease, PlainObject, held
+from kcap_ray.runs.lease import Lease, held
+from kcap_ray.runs.lease_object import NAME, PlainObject
 from kcap_ray.runs.manifest import only_driver
 from kcap_ray.runs.opening import TOKEN, RunPlace, UnsharedError, opened
 from kcap_ray.runs.progress import is_worked_in

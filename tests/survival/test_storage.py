@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kcap_ray.runs.lease import S3Object
+from kcap_ray.runs.lease_object import S3Object
 from kcap_ray.runs.store import Store
 from tests.survival.bucket import Bucket
 from tests.survival.scene import Scene, load_all, undisturbed
