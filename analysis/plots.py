@@ -35,6 +35,7 @@ from analysis.ladder import find_ladders
 from analysis.load import Results, ResultsError, load_histories, load_trials
 from analysis.quantizers import find_quantized
 from analysis.sites import find_sites
+from kcap_ray.runs.files import check_local, send
 
 FORMATS = ("pdf", "svg", "png")
 # Without dates the same results give the same bytes.
@@ -255,9 +256,11 @@ def draw(name: str, inputs: Inputs) -> Figure:
 def save(figure: Figure, path: Path) -> Path:
     """Write the figure in the format that the file's ending names; makes the folder."""
     ending = path.suffix.removeprefix(".").lower()
+    check_local(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with figure_style():
         figure.savefig(path, format=ending, metadata=METADATA[ending])
+    send(path)
     return path
 
 

@@ -1,5 +1,6 @@
 """`read_results` of the Python interface."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,10 @@ def read_results(*directories: str | Path) -> "pd.DataFrame":
     """
     from analysis.files import ResultsError
     from analysis.load import load_results
+    from kcap_ray.runs.opening import opened
 
     try:
-        return load_results(directories).rows
+        with contextlib.ExitStack() as stack:
+            return load_results([stack.enter_context(opened(one)) for one in directories]).rows
     except ResultsError as error:
         raise UserError(str(error)) from error

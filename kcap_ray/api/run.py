@@ -29,16 +29,18 @@ def run(
     mistake in what is asked for.
     """
     from kcap_ray.api.results import read_results
+    from kcap_ray.runs.opening import opened
 
-    directory = RunDirectory(Path(out) if out is not None else Path("runs") / sweep.name)
-    if on_ray:
-        from kcap_ray.engine.driver import Options, run_sweep
+    with opened(out if out is not None else Path("runs") / sweep.name) as path:
+        directory = RunDirectory(path)
+        if on_ray:
+            from kcap_ray.engine.driver import Options, run_sweep
 
-        options = Options(address=address, device=device, retry_failed=retry_failed)
-        run_sweep(sweep, directory, options)
-    else:
-        run_here(sweep, sweep.cells, directory, device=device, retry_failed=retry_failed)
-    return read_results(directory.path)
+            options = Options(address=address, device=device, retry_failed=retry_failed)
+            run_sweep(sweep, directory, options)
+        else:
+            run_here(sweep, sweep.cells, directory, device=device, retry_failed=retry_failed)
+        return read_results(directory.path)
 
 
 def run_here(

@@ -4,7 +4,14 @@ Nothing of the analysis is imported before one of them is called: it loads panda
 starts without.
 """
 
+import contextlib
+from collections.abc import Sequence
+
 import typer
+
+from kcap_ray.cli.places import named_by_url, not_taken
+from kcap_ray.runs.opening import opened
+from kcap_ray.runs.store import url_of
 
 VERBS = {
     "fit": "Fit the capacity law to finished runs: bits per parameter, with intervals.",
@@ -16,6 +23,9 @@ VERBS = {
     "predict": "Predict R of a model that was not run, from the joint law of finished runs.",
 }
 """Name and what the list of verbs says; their options are the analysis' own."""
+
+FLAGS = ("--published",)
+"""Options without a value."""
 
 
 def add_verbs(app: typer.Typer) -> None:
@@ -35,4 +45,17 @@ def _add(app: typer.Typer, name: str, text: str) -> None:
     def verb(ctx: typer.Context) -> None:
         from analysis.__main__ import app as analysis
 
-        analysis([name, *ctx.args], prog_name="kcap")
+        with contextlib.ExitStack() as stack, named_by_url():
+            analysis([name, *_local(name, ctx.args, stack)], prog_name="kcap")
+
+
+def _local(verb: str, arguments: Sequence[str], stack: contextlib.ExitStack) -> list[str]:
+    """The arguments with runs that are kept in a store opened here; UserError for a file there."""
+    found: list[str] = []
+    for before, one in zip(("", *arguments), arguments, strict=False):
+        option, equals, value = one.partition("=") if one.startswith("--") else (before, "", one)
+        url = url_of(value) if equals or not one.startswith("--") else None
+        if url is not None and option.startswith("--") and option not in FLAGS:
+            raise not_taken(f"{verb} {option}", url)
+        found.append(one if url is None else str(stack.enter_context(opened(one))))
+    return found

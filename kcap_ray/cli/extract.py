@@ -11,6 +11,7 @@ from kcap_ray.cli.options import CellGlob
 from kcap_ray.cli.output import print_table
 from kcap_ray.config.errors import UserError
 from kcap_ray.extract.config import RANKS, ExtractConfig
+from kcap_ray.runs.working_copy import with_urls
 
 _PAPER = ExtractConfig()
 
@@ -68,7 +69,7 @@ def extract(
         typer.echo(json.dumps(records, indent=1))
         return
     print_table(_table(records))
-    typer.echo(f"table:  {file}")
+    typer.echo(with_urls(f"table:  {file}"))
 
 
 def _pair(text: str) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import typer
 from kcap_ray.cli.options import AsJson, Directories, PriceKind, Prices
 from kcap_ray.cli.output import print_json, print_table, report_of, width_of_output
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.working_copy import PROGRESS_EVERY_S, with_urls
 
 
 def status(
@@ -33,7 +34,7 @@ def status(
         _show_running(runs)
     for run in runs:
         if len(runs) > 1:
-            typer.echo(f"{run.path}:")
+            typer.echo(with_urls(f"{run.path}:"))
         print_table(run.table(width_of_output()))
 
 
@@ -74,7 +75,7 @@ class _Run:
         outlook = self._outlook(states)
         for one in states:
             yield {
-                "directory": str(self.path),
+                "directory": with_urls(str(self.path)),
                 "cell_id": one.cell.cell_id,
                 "state": one.state,
                 "detail": one.detail,
@@ -93,6 +94,7 @@ def _show_running(runs: Sequence[_Run]) -> None:
     from rich.console import Console, Group
     from rich.live import Live
 
+    from kcap_ray.runs.files import refresh
     from kcap_ray.runs.watch import REFRESH_EVERY_S
 
     console = Console(markup=False, emoji=False, width=width_of_output())
@@ -100,11 +102,13 @@ def _show_running(runs: Sequence[_Run]) -> None:
         while tables := [one for run in runs if (one := run.live(console.width)) is not None]:
             live.update(Group(*tables))
             time.sleep(REFRESH_EVERY_S)
+            for run in runs:
+                refresh(run.path, every_s=PROGRESS_EVERY_S)
 
 
 def report(directories: Directories, as_json: AsJson = False) -> None:
     """Write the report of each run: figures, fitted law, verdict on each claim."""
-    paths = [str(report_of(directory)) for directory in directories]
+    paths = [with_urls(str(report_of(directory))) for directory in directories]
     if as_json:
         print_json({"report": path} for path in paths)
         return

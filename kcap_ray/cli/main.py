@@ -36,6 +36,7 @@ from kcap_ray.cli.options import (
     overrides,
 )
 from kcap_ray.cli.output import announce, conclude, print_json
+from kcap_ray.cli.places import placed
 from kcap_ray.cli.planning import plan, simulate
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
@@ -114,23 +115,24 @@ def _kcap(
 
 
 add_verbs(app)
-app.command()(bench)
-app.command()(data)
-app.command()(export)
-app.command()(extract)
-app.command()(init)
-app.command()(measure)
-app.command()(plan)
-app.command()(quantize)
-app.command()(report)
-app.command()(rewrite)
-app.command()(schema)
-app.command()(simulate)
-app.command()(status)
+app.command()(placed(bench))
+app.command()(placed(data))
+app.command()(placed(export))
+app.command()(placed(extract))
+app.command()(placed(init))
+app.command()(placed(measure))
+app.command()(placed(plan))
+app.command()(placed(quantize))
+app.command()(placed(report))
+app.command()(placed(rewrite))
+app.command()(placed(schema))
+app.command()(placed(simulate))
+app.command()(placed(status))
 app.command()(submit)
 
 
 @app.command()
+@placed
 def sweep(
     sweep_file: SweepFile,
     out: Out = None,
@@ -191,6 +193,7 @@ def sweep(
 
 
 @app.command("run-cell")
+@placed
 def run_cell_command(
     sweep_file: SweepFile,
     cell: CellGlob = None,
@@ -218,6 +221,7 @@ def run_cell_command(
 
 
 @app.command()
+@placed
 def doctor(
     address: Annotated[
         str | None, typer.Option(help="Ray cluster (`auto` on its head); a local one if not given.")

@@ -16,6 +16,7 @@ import typer
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.runs.done import is_done
+from kcap_ray.runs.working_copy import with_urls
 
 _logger = logging.getLogger(__name__)
 
@@ -50,8 +51,8 @@ def conclude(cells: list[Cell], directory: Any, *, as_json: bool = False) -> Non
     for note in (*learnt_notes(rows), *edge_notes(rows)):
         typer.echo(f"note: {note}.", err=True)
     if len(failed) < len(rows):
-        typer.echo(f"report: {report_of(directory.path)}", err=as_json)
-    typer.echo(f"table:  {directory.results_file}", err=as_json)
+        typer.echo(with_urls(f"report: {report_of(directory.path)}"), err=as_json)
+    typer.echo(with_urls(f"table:  {directory.results_file}"), err=as_json)
     if failed:
         typer.echo(
             f"{len(failed)} of {len(rows)} cells have no result, for the reasons in the table; "

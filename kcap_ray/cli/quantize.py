@@ -12,6 +12,7 @@ import typer
 from kcap_ray.cli.options import AsJson, CellGlob
 from kcap_ray.cli.output import print_json, print_table, report_of
 from kcap_ray.config.errors import UserError
+from kcap_ray.runs.working_copy import with_urls
 
 if TYPE_CHECKING:
     from kcap_ray.config.cell import Cell
@@ -197,8 +198,8 @@ def _conclude(jobs: "Sequence[QuantizeJob]", run: "RunDirectory", *, as_json: bo
         print_json(row.to_dict() for row in rows)
     else:
         print_table(quantized_table(rows, before=[_before(job, run) for job in jobs]))
-    typer.echo(f"report: {report_of(run.path)}", err=as_json)
-    typer.echo(f"table:  {run.results_file}", err=as_json)
+    typer.echo(with_urls(f"report: {report_of(run.path)}"), err=as_json)
+    typer.echo(with_urls(f"table:  {run.results_file}"), err=as_json)
     failed = [row for row in rows if row.status != "ok"]
     if failed:
         typer.echo(

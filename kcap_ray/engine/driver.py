@@ -105,8 +105,11 @@ def _run(sweep: Sweep, todo: list[Cell], directory: RunDirectory, options: Optio
         saves_on_notice(directory) if address else contextlib.nullcontext(),
     ):
         from kcap_ray.engine.programs import run_program
+        from kcap_ray.engine.shared import check_nodes
         from kcap_ray.engine.tune import run_queue
 
+        if address:
+            check_nodes(directory)
         found = cluster_capacity()
         use_gpu = options.device == "gpu" or (options.device == "auto" and found.gpus > 0)
         # All of them before the first one starts.

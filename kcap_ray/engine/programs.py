@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
@@ -17,8 +17,12 @@ from kcap_ray.engine.program import Program
 from kcap_ray.engine.storage import storage_of
 from kcap_ray.planning.run_length import length_of
 from kcap_ray.runs.log import logged_to
+from kcap_ray.runs.opening import RunPlace
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
+
+if TYPE_CHECKING:
+    from kcap_ray.execution.cell_run import CellRun
 
 MIN_RESIZE_S = 60.0
 """Seconds that data-parallel workers train at least before more of them take over."""
@@ -75,7 +79,7 @@ def run_data_parallel(
     cell = program.trained_cell
     # Train counts machines some seconds after they come and go, so it may wait for one in vain.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "20")
-    nodes = _nodes()
+    nodes, place = _nodes(), RunPlace.of(RunDirectory(directory.path.resolve()))
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
@@ -83,8 +87,8 @@ def run_data_parallel(
             "points": [(point.lr, point.weight_decay) for point in program.points],
             "first_trial": program.first_in_place,
             "workers": program.workers,
-            "run": str(directory.path.resolve()),
-            "directory": str(program.place(directory).path.resolve()),
+            "run": place,
+            "directory": _name_in(program, directory),
             "use_gpu": use_gpu,
             "save_every_s": save_every_s,
         },
@@ -156,18 +160,29 @@ def _unwrapped(error: Exception) -> Exception:
 
 def _worker(config: dict[str, Any]) -> None:
     import ray.train
+
+    from kcap_ray.execution.trial_batch import run_trial_batch
+
+    context = ray.train.get_context()
+    with config["run"].opened(config["directory"]) as directory:
+        cell = config["run"].moved_here(Cell.from_dict(config["cell"]), directory)
+        run = _rank_run(cell, directory.path / config["directory"], config, context)
+        points = [Point(lr=lr, weight_decay=decay) for lr, decay in config["points"]]
+        with logged_to(directory.path):
+            run_trial_batch(run, points, first_trial=config["first_trial"])
+
+
+def _rank_run(cell: Cell, place: Path, config: dict[str, Any], context: Any) -> "CellRun":
+    """What one of the workers runs, in `place`."""
     import torch
     from ray.train.torch import get_device
 
     from kcap_ray.engine.stream import ray_batches
     from kcap_ray.execution.cell_run import CellRun
-    from kcap_ray.execution.trial_batch import run_trial_batch
 
-    cell = Cell.from_dict(config["cell"])
-    context = ray.train.get_context()
-    run = CellRun(
+    return CellRun(
         cell=cell,
-        directory=CellDirectory(Path(config["directory"])),
+        directory=CellDirectory(place),
         device=get_device() if config["use_gpu"] else torch.device("cpu"),
         n_sharing=n_sharing(cell, use_gpu=config["use_gpu"], workers=config["workers"]),
         save_every_s=config["save_every_s"],
@@ -178,6 +193,8 @@ def _worker(config: dict[str, Any]) -> None:
             n_steps=length_of(cell).steps,
         ),
     )
-    points = [Point(lr=lr, weight_decay=decay) for lr, decay in config["points"]]
-    with logged_to(Path(config["run"])):
-        run_trial_batch(run, points, first_trial=config["first_trial"])
+
+
+def _name_in(program: Program, directory: RunDirectory) -> str:
+    """The program's place in the run directory, wherever that is."""
+    return program.place(directory).path.relative_to(directory.path).as_posix()

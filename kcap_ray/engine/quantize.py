@@ -11,8 +11,9 @@ from kcap_ray.engine.capacity import cluster_capacity, n_concurrent
 from kcap_ray.engine.failures import MAX_FAILURES, one_line
 from kcap_ray.engine.session import ray_session
 from kcap_ray.quantize.cell import QuantizeJob, fail_job, run_job
-from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.files import refresh, write_atomically
 from kcap_ray.runs.log import logged_to
+from kcap_ray.runs.opening import RunPlace
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import RunDirectory
 
@@ -48,19 +49,26 @@ def quantize_on_ray(
         task = ray.remote(
             num_cpus=1, num_gpus=GPU_SHARE if use_gpu else 0, max_retries=MAX_FAILURES
         )(_run)
-        jobs_of = {task.remote(job, run, use_gpu): job for job in jobs}
+        place = RunPlace.of(run)
+        jobs_of = {task.remote(job, place, use_gpu): job for job in jobs}
         waiting = list(jobs_of)
         while waiting:
             (done,), waiting = ray.wait(waiting)
             job = jobs_of[done]
             try:
                 row = ray.get(done)
+                refresh(run.cell(job.cell_id).path)
             except RayError as error:
                 row = fail_job(job, run, reason=f"its worker was lost ({one_line(error)})")
             on_done(job, row)
 
 
-def _run(job: QuantizeJob, run: RunDirectory, use_gpu: bool) -> ResultRow:
+def _run(job: QuantizeJob, place: RunPlace, use_gpu: bool) -> ResultRow:
+    with place.opened(f"cells/{job.cell_id}") as run:
+        return _run_in(job, run, use_gpu)
+
+
+def _run_in(job: QuantizeJob, run: RunDirectory, use_gpu: bool) -> ResultRow:
     import torch
 
     try:

@@ -22,6 +22,7 @@ from kcap_ray.planning.neighbour import Before
 from kcap_ray.planning.run_length import length_of
 from kcap_ray.planning.schedule import Order, Schedule, Start
 from kcap_ray.runs.done import is_done
+from kcap_ray.runs.files import refresh, remove
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.point import Point
 
@@ -121,10 +122,12 @@ class SweepQueue:
     def finished(self, program: Program, failure: str | None) -> None:
         """A program has ended: its records are in the ledger, or it failed for the reason given."""
         cell_id = program.cell.cell_id
+        # The program ran in another process, which has a copy of its own of a run in a store.
+        refresh(self._directory.cell(cell_id).path)
         start = self._starts.pop((cell_id, self._number(program)))
         self._used -= start.devices
         if program.part is not None:
-            program.place(self._directory).progress_file.unlink(missing_ok=True)
+            remove(program.place(self._directory).progress_file)
         if failure is not None:
             self._reasons.setdefault(cell_id, failure)
             self._schedule.failed(cell_id)

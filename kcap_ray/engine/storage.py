@@ -18,7 +18,7 @@ def storage_of(directory: RunDirectory) -> Path:
     while path.exists() and not (path / _MARK).is_file():
         number += 1
         path = path.with_name(f"{_NAME}{number}")
-    path.mkdir(exist_ok=True)
+    path.mkdir(parents=True, exist_ok=True)
     (path / _MARK).touch()
     return path
 

@@ -5,8 +5,12 @@ trials. Workers are kept from one program to the next (`reuse_actors`), which ma
 program cost a fraction of a second.
 """
 
+import contextlib
 import dataclasses
 import logging
+import os
+import signal
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,13 +20,23 @@ from ray.tune.search import Searcher
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
-from kcap_ray.engine.failures import MAX_LOST_MACHINES, FailureRecord, program_error
+from kcap_ray.engine.failures import (
+    MAX_LOST_MACHINES,
+    FailureRecord,
+    ProgramError,
+    one_line,
+    program_error,
+)
 from kcap_ray.engine.program import Program
 from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.storage import clear_storage, storage_of
+from kcap_ray.engine.watching import watching
 from kcap_ray.execution.after_search import Part
-from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.files import remove, write_atomically
+from kcap_ray.runs.opening import RunPlace, UnsharedError
 from kcap_ray.runs.results import RunDirectory
+from kcap_ray.runs.store import StoreError
+from kcap_ray.runs.working_copy import PROGRESS_EVERY_S, copy_of
 from kcap_ray.training.point import Point
 
 RunProgram = Callable[[Program, RunDirectory], None]
@@ -36,6 +50,8 @@ class QueueSearcher(Searcher):
         super().__init__(metric="is_done", mode="max")
         self._queue, self._directory = queue, directory
         self._programs: dict[str, Program] = {}
+        self.refusal = ""
+        """Why the sweep cannot go on: what a node said that does not see its directory."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing for Tune's snapshots, which are not read: the ledger holds it."""
@@ -55,7 +71,11 @@ class QueueSearcher(Searcher):
         """Tell the queue what became of a program; of a lost one `_Failures` tells it, which knows
         why.
         """
-        if not error and result is not None:
+        if result is not None and result.get("refusal"):
+            self.refusal = result["refusal"]
+            # As Ctrl-C does: what is at work on other nodes is saved.
+            os.kill(os.getpid(), signal.SIGINT)
+        elif not error and result is not None:
             self.end(trial_id, result.get("failure") or None)
 
     def program(self, trial_id: str) -> Program:
@@ -65,6 +85,17 @@ class QueueSearcher(Searcher):
     def end(self, trial_id: str, failure: str | None) -> None:
         """The trial's program is done, or failed for the reason given."""
         self._queue.finished(self._programs.pop(trial_id), failure)
+
+    def follow(self, _: threading.Event) -> bool:
+        """Look how far the programs have come whose directories are in a store."""
+        found = copy_of(self._directory.path)
+        if found is None:
+            return True
+        for program in list(self._programs.values()):
+            place = program.place(self._directory).path.relative_to(found[0].path)
+            with contextlib.suppress(OSError):
+                found[0].fetch_file(f"{place.as_posix()}/progress.json")
+        return False
 
     def write_error(self, trial_id: str, error: str) -> None:
         """Write down what brought the trial's program down, if it did not do so itself."""
@@ -134,10 +165,10 @@ class ProgramTrainable(tune.Trainable):
     """A worker that runs one program after another."""
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, config: dict[str, Any], directory: RunDirectory, run: RunProgram
+        self, config: dict[str, Any], place: RunPlace, run: RunProgram
     ) -> None:
-        """Called once per worker; `directory` and `run` come from `tune.with_parameters`."""
-        self._program, self._directory, self._run = _unpacked(config), directory, run
+        """Called once per worker; `place` and `run` come from `tune.with_parameters`."""
+        self._program, self._place, self._run = _unpacked(config), place, run
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take over another program in the same process."""
@@ -152,20 +183,35 @@ class ProgramTrainable(tune.Trainable):
         """A program that lost its machine goes on from its own checkpoint."""
 
     def step(self) -> dict[str, Any]:
-        """Run the program to its end. A user's mistake is a result; any other error ends this
-        process.
+        """Run the program to its end. A user's mistake is a result, and a node that does not see
+        the run directory too; any other error ends this process.
         """
-        failure = ""
+        failure = refusal = ""
+        program, there = self._program, RunDirectory(self._place.path)
+        place = program.place(there).path.relative_to(there.path).as_posix()
         try:
-            self._run(self._program, self._directory)
+            with self._place.opened(place) as directory:
+                failure = self._failure(directory)
+        except UnsharedError as error:
+            refusal = str(error)
+        except StoreError as error:
+            raise ProgramError(one_line(error)) from None
+        return {"is_done": 1, "failure": failure, "refusal": refusal, "done": True}
+
+    def _failure(self, directory: RunDirectory) -> str:
+        cell = self._place.moved_here(self._program.cell, directory)
+        program, own = dataclasses.replace(self._program, cell=cell), directory.cell(cell.cell_id)
+        try:
+            self._run(program, directory)
+        except UnsharedError:
+            raise
         except UserError as error:
-            failure = str(error)
             # What the machine may have done before is not what ends this program.
-            cell_id = self._program.cell.cell_id
-            self._directory.cell(cell_id).error_file.unlink(missing_ok=True)
+            remove(own.error_file)
+            return str(error)
         except Exception as error:
-            raise program_error(error, self._directory.cell(self._program.cell.cell_id)) from None
-        return {"is_done": 1, "failure": failure, "done": True}
+            raise program_error(error, own) from None
+        return ""
 
 
 def run_queue(
@@ -185,7 +231,7 @@ def run_queue(
     # What an earlier driver left is not read: the ledger is what a run goes on from.
     clear_storage(directory)
     trainable = tune.with_resources(
-        tune.with_parameters(ProgramTrainable, directory=directory, run=run),
+        tune.with_parameters(ProgramTrainable, place=RunPlace.of(directory), run=run),
         lambda config: tune.PlacementGroupFactory([dict(resources(_unpacked(config)))]),
     )
     tuner = tune.Tuner(
@@ -207,5 +253,11 @@ def run_queue(
     )
     # What there is to say of a trial that failed is in its cell's row.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
-    tuner.fit()
+    with watching(searcher.follow, every_s=PROGRESS_EVERY_S):
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            if searcher.refusal:
+                raise UnsharedError(searcher.refusal) from None
+            raise
     clear_storage(directory)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.config.tuning import Side, edge_text, sides_of
-from kcap_ray.runs.files import replaced_directory, write_atomically
+from kcap_ray.runs.files import fetch, replaced_directory, write_atomically
 from kcap_ray.runs.record import TrialRecord, best_trial
 from kcap_ray.runs.results import CellDirectory
 from kcap_ray.training.point import Point
@@ -183,6 +183,7 @@ def keep_selected(directory: CellDirectory, selection: Selection) -> None:
     if source.history_file.is_file():
         write_atomically(directory.history_file, source.history_file.read_bytes())
     if source.checkpoint.is_dir():
+        fetch(source.checkpoint)
         with replaced_directory(directory.checkpoint) as place:
             shutil.copytree(source.checkpoint, place, dirs_exist_ok=True)
 

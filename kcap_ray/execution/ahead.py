@@ -3,8 +3,8 @@ directory, so that no two write the same file, until the ledger has come so far.
 """
 
 import dataclasses
-import shutil
 
+from kcap_ray.runs.files import fetch, move, remove_tree
 from kcap_ray.runs.record import best_trial
 from kcap_ray.runs.results import AHEAD, CellDirectory
 
@@ -39,11 +39,12 @@ def take_in(directory: CellDirectory, first_trial: int) -> None:
             _move(place, directory)
         _move_logs(place, directory, {index: one.trial for index, one in enumerate(records)})
         directory.add_trials(records)
-    shutil.rmtree(place.path, ignore_errors=True)
+    remove_tree(place.path)
 
 
 def _move_logs(place: CellDirectory, directory: CellDirectory, numbers: dict[int, int]) -> None:
     """Curves and event files of the trials, under the numbers that they have in the cell."""
+    fetch(place.path / "curves")
     for own, number in numbers.items():
         moves = {
             place.curve_file(own): directory.curve_file(number),
@@ -52,15 +53,14 @@ def _move_logs(place: CellDirectory, directory: CellDirectory, numbers: dict[int
         for source, target in moves.items():
             if not source.exists():
                 continue
-            target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir():
-                shutil.rmtree(target)
-            source.rename(target)
+                remove_tree(target)
+            move(source, target)
 
 
 def _move(place: CellDirectory, directory: CellDirectory) -> None:
     if place.history_file.is_file():
-        place.history_file.replace(directory.history_file)
+        move(place.history_file, directory.history_file)
     if place.checkpoint.is_dir():
-        shutil.rmtree(directory.checkpoint, ignore_errors=True)
-        place.checkpoint.rename(directory.checkpoint)
+        remove_tree(directory.checkpoint)
+        move(place.checkpoint, directory.checkpoint)

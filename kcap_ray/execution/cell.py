@@ -28,6 +28,7 @@ from kcap_ray.planning.neighbour import Before
 from kcap_ray.planning.run_length import length_of, spec_of, trial_batch_size, trials_at_once
 from kcap_ray.runs.columns import Asked, Measured, Provenance, Trained
 from kcap_ray.runs.done import is_done
+from kcap_ray.runs.files import remove
 from kcap_ray.runs.mean_record import mean_of
 from kcap_ray.runs.record import ResultRow, TrialRecord
 from kcap_ray.runs.results import CellDirectory, RunDirectory
@@ -155,9 +156,9 @@ def _run_on(run: CellRun, progress: CellProgress, *, sweep: str) -> ResultRow:
         for step in steps:
             place = run.directory.part(step.part.name)
             own = replace(run, cell=step.part.cell_of(run.cell), directory=place)
-            run.directory.progress_file.unlink(missing_ok=True)
+            remove(run.directory.progress_file)
             run_trial_batch(own, step.points, first_trial=step.first_trial)
-            place.progress_file.unlink(missing_ok=True)
+            remove(place.progress_file)
     return finish_cell(run.cell, run.directory, sweep=sweep)
 
 

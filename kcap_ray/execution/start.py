@@ -15,7 +15,7 @@ from kcap_ray.execution.transfer import transferred
 from kcap_ray.planning.neighbour import Before, ids_of
 from kcap_ray.runs.checked import checked, with_checksum
 from kcap_ray.runs.done import is_done
-from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.files import move, write_atomically
 from kcap_ray.runs.record import ResultRow, best_trial
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
@@ -177,4 +177,4 @@ def _set_aside(directory: CellDirectory) -> None:
     aside.mkdir()
     for name in _SET_ASIDE:
         if (directory.path / name).exists():
-            (directory.path / name).rename(aside / name)
+            move(directory.path / name, aside / name)

@@ -6,7 +6,6 @@ import dataclasses
 import gc
 import logging
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -29,6 +28,7 @@ from kcap_ray.execution.placement import (
 from kcap_ray.execution.trial import run_trials
 from kcap_ray.planning.memory import GIB
 from kcap_ray.planning.run_length import length_of, spec_of
+from kcap_ray.runs.files import remove_tree
 from kcap_ray.runs.record import TrialRecord
 from kcap_ray.training.checkpoint import remove_checkpoint
 from kcap_ray.training.cpu_precision import measure_arithmetic
@@ -222,7 +222,7 @@ class _PlacementChooser:
 
     def _clear_checkpoints(self) -> None:
         # They are of programs with other trials than those that fit now.
-        shutil.rmtree(self.directory.resume_file(0).parent, ignore_errors=True)
+        remove_tree(self.directory.resume_file(0).parent)
 
     def _log(self, text: str, level: int = logging.INFO) -> None:
         _logger.log(level, "%s: %s", self.cell.cell_id, text)

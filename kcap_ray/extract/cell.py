@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.extract.config import ExtractConfig
+from kcap_ray.runs.files import fetch, write_atomically
 from kcap_ray.runs.record import ResultRow
-from kcap_ray.runs.results import RunDirectory, write_atomically
+from kcap_ray.runs.results import RunDirectory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,6 +103,7 @@ def _record(
 
     if device.type == "cpu":
         torch.set_num_threads(1)
+    fetch(directory / "checkpoint")
     model, cell = load_cell_model(directory)
     corpus = build_corpus(cell.data)
     source = corpus.main

@@ -17,6 +17,7 @@ from kcap_ray.runs.columns import Measured, Provenance, Stored
 from kcap_ray.runs.columns_quantized import Quantized
 from kcap_ray.runs.columns_search import Confirmed
 from kcap_ray.runs.environment import provenance
+from kcap_ray.runs.files import fetch
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory, RunDirectory, is_of_model
 from kcap_ray.runs.schema import section
@@ -108,6 +109,7 @@ def _quantized_row(job: QuantizeJob, run: RunDirectory, device: "torch.device") 
         # As in training: results do not depend on the number of cores.
         torch.set_num_threads(1)
     source = run.cell(job.cell_id)
+    fetch(source.checkpoint)
     model, cell = load_model(source.path)
     n_tokens = facts_of(cell.data).vocab_size
     if n_tokens != model.spec.vocab_size:

@@ -20,7 +20,7 @@ from kcap_ray.config.data import BUILT_IN_POOLS, PATHS
 from kcap_ray.config.digest import json_digest
 from kcap_ray.config.errors import UserError
 from kcap_ray.runs.checked import checked, with_checksum
-from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.files import move, write_atomically
 
 MANIFEST = "cells.json"
 TABLE = "results.parquet"
@@ -216,4 +216,4 @@ def adopt(path: Path, stored: StoredCell) -> None:
             continue
         row = with_checksum(row | {"cell_id": cell_id})
         write_atomically(file, json.dumps(row, indent=1) + "\n")
-    place.rename(folder / cell_id)
+    move(place, folder / cell_id)

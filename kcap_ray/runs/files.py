@@ -13,6 +13,9 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from kcap_ray.runs.store import url_of
+from kcap_ray.runs.working_copy import copy_of
+
 ASKED_S = 0.1
 """Seconds that a lock must have been held to count as held, and not as being asked for."""
 
@@ -27,6 +30,7 @@ def replaced(path: Path, *, before: Path | None = None) -> Iterator[Path]:
     """Yields a temporary path beside `path`, which takes its place when the block ends without an
     error. Makes the folder. `before`: where the file goes that is at `path` now; None removes it.
     """
+    check_local(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:
@@ -37,6 +41,8 @@ def replaced(path: Path, *, before: Path | None = None) -> Iterator[Path]:
             if before is not None and path.is_file():
                 os.replace(path, before)
             os.replace(temporary, path)
+        if (found := copy_of(path)) is not None:
+            found[0].put(found[1])
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -57,6 +63,8 @@ def replaced_directory(path: Path) -> Iterator[Path]:
                 _to_disk(file)
         shutil.rmtree(path, ignore_errors=True)
         os.replace(temporary, path)
+        if (found := copy_of(path)) is not None:
+            found[0].put_directory(found[1])
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -67,10 +75,85 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def check_local(path: Path) -> None:
+    """Raise `OSError` for a URL, which would become a folder of its scheme's name."""
+    if url_of(path) is not None:
+        raise OSError(22, "is a URL, and this writes files of this machine alone", str(path))
+
+
+def send(path: Path) -> None:
+    """Have a file in the store that something else than these functions has written."""
+    if (found := copy_of(path)) is not None:
+        found[0].put(found[1])
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if there is one."""
+    path.unlink(missing_ok=True)
+    if (found := copy_of(path)) is not None:
+        found[0].remove(found[1])
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory and all that is in it, if there is one."""
+    shutil.rmtree(path, ignore_errors=True)
+    if (found := copy_of(path)) is not None:
+        found[0].remove_tree(found[1])
+
+
+def move(source: Path, target: Path) -> None:
+    """Give a file or a directory another place in the same run, where there is nothing or a file
+    that it takes the place of.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(source, target)
+    if (found := copy_of(target)) is not None:
+        copy, name = found
+        copy.move(source.relative_to(copy.path).as_posix(), name)
+
+
+def fetch(path: Path) -> None:
+    """Have all that a directory of a run holds here, the heavy files of a store too."""
+    if (found := copy_of(path)) is not None:
+        found[0].pull(found[1], whole=True)
+
+
+def refresh(path: Path, *, every_s: float = 0.0) -> None:
+    """See what others have written of a run, or a directory of it, in a store meanwhile, if that
+    was not done for so long.
+    """
+    if (found := copy_of(path)) is not None:
+        copy, name = found
+        copy.pull(name) if name else copy.refresh(every_s=every_s)
+
+
+def changed_ns(path: Path) -> int:
+    """When a file was last written, by the clock of the disk or the store; 0 without one."""
+    if (found := copy_of(path)) is not None:
+        entry = found[0].store.info(found[1])
+        return 0 if entry is None else entry.mtime_ns
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def newest_ns(folder: Path, ending: str) -> int:
+    """The same of the last written of the files in a folder whose names end so."""
+    if (found := copy_of(folder)) is not None:
+        files = found[0].store.list(found[1])
+        times = [entry.mtime_ns for name, entry in files.items() if name.endswith(ending)]
+    else:
+        times = [changed_ns(file) for file in folder.glob(f"*{ending}")]
+    return max(times, default=0)
+
+
 def write_once(path: Path, content: str) -> bool:
     """Write a file that is not there yet, whole; whether it was this call that wrote it, of any
     number at the same time.
     """
+    if (found := copy_of(path)) is not None:
+        return found[0].put_once(found[1], content.encode())
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:

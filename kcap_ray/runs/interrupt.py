@@ -7,6 +7,7 @@ waits until what it has saved is there.
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kcap_ray.config.cell import Cell
+from kcap_ray.runs.files import changed_ns, newest_ns, write_atomically
 from kcap_ray.runs.progress import STALE_AFTER_S
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 
@@ -36,6 +38,12 @@ def is_stopping() -> bool:
     return _STOPPING.is_set()
 
 
+def stop_at_once() -> None:
+    """End this command as a second Ctrl-C does, without saving anything; from any thread."""
+    _STOPPING.set()
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def request_file(directory: CellDirectory) -> Path:
     """The file that asks those who train a cell, or a part of it, to save."""
     above = directory.path.parents
@@ -46,7 +54,8 @@ def request_file(directory: CellDirectory) -> Path:
 def ask_to_save(directory: RunDirectory) -> None:
     """Have those who train save, wherever they are."""
     with contextlib.suppress(OSError):  # a full disk has no room for what is saved either
-        (directory.path / REQUEST).write_text("")
+        # Another content each time, which tells a request in a store from the one before.
+        write_atomically(directory.path / REQUEST, secrets.token_hex(8))
 
 
 @contextlib.contextmanager
@@ -97,17 +106,10 @@ def _wait_until_saved(
 def _is_unsaved(place: CellDirectory) -> bool:
     """Whether the cell is at work and has not saved since it was asked to."""
     try:
-        asked_at = request_file(place).stat().st_mtime_ns
         noted_at = place.progress_file.stat().st_mtime
+        if time.time() - noted_at > STALE_AFTER_S:
+            return False
+        asked_at = changed_ns(request_file(place))
+        return asked_at > 0 and newest_ns(place.path / "resume", ".pt") < asked_at
     except OSError:
         return False
-    if time.time() - noted_at > STALE_AFTER_S:
-        return False
-    return not any(_saved_at(file) >= asked_at for file in place.path.glob("resume/*.pt"))
-
-
-def _saved_at(file: Path) -> int:
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        return 0

@@ -15,10 +15,22 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-FILE = "kcap.log"
+from kcap_ray.runs.copied_names import LOG
+from kcap_ray.runs.working_copy import with_urls
+
+FILE = LOG
 
 _logger = logging.getLogger("kcap_ray")
-_FORM = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S%z")
+
+
+class _Form(logging.Formatter):
+    """Names runs that are kept in a store by their URL."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return with_urls(super().format(record))
+
+
+_FORM = _Form("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S%z")
 
 
 class _StandardError(logging.Handler):

@@ -22,10 +22,20 @@ from kcap_ray.runs.earlier import (
     read_manifest,
 )
 from kcap_ray.runs.environment import describe
-from kcap_ray.runs.files import locked, remove_temporaries, write_atomically
+from kcap_ray.runs.files import (
+    locked,
+    move,
+    remove,
+    remove_temporaries,
+    write_atomically,
+)
+from kcap_ray.runs.interrupt import stop_at_once
+from kcap_ray.runs.lease import Lease, held
+from kcap_ray.runs.lease_object import lease_object
 from kcap_ray.runs.progress import LOCK
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.runs.tracked import LOGGED, STUDIES
+from kcap_ray.runs.working_copy import WorkingCopy, copy_of
 
 _logger = logging.getLogger(__name__)
 
@@ -94,7 +104,7 @@ def _set_table_aside(path: Path) -> None:
     """Keep the table of a run whose manifest and results are all lost, which begins anew."""
     kept = path / f"earlier-{TABLE}"
     if not kept.exists():
-        (path / TABLE).rename(kept)
+        move(path / TABLE, kept)
     _logger.warning(
         "%s: its cells cannot be read, so they are made anew; the table that it had is in %s",
         path,
@@ -146,14 +156,21 @@ def clear_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bo
         row = cell_directory.result()
         is_failed = row is not None and row.status == "failed"
         if is_failed and (mistakes or cell_directory.error_file.exists()):
-            cell_directory.result_file.unlink()
+            remove(cell_directory.result_file)
 
 
 @contextlib.contextmanager
 def only_driver(path: Path) -> Iterator[None]:
     """Hold the run directory for this process. Raises `UserError` if another kcap has it, or if it
     is not one and holds what a run would replace.
+
+    A run in a store is held by a lease: where another command takes it over, this one ends with
+    `UserError`.
     """
+    if (found := copy_of(path)) is not None:
+        with _leased(found[0]):
+            yield
+        return
     _check_own(path)
     with contextlib.ExitStack() as stack:
         try:
@@ -161,6 +178,27 @@ def only_driver(path: Path) -> Iterator[None]:
         except TimeoutError:
             raise UserError(f"--out {path}: another kcap is at work in this directory") from None
         yield
+
+
+@contextlib.contextmanager
+def _leased(copy: WorkingCopy) -> Iterator[None]:
+    def end(who: str) -> None:
+        copy.lost = who
+        stop_at_once()
+
+    with held(Lease(lease_object(copy.store), copy.url, on_lost=end)):
+        # Another command may have been at work until now.
+        copy.pull()
+        _check_own(copy.path)
+        copy.clear_incomplete()
+        try:
+            yield
+        except (KeyboardInterrupt, OSError):
+            if copy.lost:
+                raise UserError(
+                    f"--out {copy.url}: {copy.lost} has taken this run over, so this command ends"
+                ) from None
+            raise
 
 
 def read_cells(path: Path) -> list[Cell]:

@@ -1,5 +1,6 @@
 """How the cells of a run stand: read from its files, so it is what is on disk and no more."""
 
+import contextlib
 import json
 import os
 import time
@@ -13,9 +14,12 @@ from kcap_ray.runs.done import is_done
 from kcap_ray.runs.earlier import rows_of_table
 from kcap_ray.runs.files import is_locked
 from kcap_ray.runs.learnt import ADVICE, what_is_missing
+from kcap_ray.runs.lease import is_held
+from kcap_ray.runs.lease_object import lease_object
 from kcap_ray.runs.record import ResultRow, TrainingProgress, TrialRecord
 from kcap_ray.runs.results import AHEAD, CellDirectory, RunDirectory
 from kcap_ray.runs.schema import shown
+from kcap_ray.runs.working_copy import copy_of
 
 LOCK = ".lock"
 """File of a run directory that the process at work in it has locked."""
@@ -86,7 +90,11 @@ def cell_states(cells: Sequence[Cell], directory: RunDirectory) -> list[CellStat
 
 
 def is_worked_in(path: Path) -> bool:
-    """Whether a process is at work in the run directory, as far as its lock tells."""
+    """Whether a process is at work in the run directory, as far as its lock or lease tells."""
+    if (found := copy_of(path)) is not None:
+        with contextlib.suppress(OSError):
+            return is_held(lease_object(found[0].store))
+        return False
     try:
         return is_locked(path / LOCK)
     except OSError:

@@ -8,7 +8,7 @@ given again.
 import itertools
 import json
 import os
-import shutil
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,11 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.runs.checked import checked, with_checksum
 from kcap_ray.runs.earlier import name_of
-from kcap_ray.runs.files import replaced, write_atomically
+from kcap_ray.runs.files import remove, remove_tree, replaced, write_atomically
 from kcap_ray.runs.record import ResultRow, TrialRecord
 from kcap_ray.runs.schema import Record, arrow_schema
+from kcap_ray.runs.store import url_of
+from kcap_ray.runs.working_copy import copy_of
 
 Kind = TypeVar("Kind", bound=Record)
 
@@ -150,12 +152,12 @@ class CellDirectory:
         write_atomically(self.result_file, json.dumps(values, indent=1) + "\n")
         places = (self, *self.parts())
         for place in places:
-            place.progress_file.unlink(missing_ok=True)
+            remove(place.progress_file)
         if row.status != "failed":
             # A failed cell that is run again goes on where it was.
-            self.error_file.unlink(missing_ok=True)
+            remove(self.error_file)
             for place in places:
-                shutil.rmtree(place.path / "resume", ignore_errors=True)
+                remove_tree(place.path / "resume")
 
 
 def _of_whole_programs(trials: list[TrialRecord]) -> list[TrialRecord]:
@@ -188,6 +190,17 @@ class RunDirectory:
 
     def prepare(self) -> None:
         """Make the directory. Raises `UserError` if nothing can be written there."""
+        if url_of(self.path) is not None:
+            raise UserError(f"--out {self.path}: a URL must be opened first, by kcap_ray.run")
+        if (found := copy_of(self.path)) is not None:
+            copy = found[0]
+            try:
+                copy.store.check_writable(f".writable-{secrets.token_hex(4)}")
+            except OSError as error:
+                raise UserError(
+                    f"--out {copy.url}: cannot write there ({error.strerror}); name another "
+                    "directory, or mend the credentials"
+                ) from error
         try:
             (self.path / "cells").mkdir(parents=True, exist_ok=True)
             probe = self.path / f".writable.{os.getpid()}"

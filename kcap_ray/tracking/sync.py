@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.files import fetch, write_atomically
 from kcap_ray.runs.log import logged_to
 from kcap_ray.runs.record import CurvePoint
 from kcap_ray.runs.results import CellDirectory, RunDirectory
@@ -96,6 +96,7 @@ class Tracking:
         row = directory.result()
         if row is None:
             return
+        fetch(directory.path / "curves")
         curves = {
             trial.trial: curve
             for trial in directory.trials()

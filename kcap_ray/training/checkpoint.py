@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.runs.files import replaced
+from kcap_ray.runs.files import remove, replaced
 
 _logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def before(path: Path) -> Path:
 def remove_checkpoint(path: Path) -> None:
     """Remove the checkpoint at `path`, and the one before."""
     for file in (path, before(path)):
-        file.unlink(missing_ok=True)
+        remove(file)
 
 
 def resume_from(path: Path, *, run_key: str) -> dict[str, Any] | None:

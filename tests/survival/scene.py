@@ -58,6 +58,11 @@ class Scene:
         return self.folder / "run"
 
     @property
+    def given_out(self) -> str:
+        """What the command is given as its run directory."""
+        return str(self.out)
+
+    @property
     def said(self) -> str:
         """What the last command wrote."""
         return (self.folder / f"said{self.n_commands}.txt").read_text(errors="replace")
@@ -74,7 +79,7 @@ class Scene:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         pid = os.fork()
         if pid == 0:
-            _be_command([str(sweep), "--out", str(self.out), "--save-every", "0.1"], said, before)
+            _be_command([str(sweep), "--out", self.given_out, "--save-every", "0.1"], said, before)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         return pid
 

@@ -1,0 +1,118 @@
+"""Nodes that do not see the run directory, on a cluster of raylets of this machine: one of them
+runs in a mount namespace of its own, in which the directory is another.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kcap_ray.runs.opening import TOKEN
+from tests.small_sweep import sweep_text
+
+STORE_BYTES = 100 * 2**20
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def can_unshare() -> bool:
+    """Whether this user may mount in a namespace of its own."""
+    if shutil.which("unshare") is None:
+        return False
+    command = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+@contextmanager
+def blind_node(address: str, hidden: Path, *, cpus: int) -> Iterator[None]:
+    """A node of the cluster that sees an empty directory at `hidden`."""
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+    start += ["--address", address, f"--num-cpus={cpus}", f"--object-store-memory={STORE_BYTES}"]
+    start += ["--resources", '{"blind": 1}', "--disable-usage-stats"]
+    script = f"mount -t tmpfs tmpfs {hidden} && exec {' '.join(map(_quoted, start))}"
+    process = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", script],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        from tests.engine.conftest import descendants
+
+        for pid in [*descendants(process.pid), process.pid]:
+            subprocess.run(["kill", "-9", str(pid)], capture_output=True)
+        process.wait()
+
+
+def _quoted(word: str) -> str:
+    return f"'{word}'"
+
+
+@contextmanager
+def cluster(*, cpus: int) -> Iterator[str]:
+    """A head that trains nothing, and a node of so many CPUs; its address."""
+    from ray.cluster_utils import Cluster
+
+    with tempfile.TemporaryDirectory(prefix="kcap-shared-") as directory:
+        os.environ["RAY_TMPDIR"] = directory
+        (Path(directory) / "ray").mkdir()
+        head = Cluster()
+        try:
+            head.add_node(num_cpus=0, object_store_memory=STORE_BYTES, temp_dir=directory)
+            if cpus:
+                head.add_node(num_cpus=cpus, object_store_memory=STORE_BYTES)
+            yield str(head.address)
+        finally:
+            head.shutdown()
+            del os.environ["RAY_TMPDIR"]
+
+
+def wait_for_nodes(address: str, n_nodes: int) -> None:
+    """Until so many have joined."""
+    code = (
+        "import ray, sys, time\n"
+        f"ray.init(address={address!r}, log_to_driver=False)\n"
+        "end = time.monotonic() + 100\n"
+        f"while sum(n['Alive'] for n in ray.nodes()) < {n_nodes}:\n"
+        "    assert time.monotonic() < end\n"
+        "    time.sleep(0.2)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(not can_unshare(), reason="this user may not mount in a namespace")
+def test_a_node_that_does_not_see_the_directory_is_named(kcap: Any, tmp_path: Path) -> None:
+    """At the start in one line, before anything is trained; and where it joins later, when it is
+    given its first program. What was trained meanwhile is kept.
+    """
+    # What the node hides must not be what Ray and Python need.
+    sweep, out = tmp_path / "small.yaml", tmp_path / "out" / "run"
+    sweep.write_text(sweep_text(exposures=3000))
+    out.mkdir(parents=True)
+    line = re.compile(rf"kcap: --out {re.escape(str(out))}: node \S+ does not see this directory")
+    with cluster(cpus=1) as address:
+        late = kcap("sweep", sweep, "--out", out, "--address", address, "--save-every", "0.5")
+        late.wait_for(lambda: any(out.glob("cells/*/progress.json")))
+        with blind_node(address, out.parent, cpus=2):
+            assert late.finish() != 0
+            assert [one for one in late.stderr.splitlines() if line.match(one)], late.stderr
+            assert "Traceback" not in late.stderr
+            assert list(out.glob("cells/*/resume/*.pt")), "what was at work was not saved"
+            wait_for_nodes(address, 3)
+            first = kcap("sweep", sweep, "--out", out, "--address", address)
+            began = time.monotonic()
+            assert first.finish() == 2
+            assert line.match(first.stderr.splitlines()[-1]), first.stderr
+            assert time.monotonic() - began < 100
+    assert (out / TOKEN).is_file()
