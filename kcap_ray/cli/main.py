@@ -128,7 +128,7 @@ app.command()(placed(rewrite))
 app.command()(placed(schema))
 app.command()(placed(simulate))
 app.command()(placed(status))
-app.command()(submit)
+app.command()(placed(submit))
 
 
 @app.command()
