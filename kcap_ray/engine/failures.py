@@ -146,8 +146,7 @@ class FailureRecord:
             said = f'it wrote "{written}"' if written else "was it killed for memory?"
             return f"worker process {pid} on {host} died; {said}"
         if is_lost_machine(error):
-            reason = _NODE_END.search(error)
-            return f"its node has died ({host}: {reason[1] if reason else lines[-1]})"[:_LONGEST]
+            return f"its node has died ({host}: {end_of_node(error) or lines[-1]})"[:_LONGEST]
         if silent := _UNREACHABLE.search(error):
             place = self._place(error)
             host = place.host if place else "?"
@@ -178,6 +177,12 @@ class FailureRecord:
             spoken = [line.strip() for line in lines if line.strip() and not line.startswith(":")]
             return " / ".join(spoken[-_N_LOG_LINES:])[:_LONGEST]
         return ""
+
+
+def end_of_node(error: str) -> str:
+    """What Ray says of how a node ended; empty if it says nothing."""
+    found = _NODE_END.search(error)
+    return found[1] if found else ""
 
 
 def is_dead_process(error: str) -> bool:

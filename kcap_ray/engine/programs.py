@@ -12,7 +12,12 @@ from typing import Any
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.engine.capacity import n_sharing
-from kcap_ray.engine.failures import is_dead_process, is_lost_machine, one_line
+from kcap_ray.engine.failures import (
+    end_of_node,
+    is_dead_process,
+    is_lost_machine,
+    one_line,
+)
 from kcap_ray.engine.nodes import BEFORE_S, NODE_DEATH_S, RayNodes, comes_true
 from kcap_ray.engine.program import Program
 from kcap_ray.engine.storage import storage_of
@@ -128,9 +133,10 @@ def _cause(failures: Mapping[int, Exception], lost_node: Callable[[], bool]) -> 
     if isinstance(first, RayActorError):
         # Ray's last lines say whether the process died or its machine, unless neither is known yet.
         text = " ".join(str(first).split())
-        if is_dead_process(text) or is_lost_machine(text):
-            start = max(text.find(word) for word in ("The actor is dead", "The actor died because"))
-            return WorkersFailedError(f"rank {ranks[0]}: {text[max(start, 0) :]}")
+        if is_lost_machine(text):
+            return WorkersFailedError(f"rank {ranks[0]}: its node has died ({end_of_node(text)})")
+        if is_dead_process(text):
+            return WorkersFailedError(f"rank {ranks[0]}: {str(first).strip().splitlines()[-1]}")
     # First, because the rest may be long and is cut.
     lost = "its node has died, or a peer's: " if lost_node() else ""
     return WorkersFailedError(f"rank {ranks[0]}: {lost}{text}")

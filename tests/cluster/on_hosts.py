@@ -1,0 +1,254 @@
+"""A sweep on a cluster of hosts on this machine, from `ray up` to `ray down`: one host is cut off
+in the middle and another one joins, and the table is that of one host. `python -m
+tests.cluster.on_hosts` writes what happened when into docs/results/hosts.json.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+
+from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.runs.environment import describe
+from kcap_ray.runs.results import RunDirectory
+from tests.cluster.hosts import ROOT, Host, Network, left, network
+from tests.survival.scene import DIFFERS
+
+RESULTS = ROOT / "docs" / "results" / "hosts.json"
+
+SWEEP = """\
+# Question: does a cluster of hosts give the table of one?
+name: hosts
+base:
+  data: {kind: bioD, pools: mini, K: 2, C: 1, D: 5, L: 1, T: 100, style: compact, n_people: 40}
+  model: gpt2-1-1
+  model.head_dim: 16
+  train: {batch_windows: 2, window_tokens: 32, precision: fp32, init_std: 0.1}
+  train.lr: 6.0e-3
+  train.weight_decay: 0.01
+grid:
+  # The second cell is spread over two hosts, and is by far the longest.
+  train: [{exposures: 100, workers: 1}, {exposures: EXPOSURES, workers: 2}]
+tune:
+  trials: 2
+  fused: 2
+  lr: {low: 3.0e-3, high: 1.5e-2}
+"""
+EXPOSURES = 800
+
+STORE_BYTES = 100_000_000
+LONGEST_S = 300.0
+"""Longest wait for one step, on a machine that is busy with something else."""
+
+NAMES = ("head", "first", "second", "third", "desk")
+"""The third joins later; commands are given from the desk."""
+
+ENVIRONMENT = "RAY_AUTH_MODE=disabled"
+
+IMPATIENT = "RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=2000"
+"""A host that is silent is given up after 15 s, and not after 65 as by default."""
+
+
+class Record:
+    """What happened when."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self.events: list[dict[str, Any]] = []
+
+    def add(self, event: str, **more: Any) -> None:
+        """An event at this moment."""
+        found = {"at_s": round(time.monotonic() - self._began, 1), "event": event, **more}
+        self.events.append(found)
+        print(json.dumps(found), flush=True)
+
+    def at_s(self, event: str) -> float:
+        """When it happened."""
+        return next(found["at_s"] for found in self.events if found["event"] == event)
+
+
+def cluster_file(net: Network) -> str:
+    """A cluster file for hosts that are there, as in Ray's documentation."""
+    store = f"--object-store-memory={STORE_BYTES}"
+    content = {
+        "cluster_name": "kcap",
+        "provider": {
+            "type": "local",
+            "head_ip": net.address("head"),
+            "worker_ips": [net.address(name) for name in ("first", "second")],
+        },
+        "auth": {"ssh_user": "root", "ssh_private_key": str(net.key)},
+        "file_mounts": {"~/hosts.yaml": "~/hosts.yaml"},
+        "head_start_ray_commands": [
+            "ray stop",
+            f"{IMPATIENT} ray start --head --port=6379 --num-cpus=0 {store} "
+            "--autoscaling-config=~/ray_bootstrap_config.yaml",
+        ],
+        "worker_start_ray_commands": ["ray stop", join_command(net, "$RAY_HEAD_IP")],
+    }
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def join_command(net: Network, head: str) -> str:
+    """What a host joins the cluster with."""
+    return f"ray start --address={head}:6379 --num-cpus=1 --object-store-memory={STORE_BYTES}"
+
+
+def ssh(net: Network, source: Host, target: Host, command: str) -> list[str]:
+    """What gives a command on one host from another."""
+    options = f"-i {net.key} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -q"
+    return source.command(f"ssh {options} root@{target.address} '{command}'")
+
+
+def wait_for(happened: Callable[[], Any], what: str, *, every_s: float = 0.25) -> Any:
+    """Wait until `happened()` is true, and return it."""
+    end = time.monotonic() + LONGEST_S
+    while not (found := happened()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{LONGEST_S:.0f} s without {what}")
+        time.sleep(every_s)
+    return found
+
+
+class Sweep:
+    """A `kcap sweep` on the head, given from another host."""
+
+    def __init__(self, net: Network, out: Path) -> None:
+        self.out, self._lines = out, net.base / "sweep.txt"
+        words = f"kcap sweep hosts.yaml --address auto --out {out} --save-every 2 --json"
+        command = ssh(net, net.hosts["desk"], net.hosts["head"], words)
+        with self._lines.open("wb") as errors, (net.base / "sweep.json").open("wb") as output:
+            self.process = subprocess.Popen(command, stdout=output, stderr=errors)
+
+    @property
+    def stderr(self) -> str:
+        """What it has reported so far."""
+        return self._lines.read_text(errors="replace")
+
+    def said(self, pattern: str) -> str:
+        """The first line that it has reported with this in it, if any; it must be at work, or
+        have ended well.
+        """
+        if self.process.poll():
+            raise RuntimeError(f"kcap sweep: status {self.process.returncode}\n{self.stderr}")
+        found = [line for line in self.stderr.splitlines() if re.search(pattern, line)]
+        return found[0] if found else ""
+
+
+def trains_on(host: Host) -> bool:
+    """Whether a data-parallel worker is at work on the host."""
+    return any("RayTrainWorker" in line and "IDLE" not in line for line in host.processes())
+
+
+def ray_processes(net: Network) -> list[str]:
+    """Processes of Ray on all hosts that are up, and what `ray up` keeps open."""
+    lines = [
+        f"{host.name}: {line[:100]}" for host in net.hosts.values() for line in host.processes()
+    ]
+    return [line for line in lines if re.search(r"ray|gcs_server|python|ssh: ", line)]
+
+
+def run(net: Network, record: Record, *, exposures: int = EXPOSURES) -> tuple[RunDirectory, str]:
+    """The whole scene; the run directory in the shared folder, and what kcap reported."""
+    for name in ("head", "first", "second", "desk"):
+        net.start(name)
+    desk, head = net.hosts["desk"], net.hosts["head"]
+    (desk.home / "cluster.yaml").write_text(cluster_file(net))
+    (desk.home / "hosts.yaml").write_text(SWEEP.replace("EXPOSURES", str(exposures)))
+    record.add("hosts are up: head, first, second", see=len(head.processes()))
+    # Ray 2.60's second autoscaler takes the head for one of the local provider's `worker_ips`, and
+    # leaves one of them out.
+    desk.run("RAY_UP_enable_autoscaler_v2=0 ray up -y cluster.yaml", timeout_s=LONGEST_S)
+    record.add("ray up has ended")
+    for name in ("first", "second"):
+        host = net.hosts[name]
+        wait_for(lambda host=host: any("raylet" in line for line in host.processes()), name)
+        record.add(f"raylet on {name}")
+    sweep = Sweep(net, net.shared / "run")
+    try:
+        _disturb(net, sweep, record)
+    finally:
+        if sweep.process.poll() is None:
+            sweep.process.kill()
+            sweep.process.wait()
+    desk.run("ray down -y cluster.yaml", timeout_s=LONGEST_S)
+    record.add("ray down has ended")
+    # One was cut off, one joined by hand: `ray down` knows of neither.
+    net.hosts["third"].run("ray stop")
+    net.hosts["second"].end()
+    del net.hosts["second"]
+    wait_for(lambda: not ray_processes(net), f"an end of {ray_processes(net)}", every_s=1.0)
+    record.add("no process of Ray is left on any host")
+    return RunDirectory(sweep.out), sweep.stderr
+
+
+def _disturb(net: Network, sweep: Sweep, record: Record) -> None:
+    record.add("kcap sweep --address auto")
+    pair = [net.hosts[name] for name in ("first", "second")]
+    wait_for(lambda: sweep.said("") is not None and all(map(trains_on, pair)), "two workers")
+    record.add("a data-parallel cell trains on first and second")
+    wide = load_sweep(net.hosts["desk"].home / "hosts.yaml").cells[1]
+    directory = RunDirectory(sweep.out).cell(wide.cell_id)
+    wait_for(lambda: sweep.said("") is not None and any(directory.path.glob("resume/*")), "a save")
+    record.add("it has saved")
+    assert directory.result() is None, "the cell was done before its host was cut off"
+    net.cut("second")
+    record.add("second is cut off: no network, no shared folder")
+    third = net.start("third")
+    joining = ssh(net, net.hosts["head"], third, join_command(net, net.address("head")))
+    subprocess.run(joining, check=True, capture_output=True, timeout=LONGEST_S)
+    record.add("third has joined by ray start")
+    line = wait_for(lambda: sweep.said("node"), "a line on the lost host")
+    record.add("kcap says so", line=line.split(" ", 2)[-1])
+    wait_for(lambda: sweep.said("") is not None and sweep.process.poll() is not None, "the end")
+    record.add("kcap sweep has ended", status=sweep.process.returncode)
+
+
+def rows(directory: RunDirectory) -> list[dict[str, Any]]:
+    """The table without times."""
+    table = pq.read_table(directory.path / "results.parquet")
+    return table.drop_columns(list(DIFFERS)).to_pylist()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    record = Record()
+    given = parser.parse_args()
+    with network(NAMES, ENVIRONMENT) as net:
+        directory, _ = run(net, record)
+        on_hosts = rows(directory)
+        with tempfile.TemporaryDirectory() as folder:
+            file, out = Path(folder) / "hosts.yaml", Path(folder) / "run"
+            file.write_text(SWEEP.replace("EXPOSURES", str(EXPOSURES)))
+            kcap = [sys.executable, "-m", "kcap_ray.cli", "run-cell"]
+            done = subprocess.run([*kcap, str(file), "--out", str(out)], capture_output=True)
+            record.add("the same sweep on one host has ended", status=done.returncode)
+            on_one = rows(RunDirectory(out))
+    record.add("the hosts and their network are gone", left=left())
+    differ = sorted(
+        {
+            key
+            for ours, one in zip(on_hosts, on_one, strict=True)
+            for key in ours
+            if ours[key] != one[key]
+        }
+    )
+    for key in differ:
+        print(key, [(ours[key], one[key]) for ours, one in zip(on_hosts, on_one, strict=True)])
+    content = {**describe(), "command": "python -m tests.cluster.on_hosts"}
+    content |= {"events": record.events, "columns_that_differ": differ, "rows": len(on_hosts)}
+    given.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
