@@ -66,7 +66,7 @@ class RayNodes:
 
 
 def _ends() -> dict[str, float]:
-    """Ids of the dead nodes, with the time at which the head gave them up, in seconds since 1970."""
+    """Ids of the dead nodes, and when the head gave each up, in seconds since 1970."""
     # `ray.nodes()` does not tell the time.
     from ray._private.worker import global_worker
     from ray.core.generated.gcs_pb2 import GcsNodeInfo

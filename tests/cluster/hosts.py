@@ -49,9 +49,10 @@ mount --bind {base}/{name}/passwd /etc/passwd
 mount --bind {base}/shadow /etc/shadow
 mount -t tmpfs tmpfs /run
 mkdir -p /run/sshd
-for kept in {keep}; do mkdir -p {base}/{name}/keep$kept && mount --bind $kept {base}/{name}/keep$kept; done
+aside={base}/{name}/kept
+for kept in {keep}; do mkdir -p $aside$kept && mount --bind $kept $aside$kept; done
 mount -t tmpfs tmpfs /tmp
-for kept in {keep}; do mkdir -p $kept && mount --bind {base}/{name}/keep$kept $kept; done
+for kept in {keep}; do mkdir -p $kept && mount --bind $aside$kept $kept; done
 {sshd} -D -e -f /dev/null -p 22 -h {base}/host_key -o PidFile=none -o UsePAM=no \\
   -o StrictModes=no -o PermitRootLogin=yes -o PasswordAuthentication=no \\
   -o AuthorizedKeysFile={base}/key.pub &
@@ -216,8 +217,10 @@ class Network:
         init_file = self.base / name / "init.sh"
         init_file.write_text(script)
         isolated = ["unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc"]
+        # The host ends with this process, however that ends.
+        tied = ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", space]
         init = subprocess.Popen(
-            ["ip", "netns", "exec", space, *isolated, "--kill-child", "bash", str(init_file)],
+            [*tied, *isolated, "--kill-child", "bash", str(init_file)],
             stdin=subprocess.DEVNULL,
             stdout=(self.base / name / "sshd.log").open("wb"),
             stderr=subprocess.STDOUT,

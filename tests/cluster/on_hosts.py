@@ -32,7 +32,7 @@ base:
   data: {kind: bioD, pools: mini, K: 2, C: 1, D: 5, L: 1, T: 100, style: compact, n_people: 40}
   model: gpt2-1-1
   model.head_dim: 16
-  train: {batch_windows: 2, window_tokens: 32, precision: fp32, init_std: 0.1}
+  train: {batch_windows: 32, window_tokens: 32, precision: fp32, init_std: 0.1}
   train.lr: 6.0e-3
   train.weight_decay: 0.01
 grid:
@@ -43,7 +43,8 @@ tune:
   fused: 2
   lr: {low: 3.0e-3, high: 1.5e-2}
 """
-EXPOSURES = 800
+EXPOSURES = 320
+"""A hundred steps: few, since each waits for both hosts, and enough to be cut off among them."""
 
 STORE_BYTES = 100_000_000
 LONGEST_S = 300.0
@@ -124,7 +125,7 @@ class Sweep:
 
     def __init__(self, net: Network, out: Path) -> None:
         self.out, self._lines = out, net.base / "sweep.txt"
-        words = f"kcap sweep hosts.yaml --address auto --out {out} --save-every 2 --json"
+        words = f"kcap sweep hosts.yaml --address auto --out {out} --save-every 0 --json"
         command = ssh(net, net.hosts["desk"], net.hosts["head"], words)
         with self._lines.open("wb") as errors, (net.base / "sweep.json").open("wb") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=errors)
@@ -198,7 +199,11 @@ def _disturb(net: Network, sweep: Sweep, record: Record) -> None:
     record.add("a data-parallel cell trains on first and second")
     wide = load_sweep(net.hosts["desk"].home / "hosts.yaml").cells[1]
     directory = RunDirectory(sweep.out).cell(wide.cell_id)
-    wait_for(lambda: sweep.said("") is not None and any(directory.path.glob("resume/*")), "a save")
+    wait_for(
+        lambda: sweep.said("") is not None and any(directory.path.glob("resume/*")),
+        "a save",
+        every_s=0.05,
+    )
     record.add("it has saved")
     assert directory.result() is None, "the cell was done before its host was cut off"
     net.cut("second")

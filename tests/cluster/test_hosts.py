@@ -1,10 +1,9 @@
-"""`ray up`, a sweep, a host that is cut off, one that joins, and `ray down`, on hosts of namespaces."""
+"""`ray up`, a sweep, a host that is cut off, one that joins, and `ray down`."""
 
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from kcap_ray.planning.sweep import load_sweep

@@ -53,13 +53,10 @@ def test_a_cluster_is_lost_when_it_has_been_silent_for_long(
         "the head of the cluster at 10.0.0.1:6379 has not answered for 45 s (timed out): "
         "bring the cluster up again"
     )
-    assert (
-        caplog.messages
-        == [
-            "the head of the cluster at 10.0.0.1:6379 does not answer (timed out); given up after 45 s"
-        ]
-        * 2
+    line = (
+        "the head of the cluster at 10.0.0.1:6379 does not answer (timed out); given up after 45 s"
     )
+    assert caplog.messages == [line, line]
 
 
 def test_a_head_that_refuses_connections_is_lost_within_seconds() -> None:
