@@ -48,9 +48,9 @@ verdicts: .venv/installed  ## how often verdicts on the paper's claims are wrong
 export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
-test: .venv/installed-dev  ## all tests, slow ones one after another; those that need a GPU skip themselves
+test: .venv/installed-dev  ## all tests, fast ones first; those that need a GPU skip themselves
 	$(PYTEST) -m 'not slow'
-	$(BIN)/python -m pytest -q -m slow
+	$(PYTEST) -m slow
 
 test-fast: .venv/installed-dev  ## the tests without real Ray and whole sweeps, on all cores
 	$(PYTEST) -m 'not slow'

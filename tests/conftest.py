@@ -46,6 +46,15 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
+SLOW_TIMEOUT_S = 300
+"""Longest that a slow test may take that names no other time: it shares its cores with others."""
+
+ON_RAY = [
+    ROOT / "tests" / name
+    for name in ("engine", "cluster", "survival", "test_tutorial.py", "test_wheel.py")
+]
+"""Where slow tests start real Ray."""
+
 SHARED_MEMORY = Path("/dev/shm")
 ROOM_BYTES = 2 * 2**30
 """Room there, of which the tests of a run take a small part, and Ray's object store more."""
@@ -78,20 +87,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _group(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Say which tests one process runs after another (`--dist loadgroup`): those of a file, which
     share fixtures, and all that start real Ray, of which two at a time are too much for a machine.
-    The latter are begun first, since they take longest.
+    The latter are begun first, since they take longest, and then what has asked for much time.
     """
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
     if not config.pluginmanager.hasplugin("xdist"):
         return
 
     def is_on_ray(item: pytest.Item) -> bool:
         is_slow = item.get_closest_marker("slow") is not None
-        return is_slow and (ROOT / "tests" / "engine") in item.path.parents
+        return is_slow and any(place in (item.path, *item.path.parents) for place in ON_RAY)
+
+    def is_long(item: pytest.Item) -> bool:
+        timeout = item.get_closest_marker("timeout")
+        return timeout is not None and timeout.args[0] > SLOW_TIMEOUT_S
 
     for item in items:
         group = "ray" if is_on_ray(item) else str(item.path.relative_to(ROOT))
         item.add_marker(pytest.mark.xdist_group(group))
     if config.getoption("dist", "no") == "loadgroup":
-        items.sort(key=lambda item: not is_on_ray(item))
+        long = {item.path for item in items if is_long(item)}
+        items.sort(key=lambda item: (not is_on_ray(item), item.path not in long))
 
 
 def _skip_without_a_gpu(items: list[pytest.Item]) -> None:

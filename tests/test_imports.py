@@ -254,6 +254,7 @@ def test_benchmarks_stand_above_the_packages() -> None:
         assert not BENCHMARKS.keys() & set(imported_modules(path)), path
 
 
+@pytest.mark.slow
 def test_modules_load_without_torch_or_ray() -> None:
     """What plans, counts or reads results starts at once. One process loads all of them; the first
     that loads more is named.

@@ -18,6 +18,7 @@ from kcap_ray.config.model import ModelConfig
 from kcap_ray.config.tuning import Range, TuneConfig
 
 Precision = Literal["fp32", "bf16", "fp16"]
+PrecisionChoice = Literal["fp32", "bf16", "fp16", "auto"]
 Compile = Literal["auto", "on", "off"]
 Optimizer = Literal["adamw", "muon"]
 Length = Literal["exposures", "printed"]
@@ -44,8 +45,12 @@ class TrainConfig:
     """Decoupled weight decay, of weight matrices and embeddings."""
     batch_windows: int
     """Global batch, in windows."""
-    precision: Precision
-    """Arithmetic of the forward and backward pass; weights and optimizer stay in float32."""
+    precision: PrecisionChoice
+    """Arithmetic of the forward and backward pass; weights and optimizer stay in float32. `auto`:
+    on a GPU bf16, or fp16 where it has no bf16; on a CPU whichever of fp32 and bf16 a short
+    measurement finds faster, compiled where that is faster still and the run is long. The first
+    program of a cell decides for all of its trials.
+    """
     window_tokens: int = 512
     """Context length, in tokens."""
     warmup_steps: int = 1_000
@@ -89,7 +94,7 @@ class TrainConfig:
     """People in that sample, the first of every table."""
 
     def __post_init__(self) -> None:
-        check_choice("train.precision", self.precision, Precision)
+        check_choice("train.precision", self.precision, PrecisionChoice)
         check_choice("train.compile", self.compile, Compile)
         check_choice("train.optimizer", self.optimizer, Optimizer)
         check_choice("train.length", self.length, Length)
@@ -118,6 +123,11 @@ class TrainConfig:
             f"train.workers: {self.workers} workers cannot share a batch of {self.batch_windows} "
             f"windows; write at most {self.batch_windows}, or a larger train.batch_windows",
         )
+
+    @property
+    def number_format(self) -> Precision:
+        """The precision; fp32 where it is yet to be chosen."""
+        return "fp32" if self.precision == "auto" else self.precision
 
     @property
     def min_workers(self) -> int:

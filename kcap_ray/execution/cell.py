@@ -19,6 +19,7 @@ from kcap_ray.execution.after_search import (
     spread,
 )
 from kcap_ray.execution.ahead import ahead_of, take_in
+from kcap_ray.execution.arithmetic import trained_precision
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.search import CellStudy, WarmStart
 from kcap_ray.execution.start import neighbour_of, start_of, to_do
@@ -178,6 +179,7 @@ def finish_cell(cell: Cell, directory: CellDirectory, *, sweep: str) -> ResultRo
         row = _selected_row(
             cell, sweep, trials, selection, confirmations(cell, directory, selection)
         )
+    row = replace(row, precision=trained_precision(cell, directory))
     directory.finish(row)
     return row
 

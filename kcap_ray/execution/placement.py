@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kcap_ray.config.cell import Cell
+from kcap_ray.execution.arithmetic import Arithmetic
 from kcap_ray.execution.host_memory import available_host_bytes, host_bytes
 from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.planning.cost import device_of
@@ -59,12 +60,16 @@ class Placement:
     """Windows that pass through the model at a time; None is all of a batch."""
     n_threads: int | None = None
     """Threads on a CPU; None on a GPU."""
+    arithmetic: Arithmetic | None = None
+    """Of a cell with `train.precision: auto`; None where the cell says it."""
 
     def applied_to(self, cell: Cell) -> Cell:
         """The cell as the training loop is to see it; its identity in the ledger stays its own."""
-        if self.micro_windows is None:
-            return cell
-        train = dataclasses.replace(cell.train, micro_windows=self.micro_windows)
+        train = cell.train
+        if self.micro_windows is not None:
+            train = dataclasses.replace(train, micro_windows=self.micro_windows)
+        if self.arithmetic is not None:
+            train = dataclasses.replace(train, **dataclasses.asdict(self.arithmetic))
         return dataclasses.replace(cell, train=train)
 
     def halved(self, n_trials: int, n_windows: int) -> "Placement | None":
@@ -95,7 +100,10 @@ def saved_placement(directory: CellDirectory, device: str) -> Placement | None:
 
 def save_placement(directory: CellDirectory, placement: Placement) -> None:
     """Write the setting down, so that whoever goes on with the cell uses it too."""
-    text = json.dumps(with_checksum(dataclasses.asdict(placement)))
+    # The arithmetic has a file of its own, which all places of a cell share.
+    own = dataclasses.asdict(dataclasses.replace(placement, arithmetic=None))
+    del own["arithmetic"]
+    text = json.dumps(with_checksum(own))
     write_atomically(_file(directory), f"{text}\n")
 
 

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from kcap_ray.config.errors import UserError
+from kcap_ray.execution.arithmetic import Arithmetic, keep_arithmetic, saved_arithmetic
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.placement import (
     USABLE,
@@ -30,6 +31,7 @@ from kcap_ray.planning.memory import GIB
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.record import TrialRecord
 from kcap_ray.training.checkpoint import remove_checkpoint
+from kcap_ray.training.cpu_precision import measure_arithmetic
 from kcap_ray.training.cpu_setting import is_worth_measuring, measure_settings
 from kcap_ray.training.point import Point
 
@@ -104,6 +106,18 @@ class _PlacementChooser:
 
     def choose(self, first_trial: int, n_trials: int) -> Placement:
         """The setting that the cell was trained with so far, if it fits, else a new one."""
+        is_open = self.cell.train.precision == "auto"
+        arithmetic = saved_arithmetic(self.directory) if is_open else None
+        placement = self._choose(first_trial, n_trials, arithmetic)
+        if not is_open:
+            return placement
+        if arithmetic is None:
+            # Another program of the cell may have been first.
+            found = placement.arithmetic or self._unmeasured()
+            arithmetic = keep_arithmetic(self.directory, found)
+        return dataclasses.replace(placement, arithmetic=arithmetic)
+
+    def _choose(self, first_trial: int, n_trials: int, arithmetic: Arithmetic | None) -> Placement:
         available = available_bytes(self.run.device, n_sharing=self.run.n_sharing)
         saved = saved_placement(self.directory, self.run.device.type)
         if saved is not None and self._need(saved, n_trials) <= USABLE * available:
@@ -126,7 +140,7 @@ class _PlacementChooser:
             self._clear_checkpoints()
         elif saved is None and not self.directory.resume_file(first_trial).exists():
             # A program of an older version goes on as it began.
-            placement = self._measured(placement)
+            placement = self._measured(dataclasses.replace(placement, arithmetic=arithmetic))
         save_placement(self.directory, placement)
         return placement
 
@@ -178,11 +192,33 @@ class _PlacementChooser:
             self.cell, n_steps, n_fused=n_fused, n_cpus=self.run.n_cpus
         ):
             return placement
-        measured = measure_settings(
-            placement.applied_to(self.cell), self.spec, n_fused=n_fused, n_cpus=self.run.n_cpus
-        )
-        self._log(str(measured))
-        return dataclasses.replace(placement, **dataclasses.asdict(measured.fastest))
+        return self._timed(placement, n_steps)
+
+    def _timed(self, placement: Placement, n_steps: int) -> Placement:
+        cell, n_cpus = placement.applied_to(self.cell), self.run.n_cpus
+        # Threads and fused trials are chosen by the time of uncompiled steps.
+        if cell.train.compile == "on":
+            cell = dataclasses.replace(cell, train=dataclasses.replace(cell.train, compile="off"))
+        if cell.train.precision == "auto":
+            found = measure_arithmetic(
+                cell, self.spec, n_steps=n_steps, n_fused=placement.n_fused, n_cpus=n_cpus
+            )
+            arithmetic = Arithmetic(precision=found.precision, compile=found.compile)
+            placement = dataclasses.replace(placement, arithmetic=arithmetic)
+            fastest = found.setting.fastest
+        else:
+            found = measure_settings(cell, self.spec, n_fused=placement.n_fused, n_cpus=n_cpus)
+            fastest = found.fastest
+        self._log(str(found))
+        return dataclasses.replace(placement, **dataclasses.asdict(fastest))
+
+    def _unmeasured(self) -> Arithmetic:
+        """Of a cell that is not measured: on a CPU float32, on a GPU what it has two bytes for."""
+        compile = self.cell.train.compile
+        if self.run.device.type == "cpu":
+            return Arithmetic(precision="fp32", compile=compile)
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Arithmetic(precision="bf16" if has_bf16 else "fp16", compile=compile)
 
     def _clear_checkpoints(self) -> None:
         # They are of programs with other trials than those that fit now.

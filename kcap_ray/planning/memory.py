@@ -36,14 +36,14 @@ def program_bytes(cell: Cell, spec: AnySpec, *, n_trials: int, n_windows: int) -
     n_rows = 4 if cell.train.grad_clip is None else 5
     update = n_rows * _FLOAT * n_weights
     # Autocast keeps a copy of the weights at two bytes until the step is over.
-    copies = 0 if cell.train.precision == "fp32" else 2 * n_weights
+    copies = 0 if cell.train.number_format == "fp32" else 2 * n_weights
     return held + max(gradient + copies + activations + loss, update)
 
 
 def _loss_bytes(cell: Cell) -> int:
     # The float32 logit, its log-softmax, and the gradients of both: three of them are needed at a
     # time, but peaks of real programs show all four. At low precision two bytes more.
-    return 4 * _FLOAT if cell.train.precision == "fp32" else 4 * _FLOAT + 2
+    return 4 * _FLOAT if cell.train.number_format == "fp32" else 4 * _FLOAT + 2
 
 
 def _activation_bytes(cell: Cell, spec: ModelSpec) -> int:
@@ -53,7 +53,7 @@ def _activation_bytes(cell: Cell, spec: ModelSpec) -> int:
     Counted tensor by tensor with `torch.autograd.graph.saved_tensors_hooks`: for gpt2 in float32
     that is 20 D values a layer.
     """
-    low = _FLOAT if cell.train.precision == "fp32" else 2
+    low = _FLOAT if cell.train.number_format == "fp32" else 2
     d, d_kv = spec.d_model, spec.d_kv
     # The residual stream and its normed form in float32, and what the next matrix multiplies.
     norm = d * (2 * _FLOAT + low)

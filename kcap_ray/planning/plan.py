@@ -131,7 +131,7 @@ _COLUMNS = {
 }
 
 
-_BITS = {"fp32": 32, "bf16": 16, "fp16": 16}
+_BITS = {"fp32": 32, "bf16": 16, "fp16": 16, "auto": 0}
 """Bits of the values that matrix products read, which their time depends on."""
 
 

@@ -169,6 +169,8 @@ def quantized_weights(
         return weights
     row = _finished_row(source)
     assert row.lr is not None and row.weight_decay is not None, "its status is ok"
+    if cell.train.precision == "auto":
+        cell = replace(cell, train=replace(cell.train, precision=row.precision))
     tuned = finetune(
         model,
         weights.matrices,

@@ -67,6 +67,24 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def write_once(path: Path, content: str) -> bool:
+    """Write a file that is not there yet, whole; whether it was this call that wrote it, of any
+    number at the same time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(path)
+    try:
+        with _named(path):
+            temporary.write_bytes(content.encode())
+            _to_disk(temporary)
+            os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
 def remove_temporaries(folder: Path, own: Iterable[str]) -> None:
     """Remove what killed processes did not get to move into its place in a run directory, or to
     remove: of the files and directories called `own`, and whatever lies below these. The rest of

@@ -29,6 +29,9 @@ AHEAD = "trial"
 """What the names of parts begin with in which trials of the search ran before earlier ones."""
 
 
+_PARTS = "parts"
+
+
 @dataclass(frozen=True)
 class CellDirectory:
     """What a run keeps of one cell."""
@@ -87,13 +90,19 @@ class CellDirectory:
         """What is kept of the cell's model quantized in this way: row and checkpoint, no more."""
         return CellDirectory(self.path / "quantized" / label)
 
+    @property
+    def whole(self) -> "CellDirectory":
+        """The cell's own directory, of which this is a part, or which this is."""
+        is_part = self.path.parent.name == _PARTS
+        return CellDirectory(self.path.parent.parent) if is_part else self
+
     def part(self, name: str) -> "CellDirectory":
         """What is kept of trials after the search: their records, curve and checkpoints."""
-        return CellDirectory(self.path / "parts" / name)
+        return CellDirectory(self.path / _PARTS / name)
 
     def parts(self) -> list["CellDirectory"]:
         """All that there are."""
-        return [CellDirectory(path) for path in sorted(self.path.glob("parts/*/"))]
+        return [CellDirectory(path) for path in sorted(self.path.glob(f"{_PARTS}/*/"))]
 
     def quantized_rows(self) -> list[ResultRow]:
         """The rows of the quantized models, in the order of their labels."""

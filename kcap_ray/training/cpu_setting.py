@@ -81,12 +81,15 @@ def candidates(n_fused: int, n_cpus: int) -> list[CpuSetting]:
 def is_worth_measuring(cell: Cell, n_steps: int, *, n_fused: int, n_cpus: int) -> bool:
     """Whether a run of `n_steps` is long enough to be measured first.
 
-    A timed step of n of the E trials is n / E of a step; one at another precision is one more.
+    A timed step of n of the E trials is n / E of a step; one at another precision is one more, and
+    where the precision is open there are as many at each.
     Where the cell asks for compiled code every candidate would have to be compiled.
     """
     if cell.train.compile == "on":
         return False
     parts = sum(setting.n_fused / n_fused for setting in candidates(n_fused, n_cpus)) + 1
+    if cell.train.precision == "auto":
+        parts *= 2
     return n_steps >= MEASUREMENTS_IN_A_RUN * (N_WARM_UP + N_TIMED) * parts
 
 
@@ -97,12 +100,12 @@ def measure_settings(cell: Cell, spec: AnySpec, *, n_fused: int, n_cpus: int) ->
     n_threads_before = torch.get_num_threads()
     found: dict[CpuSetting, float] = {}
     for _, alike in groupby(candidates(n_fused, n_cpus), key=lambda setting: setting.n_fused):
-        found |= _timed(cell, spec, list(alike))
+        found |= step_seconds(cell, spec, list(alike))
     # The first that is as good as the best: more trials at a time, and fewer threads.
     fastest = next(s for s in found if found[s] * (1 - NOISE) <= min(found.values()))
     plain_s = None
     if cell.train.precision != "fp32":
-        (plain_s,) = _timed(_with(cell, precision="fp32"), spec, [fastest]).values()
+        (plain_s,) = step_seconds(_with(cell, precision="fp32"), spec, [fastest]).values()
     torch.set_num_threads(n_threads_before)
     return Measured(fastest=fastest, seconds=found, precision=cell.train.precision, plain_s=plain_s)
 
@@ -111,8 +114,10 @@ def _with(cell: Cell, **train: Any) -> Cell:
     return dataclasses.replace(cell, train=dataclasses.replace(cell.train, **train))
 
 
-def _timed(cell: Cell, spec: AnySpec, settings: list[CpuSetting]) -> dict[CpuSetting, float]:
-    """Seconds per step and trial of settings that differ in their threads alone."""
+def step_seconds(cell: Cell, spec: AnySpec, settings: list[CpuSetting]) -> dict[CpuSetting, float]:
+    """Seconds per step and trial of settings that differ in their threads alone; leaves torch with
+    the threads of the last one.
+    """
     first = settings[0]
     step = TrainStep(
         cell,

@@ -59,7 +59,7 @@ class FusedOptimizer:
         ]
         if inside:
             matrices = [one for name, _ in named if name in inside for one in inside[name]]
-            dtype = self.weights_EP.dtype if train.precision == "fp32" else torch.bfloat16
+            dtype = self.weights_EP.dtype if train.number_format == "fp32" else torch.bfloat16
             muon = Muon(self.weights_EP[:, by_muon], matrices, dtype=dtype, **rates)
             self._rules.append((by_muon, muon))
 

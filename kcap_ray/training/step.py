@@ -131,7 +131,7 @@ class TrainStep:
         self.optimizer = FusedOptimizer(
             self.model, [p.lr for p in points], [p.weight_decay for p in points], self.train
         )
-        self.scaler = LossScaler(self.train.precision, len(points), device)
+        self.scaler = LossScaler(self.train.number_format, len(points), device)
         self._lr_ratios = torch.tensor(lr_ratios(n_steps, self.train), device=device)
         self._n_done = torch.zeros(1, dtype=torch.int64, device=device)
         self.n_done = 0
@@ -217,7 +217,7 @@ class TrainStep:
         for index, part in enumerate(parts):
             weight = len(part) * self._n_workers / self.train.batch_windows
             with self._gradients_meet(is_last=index == len(parts) - 1):
-                with autocast(self.train.precision, self.device):
+                with autocast(self.train.number_format, self.device):
                     loss_E, balance_E, load = self._losses(part)
                 objective_E, seen = loss_E, [loss_E.detach()]
                 if balance_E is not None and (load is not None or self._is_own):
@@ -249,10 +249,10 @@ class TrainStep:
         Where they differ, the run goes on uncompiled and says so. Raises the compiler's errors.
         """
         part = windows_BT1[: self.train.micro_windows]
-        with autocast(self.train.precision, self.device):
+        with autocast(self.train.number_format, self.device):
             loss_E = self._losses(part)[0].view(-1)
         loss_E.sum().backward()
-        with torch.no_grad(), autocast(self.train.precision, self.device):
+        with torch.no_grad(), autocast(self.train.number_format, self.device):
             written_E = self._plain(part)[0].view(-1)
         is_finite_E = torch.isfinite(self.optimizer.gradient()).all(dim=1)
         is_close_E = torch.isclose(loss_E, written_E, rtol=COMPILED_TOLERANCE, atol=0)

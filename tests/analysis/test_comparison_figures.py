@@ -49,6 +49,7 @@ def inputs_of(folder):
     return Inputs(results=load_results([folder]), fits=(), exposure_fits=())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_panels_and_legend_stay_inside_the_figure_and_apart(name, folder):
     """No label runs over the edge or into another panel; nothing global remains."""
@@ -66,6 +67,7 @@ def test_panels_and_legend_stay_inside_the_figure_and_apart(name, folder):
     assert plt.get_fignums() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_shown_as_it_is_written(name, make_cells, write_run, tmp_path):
     """Also where it would be mathematics, and beside kcap's own symbols."""

@@ -40,6 +40,7 @@ def test_too_few_cells_have_no_interval(name):
     assert measure(BY_NAME[name], 100, seed=1).given_frac < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c not reached", "c hardly reached"])
 def test_a_bound_is_true(name):
     """Cells that demand no more than c give `c > x`, and x is below c."""

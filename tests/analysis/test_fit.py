@@ -196,6 +196,7 @@ def test_seeds_of_a_cell_are_not_further_cells():
     assert often.capacity.low == pytest.approx(once.capacity.low, rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_a_capacity_that_is_not_reached_is_a_bound(seed):
     """c = 2, R_max up to 1.8: no number, but what c exceeds."""

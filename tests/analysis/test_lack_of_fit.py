@@ -28,6 +28,7 @@ def test_one_cell_in_ten_is_named_wherever_it_lies(factor):
         assert found == (f"cell {i}",)
 
 
+@pytest.mark.slow
 def test_no_cell_of_one_law_is_named():
     """Ten cells and as many sets: a level of 1% names one in ten such runs of the test at most."""
     max_ratios, rng = np.geomspace(0.4, 6.0, 10), np.random.default_rng(1)

@@ -92,6 +92,7 @@ def test_files_from_before_a_column_was_written_mean_what_was_usual_then(
     assert find_bands(used[1])[0].empty
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in RESULTS.glob("*/*.parquet")))
 def test_every_committed_results_file_is_read(name):
     """Those made by earlier versions too."""

@@ -126,6 +126,7 @@ def test_analysis_loads_neither_torch_nor_ray_nor_the_engine():
     assert found.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -44,6 +44,7 @@ def texts(figure):
     return " ".join(t.get_text() for t in figure.findobj(Text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_figure_is_drawn_and_leaves_no_global_state(name, inputs):
     """No pyplot figure and no changed setting remains; every panel holds data and labels."""
@@ -116,6 +117,7 @@ def test_the_same_data_give_the_same_file(inputs, tmp_path):
     assert files[0] == files[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["pdf", "svg", "png"])
 def test_each_format_is_written(figure_of, tmp_path, ending):
     """The file's ending chooses the format; missing folders are made."""
@@ -199,6 +201,7 @@ def test_the_landscape_shows_every_trial_and_what_was_chosen(make_cells, write_r
 STRANGE = r"_tuples-$\frac{1$ [/b] ${}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_shown_as_it_is_written(name, make_rows, spoil, write_run, tmp_path):
     """Whatever it holds that would be mathematics elsewhere; kcap's own symbols are set as such."""

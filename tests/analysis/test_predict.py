@@ -40,6 +40,7 @@ def capacity(exposures, n_people):
     return 1.2 * (exposures / 100) ** 0.25 * (n_people / 200_000) ** 0.15
 
 
+@pytest.mark.slow
 def test_a_planted_law_is_recovered(make_rows):
     """The exponents of exposures and people come back from noise-free cells, to 1e-3."""
     cells, _ = joint_cells(planted(make_rows, log_sd=0.0))
@@ -57,6 +58,7 @@ def found(make_rows) -> Predictor:
     return fit_predictor(planted(make_rows))
 
 
+@pytest.mark.slow
 def test_intervals_hold_new_cells_of_a_planted_law(found):
     """Nine in ten or more of models, people and exposures that were not run, within the range."""
     rng, held = np.random.default_rng(1), []
@@ -173,6 +175,7 @@ def test_published_points_are_predicted_from_the_others(by):
     assert limited["median_error"] < 0.05
 
 
+@pytest.mark.slow
 def test_predict_says_the_number_and_writes_json(tmp_path):
     """R with its interval in one line, extrapolation in another, the same as JSON."""
     path = tmp_path / "out.json"

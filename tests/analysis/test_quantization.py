@@ -188,6 +188,7 @@ def labels_of(figure: Figure, panel: int = 0) -> list[str]:
     return [label.get_text() for label in figure.axes[panel].get_yticklabels()]
 
 
+@pytest.mark.slow
 def test_each_bit_width_and_method_has_a_labelled_row(rows, write_run, tmp_path):
     """R and R over the effective bits per weight, means over the peaks, most bits first: with
     floats at 16 and 32, without unusual calibrations, and told by names instead of colours.
@@ -209,6 +210,7 @@ def test_each_bit_width_and_method_has_a_labelled_row(rows, write_run, tmp_path)
     assert all(len(set(matplotlib.colors.to_rgb(colour))) == 1 for colour in colours)
 
 
+@pytest.mark.slow
 def test_two_bits_do_not_take_all_the_room(rows, write_run, tmp_path):
     """Values far below 0 are cut off, and that is said."""
     figure = figure_of("bit_width", rows, write_run, tmp_path)
@@ -260,6 +262,7 @@ def test_figures_without_quantized_rows_say_what_they_need(name, make_cells, wri
         figure_of(name, make_cells({"gpt2": 1.1}), write_run, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["quantization", "bit_width", "calibration"])
 def test_panels_stay_inside_the_figure_and_apart(name, rows, make_cells, write_run, tmp_path):
     """With two families, so that there are several panels."""

@@ -113,6 +113,7 @@ def test_a_directory_without_results_is_refused_and_left_alone(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_first_screen_has_question_answer_figure_and_table(folder):
     """In this order, and the claims behind them; what is not measured takes one line."""
     source = (folder / "report.html").read_text(encoding="utf-8")

@@ -79,6 +79,7 @@ def test_copies_of_one_seed_decide_nothing(make_cells):
     assert "the same in all to the last digit" in found.outcome.decided_by
 
 
+@pytest.mark.slow
 def test_a_false_peak_is_not_made_true_by_the_luck_of_its_models(make_cells):
     """Capacity 0.95, three seeds: "1 or more" held for 24 of 30 such tables. At most 1 in 20 may,
     and more than 5 of 30 come with a probability of 0.3% then.

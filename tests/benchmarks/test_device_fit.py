@@ -60,6 +60,7 @@ def test_shapes_for_a_gpu_tell_all_kinds_of_work_apart(fitting, load):
     assert fitting.fit(records) == pytest.approx(fast, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_left_out_shapes_are_predicted_by_the_others(fitting, records_of):
     """Without noise exactly, one at a time."""
     records = records_of(TRUE)
@@ -72,6 +73,7 @@ def test_no_coefficient_is_negative(fitting, records_of):
     assert min(seconds.values()) == 0
 
 
+@pytest.mark.slow
 def test_written_device_is_read_by_the_plan(fitting, records_of, tmp_path):
     """The file that the benchmark writes is the one that `--device` takes."""
     made_by = {

@@ -23,6 +23,7 @@ def test_a_verb_has_the_options_of_the_analysis(verb: str) -> None:
     assert f"kcap {verb}" in shown.output
 
 
+@pytest.mark.slow
 def test_fit_writes_what_the_analysis_writes(tmp_path: Path) -> None:
     """Options before and behind the directory reach it."""
     files = [tmp_path / "before.json", tmp_path / "behind.json"]

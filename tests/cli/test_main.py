@@ -68,6 +68,7 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("setting", "words"), MISTAKES, ids=[setting for setting, _ in MISTAKES])
 def test_mistake_in_a_setting_is_explained(sweep, tmp_path, setting, words):
     """Before anything is made, the message repeats what is wrong and names what is right."""
@@ -215,6 +216,7 @@ def test_dry_run_shows_the_plan_and_makes_nothing(sweep, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_planning_loads_neither_torch_nor_ray(sweep):
     """So that it answers at once; the same holds for `status` and for --help."""
     code = (
@@ -230,6 +232,7 @@ def test_planning_loads_neither_torch_nor_ray(sweep):
         assert done.stdout.splitlines()[-1] == "[]", arguments
 
 
+@pytest.mark.slow
 def test_reader_that_stops_early_is_no_error(sweep):
     """`kcap data ... | head -1` ends quietly."""
     command = [sys.executable, "-m", "kcap_ray.cli", "data", str(sweep), "--n", "20"]

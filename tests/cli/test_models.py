@@ -46,6 +46,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return path, json.loads((cell_directory / "result.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_float64")
 def test_measure_prints_the_numbers_of_the_row(finished: tuple[Path, dict[str, Any]]) -> None:
     """For programs under the names of the table's columns, for people rounded."""

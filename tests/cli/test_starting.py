@@ -50,6 +50,7 @@ OWN = [[], ["--facts", "wide.csv"], ["--model", "my_model.py:tiny"]]
 OWN += [["--facts", "wide.csv", "--model", "my_model.py:tiny"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", ["laptop", "gpu", "cluster"])
 @pytest.mark.parametrize("own", OWN, ids=["plain", "facts", "model", "both"])
 def test_what_is_written_is_planned_by_the_next_command(machine: str, own: list[str]) -> None:

@@ -93,6 +93,7 @@ class Machines:
         queue.finished(program, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_slots", [2, 3])
 @pytest.mark.parametrize("seed", range(5))
 def test_programs_do_not_depend_on_what_runs_beside_them(tmp_path, n_slots, seed):
@@ -138,6 +139,7 @@ def test_fresh_seeds_run_side_by_side_and_change_nothing(tmp_path, seed):
     assert {row.n_confirm_seeds for row in rows.values()} == {3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_before", range(6, 18, 2))
 def test_restarted_queue_trains_no_fresh_seed_twice(tmp_path, n_before):
     """After any number of programs a new queue completes the same rows with what is left."""
@@ -214,6 +216,7 @@ def test_the_cells_of_the_tests_are_large():
     assert all(trial_batch_size(cell, spec_of(cell)) == 1 for cell in LARGE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_slots", [2, 8])
 def test_trials_that_wait_for_no_result_run_concurrently(tmp_path, n_slots):
     """And the table, the trials in it and their order are those of one machine."""
@@ -235,6 +238,7 @@ def test_trials_that_wait_for_no_result_run_concurrently(tmp_path, n_slots):
     assert first_end < last_of_neighbour or n_slots == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_before", [4, 11])
 def test_a_killed_queue_takes_up_what_ran_ahead(tmp_path, n_before):
     """No trial is run twice, whatever was done before earlier ones."""

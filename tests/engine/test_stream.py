@@ -47,6 +47,7 @@ def test_shares_of_the_workers_make_up_the_global_batch(session, workers):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 3, 4, 5])
 def test_read_tasks_make_up_the_global_batch(workers):
     """The rows of the tasks, run in order for each worker, are those of the generator."""

@@ -102,6 +102,7 @@ def test_the_numbers_of_a_mean_belong_together(tmp_path: Path) -> None:
     assert sum(band["stored_bits"] for band in bands) == pytest.approx(row.stored_bits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_points", [1, 3])
 def test_a_cell_killed_among_its_fresh_seeds_has_the_row_of_one_run(
     tmp_path: Path, n_points: int
@@ -126,6 +127,7 @@ def test_a_cell_killed_among_its_fresh_seeds_has_the_row_of_one_run(
     assert untimed(finish(cell, killed)) == untimed(whole)
 
 
+@pytest.mark.slow
 def test_more_trials_and_more_seeds_are_those_of_one_run(tmp_path: Path) -> None:
     """Three trials and then three more, one seed and then another: the row is that of six trials
     and two seeds, and nothing that was trained is trained again.

@@ -111,6 +111,7 @@ def test_the_numbers_of_a_row_belong_together(tmp_path: Path, cell: Cell) -> Non
     assert (row.lr, row.weight_decay) == (best.lr, best.weight_decay)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warm_start", [None, HINT])
 def test_a_cell_killed_again_and_again_has_the_row_of_one_run(
     tmp_path: Path, warm_start: WarmStart | None

@@ -111,6 +111,7 @@ def test_training_is_that_of_a_plain_loop(build: str) -> None:
     assert_same_weights(ours, plain, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize(
     "model",
@@ -130,6 +131,7 @@ def test_resumed_is_uninterrupted_bit_for_bit(
     assert_same_weights(trained(cell, saving).model, whole.model, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_cells_run_are_measured_and_kept(tmp_path: Path) -> None:
     """Trials one by one; weights and file are kept so that the file may go."""
     mine = tmp_path / "mine.py"

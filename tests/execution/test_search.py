@@ -80,6 +80,7 @@ def test_equal_studies_ask_for_equal_points(warm_start: WarmStart | None, at_onc
     assert run_study(cell, warm_start=warm_start, at_once=at_once) != points
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trial_batch_size", [1, 2, 4, 8])
 @pytest.mark.parametrize("first", [2, 3, 6])
 def test_trials_are_a_sequence(trial_batch_size: int, first: int) -> None:

@@ -120,6 +120,7 @@ def test_more_trials_are_those_of_a_longer_search(run: RunDirectory, tmp_path: P
     assert go_on(run, [three])[0].n_trials == 6
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_float64")
 def test_more_trials_are_those_of_a_longer_search_along_a_chain(
     run: RunDirectory, tmp_path: Path

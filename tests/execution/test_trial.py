@@ -124,6 +124,7 @@ def test_a_cell_may_keep_no_weights(directory: CellDirectory) -> None:
     assert not directory.checkpoint.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_in", ["measure", "write_curve", "save_weights", "add_trials"])
 def test_a_program_killed_at_its_end_gives_the_same_when_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: str

@@ -92,6 +92,7 @@ def assert_close(ours: list[TrialRecord], theirs: list[TrialRecord]) -> None:
         assert a == about(b, rel=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize(
     ("n_trials", "n_windows", "parts"),

@@ -131,6 +131,7 @@ def small_model(data: DataConfig) -> Decoder:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["own", "peft"])
 def test_a_student_learns_answers_and_its_model_stays(backend: str) -> None:
     """The loss falls, though all that is trained is adapters; the frozen model is untouched."""

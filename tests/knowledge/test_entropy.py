@@ -38,6 +38,7 @@ def test_demand_of_biod_is_definition_4_1(n_people, K, C, D, L, T):
     assert demand_bits == pytest.approx(names + values + diversity, rel=1e-9)
 
 
+@pytest.mark.slow
 @given(
     st.integers(1, 1000), *[st.integers(1, 9)] * 2, st.integers(1, 20), *[st.integers(20, 500)] * 2
 )

@@ -79,6 +79,7 @@ def assert_same(found: dict[str, Any], row: dict[str, Any]) -> None:
             assert found[name] == pytest.approx(row[name], rel=1e-10), name
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("kind", CELLS)
 def test_an_exported_cell_measures_as_its_row(tmp_path: Path, kind: str) -> None:
@@ -224,6 +225,7 @@ def with_a_tokenizer_without_an_end(path: Path) -> None:
     PreTrainedTokenizerFast(tokenizer_object=bpe.tokenizer()).save_pretrained(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "words"),
     [

@@ -105,6 +105,7 @@ def test_a_perfect_model_stores_exactly_the_demand(corpus: Corpus) -> None:
     assert stored == pytest.approx(entropy_of(corpus).demand_bits, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_only_the_pools_stores_no_value(corpus: Corpus) -> None:
     """Uniform over the values of each pool, it stores the names and 0 bits of value.
 
@@ -124,6 +125,7 @@ def test_a_model_that_knows_only_the_pools_stores_no_value(corpus: Corpus) -> No
         assert loss.value1_nats == pytest.approx(first_chunks, rel=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.9, 1.0])
 def test_no_model_stores_more_than_the_demand(corpus: Corpus, share: float) -> None:
     """Whatever is mixed into perfect knowledge, stored bits stay below what there is to know."""
@@ -165,6 +167,7 @@ def test_a_model_of_equal_logits_stores_a_negative_number_of_bits(corpus: Corpus
     assert stored.total < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt2-1-1", "mistral-1-2"])
 def test_losses_are_those_of_each_persons_document_alone(corpus: Corpus, name: str) -> None:
     """Blocks and padding change nothing: a plain loop over people and tokens finds the same."""
@@ -209,6 +212,7 @@ def test_the_size_of_a_block_changes_nothing(
         assert numbers(measure_one(model, corpus)) == pytest.approx(numbers(whole), rel=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt2-2-2", "llama-1-1"])
 def test_fused_trials_are_measured_as_each_alone(corpus: Corpus, name: str) -> None:
     """One measurement of three trials is three measurements."""

@@ -8,6 +8,7 @@ from tests.rounding import assert_same_but_for_rounding
 from tests.tiny import MODELS, random_decoder, random_tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("n_trials", [None, 2])
 def test_no_logit_depends_on_a_later_token(name: str, n_trials: int | None) -> None:
@@ -25,6 +26,7 @@ def test_no_logit_depends_on_a_later_token(name: str, n_trials: int | None) -> N
         assert not is_used[..., t + 1 :].any()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("name", MODELS)
 def test_trials_with_weights_of_their_own_are_the_models_alone(name: str) -> None:
@@ -46,6 +48,7 @@ def test_trials_with_weights_of_their_own_are_the_models_alone(name: str) -> Non
             assert_same_but_for_rounding(ours.grad[trial], theirs.grad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_trial_is_the_inverse_of_stacking(name: str) -> None:
     """Models stacked on the trials axis come back bit for bit, and as copies."""

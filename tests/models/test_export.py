@@ -35,6 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cell, Path]:
     return finished(tmp_path_factory.mktemp("trained") / "cell", "gpt2-1-1")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize(
     "model",

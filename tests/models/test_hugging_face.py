@@ -13,6 +13,7 @@ from tests.tiny import MODELS, random_decoder, random_tokens
 transformers_logging.disable_progress_bar()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_survive_a_round_trip_through_a_directory(tmp_path: Path, name: str) -> None:
     """Saved and loaded by transformers, any variant has the same logits bit for bit, and the number

@@ -197,6 +197,7 @@ def test_measurement_has_more_room_than_training() -> None:
     assert not torch.allclose(model.eval()(tokens_BT), in_training)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("name", ["gpt2-2-2-moe4", "gpt2-2-2-moe32", "llama-2-2-moe16"])
 @pytest.mark.parametrize("experts_per_token", [1, 2])

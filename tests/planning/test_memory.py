@@ -45,6 +45,7 @@ def spec_and_cell(name: str, precision: Precision) -> tuple[ModelSpec, Cell]:
     return parse_model(name, head_dim=16, vocab_size=VOCAB), cell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", MODELS)
 def test_activations_are_what_a_forward_pass_saves(name: str, precision: Precision) -> None:

@@ -23,6 +23,7 @@ def shipped(path: Path) -> Sweep:
     return load_sweep(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_every_sweep_file_resolves(path):
     """Every file in sweeps/ gives cells with unique ids, asks a question and says its command."""
@@ -33,6 +34,7 @@ def test_every_sweep_file_resolves(path):
     assert set(sweep.neighbour) == {cell.cell_id for cell in sweep.cells}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_every_file_that_a_sweep_names_is_beside_it_or_made_by_a_command(path):
     """Files of facts come with the sweep; rewritten biographies are made first, and it says how."""
@@ -59,6 +61,7 @@ def test_sweeps_of_junk_run_every_setting_that_is_printed():
     assert found == set(itertools.chain.from_iterable(JUNK.values()))
 
 
+@pytest.mark.slow
 def test_every_paragraph_of_biod_fits_into_the_window():
     """In every form of biod.yaml all values are in sight of the name, of the longest one too."""
     for data in {cell.data for cell in shipped(SWEEPS_DIR / "biod.yaml").cells}:

@@ -58,6 +58,7 @@ def counted(model, *, n_layer, n_windows, n_trials):
 PARTS = ("", "-gated", "-mlp0", "-mlp1/4", "-canon", "-canonAC", "-rmsnorm", "-moe8", "-ssd")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_trials", [None, 3])
 @pytest.mark.parametrize("model", [f"gpt2-L-4{part}" for part in PARTS] + ["llama-L-4"])
 def test_operators_and_values_are_those_that_torch_is_asked_for(model, n_trials):

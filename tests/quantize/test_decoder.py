@@ -89,6 +89,7 @@ def inputs_seen_by(model: Decoder, names: list[str], tokens_BT: Tensor) -> list[
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("model_name", MODELS)
 @torch.no_grad()

@@ -110,6 +110,7 @@ def test_gradient_passes_the_rounding_unchanged():
     assert torch.equal(seen_OI.detach(), _Grid(matrix).quantized(weight_OI.detach()).dequantized())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("embedding", [False, True])

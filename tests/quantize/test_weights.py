@@ -82,6 +82,7 @@ def test_a_stack_is_its_matrices() -> None:
     assert stack.n_weights == sum(part.n_weights for part in parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: QuantizeConfig(**way).label)
 @pytest.mark.parametrize("model", ["gpt2-2-2", "llama-2-2-untied", "llama-2-3-moe3-tied"])
 def test_a_file_holds_the_weights_in_the_bits_that_are_counted(
@@ -105,6 +106,7 @@ def test_a_file_holds_the_weights_in_the_bits_that_are_counted(
     assert 0 <= spare_bits < 8 * n_tensors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: QuantizeConfig(**way).label)
 @pytest.mark.parametrize("model", ["gpt2-2-2", "llama-2-2-untied", "gpt2-2-2-moe4-canon"])
 def test_bits_per_weight_are_over_all_weights_of_the_model(model: str, way: dict[str, Any]) -> None:

@@ -50,6 +50,7 @@ def doubt_of(text: str, person: Person = PERSON) -> str | None:
     return found.doubt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pools", ["full", "mini"])
 def test_the_spans_are_exactly_those_that_a_grammar_knows(pools):
     """Of varied biographies every value is found where it was put, and only there.

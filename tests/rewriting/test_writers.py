@@ -52,6 +52,7 @@ def test_a_text_is_a_function_of_its_prompt_and_seed(model):
     assert len(set(texts)) == 3
 
 
+@pytest.mark.slow
 def test_a_cold_model_always_says_the_same(model):
     """Sampling follows the temperature: near 0 the seed no longer matters."""
     writer = TransformersWriter(settings(model, temperature=1e-6))
@@ -79,6 +80,7 @@ def test_a_directory_without_a_model_is_refused(tmp_path):
         TransformersWriter(settings(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_digest_is_that_of_the_contents(model, tmp_path):
     """Other weights of equal size are another model; the same ones elsewhere are not."""
     digests = []

@@ -105,6 +105,7 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
         assert is_locked(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["torch", "safetensors", "parquet"])
 def test_a_full_disk_is_the_disks_error_whoever_writes(tmp_path: Path, library: str) -> None:
     """Libraries make errors of their own of it, which would be shown as defects of kcap."""

@@ -201,6 +201,7 @@ def test_older_files_are_read_with_todays_meaning(path: Path) -> None:
             assert first.value_bits - row.value_bits == pytest.approx(lost, rel=1e-9, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
 def test_the_analysis_reads_what_the_record_reads(path: Path) -> None:
     """Converted once, in one place, whoever reads."""

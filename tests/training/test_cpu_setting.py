@@ -75,7 +75,7 @@ def test_a_measurement_leaves_no_trace() -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Times that steps pretend to take: by threads, and more for bf16."""
     times = {"bf16": 1.0, "2 threads": 1.0, "per trial": 1.0, "launch": 1.0}
-    timed = cpu_setting._timed
+    timed = cpu_setting.step_seconds
 
     def pretended(cell: Cell, spec: ModelSpec, settings: list[CpuSetting]) -> object:
         def seconds(work: object) -> float:
@@ -89,7 +89,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         return timed(cell, spec, settings)
 
     monkeypatch.setattr(cpu_setting, "TrainStep", lambda *_, **__: None)
-    monkeypatch.setattr(cpu_setting, "_timed", pretended)
+    monkeypatch.setattr(cpu_setting, "step_seconds", pretended)
     return times
 
 

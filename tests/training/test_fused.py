@@ -68,6 +68,7 @@ def test_fused_trials_of_any_model_are_the_separate_runs(name: str, optimizer: s
             torch.testing.assert_close(our_weights, their_weights, rtol=0, atol=1e-6 * largest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "optimizer"),
     [("gpt2-2-2", "adamw"), ("mistral-1-4-moe2-canon", "muon"), ("llama-1-2-ssd", "adamw")],

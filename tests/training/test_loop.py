@@ -122,6 +122,7 @@ def test_fused_trials_are_the_separate_runs(model: str, grad_clip: float | None)
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6 * largest)
 
 
+@pytest.mark.slow
 @settings(
     deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -199,6 +200,7 @@ def test_a_checkpoint_of_other_points_is_not_taken(tmp_path: Path) -> None:
     assert_equal(train(POINTS[1:2], n_steps=3, saving=saving), train(POINTS[1:2], n_steps=3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize(
     ("model", "optimizer"), [("gpt2-1-1", "adamw"), ("gpt2-1-1-moe3-canon", "muon")]
@@ -278,6 +280,7 @@ def test_the_load_of_the_experts_is_recorded(n_trials: int) -> None:
         assert progress.expert_load_max is progress.expert_load_min is None
 
 
+@pytest.mark.slow
 def test_balance_is_trained_for_and_is_no_part_of_the_loss() -> None:
     """The recorded loss is the mean of -ln p alone; a heavy weight of the balance evens the load.
 

@@ -56,6 +56,7 @@ def random_gradients(model: Decoder, step: int) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("name", ["gpt2-1-1", "llama-1-1"])
 @pytest.mark.parametrize("grad_clip", [None, 2.0])

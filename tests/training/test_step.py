@@ -138,6 +138,7 @@ def test_a_compiled_model_that_computes_something_else_is_not_used(
     assert "goes on uncompiled" in line
 
 
+@pytest.mark.slow
 def test_a_model_that_a_compiler_fails_on_trains_as_it_is_written(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

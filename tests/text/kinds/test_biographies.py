@@ -55,6 +55,7 @@ def facts_of_biod(data: DataConfig, row: list[int]) -> dict[str, str]:
     return facts
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**32), exposure=st.integers(0, 10_000), split=SPLITS)
 @settings(max_examples=12, deadline=None)
 def test_tokens_of_pieces_are_tokens_of_the_text(data, seed, exposure, split):
@@ -65,6 +66,7 @@ def test_tokens_of_pieces_are_tokens_of_the_text(data, seed, exposure, split):
         assert bpe.encode(record["text"]) == record["token_ids"]
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**32), exposure=st.integers(0, 10_000), split=SPLITS)
 @settings(max_examples=4, deadline=None)
 def test_spans_hold_the_values_of_the_table(data, seed, exposure, split):

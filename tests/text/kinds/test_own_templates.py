@@ -65,6 +65,7 @@ def all_tokens() -> set[int]:
     return used
 
 
+@pytest.mark.slow
 def test_the_vocabulary_is_what_bpe_makes_of_the_files(folder: Path) -> None:
     """Neither more nor fewer tokens than those of the sentences with every value of the pools."""
     corpus = build_corpus(data_of(folder))

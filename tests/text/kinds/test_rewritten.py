@@ -71,6 +71,7 @@ def texts_of(rows: list[dict[str, Any]], person: int, use: str) -> list[str]:
     return [row["text"] for row in rows if (row["person_id"], row["use"]) == (person, use)]
 
 
+@pytest.mark.slow
 def test_1000_exposures_of_40_texts_are_25_passes(data, rows, tmp_path):
     """Each text appears exactly 25 times, and once in each 40 exposures, in changing orders."""
     one = [dict(row) for row in rows if row["person_id"] == 0 and row["use"] == "train"]

@@ -1,6 +1,7 @@
 """How the windows of a step are shared among data-parallel workers."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,6 +53,7 @@ def test_workers_have_as_much_to_do_as_each_other(shares):
 
 
 # A chunk of windows takes its time.
+@pytest.mark.slow
 @settings(deadline=None, max_examples=10)
 @given(shares=SHARES, n_before=st.integers(1, 90))
 def test_batches_of_a_worker_are_its_windows_step_by_step(shares, n_before):

@@ -58,6 +58,7 @@ def whole_biographies(data: DataConfig, windows_WT: np.ndarray) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_any_windows_are_a_slice_of_one_long_run(data):
     """Random access by a fresh stream gives what the sequential run gives, however it is cut."""
     long_run = stream_of(data).windows(0, WINDOWS)
@@ -87,6 +88,7 @@ def test_workers_share_the_same_global_batches(data, n_workers):
     np.testing.assert_array_equal(together, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MIXED)
 @pytest.mark.parametrize("mixing", ["windows", "biographies"])
 def test_sources_get_their_shares_of_the_tokens(name, mixing):
@@ -101,6 +103,7 @@ def test_sources_get_their_shares_of_the_tokens(name, mixing):
     assert facts_of(data).stream_ratio == pytest.approx(weights.sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["junk", "parts"])
 def test_a_window_is_of_one_source_alone_unless_biographies_are_mixed(name):
     """By default no window has whole biographies of two sources; mixed, many do."""

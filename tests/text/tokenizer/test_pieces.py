@@ -12,6 +12,7 @@ TIDY = SIGNS.map(lambda text: text[:1] + " ".join(text[1:].split())).filter(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(TIDY, min_size=1, max_size=6))
 @settings(max_examples=500)
 def test_pieces_that_split_are_the_tokens_of_the_whole(texts):
