@@ -7,7 +7,7 @@ some 15 seconds without an answer. So who must know for certain asks once more l
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 NODE_DEATH_S = 20.0
 """Time in which Ray notices that a node is gone, and some: by default it asks every 3 seconds, and
@@ -68,17 +68,17 @@ class RayNodes:
 def _ends() -> dict[str, float]:
     """Ids of the dead nodes, and when the head gave each up, in seconds since 1970."""
     # `ray.nodes()` does not tell the time.
-    from ray._private.worker import global_worker
-    from ray.core.generated.gcs_pb2 import GcsNodeInfo
+    from ray._private import worker
 
+    connected: Any = worker.global_worker
     try:
-        found = global_worker.gcs_client.get_all_node_info(timeout=_ASK_TIMEOUT_S)
+        found = connected.gcs_client.get_all_node_info(timeout=_ASK_TIMEOUT_S)
     except Exception:  # a head that does not answer is another's business
         return {}
     return {
         node.hex(): info.end_time_ms / 1000
         for node, info in found.items()
-        if info.state == GcsNodeInfo.DEAD
+        if info.state == info.DEAD
     }
 
 
