@@ -114,6 +114,11 @@ class Host:
     base: Path = field(repr=False)
 
     @property
+    def is_up(self) -> bool:
+        """Whether it has power."""
+        return self.init.poll() is None
+
+    @property
     def home(self) -> Path:
         """The home of the host's user."""
         return self.base / self.name / "home"
