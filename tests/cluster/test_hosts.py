@@ -2,38 +2,30 @@
 
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from kcap_ray.planning.sweep import load_sweep
 from kcap_ray.runs.results import RunDirectory
 from tests.cluster import hosts
 from tests.cluster.hosts import Host, NotAllowedError, left, network
-from tests.cluster.on_hosts import ENVIRONMENT, EXPOSURES, NAMES, SWEEP, Record, rows, run
-from tests.engine.test_data_parallel import assert_same_but_for_rounding
+from tests.cluster.on_hosts import ENVIRONMENT, NAMES, Record, check, run, sweep_text
+from tests.engine.conftest import Command
 
 
 @pytest.mark.slow
 @pytest.mark.hosts
 @pytest.mark.timeout(900)
 def test_a_cluster_that_loses_a_host_and_gets_another_gives_the_table_of_one(
-    tmp_path: Path, kcap: Any
+    tmp_path: Path,
 ) -> None:
     """And `ray down` leaves nothing on the hosts, nor their end on this machine."""
-    file, out, record = tmp_path / "hosts.yaml", tmp_path / "run", Record()
-    file.write_text(SWEEP.replace("EXPOSURES", str(EXPOSURES)))
+    file, out = tmp_path / "hosts.yaml", tmp_path / "run"
+    file.write_text(sweep_text())
     with network(NAMES, ENVIRONMENT) as net:
-        of_hosts, said = run(net, record)
-        alone = kcap("run-cell", file, "--out", out)
+        of_hosts, said = run(net, Record())
+        alone = Command("run-cell", file, "--out", out)
         assert alone.finish() == 0, alone.stderr
-        one = RunDirectory(out)
-        narrow, wide = load_sweep(file).cells
-        ours, theirs = rows(of_hosts), rows(one)
-        assert [row["cell_id"] for row in ours] == [narrow.cell_id, wide.cell_id]
-        assert ours[0] == theirs[0]
-        assert {row["status"] for row in ours} == {"ok"}
-        assert_same_but_for_rounding(wide, *(found.cell(wide.cell_id) for found in (one, of_hosts)))
+        check(file, of_hosts, RunDirectory(out))
     assert left() == []
     assert "failure" not in said and "raylet" not in said and "state-dump" not in said
 
