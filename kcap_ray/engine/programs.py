@@ -26,6 +26,8 @@ from kcap_ray.runs.log import logged_to
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.training.point import Point
 
+_LONGEST_OF_PEER = 60
+
 MIN_RESIZE_S = 60.0
 """Seconds that data-parallel workers train at least before more of them take over."""
 
@@ -137,9 +139,10 @@ def _cause(failures: Mapping[int, Exception], lost_node: Callable[[], bool]) -> 
             return WorkersFailedError(f"rank {ranks[0]}: its node has died ({end_of_node(text)})")
         if is_dead_process(text):
             return WorkersFailedError(f"rank {ranks[0]}: {str(first).strip().splitlines()[-1]}")
-    # First, because the rest may be long and is cut.
-    lost = "its node has died, or a peer's: " if lost_node() else ""
-    return WorkersFailedError(f"rank {ranks[0]}: {lost}{text}")
+    if lost_node():
+        # What a peer says of a lost one is long, and says nothing more.
+        text = f"its node has died, or a peer's: {text[:_LONGEST_OF_PEER]}"
+    return WorkersFailedError(f"rank {ranks[0]}: {text}")
 
 
 def _unwrapped(error: Exception) -> Exception:
