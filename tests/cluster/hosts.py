@@ -141,7 +141,9 @@ class Host:
 
     def processes(self) -> list[str]:
         """Command lines of the processes that the host sees, without what asks."""
-        code = "for d in /proc/[0-9]*; do tr '\\0' ' ' < $d/cmdline 2>/dev/null && echo; done"
+        # Some end while it looks.
+        read = "{ tr '\\0' ' ' < $d/cmdline && echo; } 2> /dev/null"
+        code = f"for d in /proc/[0-9]*; do {read}; done; true"
         lines = [line.strip() for line in self.run(code).splitlines() if line.strip()]
         return [line for line in lines if code[:20] not in line and not line.startswith("tr ")]
 
