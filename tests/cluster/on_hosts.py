@@ -227,7 +227,7 @@ def _disturb(net: Network, sweep: Sweep, record: Record) -> None:
     joining = ssh(net, net.hosts["head"], third, join_command(net, net.address("head")))
     subprocess.run(joining, check=True, capture_output=True, timeout=LONGEST_S)
     record.add("third has joined by ray start")
-    line = wait_for(lambda: sweep.said("node"), "a line on the lost host")
+    line = wait_for(lambda: sweep.said("its node (has died|does not)"), "a line on the lost host")
     record.add("kcap says so", line=line.split(" ", 2)[-1])
     wait_for(lambda: sweep.said("") is not None and sweep.process.poll() is not None, "the end")
     record.add("kcap sweep has ended", status=sweep.process.returncode)
