@@ -263,5 +263,22 @@ def compact(
         typer.echo(write_compact(directory, out))
 
 
+@app.command()
+def board(
+    directories: Directories,
+    out: Annotated[Path, typer.Option(help="Page to write, in Markdown.")],
+) -> None:
+    """Write the board of capacities: the best of each kind of model of these runs."""
+    with user_errors():
+        from analysis.board import read_entries, render
+        from kcap_ray.runs.files import write_atomically
+
+        entries = [entry for directory in directories for entry in read_entries(directory)]
+        if not entries:
+            raise ResultsError("no finished cell at 100 exposures or more in these runs")
+        write_atomically(out, render(entries))
+        typer.echo(str(out))
+
+
 if __name__ == "__main__":
     app(prog_name="python -m analysis")

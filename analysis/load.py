@@ -206,12 +206,13 @@ def _by_columns(found: Sequence[tuple[dict[Any, Any], pd.DataFrame]]) -> list[_F
 
 def _of_cells(found: _Found) -> pd.DataFrame:
     """The tables below each other, with the `CELL_COLUMNS` of each, and `place` of its cell."""
-    tables = [table.drop(columns=list(CELL_COLUMNS), errors="ignore") for _, _, table in found]
+    tables = [table for _, _, table in found]
     lengths = [len(table) for table in tables]
     cells = pd.DataFrame([{c: row[c] for c in CELL_COLUMNS} for _, row, _ in found])
     repeated = cells.loc[cells.index.repeat(lengths)].reset_index(drop=True)
     repeated["place"] = np.repeat([i for i, _, _ in found], lengths)
-    return pd.concat([pd.concat(tables, ignore_index=True), repeated], axis=1)
+    own = pd.concat(tables, ignore_index=True).drop(columns=list(CELL_COLUMNS), errors="ignore")
+    return pd.concat([own, repeated], axis=1)
 
 
 def _in_order(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

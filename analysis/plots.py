@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -50,6 +51,11 @@ class Inputs:
     results: Results
     fits: tuple[CapacityFit, ...]
     exposure_fits: tuple[ExposureFit, ...]
+
+    @cached_property
+    def trials(self) -> tuple[pd.DataFrame, tuple[str, ...]]:
+        """All tuning trials, and notes on what could not be read."""
+        return load_trials(self.results)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +130,11 @@ def _residuals(inputs: Inputs) -> Figure:
 
 
 def _tuning(inputs: Inputs) -> Figure:
-    return draw_tuning(*load_trials(inputs.results))
+    return draw_tuning(*inputs.trials)
 
 
 def _landscape(inputs: Inputs) -> Figure:
-    trials, notes = load_trials(inputs.results)
+    trials, notes = inputs.trials
     return draw_landscape(trials, inputs.results.used, notes)
 
 

@@ -78,7 +78,7 @@ def as_written(cell: Cell, model: torch.nn.Module, batches: np.ndarray) -> list[
     losses = []
     for batch in batches:
         windows_BT1 = torch.from_numpy(batch.astype(np.int64)).to(device)
-        with autocast(cell.train.precision, device):
+        with autocast(cell.train.number_format, device):
             loss, balance = model.loss_and_balance(windows_BT1)  # pyright: ignore
         scaler.scale(loss + cell.train.load_balance * balance).backward()
         scaler.step(optimizer)

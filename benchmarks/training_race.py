@@ -93,7 +93,7 @@ class TorchLoop:
         parts = windows_BT1.split(self.train.micro_windows or len(windows_BT1))
         total = torch.zeros((), device=self.device)
         for part in parts:
-            with autocast(self.train.precision, self.device):
+            with autocast(self.train.number_format, self.device):
                 loss = self.loss_of(part[:, :-1], part[:, 1:]) * (len(part) / len(windows_BT1))
             loss.backward()
             total += loss.detach()

@@ -2,16 +2,21 @@
 
 import importlib.metadata
 import os
+import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from kcap_ray.cli.check import GIB, Check
+from kcap_ray.cli.cluster_checks import cluster_checks, kinds_check, network_check
 from kcap_ray.execution.host_memory import available_host_bytes
+from kcap_ray.planning.prices import PriceKind
 
 MIN_MEMORY_GIB = 3.0
 """A session of Ray, two workers and the driver, measured with torch 2.13 and ray 2.60."""
@@ -20,33 +25,46 @@ MIN_DISK_GIB = 5.0
 MIN_SHM_GIB = 0.5
 """The object store of a local session, and room to spare."""
 
-GIB = 2**30
+
+@dataclass(frozen=True, kw_only=True)
+class PriceFile:
+    """Where the price of a device is from."""
+
+    kind: PriceKind = "block"
+    path: Path | None = None
+    """The user's file, which comes first."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
-    """What was found."""
+class Asked:
+    """What is to be checked."""
 
-    name: str
-    finding: str
-    remedy: str | None = None
-    """What to do about it, empty if the finding says so; None if all is well."""
+    address: str | None = None
+    """Of a Ray cluster; None: this machine."""
+    out: str = "runs"
+    """Run directory, a path or a URL."""
+    sweep: Any = None
+    """A `Sweep` whose price and duration are asked for, too."""
+    start: bool = False
+    """Whether to start a node of each kind that none is up of."""
+    prices: PriceFile = PriceFile()
 
 
-def run_checks(*, address: str | None, out: Path) -> Iterator[Check]:
+def run_checks(asked: Asked) -> Iterator[Check]:
     """All checks, one after another; a check that itself fails is a finding."""
-    checks: list[tuple[str, Callable[[], Check]]] = [
+    checks: list[tuple[str, Callable[[], Check | Iterable[Check]]]] = [
         ("python", _python),
         ("torch", _torch),
         ("compiler", _compiler),
         ("memory", _memory),
         ("shared memory", _shared_memory),
-        ("run directory", lambda: _run_directory(out)),
-        ("ray", lambda: _ray(address, out)),
+        ("run directory", lambda: _run_directory(asked.out)),
+        ("ray", lambda: _cluster(asked)),
     ]
     for name, check in checks:
         try:
-            yield check()
+            found = check()
+            yield from [found] if isinstance(found, Check) else found
         except Exception as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             yield Check(name=name, finding=lines[0], remedy="")
@@ -130,8 +148,10 @@ def _shared_memory() -> Check:
     )
 
 
-def _run_directory(out: Path) -> Check:
-    parent = _existing(out)
+def _run_directory(out: str) -> Check:
+    if "://" in out:
+        return Check(name="run directory", finding=f"{out}: each node tries, below")
+    parent = _existing(Path(out))
     try:
         with tempfile.TemporaryFile(dir=parent):
             pass
@@ -151,25 +171,90 @@ def _existing(path: Path) -> Path:
     return next(found for found in (path, *path.absolute().parents) if found.exists())
 
 
-def _ray(address: str | None, out: Path) -> Check:
-    from kcap_ray.engine.capacity import cluster_capacity, on_every_node
+def _cluster(asked: Asked) -> Iterator[Check]:
+    from kcap_ray.engine.capacity import cluster_capacity
+    from kcap_ray.engine.probe import (
+        START_TIMEOUT_S,
+        kinds_to_start,
+        look_at_nodes,
+        measure_pair,
+        start_nodes,
+    )
     from kcap_ray.engine.session import ray_session
 
-    probe_parent = _existing(out).resolve()
-    with ray_session(address), tempfile.NamedTemporaryFile(dir=probe_parent) as probe:
+    with ray_session(asked.address), _witness(asked.out) as (place, witness):
+        missing = kinds_to_start()
+        if asked.start and missing:
+            start_nodes(missing, START_TIMEOUT_S)
+            missing = kinds_to_start()
         found = cluster_capacity()
-        problems = on_every_node(node_problem, Path(probe.name))
-    n_nodes = f"{len(problems)} node{'s' * (len(problems) != 1)}"
-    started = n_nodes if address else "a session of its own starts"
-    finding = f"{started}; {found.cpus} CPUs and {found.gpus} GPUs, now or when needed"
-    remedies = [f"{host}: {problem}" for host, problem in problems.items() if problem]
-    if not (found.cpus or found.gpus):
-        remedies.append("no node can train, and no autoscaler may start one: see docs/cluster.md")
-    return Check(name="ray", finding=finding, remedy="; ".join(remedies) if remedies else None)
+        remedy = None
+        if not (found.cpus or found.gpus):
+            remedy = "no node can train, and no autoscaler may start one: see docs/cluster.md"
+        started = "the cluster answers" if asked.address else "a session of its own starts"
+        finding = f"{started}; {found.cpus} CPUs and {found.gpus} GPUs, now or when needed"
+        yield Check(name="ray", finding=finding, remedy=remedy)
+        reports, silent = look_at_nodes(place, witness)
+        yield from cluster_checks(reports, silent)
+        if asked.address:
+            yield kinds_check(missing)
+            yield network_check(measure_pair(reports))
+    if asked.sweep is not None:
+        yield sweep_check(asked.sweep, found, asked.prices)
 
 
-def node_problem(probe: Path) -> str | None:
-    """What is wrong with the node that this runs on; `probe` is a file in the run directory."""
-    if not probe.exists():
-        return f"cannot see {probe.parent}, which all nodes must share"
-    return _torch_remedy(_nvidia_cards())
+@contextmanager
+def _witness(out: str) -> Iterator[tuple[str, str]]:
+    """The directory that the nodes are asked to write to, and the name of a file in it that is
+    there meanwhile. Of a run directory that is not there yet, the nearest one above it.
+    """
+    if "://" not in out:
+        parent = _existing(Path(out)).resolve()
+        with tempfile.NamedTemporaryFile(dir=parent, prefix=".kcap-doctor-") as probe:
+            yield str(parent), Path(probe.name).name
+        return
+    from pyarrow import fs
+
+    name = f".kcap-doctor-{secrets.token_hex(8)}"
+    system, path = fs.FileSystem.from_uri(out.rstrip("/"))
+    with system.open_output_stream(f"{path}/{name}") as stream:
+        stream.write(b"kcap doctor")
+    try:
+        yield out.rstrip("/"), name
+    finally:
+        system.delete_file(f"{path}/{name}")
+
+
+def sweep_check(sweep: Any, found: Any, prices: PriceFile) -> Check:
+    """Price and duration of a sweep on the devices of a cluster, as `kcap plan --devices` has them;
+    `found`: its `ClusterCapacity`.
+    """
+    from kcap_ray.engine.capacity import planned_device
+    from kcap_ray.planning.cluster_plan import plan_on_cluster
+    from kcap_ray.planning.cost import device_of
+    from kcap_ray.planning.jobs import jobs_of
+    from kcap_ray.planning.plan import dollars_text, hours_text
+    from kcap_ray.planning.prices import price_of
+    from kcap_ray.planning.simulate import VirtualCluster
+
+    use_gpu = found.gpus > 0
+    n_devices = found.gpus if use_gpu else found.cpus
+    if n_devices == 0:
+        return Check(name="sweep", finding=f"{sweep.name}: no device to run on", remedy="")
+    device = device_of(planned_device(found, use_gpu=use_gpu))
+    per_node = min(found.of_node(use_gpu=use_gpu), n_devices)
+    cluster = VirtualCluster(n_devices=n_devices, node_devices=per_node)
+    if not use_gpu:  # the machine is there already, and stays
+        cluster = replace(cluster, boot_s=0.0, idle_s=0.0)
+    jobs = jobs_of(
+        sweep.cells, sweep.neighbour, device, column=sweep.column, max_width=cluster.node_devices
+    )
+    price = price_of(device.name, kind=prices.kind, file=prices.path)
+    plan = plan_on_cluster(jobs, cluster, price)
+    money = "no price known" if plan.price is None else dollars_text(plan.price)
+    kind = f"{n_devices} {device.name if use_gpu else 'CPU'}s"
+    return Check(
+        name="sweep",
+        finding=f"{sweep.name}, {len(sweep.cells):,} cells: {hours_text(plan.makespan_hours)} "
+        f"hours on {kind}, {money}; limited by {plan.limited_by}",
+    )

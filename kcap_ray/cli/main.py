@@ -40,6 +40,7 @@ from kcap_ray.cli.planning import plan, simulate
 from kcap_ray.cli.quantize import quantize
 from kcap_ray.cli.rewrite import rewrite
 from kcap_ray.cli.starting import init, schema
+from kcap_ray.cli.submit import submit
 from kcap_ray.config.errors import UserError
 from kcap_ray.runs.log import log_to_standard_error
 
@@ -126,6 +127,7 @@ app.command()(rewrite)
 app.command()(schema)
 app.command()(simulate)
 app.command()(status)
+app.command()(submit)
 
 
 @app.command()
@@ -221,16 +223,36 @@ def doctor(
         str | None, typer.Option(help="Ray cluster (`auto` on its head); a local one if not given.")
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Directory that runs will be written to.")
-    ] = Path("runs"),
+        str | None,
+        typer.Option("--out", metavar="DIR|URL", help="Run directory; of the sweep, if not given."),
+    ] = None,
+    sweep_file: Annotated[
+        Path | None, typer.Option("--sweep", metavar="SWEEP", help="Sweep to be run.")
+    ] = None,
+    settings: Set = None,
+    start: Annotated[
+        bool,
+        typer.Option("--start", help="Start a node of each kind that none is up of: they cost."),
+    ] = False,
+    prices: Prices = None,
+    pricing: PriceKind = "block",
     as_json: AsJson = False,
 ) -> None:
     """Check the machine or the cluster before a long run, and say how to mend what is wrong."""
-    from kcap_ray.cli.doctor import run_checks
+    from kcap_ray.cli.doctor import Asked, PriceFile, run_checks
+    from kcap_ray.planning.sweep import load_sweep
 
+    loaded = None if sweep_file is None else load_sweep(sweep_file, overrides(settings))
+    asked = Asked(
+        address=address,
+        out=out or ("runs" if loaded is None else f"runs/{loaded.name}"),
+        sweep=loaded,
+        start=start,
+        prices=PriceFile(kind=pricing, path=prices),
+    )
     n_problems = 0
     found = []
-    for check in run_checks(address=address, out=out):
+    for check in run_checks(asked):
         is_ok = check.remedy is None
         n_problems += not is_ok
         found.append({"is_ok": is_ok, **asdict(check)})

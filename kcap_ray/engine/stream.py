@@ -32,6 +32,9 @@ BYTES_IN_FLIGHT = 64 * 2**20
 the whole cluster.
 """
 
+NODE_ID = "ray.io/node-id"
+"""Label that every node has of Ray."""
+
 COLUMN = "windows"
 
 
@@ -117,6 +120,8 @@ def ray_batches(
             source,
             # Trainers hold all CPUs of a small cluster. Making windows takes a few percent of one.
             num_cpus=0,
+            # Spread over all nodes otherwise, a head without CPUs among them.
+            label_selector={NODE_ID: ray.get_runtime_context().get_node_id()},
             concurrency=min(READ_TASKS_AT_ONCE, source.n_tasks),
             override_num_blocks=source.n_tasks,
         )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -178,14 +179,16 @@ class _Program:
 
     def records(self) -> list[TrialRecord]:
         """Measure all of them."""
-        result, n_trials = self.result, len(self.points)
+        result, n_trials, began = self.result, len(self.points), time.perf_counter()
         if isinstance(result, TrainingDiverged):
             return [self._without_numbers(index, str(result)) for index in range(n_trials)]
         groups = measure(result.model, self.corpus, seed=self.run.cell.seed)
         layers = without_each_layer(result.model, self.corpus, seed=self.run.cell.seed)
+        seconds = time.perf_counter() - began
         records = [self._record(index, result, groups[index]) for index in range(n_trials)]
         return [
-            replace(one, layers=json.dumps(own)) for one, own in zip(records, layers, strict=True)
+            replace(one, layers=json.dumps(own), measure_time_s=seconds)
+            for one, own in zip(records, layers, strict=True)
         ]
 
     def _record(self, index: int, result: TrainResult, groups: Sequence[Group]) -> TrialRecord:

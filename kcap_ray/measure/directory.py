@@ -22,6 +22,7 @@ from kcap_ray.measure.causal_model import (
     longest_sequence,
     vocabulary_size,
 )
+from kcap_ray.measure.counted import CountedPositions
 from kcap_ray.measure.groups import measured_of, total_bits
 from kcap_ray.measure.nats import ScoringModel, measure_scoring_model, nats_of_logits
 from kcap_ray.measure.translation import Renumbering, Retokenizing, renumbering
@@ -119,6 +120,7 @@ def measure_directory(
         translate=tokens.translate,
         first=tokens.first,
         on_progress=options.on_progress,
+        nats_of_counted=CountedPositions(model),
     )
     try:
         (groups,) = measure_scoring_model(scorer, corpus.sources, seed=cell.seed)

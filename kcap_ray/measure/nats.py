@@ -48,6 +48,14 @@ class TokenNats(Protocol):
     def __call__(self, tokens_PT: Tensor, ends: Ends | None = None, /) -> Tensor: ...
 
 
+class CountedNats(Protocol):
+    """As `TokenNats`, but right only where `is_counted_PT` is, of which the first token is none."""
+
+    def __call__(
+        self, tokens_PT: Tensor, ends: Ends | None, is_counted_PT: Tensor, /
+    ) -> Tensor: ...
+
+
 def token_nats(model: Decoder | OwnModel, tokens_PT: Tensor, ends: Ends | None = None) -> Tensor:
     """-ln p(token | tokens before it) as [E, P, T] (E = 1 without trials axis); 0 for the first
     token, which has no context. At `ends` -ln p(no token that goes on).
@@ -94,6 +102,8 @@ class ScoringModel:
     """
     on_progress: Callable[[int, int], None] = lambda n_done, n_people: None
     """Called with the people of a table that are measured, and all of them."""
+    nats_of_counted: CountedNats | None = None
+    """In place of `nats`, where it is faster to leave out what counts for nothing."""
 
 
 def measure(
@@ -205,8 +215,13 @@ def _nats(scorer: ScoringModel, documents: EvaluationDocuments) -> NDArray[np.fl
     tokens_PT = torch.from_numpy(documents.tokens_PT.astype(np.int64))
     if scorer.first is not None:
         tokens_PT[:, 0] = scorer.first
+    tokens_PT, ends = tokens_PT.to(scorer.device), ends_of(documents, scorer)
     try:
-        nats_EPT = scorer.nats(tokens_PT.to(scorer.device), ends_of(documents, scorer))
+        if scorer.nats_of_counted is None:
+            nats_EPT = scorer.nats(tokens_PT, ends)
+        else:
+            is_counted_PT = torch.from_numpy(documents.target_PT > 0).to(scorer.device)
+            nats_EPT = scorer.nats_of_counted(tokens_PT, ends, is_counted_PT)
     except torch.OutOfMemoryError:
         return None
     return nats_EPT.double().cpu().numpy()

@@ -156,6 +156,16 @@ class Trained(Record):
             "s",
         ),
     ] = None
+    measure_time_s: Annotated[
+        float | None,
+        Column(
+            "Measurement",
+            "Time in which the models of that program were measured on everybody, whole and with "
+            "each layer left out.",
+            "s",
+            ".2g",
+        ),
+    ] = None
     n_trials_fused: Annotated[
         int | None, Column("Fused trials", "Trials that this program trained together.")
     ] = None

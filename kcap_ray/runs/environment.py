@@ -28,12 +28,19 @@ _PACKAGES = (
 )
 
 
+COMMIT_FILE = "KCAP_COMMIT"
+"""Beside a copy of the source that was sent somewhere: the commit that it was made from."""
+
+
 @cache
 def git_commit() -> str:
     """Commit of the code that runs, with `-dirty` if it was changed since; empty outside of a
-    checkout.
+    checkout or a copy that `kcap submit` sent.
     """
     here = Path(__file__)
+    sent = here.parents[2] / COMMIT_FILE
+    if sent.is_file():
+        return sent.read_text(encoding="utf-8").strip()
     # A virtual environment often lies inside of a repository that is not of this code.
     is_tracked = _git(here.parent, "ls-files", "--error-unmatch", here.name)
     if not is_tracked:

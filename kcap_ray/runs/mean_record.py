@@ -11,7 +11,14 @@ from kcap_ray.runs.record import TrialRecord
 from kcap_ray.runs.schema import names_of
 
 # Bits are linear in the losses, and sums of bits in their parts, so means keep to all formulas.
-_MEANS = ("bits", "capacity_ratio", "exposures_seen", "train_time_s", *names_of(Measured))
+_MEANS = (
+    "bits",
+    "capacity_ratio",
+    "exposures_seen",
+    "train_time_s",
+    "measure_time_s",
+    *names_of(Measured),
+)
 
 
 def mean_of(records: Sequence[TrialRecord]) -> TrialRecord:

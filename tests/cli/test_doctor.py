@@ -6,8 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 import kcap_ray.cli.doctor
-from kcap_ray.cli.doctor import node_problem, run_checks
+from kcap_ray.cli.doctor import Asked, PriceFile, run_checks, sweep_check
 from kcap_ray.cli.main import app
+from kcap_ray.engine.capacity import ClusterCapacity
+from kcap_ray.planning.plan import dollars_text, hours_text
+from kcap_ray.planning.sweep import load_sweep
 
 NOWHERE = "127.0.0.1:1"
 """An address at which no cluster is: port 1 is nobody's."""
@@ -20,7 +23,7 @@ def checks(tmp_path, monkeypatch):
     def run(out=tmp_path / "run", **limits):
         for name, limit in limits.items():
             monkeypatch.setattr(kcap_ray.cli.doctor, name, limit)
-        return {check.name: check for check in run_checks(address=NOWHERE, out=out)}
+        return {check.name: check for check in run_checks(Asked(address=NOWHERE, out=str(out)))}
 
     return run
 
@@ -53,24 +56,6 @@ def test_directory_that_cannot_be_written_is_a_problem(checks, tmp_path):
     assert check.remedy and str(tmp_path / "file") in check.finding
 
 
-def test_card_that_torch_cannot_use_is_a_problem(tmp_path, monkeypatch):
-    """A node with a card and a torch that is built for CPUs would train on the CPU, unnoticed."""
-    import torch
-
-    probe = tmp_path / "probe"
-    probe.touch()
-    monkeypatch.setattr(kcap_ray.cli.doctor, "_nvidia_cards", lambda: 1)
-    monkeypatch.setattr(torch.version, "cuda", None)
-    assert "CUDA" in (node_problem(probe) or "")
-    monkeypatch.setattr(torch.version, "cuda", "12.8")
-    assert node_problem(probe) is None
-
-
-def test_node_without_the_run_directory_is_a_problem(tmp_path):
-    """A node that does not see what was written on the head shares no file system with it."""
-    assert str(tmp_path) in (node_problem(tmp_path / "probe") or "")
-
-
 def test_command_fails_when_there_is_a_problem(tmp_path):
     """One line per check, the remedies below, and exit status 1."""
     done = CliRunner().invoke(app, ["doctor", "--address", NOWHERE, "--out", str(tmp_path)])
@@ -86,3 +71,27 @@ def test_checks_are_json_too(tmp_path):
     assert done.exit_code == 1
     found = {check["name"]: check for check in json.loads(done.stdout)}
     assert found["python"]["is_ok"] and not found["ray"]["is_ok"]
+
+
+def test_without_out_it_is_the_sweeps_directory(monkeypatch):
+    """What the sweep would write to, and not its parent."""
+    asked = []
+    monkeypatch.setattr(kcap_ray.cli.doctor, "run_checks", lambda one: asked.append(one) or [])
+    for options in ([], ["--sweep", "quickstart"], ["--sweep", "quickstart", "--out", "s3://b/r"]):
+        assert CliRunner().invoke(app, ["doctor", *options]).exit_code == 0
+    assert [one.out for one in asked] == ["runs", "runs/quickstart", "s3://b/r"]
+
+
+def test_sweep_has_price_and_duration_on_the_devices_of_the_cluster():
+    """On eight A100s as `kcap plan --devices 8` has them; without devices it is a problem."""
+    sweep = load_sweep("exposure100", {"data.n_people": "50000"})
+    found = ClusterCapacity(cpus=96, gpus=8, node_cpus=96, node_gpus=8, accelerator="a100")
+    check = sweep_check(sweep, found, PriceFile())
+    planned = CliRunner().invoke(
+        app, ["plan", "exposure100", "--set", "data.n_people=50000", "--devices", "8", "--json"]
+    )
+    totals = json.loads(planned.stdout)["totals"]
+    assert hours_text(totals["makespan_hours"]) in check.finding
+    assert dollars_text(totals["price"]) in check.finding
+    assert check.remedy is None
+    assert sweep_check(sweep, ClusterCapacity(cpus=0, gpus=0), PriceFile()).remedy is not None

@@ -20,7 +20,7 @@ TIMEOUT_S = 300
 
 SWEEP = sweep_text(exposures=100)
 
-DIFFERS = ["train_time_s", "tokens_per_s", "git_commit"]
+DIFFERS = ["train_time_s", "measure_time_s", "tokens_per_s", "git_commit"]
 """Columns that differ from run to run."""
 
 

@@ -1,5 +1,9 @@
 """Ray Data delivers the same batches as the generator in this process."""
 
+import os
+import subprocess
+import sys
+import tempfile
 from itertools import chain
 
 import numpy as np
@@ -29,6 +33,55 @@ def test_ray_data_delivers_what_the_generator_makes(session, step):
     assert len(expected) == N_STEPS - step
     delivered = list(ray_batches(cell, n_steps=N_STEPS)(step))
     np.testing.assert_array_equal(np.stack(delivered), np.stack(expected))
+
+
+WHERE = """
+import sys
+import ray
+from pathlib import Path
+from ray.cluster_utils import Cluster
+import kcap_ray.engine.stream as stream
+from tests.tiny import tiny_cell
+
+places = Path(sys.argv[1])
+cluster = Cluster()
+try:
+    head = cluster.add_node(num_cpus=0, object_store_memory=100 * 2**20)
+    for _ in range(2):
+        cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+    ray.init(cluster.address, log_to_driver=False)
+
+    @ray.remote(num_cpus=1)
+    def train():
+        made = stream.worker_windows
+
+        def windows(*arguments, **more):
+            (places / ray.get_runtime_context().get_node_id()).touch()
+            return made(*arguments, **more)
+
+        stream.worker_windows = windows
+        # By value: the tasks are to bring it along.
+        ray.cloudpickle.register_pickle_by_value(stream)
+        n = sum(1 for _ in stream.ray_batches(tiny_cell(batch_windows=4), n_steps=2_000)(0))
+        return n, ray.get_runtime_context().get_node_id()
+
+    n, trainer = ray.get(train.remote())
+    assert n == 2_000, n
+    assert [place.name for place in places.iterdir()] == [trainer]
+    ray.shutdown()
+finally:
+    cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_windows_are_made_on_the_node_of_the_trainer(tmp_path):
+    """Of a head without CPUs and two nodes on that of the trainer alone."""
+    with tempfile.TemporaryDirectory(prefix="kcap-ray-test-") as directory:
+        environment = os.environ | {"RAY_TMPDIR": directory}
+        code = [sys.executable, "-c", WHERE, str(tmp_path)]
+        done = subprocess.run(code, env=environment, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def finish(cell: Cell, directory: CellDirectory, **options: Any) -> ResultRow:
 
 
 def untimed(row: ResultRow) -> ResultRow:
-    return dataclasses.replace(row, train_time_s=None, tokens_per_s=None)
+    return dataclasses.replace(row, train_time_s=None, measure_time_s=None, tokens_per_s=None)
 
 
 def by_seed(row: ResultRow) -> dict[int, float]:

@@ -22,7 +22,7 @@ TUNE = TuneConfig(confirm_seeds=1)
 """One trial: further points would follow from the cell's identity, of which the precision is part.
 """
 
-DIFFERS = {"cell_id", "train_time_s", "tokens_per_s", "config"}
+DIFFERS = {"cell_id", "train_time_s", "measure_time_s", "tokens_per_s", "config"}
 
 
 def cell_in(precision: str) -> Cell:

@@ -48,7 +48,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 def untimed(record: Timed) -> Timed:
     """A row or record without what differs from run to run."""
-    return dataclasses.replace(record, train_time_s=None, tokens_per_s=None)
+    return dataclasses.replace(record, train_time_s=None, measure_time_s=None, tokens_per_s=None)
 
 
 def row_in(directory: CellDirectory) -> ResultRow:

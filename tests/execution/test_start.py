@@ -33,7 +33,8 @@ def go_on(run: RunDirectory, cells: list[Cell] = CELLS) -> list[ResultRow]:
     """What is left, and all rows without times."""
     run_cells(cells, NEIGHBOUR, run, sweep="tiny", device=torch.device("cpu"))
     return [
-        dataclasses.replace(row, train_time_s=None, tokens_per_s=None) for row in run.rows(cells)
+        dataclasses.replace(row, train_time_s=None, measure_time_s=None, tokens_per_s=None)
+        for row in run.rows(cells)
     ]
 
 

@@ -44,7 +44,7 @@ def run(
 
 def untimed(record: TrialRecord) -> TrialRecord:
     """A record without what differs from run to run."""
-    return dataclasses.replace(record, train_time_s=None, tokens_per_s=None)
+    return dataclasses.replace(record, train_time_s=None, measure_time_s=None, tokens_per_s=None)
 
 
 @pytest.fixture

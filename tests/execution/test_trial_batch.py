@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 TUNE = TuneConfig(trials=5, lr=Range(low=1e-3, high=1e-2), fused=4)
 CELL = tiny_cell(exposures=4, batch_windows=4, tune=TUNE)
 POINTS = [Point(lr=lr, weight_decay=0.1) for lr in (1e-3, 3e-3, 6e-3, 1e-2, 2e-2)]
-DIFFERS = ("train_time_s", "tokens_per_s")
+DIFFERS = ("train_time_s", "measure_time_s", "tokens_per_s")
 IN_PARTS = (*DIFFERS, "n_trials_fused")
 
 

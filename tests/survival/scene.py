@@ -24,7 +24,7 @@ SWEEP = sweep_text(exposures=10)
 SINGLE = SWEEP[: SWEEP.index("tune:")].replace("name: small", "name: single")
 """The same without a search."""
 
-DIFFERS = ("train_time_s", "tokens_per_s", "git_commit")
+DIFFERS = ("train_time_s", "measure_time_s", "tokens_per_s", "git_commit")
 """Times, and a mark of uncommitted changes, which others may make meanwhile."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

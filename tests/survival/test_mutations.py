@@ -23,7 +23,7 @@ SWEEP = Path(__file__).parents[2] / "sweeps" / "quickstart.yaml"
 TUNE = TuneConfig(trials=2, lr=Range(low=1e-4, high=1e-1))
 CELLS = [tiny_cell(exposures=exposures, tune=TUNE) for exposures in (1, 2)]
 NEIGHBOUR = {CELLS[0].cell_id: None, CELLS[1].cell_id: CELLS[0].cell_id}
-DIFFERS = ["train_time_s", "tokens_per_s"]
+DIFFERS = ["train_time_s", "measure_time_s", "tokens_per_s"]
 
 
 def command(path: Path) -> list[dict]:

@@ -1,0 +1,199 @@
+"""The board of capacities: what each architecture, optimizer and quantizer stores per parameter, by
+data and exposures, from the tables of committed runs.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.cell_tables import CellTables, collect_tables
+from analysis.estimate import Estimate, geometric_mean
+from analysis.groups import GroupKey, split_groups
+from analysis.load import load_results, read_environment, read_sweep_text
+from analysis.runs import Run, group_by, runs_of
+from analysis.words import dataset_words
+
+MIN_EXPOSURES = 100
+"""What is seen less often is not on the board: it is the beginning of learning."""
+
+_RUN = re.compile(r"^#[ \t]*Run:[ \t]*(.*?)(?:[ \t]{2,}.*)?$", re.MULTILINE)
+
+_INTRODUCTION = """\
+# Capacity board
+
+Bits per parameter (R) by architecture, optimizer and quantizer: of each kind of model the best size
+and number of people that the run has, as the geometric mean over seeds with Student's 95% interval.
+`make board` writes this page from the tables in `docs/results`.
+
+- R says something of a model only beside others of the same data and exposures, and only where it
+  is not near R_max, which is all there was to store.
+- The best of several sizes (column *of*) is chosen by the same seeds that are averaged.
+- Two rows of one seed each do not rank their models.
+- Hours are the training of all trials, seeds and sizes behind a row, on the run's own machine,
+  which often had other work.
+- Runs of bioD that are older than a correction of what is credited are up to 0.09 too high
+  ([decision 0062](decisions/0062-what-is-counted.md)).
+
+**To add a row**: run a sweep to its end, `python -m analysis compact runs/NAME docs/results/NAME`,
+`make board`, and commit both. What counts: finished cells at 100 exposures or more, whatever they
+show.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A row of the board."""
+
+    key: GroupKey
+    n_people: int
+    model: str
+    """The best size."""
+    n_params: int
+    ratio: Estimate
+    max_ratio: float
+    """R_max of that size, in bits per parameter."""
+    n_seeds: int
+    n_models: int
+    """Sizes and numbers of people that it is the best of."""
+    hours: float | None
+    """Of training, of all trials behind it; None of quantized models, which are trained above."""
+    folder: str
+    """Of the run."""
+    command: str
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Markdown of the columns."""
+        ends = self.ratio.low, self.ratio.high
+        interval = "one seed" if ends[0] is None else f"{ends[0]:.2f} to {ends[1]:.2f}"
+        weights = "as trained" if self.key.quantization == "none" else self.key.quantization
+        return (
+            self.key.family,
+            weights,
+            f"**{self.ratio.value:.2f}**",
+            interval,
+            f"{self.max_ratio:.2f}",
+            self.model,
+            f"{self.n_params:,}",
+            f"{self.n_people:,}",
+            str(self.n_seeds),
+            str(self.n_models),
+            "" if self.hours is None else f"{self.hours:.2g}",
+            f"`{self.folder}`",
+        )
+
+
+COLUMNS = {
+    "architecture": "---",
+    "weights": "---",
+    "R": "--:",
+    "95%": "---",
+    "R_max": "--:",
+    "best model": "---",
+    "parameters": "--:",
+    "people": "--:",
+    "seeds": "--:",
+    "of": "--:",
+    "hours": "--:",
+    "run": "---",
+}
+"""Headings of a table, and how each column is aligned."""
+
+
+def read_entries(directory: Path) -> list[Entry]:
+    """The entries of one run directory, which may be compact. Raises `ResultsError`."""
+    used = load_results([directory]).used
+    used = used[(used["exposures"] >= MIN_EXPOSURES) & (used["capacity_ratio"] > 0)]
+    if used.empty:
+        return []
+    hours = _hours(used)
+    return [
+        _entry(key, rows, hours if key.quantization == "none" else None, directory)
+        for key, rows in split_groups(used)
+    ]
+
+
+def _entry(
+    key: GroupKey, rows: pd.DataFrame, hours: dict[str, float] | None, directory: Path
+) -> Entry:
+    runs = runs_of(rows)
+    models = dict(zip((run.cell for run in runs), rows["model"], strict=True))
+    sizes = group_by(runs, lambda run: (run.size, run.n_people))
+    best = max(sizes.values(), key=lambda own: geometric_mean(_ratios(own)).value)
+    ratios = _ratios(best)
+    return Entry(
+        key=key,
+        n_people=best[0].n_people,
+        model=str(models[best[0].cell]),
+        n_params=best[0].n_params,
+        ratio=geometric_mean(ratios),
+        max_ratio=best[0].max_ratio,
+        n_seeds=len(ratios),
+        n_models=len(sizes),
+        hours=None if not hours else sum(hours.get(run.cell[1], 0.0) for run in runs),
+        folder=directory.name,
+        command=_command(directory),
+    )
+
+
+def _ratios(runs: Sequence[Run]) -> list[float]:
+    """R of each seed of one size: of each row, or where it is one row the fresh seeds of it."""
+    if len(runs) == 1 and runs[0].fresh:
+        return [ratio for _, ratio in runs[0].fresh]
+    return [run.ratio for run in runs]
+
+
+def _hours(rows: pd.DataFrame) -> dict[str, float]:
+    """Hours that the trials of each cell have trained; nothing of runs without a trials table."""
+    found, _ = collect_tables(rows.drop_duplicates(["run_dir", "cell_id"]), CellTables.trials)
+    return {
+        str(row["cell_id"]): float((trials["train_time_s"] / trials["n_trials_fused"]).sum()) / 3600
+        for row, trials in found
+        if {"train_time_s", "n_trials_fused"} <= set(trials.columns)
+    }
+
+
+def _command(directory: Path) -> str:
+    """The one that the sweep's first lines say, or that the environment has kept."""
+    match = _RUN.search(read_sweep_text(directory))
+    if match:
+        return match[1]
+    command = read_environment(directory).get("command", [])
+    return " ".join(map(str, command)) if isinstance(command, list) and command else "see its page"
+
+
+def render(entries: Iterable[Entry]) -> str:
+    """The page: a section for each number of exposures and data set, the largest R first; what has
+    no other beside it comes together in the last one.
+    """
+    settings = _by_setting(entries)
+    parts, alone = [_INTRODUCTION], []
+    for (exposures, dataset), own in settings.items():
+        setting = f"{exposures:g} exposures, {dataset_words(dataset)}"
+        if len(own) == 1:
+            alone.append((setting, *own[0].cells))
+        else:
+            parts.append(f"\n## {setting}\n\n{_table([one.cells for one in own])}")
+    if alone:
+        columns = {"exposures and data": "---", **COLUMNS}
+        parts.append(f"\n## Alone at their exposures and data\n\n{_table(alone, columns)}")
+    commands = sorted({(one.folder, one.command) for own in settings.values() for one in own})
+    rows = [(f"`{folder}`", f"`{command}`") for folder, command in commands]
+    parts.append(f"\n## Commands\n\n{_table(rows, {'run': '---', 'command': '---'})}")
+    return "".join(parts)
+
+
+def _by_setting(entries: Iterable[Entry]) -> dict[tuple[float, str], list[Entry]]:
+    """Entries that can be compared, the most exposures first, and of each the largest R first."""
+    found: dict[tuple[float, str], list[Entry]] = {}
+    for one in sorted(entries, key=lambda one: -one.ratio.value):
+        found.setdefault((one.key.exposures, one.key.dataset), []).append(one)
+    return dict(sorted(found.items(), key=lambda pair: (-pair[0][0], pair[0][1])))
+
+
+def _table(rows: Sequence[Sequence[str]], columns: Mapping[str, str] = COLUMNS) -> str:
+    lines = [[*columns], [*columns.values()], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,57 @@
+"""The board of capacities: the best of each kind of model, and the committed page."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.board import read_entries, render
+from analysis.estimate import geometric_mean
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "capacity.md"
+
+
+@pytest.fixture(name="folder")
+def folder_fixture(make_rows: Callable, write_run: Callable, tmp_path: Path) -> Path:
+    """A run of three models at two numbers of exposures, with two seeds each."""
+    rows = make_rows(n_people=(50_000,), exposures=(30, 1000), sizes=((2, 2), (4, 2), (4, 4)))
+    again = rows.assign(seed=1, capacity_ratio=rows["capacity_ratio"] * 1.1)
+    again["cell_id"] = again["cell_id"] + "-again"
+    return write_run(tmp_path / "run", pd.concat([rows, again], ignore_index=True))
+
+
+def test_the_best_size_is_the_largest_mean_over_seeds(folder: Path) -> None:
+    """With the interval of its seeds; what was seen less often than 100 times is left out."""
+    (entry,) = read_entries(folder)
+    rows = pd.read_parquet(folder / "results.parquet")
+    seen = rows[rows["exposures"] == 1000]
+    means = {
+        model: geometric_mean(own["capacity_ratio"].to_list())
+        for model, own in seen.groupby("model")
+    }
+    best = max(means, key=lambda model: means[model].value)
+    assert (entry.model, entry.ratio) == (best, means[best])
+    assert (entry.n_seeds, entry.n_models, entry.key.exposures) == (2, 3, 1000)
+    assert entry.command == "kcap sweep sweeps/synthetic.yaml"
+
+
+def test_a_single_model_has_no_interval_and_no_rival(folder: Path) -> None:
+    """It comes last, under its own data."""
+    rows = pd.read_parquet(folder / "results.parquet")
+    rows[(rows["seed"] != 1) & (rows["model"] == "gpt2-2-2")].to_parquet(folder / "results.parquet")
+    page = render(read_entries(folder))
+    (line,) = [line for line in page.splitlines() if "gpt2-2-2" in line]
+    assert "one seed" in line and line.startswith("| 1000 exposures, ")
+    assert page.index("Alone at their") < page.index(line)
+
+
+@pytest.mark.slow
+def test_the_committed_page_is_what_the_tables_say() -> None:
+    """`make board` changes nothing."""
+    found = [*ROOT.glob("docs/results/*/results.parquet")]
+    found = sorted(file.parent for file in found if file.parent.name != "behind_strangers")
+    found += sorted(file.parent for file in ROOT.glob("docs/results/contact/*/results.parquet"))
+    entries = [entry for folder in found for entry in read_entries(folder)]
+    assert PAGE.read_text(encoding="utf-8") == render(entries)
