@@ -81,6 +81,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Group the tests for several processes; skip what needs a CUDA device where there is none."""
     _group(config, items)
     _skip_without_a_gpu(items)
+    _skip_without_hosts(items)
 
 
 def _group(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -122,6 +123,18 @@ def _skip_without_a_gpu(items: list[pytest.Item]) -> None:
     skip = pytest.mark.skip(reason="needs a CUDA device; torch sees none here")
     for item in gpu_items:
         item.add_marker(skip)
+
+
+def _skip_without_hosts(items: list[pytest.Item]) -> None:
+    # Whether there can be any takes a try.
+    host_items = [item for item in items if item.get_closest_marker("hosts")]
+    if not host_items:
+        return
+    from tests.cluster.hosts import why_not
+
+    if reason := why_not():
+        for item in host_items:
+            item.add_marker(pytest.mark.skip(reason=f"no hosts of namespaces: {reason}"))
 
 
 @pytest.fixture

@@ -29,6 +29,9 @@ _MODEL = "accelerator_type:"
 
 _logger = logging.getLogger(__name__)
 
+JOIN_S = 120.0
+"""Time that the nodes of a cluster may take to join, once its head is up."""
+
 NODE_TIMEOUT_S = 120.0
 """Time that a node may take to start a process and import torch in it."""
 
@@ -66,6 +69,28 @@ def cluster_capacity() -> ClusterCapacity:
         node_gpus=int(max((node.get("GPU", 0) for node in nodes), default=0)) or min(gpus, 8),
         accelerator=models[0].lower().partition("-")[0] if models else PLANNED_GPU,
     )
+
+
+def joined_capacity(
+    *,
+    needs_gpu: bool,
+    ask: Callable[[], ClusterCapacity] = cluster_capacity,
+    longest_s: float = JOIN_S,
+    every_s: float = 1.0,
+) -> ClusterCapacity:
+    """Capacity of a cluster whose first nodes may be about to join, as after `ray up`, which ends
+    when the head is up: waited for as long as there is no device, or no GPU where one is needed.
+    """
+    end, is_said = time.monotonic() + longest_s, False
+    while True:
+        found = ask()
+        if found.gpus or (found.cpus and not needs_gpu) or time.monotonic() > end:
+            return found
+        if not is_said:
+            kind = "GPU" if needs_gpu else "CPU"
+            _logger.info("no %s in the cluster yet; its nodes have %.0f s to join", kind, longest_s)
+            is_said = True
+        time.sleep(every_s)
 
 
 def devices_now(*, use_gpu: bool) -> float:

@@ -14,6 +14,7 @@ from kcap_ray.engine.capacity import (
     DeviceCount,
     cluster_capacity,
     devices_now,
+    joined_capacity,
     n_concurrent,
     planned_device,
     resources_of,
@@ -109,8 +110,10 @@ def _run(sweep: Sweep, todo: list[Cell], directory: RunDirectory, options: Optio
         from kcap_ray.engine.tune import run_queue
 
         if address:
+            found = joined_capacity(needs_gpu=options.device == "gpu")
             check_nodes(directory)
-        found = cluster_capacity()
+        else:
+            found = cluster_capacity()
         use_gpu = options.device == "gpu" or (options.device == "auto" and found.gpus > 0)
         # All of them before the first one starts.
         for workers in sizes:

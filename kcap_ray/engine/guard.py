@@ -27,6 +27,14 @@ LOOK_EVERY_S = 0.5
 LONGEST_SILENCE_S = 45.0
 """Time for which a cluster's head may not answer: Ray ends the process itself after 60."""
 
+LONGEST_REFUSAL_S = 10.0
+"""Time for which its host may answer that nothing listens there: its `gcs_server` has ended, and
+does not come back by itself.
+"""
+
+SAID_AFTER_S = 3.0
+"""Silence of a head after which that is logged."""
+
 NEEDED = ("gcs_server", "raylet")
 """Processes of a session without which it is lost."""
 
@@ -85,18 +93,27 @@ def silence_of(
 ) -> FindLoss:
     """Finds out that nothing at `address` (host:port) has answered for so long."""
     host, _, port = address.rpartition(":")
-    answered_at = clock()
+    answered_at, is_said = clock(), False
 
     def find() -> str | None:
-        nonlocal answered_at
+        nonlocal answered_at, is_said
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=LOOK_EVERY_S).close()
         except OSError as error:
-            if clock() - answered_at < longest_s:
-                return None
-            reason = error.strerror or error
-            return f"the cluster at {address} has not answered for {longest_s:.0f} s ({reason})"
-        answered_at = clock()
+            is_refusal = isinstance(error, ConnectionRefusedError)
+            most_s = min(longest_s, LONGEST_REFUSAL_S) if is_refusal else longest_s
+            reason, silent_s = error.strerror or error, clock() - answered_at
+            if silent_s >= most_s:
+                return (
+                    f"the head of the cluster at {address} has not answered for {silent_s:.0f} s "
+                    f"({reason}): bring the cluster up again"
+                )
+            if silent_s >= SAID_AFTER_S and not is_said:
+                is_said = True
+                wait = "the head of the cluster at %s does not answer (%s); given up after %.0f s"
+                _logger.warning(wait, address, reason, most_s)
+            return None
+        answered_at, is_said = clock(), False
         return None
 
     return find

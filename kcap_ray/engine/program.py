@@ -26,6 +26,12 @@ class Program:
     """Devices that it is spread over."""
 
     @property
+    def name(self) -> str:
+        """Tells it from the other programs of a sweep."""
+        kind = "search" if self.part is None else self.part.name
+        return f"{self.cell.cell_id}/{kind}/{self.first_trial}"
+
+    @property
     def trained_cell(self) -> Cell:
         """The cell as the trials train it."""
         return self.cell if self.part is None else self.part.cell_of(self.cell)

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.engine.capacity import n_sharing
-from kcap_ray.engine.failures import one_line
+from kcap_ray.engine.failures import (
+    end_of_node,
+    is_dead_process,
+    is_lost_machine,
+    one_line,
+)
+from kcap_ray.engine.nodes import BEFORE_S, NODE_DEATH_S, RayNodes, comes_true
 from kcap_ray.engine.program import Program
 from kcap_ray.engine.storage import storage_of
 from kcap_ray.planning.run_length import length_of
@@ -24,13 +30,10 @@ from kcap_ray.training.point import Point
 if TYPE_CHECKING:
     from kcap_ray.execution.cell_run import CellRun
 
+_LONGEST_OF_PEER = 60
+
 MIN_RESIZE_S = 60.0
 """Seconds that data-parallel workers train at least before more of them take over."""
-
-NODE_DEATH_S = 20.0
-"""Time in which Ray notices that a node is gone, and some: by default it asks every 3 seconds, and
-gives a node up after 5 times. The peers of the node's workers notice at once.
-"""
 
 
 def run_program(
@@ -79,7 +82,7 @@ def run_data_parallel(
     cell = program.trained_cell
     # Train counts machines some seconds after they come and go, so it may wait for one in vain.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "20")
-    nodes, place = _nodes(), RunPlace.of(RunDirectory(directory.path.resolve()))
+    place = RunPlace.of(RunDirectory(directory.path.resolve()))
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
@@ -108,27 +111,17 @@ def run_data_parallel(
     try:
         trainer.fit()
     except ray.train.WorkerGroupError as error:
-        raise _cause(error.worker_failures, lambda: _lost_one_of(nodes)) from error
+        raise _cause(error.worker_failures, _lost_a_node) from error
 
 
 class WorkersFailedError(RuntimeError):
     """Data-parallel workers raised errors or died."""
 
 
-def _nodes() -> set[str]:
-    import ray
-
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-
-
-def _lost_one_of(nodes: set[str]) -> bool:
-    """Whether one of these nodes is gone, or turns out to be while we wait for Ray to notice."""
-    end = time.monotonic() + NODE_DEATH_S
-    while nodes <= _nodes():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.5)
-    return True
+def _lost_a_node() -> bool:
+    """Whether a node is gone just now, or turns out to be while we wait for Ray to notice."""
+    now, nodes = time.time(), RayNodes()
+    return comes_true(lambda: nodes.lost_since(now - BEFORE_S), until=now + NODE_DEATH_S)
 
 
 def _cause(failures: Mapping[int, Exception], lost_node: Callable[[], bool]) -> Exception:
@@ -143,12 +136,18 @@ def _cause(failures: Mapping[int, Exception], lost_node: Callable[[], bool]) -> 
             return error
     ranks = sorted(own, key=lambda rank: (not isinstance(own[rank], RayActorError), rank))
     first = own[ranks[0]]
+    text = one_line(first)
     if isinstance(first, RayActorError):
-        # Ray's last line says whether the process died or its machine.
-        return WorkersFailedError(f"rank {ranks[0]}: {str(first).strip().splitlines()[-1]}")
-    # First, because the rest may be long and is cut.
-    lost = "its node has died, or a peer's: " if lost_node() else ""
-    return WorkersFailedError(f"rank {ranks[0]}: {lost}{one_line(first)}")
+        # Ray's last lines say whether the process died or its machine, unless neither is known yet.
+        text = " ".join(str(first).split())
+        if is_lost_machine(text):
+            return WorkersFailedError(f"rank {ranks[0]}: its node has died ({end_of_node(text)})")
+        if is_dead_process(text):
+            return WorkersFailedError(f"rank {ranks[0]}: {str(first).strip().splitlines()[-1]}")
+    if lost_node():
+        # What a peer says of a lost one is long, and says nothing more.
+        text = f"its node has died, or a peer's: {text[:_LONGEST_OF_PEER]}"
+    return WorkersFailedError(f"rank {ranks[0]}: {text}")
 
 
 def _unwrapped(error: Exception) -> Exception:

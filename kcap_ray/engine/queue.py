@@ -68,6 +68,7 @@ class SweepQueue:
         self._cells = {cell.cell_id: cell for cell in todo}
         self._used = 0.0
         self._starts: dict[tuple[str, int], Start] = {}
+        self._given_back: list[Program] = []
         self._ended: dict[str, dict[int, int]] = {}
         """Of each cell the programs that ran ahead and have ended: first trial -> trials."""
         self._reasons: dict[str, str] = {}
@@ -110,6 +111,8 @@ class SweepQueue:
         """
         while True:
             free = self._view.n_devices() - self._used
+            if self._given_back:
+                return self._again(free)
             start = self._schedule.next(free, left_s=self._view.left_s())
             if start is None:
                 return None
@@ -118,6 +121,11 @@ class SweepQueue:
                 self._used += start.devices
                 self._starts[start.cell_id, start.first_trial] = start
                 return program
+
+    def give_back(self, program: Program) -> None:
+        """A program lost its worker or failed, and is to run once more: it is the next."""
+        self._used -= self._start_of(program).devices
+        self._given_back.append(program)
 
     def finished(self, program: Program, failure: str | None) -> None:
         """A program has ended: its records are in the ledger, or it failed for the reason given."""
@@ -140,6 +148,20 @@ class SweepQueue:
             self._schedule.finished(cell_id, start.first_trial, start.n_trials)
             self._after_search(program.cell)
         self._close(program.cell)
+
+    def _start_of(self, program: Program) -> Start:
+        return self._starts[program.cell.cell_id, self._number(program)]
+
+    def _again(self, free: float) -> Program | None:
+        """The program that was given back first, once there are devices for it; all that there are
+        where it needs more.
+        """
+        start = self._start_of(self._given_back[0])
+        # Shares of a device do not add up exactly.
+        if start.devices > free + 1e-9 and (self._used > 1e-9 or free < 1):
+            return None
+        self._used += start.devices
+        return self._given_back.pop(0)
 
     def _before(self, cell: Cell) -> Before | None:
         return neighbour_of(cell, self._neighbour)

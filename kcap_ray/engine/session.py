@@ -36,8 +36,8 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # kcap tells of a lost worker itself, in one line.
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed while executing",
+    # kcap tells of a lost worker or node itself, in one line; Ray prints the end of the node's log.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     # Ctrl-C ends kcap at once: the ledger holds all that is needed to go on.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",

@@ -20,13 +20,8 @@ from ray.tune.search import Searcher
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
-from kcap_ray.engine.failures import (
-    MAX_LOST_MACHINES,
-    FailureRecord,
-    ProgramError,
-    one_line,
-    program_error,
-)
+from kcap_ray.engine.failures import FailureRecord, ProgramError, one_line, program_error
+from kcap_ray.engine.nodes import RayNodes
 from kcap_ray.engine.program import Program
 from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.storage import clear_storage, storage_of
@@ -97,6 +92,10 @@ class QueueSearcher(Searcher):
                 found[0].fetch_file(f"{place.as_posix()}/progress.json")
         return False
 
+    def give_back(self, trial_id: str) -> None:
+        """The trial's program runs once more, in another trial."""
+        self._queue.give_back(self._programs.pop(trial_id))
+
     def write_error(self, trial_id: str, error: str) -> None:
         """Write down what brought the trial's program down, if it did not do so itself."""
         cell_id = self._programs[trial_id].cell.cell_id
@@ -112,23 +111,32 @@ class QueueSearcher(Searcher):
 
 
 class _Failures(tune.Callback):
-    """Follows the trials that failed or whose worker was lost."""
+    """Decides what becomes of trials that failed or whose worker was lost; Tune tries none again
+    by itself, but those of nodes that were taken away with notice.
+    """
 
-    def __init__(self, searcher: QueueSearcher, logs: Path | None) -> None:
-        self._searcher, self._record = searcher, FailureRecord(logs)
+    def __init__(self, searcher: QueueSearcher, record: FailureRecord) -> None:
+        self._searcher, self._record = searcher, record
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial starts again; the last time if it fails too often."""
-        cell_id = self._searcher.program(trial.trial_id).cell.cell_id
-        self._record.add(trial.trial_id, cell_id, _last_error(trial))
-        if self._record.is_last_chance(trial.trial_id):
-            trial.max_failures = trial.num_failures
+        """The trial starts again."""
+        program, error = self._searcher.program(trial.trial_id), _last_error(trial)
+        self._record.add(program.name, error)
+        self._record.warn(program.name, program.cell.cell_id, error)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial is given up, until the command is given again: its error is written down."""
-        cause = self._record.cause(_last_error(trial))
-        self._searcher.write_error(trial.trial_id, _last_error(trial) or cause)
-        times = "" if trial.num_failures <= 1 else f"failed {trial.num_failures} times: "
+        """The trial's program runs once more; or it is given up, until the command is given again,
+        and its error is written down.
+        """
+        program, error = self._searcher.program(trial.trial_id), _last_error(trial)
+        self._record.add(program.name, error)
+        if not self._record.is_given_up(program.name):
+            self._record.warn(program.name, program.cell.cell_id, error)
+            self._searcher.give_back(trial.trial_id)
+            return
+        cause, n_failures = self._record.cause(error), self._record.n_own(program.name)
+        self._searcher.write_error(trial.trial_id, error or cause)
+        times = "" if n_failures <= 1 else f"failed {n_failures} times: "
         self._searcher.end(trial.trial_id, times + cause)
 
 
@@ -225,8 +233,9 @@ def run_queue(
     """Run all programs of the queue, as many at a time as fit on the cluster.
 
     `resources`: what a program of the cell takes of it. A worker is kept for the programs that take
-    the same. `logs`: directory of the session's logs, if it is on this machine.
+    the same. `logs`: directory of the session's logs, if that is one of this machine alone.
     """
+    record = FailureRecord(logs, RayNodes() if logs is None else None)
     searcher = QueueSearcher(queue, directory)
     # What an earlier driver left is not read: the ledger is what a run goes on from.
     clear_storage(directory)
@@ -246,9 +255,9 @@ def run_queue(
             storage_path=str(storage_of(directory)),
             name="tune",
             verbose=0,
-            callbacks=[_Failures(searcher, logs)],
+            callbacks=[_Failures(searcher, record)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=MAX_LOST_MACHINES),
+            failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
     # What there is to say of a trial that failed is in its cell's row.

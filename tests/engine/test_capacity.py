@@ -1,12 +1,14 @@
 """What fits on a cluster, and what is said where nothing does."""
 
 import os
+from collections.abc import Callable
 
 import pytest
 
 from kcap_ray.config.errors import UserError
 from kcap_ray.engine.capacity import (
     ClusterCapacity,
+    joined_capacity,
     n_concurrent,
     n_sharing,
     on_every_node,
@@ -72,3 +74,22 @@ def test_every_node_is_asked(session, tmp_path):
     here, nowhere = tmp_path, tmp_path / "missing"
     assert list(on_every_node(os.path.exists, here).values()) == [True]
     assert list(on_every_node(os.path.exists, nowhere).values()) == [False]
+
+
+def test_nodes_that_are_about_to_join_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    """`ray up` ends before its workers have joined; a cluster that stays empty is not waited for
+    without end, and neither are GPUs that nobody asked for.
+    """
+    caplog.set_level("INFO")
+
+    def asks(*found: ClusterCapacity) -> Callable[[], ClusterCapacity]:
+        return iter(found).__next__
+
+    empty, cpus = ClusterCapacity(cpus=0, gpus=0), ClusterCapacity(cpus=2, gpus=0)
+    gpus = ClusterCapacity(cpus=2, gpus=8)
+    wait = {"longest_s": 60.0, "every_s": 0.0}
+    assert joined_capacity(needs_gpu=False, ask=asks(empty, empty, cpus), **wait) == cpus
+    assert caplog.messages == ["no CPU in the cluster yet; its nodes have 60 s to join"]
+    assert joined_capacity(needs_gpu=True, ask=asks(empty, cpus, gpus), **wait) == gpus
+    assert joined_capacity(needs_gpu=False, ask=asks(cpus), **wait) == cpus
+    assert joined_capacity(needs_gpu=True, ask=lambda: cpus, longest_s=0.01, every_s=0.0) == cpus

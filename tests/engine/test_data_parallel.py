@@ -176,6 +176,33 @@ def test_lost_machine_is_told_from_an_error():
     assert not is_lost_machine(str(_cause({0: no_peer}, lambda: False)))
 
 
+def test_lost_machine_is_asked_for_where_ray_does_not_say():
+    """A worker that does not answer may have lost its machine; of one that died, Ray says which."""
+    from ray.exceptions import ActorDiedError, ActorUnavailableError
+
+    class Died(ActorDiedError):
+        """With Ray's words."""
+
+        def __init__(self, words):
+            super().__init__()
+            self.error_msg = f"{self.error_msg}\n{words}"
+
+    silent = ActorUnavailableError("RPC error: Socket closed rpc_code: 14", None)
+    assert is_lost_machine(str(_cause({0: silent}, lambda: True)))
+    assert not is_lost_machine(str(_cause({0: silent}, lambda: False)))
+    end = "its node has died. Node Id: 0f\n\tthe actor's node was terminated unexpectedly: no power"
+    assert str(_cause({1: Died(f"The actor died because {end}")}, never)) == (
+        "rank 1: its node has died (no power)"
+    )
+    dead = Died("The actor is dead because its worker process has died. Worker exit type: X")
+    assert not is_lost_machine(str(_cause({0: dead}, never)))
+
+
+def never():
+    """Nobody asks for it."""
+    raise AssertionError
+
+
 def cause(failures):
     """Where no node is lost."""
     return _cause(failures, lambda: False)

@@ -28,8 +28,39 @@ def test_a_process_that_has_ended_is_named() -> None:
         running.kill()
 
 
-def test_a_cluster_is_lost_when_it_has_been_silent_for_long() -> None:
-    """Not at the first connection that is refused, and not when it has answered meanwhile."""
+def test_a_cluster_is_lost_when_it_has_been_silent_for_long(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not at once, and not when it has answered meanwhile; that it is silent is said early."""
+    now_s = 0.0
+    answers = iter([True, False, False, False, True, False, False])
+
+    class Connection:
+        def close(self) -> None: ...
+
+    def connect(*_: object, **__: object) -> Connection:
+        if next(answers):
+            return Connection()
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr("socket.create_connection", connect)
+    find = silence_of("10.0.0.1:6379", longest_s=45, clock=lambda: now_s)
+    assert find() is None
+    for now_s in (2.0, 4.0, 44.0, 50.0, 94.0):  # noqa: B007
+        assert find() is None
+    now_s = 95.0
+    assert find() == (
+        "the head of the cluster at 10.0.0.1:6379 has not answered for 45 s (timed out): "
+        "bring the cluster up again"
+    )
+    line = (
+        "the head of the cluster at 10.0.0.1:6379 does not answer (timed out); given up after 45 s"
+    )
+    assert caplog.messages == [line, line]
+
+
+def test_a_head_that_refuses_connections_is_lost_within_seconds() -> None:
+    """Its host answers that nothing listens there; not at the first time."""
     now_s = 0.0
     with socket.socket() as head:
         head.bind(("127.0.0.1", 0))
@@ -38,10 +69,13 @@ def test_a_cluster_is_lost_when_it_has_been_silent_for_long() -> None:
         find = silence_of(address, longest_s=45, clock=lambda: now_s)
         now_s = 100.0
         assert find() is None
-    now_s = 140.0
+    now_s = 109.0
     assert find() is None
-    now_s = 145.0
-    assert find() == f"the cluster at {address} has not answered for 45 s (Connection refused)"
+    now_s = 110.0
+    assert find() == (
+        f"the head of the cluster at {address} has not answered for 10 s (Connection refused): "
+        "bring the cluster up again"
+    )
 
 
 def test_the_end_is_called_once_and_never_afterwards() -> None:

@@ -228,14 +228,24 @@ def _spot_notice(scene: RayScene) -> str:
             why = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
             when = ["--deadline-remaining-seconds", "20"]
             ray = [sys.executable, "-m", "ray.scripts.scripts", "drain-node"]
+            asked_at = time.time()
             subprocess.run([*ray, *place, *why, *when], check=True, capture_output=True)
-            time.sleep(20)
+            saved_at = command.wait_for(lambda: _saved_since(scene, asked_at))
+            time.sleep(max(0.0, asked_at + 20 - time.time()))
             head.remove_node(node, allow_graceful=False)
             ends_well(command)
         finally:
             head.shutdown()
             del os.environ["RAY_TMPDIR"]
-    return "a node drained, and removed after 20 s"
+    after_s = saved_at - asked_at
+    assert after_s < 20, f"saved {after_s:.0f} s after the notice"
+    return f"a node drained, what is at work saved {after_s:.0f} s later, and removed after 20 s"
+
+
+def _saved_since(scene: RayScene, at: float) -> float:
+    """When a checkpoint was written since then (seconds since 1970); 0 if none was."""
+    times = [file.stat().st_mtime for file in scene.out.glob("cells/*/resume/*.pt")]
+    return min((time for time in times if time >= at), default=0.0)
 
 
 EVENTS: dict[str, Callable[[RayScene], str]] = {
