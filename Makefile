@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test test-fast survival lint columns docs board figures coverage verdicts clean
+.PHONY: help venv quickstart test test-fast test-hosts survival lint columns docs board figures coverage verdicts clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -50,7 +50,10 @@ PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup -
 
 test: .venv/installed-dev  ## all tests, fast ones first; those that need a GPU skip themselves
 	$(PYTEST) -m 'not slow'
-	$(PYTEST) -m slow
+	$(PYTEST) -m 'slow and not hosts'
+
+test-hosts: .venv/installed-dev  ## a cluster of hosts made of namespaces; as root on Linux, elsewhere it skips itself and says why
+	$(BIN)/python -m pytest -q -m 'slow and hosts'
 
 test-fast: .venv/installed-dev  ## the tests without real Ray and whole sweeps, on all cores
 	$(PYTEST) -m 'not slow'
