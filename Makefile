@@ -46,7 +46,7 @@ verdicts: .venv/installed  ## how often verdicts on the paper's claims are wrong
 # One process a core, four at the most: each takes a GB. tests/conftest.py says which tests stay together. Bytecode is
 # kept (an empty value is none): tests start hundreds of processes, and each would compile all that it imports.
 export PYTHONDONTWRITEBYTECODE :=
-PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: .venv/installed-dev  ## all tests, fast ones first; those that need a GPU skip themselves
 	$(PYTEST) -m 'not slow'

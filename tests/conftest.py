@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -49,11 +50,9 @@ hypothesis.settings.load_profile("untimed")
 SLOW_TIMEOUT_S = 300
 """Longest that a slow test may take that names no other time: it shares its cores with others."""
 
-ON_RAY = [
-    ROOT / "tests" / name
-    for name in ("engine", "cluster", "survival", "test_tutorial.py", "test_wheel.py")
-]
-"""Where slow tests start real Ray."""
+RAY = "real Ray"
+ON_RAY = ("engine/", "cluster/", "survival/", "test_tutorial.py", "test_wheel.py")
+"""Files and folders of tests/ that start it."""
 
 SHARED_MEMORY = Path("/dev/shm")
 ROOM_BYTES = 2 * 2**30
@@ -78,37 +77,49 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group the tests for several processes; skip what needs a CUDA device where there is none."""
-    _group(config, items)
+    """Order the tests for several processes; skip what needs what is not here."""
+    _order(config, items)
     _skip_without_a_gpu(items)
     _skip_without_hosts(items)
 
 
-def _group(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say which tests one process runs after another (`--dist loadgroup`): those of a file, which
-    share fixtures, and all that start real Ray, of which two at a time are too much for a machine.
-    The latter are begun first, since they take longest, and then what has asked for much time.
+def _order(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give slow tests their time. In each of several processes, begin with those on real Ray, which
+    take longest, and then with those that have asked for much time.
     """
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-
-    def is_on_ray(item: pytest.Item) -> bool:
-        is_slow = item.get_closest_marker("slow") is not None
-        return is_slow and any(place in (item.path, *item.path.parents) for place in ON_RAY)
 
     def is_long(item: pytest.Item) -> bool:
         timeout = item.get_closest_marker("timeout")
         return timeout is not None and timeout.args[0] > SLOW_TIMEOUT_S
 
-    for item in items:
-        group = "ray" if is_on_ray(item) else str(item.path.relative_to(ROOT))
-        item.add_marker(pytest.mark.xdist_group(group))
-    if config.getoption("dist", "no") == "loadgroup":
+    if hasattr(config, "workerinput"):
         long = {item.path for item in items if is_long(item)}
-        items.sort(key=lambda item: (not is_on_ray(item), item.path not in long))
+        items.sort(key=lambda item: (_scope(item.nodeid) != RAY, item.path not in long))
+
+
+def _scope(nodeid: str) -> str:
+    """What one process runs as a whole: a file, whose tests share fixtures, or all files whose
+    tests start real Ray, of which two at a time are too much for a machine.
+    """
+    file = nodeid.partition("::")[0]
+    return RAY if file.removeprefix("tests/").startswith(ON_RAY) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For `--dist loadfile`. Groups by `xdist_group` do not hold with pytest 9.2 and xdist 3.8."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 def _skip_without_a_gpu(items: list[pytest.Item]) -> None:
