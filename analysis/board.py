@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.cell_tables import CellTables, collect_tables
-from analysis.estimate import Estimate, geometric_mean
+from analysis.estimate import Estimate, mean
 from analysis.groups import GroupKey, split_groups
 from analysis.load import load_results, read_environment, read_sweep_text
 from analysis.runs import Run, group_by, runs_of
@@ -25,7 +25,7 @@ _INTRODUCTION = """\
 # Capacity board
 
 Bits per parameter (R) by architecture, optimizer and quantizer: of each kind of model the best size
-and number of people that the run has, as the geometric mean over seeds with Student's 95% interval.
+and number of people that the run has, as the mean over seeds with Student's 95% interval.
 `make board` writes this page from the tables in `docs/results`.
 
 - R says something of a model only beside others of the same data and exposures, and only where it
@@ -106,7 +106,7 @@ COLUMNS = {
 def read_entries(directory: Path) -> list[Entry]:
     """The entries of one run directory, which may be compact. Raises `ResultsError`."""
     used = load_results([directory]).used
-    used = used[(used["exposures"] >= MIN_EXPOSURES) & (used["capacity_ratio"] > 0)]
+    used = used[used["exposures"] >= MIN_EXPOSURES]
     if used.empty:
         return []
     hours = _hours(used)
@@ -122,14 +122,14 @@ def _entry(
     runs = runs_of(rows)
     models = dict(zip((run.cell for run in runs), rows["model"], strict=True))
     sizes = group_by(runs, lambda run: (run.size, run.n_people))
-    best = max(sizes.values(), key=lambda own: geometric_mean(_ratios(own)).value)
+    best = max(sizes.values(), key=lambda own: mean(_ratios(own)).value)
     ratios = _ratios(best)
     return Entry(
         key=key,
         n_people=best[0].n_people,
         model=str(models[best[0].cell]),
         n_params=best[0].n_params,
-        ratio=geometric_mean(ratios),
+        ratio=mean(ratios),
         max_ratio=best[0].max_ratio,
         n_seeds=len(ratios),
         n_models=len(sizes),

@@ -34,6 +34,18 @@ class Estimate:
         return f"{self.value:.3g} (no interval)"
 
 
+def mean(values: Sequence[float], level: float = LEVEL) -> Estimate:
+    """Mean of numbers of either sign, one per seed, with Student's interval; exact if they scatter
+    normally. One value has no interval, nor have copies of one.
+    """
+    found = np.asarray(values, dtype=float)
+    value, n = float(found.mean()), len(found)
+    if n < 2 or float(np.ptp(found)) < ROUNDING:
+        return Estimate(value=value, low=None, high=None, level=level)
+    reach = float(special.stdtrit(n - 1, (1 + level) / 2)) * float(found.std(ddof=1)) / math.sqrt(n)
+    return Estimate(value=value, low=value - reach, high=value + reach, level=level)
+
+
 def geometric_mean(values: Sequence[float], level: float = LEVEL) -> Estimate:
     """Geometric mean of positive numbers, one per seed, with Student's interval on their logs.
 

@@ -36,7 +36,6 @@ class CountedPositions:
         if self._is_checked:
             return self._counted(self._head, tokens_PT, ends, is_counted_PT)
         whole = self._whole(tokens_PT, ends)
-        self._is_checked = True
         try:
             counted = self._counted(self._head, tokens_PT, ends, is_counted_PT)
         except torch.OutOfMemoryError:
@@ -44,6 +43,7 @@ class CountedPositions:
         except Exception as error:  # whatever a model's own code makes of fewer hidden states
             self._give_up(type(error).__name__)
             return whole
+        self._is_checked = True
         # Rounding is some 1e-7 of the largest logit in float32: a hundred times the type's.
         tolerance = 100 * torch.finfo(self._model.dtype).eps
         expected = whole[:, is_counted_PT]

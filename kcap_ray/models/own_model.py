@@ -125,7 +125,8 @@ def check_model(model: OwnModel, *, seed: int = 0) -> None:
     """Hold a fresh model, on its device, to what is asked of it.
 
     Raises `UserError` where it fails on tokens, gives no logits [B, T, V], gives some that are no
-    numbers, or where a prediction depends on a later token, which would be cheating. Weights are
+    numbers, others for the same tokens, or where a prediction depends on a later token, which would
+    be cheating. Weights are
     shaken for that, since many models start with some at zero; afterwards they are as before.
     """
     model.eval()
@@ -186,6 +187,13 @@ def _check_causal(model: OwnModel, tokens_1T: Tensor, generator: torch.Generator
     if not bool(torch.isfinite(before_TV).all()):  # shaken too much: nothing can be told
         return
     largest = before_TV.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+    again = (_tried(model, tokens_1T)[0] - before_TV).abs().max()
+    if again > CAUSAL_TOLERANCE * largest:
+        raise UserError(
+            "the model gives other logits when it is asked the same again (they move by "
+            f"{again / largest:.1g} of the largest): in eval mode nothing may be drawn (F.dropout "
+            "wants training=self.training), nor anything be kept from one call to the next"
+        )
     for first in sorted({1, n_tokens // 2, n_tokens - 1} & set(range(1, n_tokens))):
         changed_1T = tokens_1T.clone()
         n_new = n_tokens - first

@@ -245,7 +245,7 @@ def train(
                 last_look = now
             if is_asked or now - last_save >= saving.every_s:
                 requested_ns = saving.requested_ns()
-                state = {"run_key": run_key, "seconds": now - began}
+                state = {"run_key": run_key, "seconds": time.perf_counter() - began}
                 save_checkpoint(saving.path, state | step.state() | curves.state())
                 last_save = now
     return TrainResult(

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis.board import read_entries, render
-from analysis.estimate import geometric_mean
+from analysis.estimate import mean
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "capacity.md"
@@ -27,14 +27,29 @@ def test_the_best_size_is_the_largest_mean_over_seeds(folder: Path) -> None:
     (entry,) = read_entries(folder)
     rows = pd.read_parquet(folder / "results.parquet")
     seen = rows[rows["exposures"] == 1000]
-    means = {
-        model: geometric_mean(own["capacity_ratio"].to_list())
-        for model, own in seen.groupby("model")
-    }
+    means = {model: mean(own["capacity_ratio"].to_list()) for model, own in seen.groupby("model")}
     best = max(means, key=lambda model: means[model].value)
     assert (entry.model, entry.ratio) == (best, means[best])
     assert (entry.n_seeds, entry.n_models, entry.key.exposures) == (2, 3, 1000)
     assert entry.command == "kcap sweep sweeps/synthetic.yaml"
+
+
+def test_seeds_that_store_less_than_nothing_count(folder: Path) -> None:
+    """A seed is not left out for what it shows, nor a model whose seeds all are below 0."""
+    rows = pd.read_parquet(folder / "results.parquet")
+    rows = rows[rows["exposures"] == 1000]
+    (small, *_, large) = rows["model"].unique()
+    rows = rows[rows["model"].isin([small, large])]
+    rows.loc[rows["model"] == small, "capacity_ratio"] = [-0.03, 0.01]
+    rows.loc[rows["model"] == large, "capacity_ratio"] = [-0.9, -0.7]
+    rows.to_parquet(folder / "results.parquet")
+    (entry,) = read_entries(folder)
+    assert (entry.model, entry.n_seeds, entry.n_models) == (small, 2, 2)
+    # t of one degree of freedom at 97.5%: 12.706
+    found = entry.ratio.value, entry.ratio.low, entry.ratio.high
+    assert found == pytest.approx((-0.01, -0.01 - 12.706 * 0.02, -0.01 + 12.706 * 0.02), abs=1e-4)
+    rows.assign(capacity_ratio=-0.5).to_parquet(folder / "results.parquet")
+    assert read_entries(folder)[0].ratio.value == -0.5
 
 
 def test_a_single_model_has_no_interval_and_no_rival(folder: Path) -> None:

@@ -1,20 +1,26 @@
+import time
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+import kcap_ray.training.loop
 from kcap_ray.config.cell import Cell
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.probing import MAX_COST, N_PROBES, probe_plan
 from kcap_ray.execution.reporter import Reporter
 from kcap_ray.execution.trial import run_trials
-from kcap_ray.planning.run_length import length_of
+from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.record import TrialRecord
 from kcap_ray.runs.results import CellDirectory
 from kcap_ray.text.stream.corpus import build_corpus
-from kcap_ray.training.loop import Progress
+from kcap_ray.training.loop import Probe, Progress, Saving, TrainResult, train
 from kcap_ray.training.point import Point
 from tests.execution.test_trial import untimed
 from tests.tiny import BIOD, tiny_cell
@@ -108,3 +114,41 @@ def test_a_program_that_learns_nothing_says_so_once_and_early(
     reporter.close()
     assert len(warned_at) == n_warnings
     assert all(n_steps / 2 <= step < n_steps / 2 + 4 for step in warned_at)
+
+
+def test_a_resumed_run_has_lost_no_time_to_a_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved at a step that was measured too, it goes on at the time that it had then."""
+    measured_s = 0.0
+
+    def measure(model: object) -> list[dict[str, float]]:
+        nonlocal measured_s
+        measured_s += 1000.0
+        return [{} for _ in POINTS]
+
+    clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + measured_s)
+    monkeypatch.setattr(kcap_ray.training.loop, "time", clock)
+    saving, cell = Saving(path=tmp_path / "resume.pt", every_s=0.0), tiny_cell(exposures=6)
+
+    def batches(step: int, *, stop: int) -> Iterator[np.ndarray]:
+        shape = cell.train.batch_windows, cell.train.window_tokens + 1
+        return iter([np.ones(shape, dtype=np.uint16)] * (stop - step))
+
+    def run(stop: int) -> TrainResult:
+        return train(
+            cell,
+            spec_of(cell),
+            POINTS,
+            partial(batches, stop=stop),
+            n_steps=4,
+            device=torch.device("cpu"),
+            saving=saving,
+            probe=Probe(every_steps=1, measure=measure),
+        )
+
+    with pytest.raises(StopIteration):
+        run(stop=2)
+    seconds = [point.seconds for point in run(stop=4).history]
+    assert len(seconds) == 4 and seconds == sorted(seconds)
+    assert all(0 < second < 1000 for second in seconds)

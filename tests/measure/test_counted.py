@@ -104,3 +104,26 @@ def test_a_model_that_needs_all_hidden_states_gets_them(
             found = counted(TOKENS, ENDS, COUNTED)
             torch.testing.assert_close(found[:, COUNTED], expected[:, COUNTED])
     assert kind.__name__ in caplog.text
+
+
+@torch.no_grad()
+def test_a_check_without_memory_is_made_again() -> None:
+    """The documents come again, fewer at a time, and the model is still one that needs all."""
+    torch.manual_seed(0)
+    model = Normalized(CONFIG).eval()
+    counted, expected = CountedPositions(model), whole(model, ENDS)
+    head: Any = model.get_output_embeddings()
+    n_calls = 0
+
+    def fill_memory(*_: object) -> None:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 2:
+            raise torch.OutOfMemoryError
+
+    head.register_forward_hook(fill_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        counted(TOKENS, ENDS, COUNTED)
+    for _ in range(2):
+        found = counted(TOKENS, ENDS, COUNTED)
+        torch.testing.assert_close(found[:, COUNTED], expected[:, COUNTED])

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -30,6 +31,23 @@ class Recurrent(nn.Module):
         for layer in self.layers:
             x = x + self.dropout(layer(x)[0])
         return self.head(self.norm(x))
+
+
+class AlwaysDrops(Recurrent):
+    """Forgets `training=self.training`."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens) * F.dropout(torch.ones(tokens.shape[-1], 1), 0.5)
+
+
+class CountsCalls(Recurrent):
+    """Goes on counting when it is not trained."""
+
+    n_calls = 0
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        self.n_calls += 1
+        return super().forward(tokens) * self.n_calls
 
 
 class WithEverything(nn.Module):

@@ -124,6 +124,8 @@ def test_a_model_in_order_passes_and_stays_as_it_was(config: ModelConfig) -> Non
     [
         ("Bidirectional", {}, "not causal"),
         ("Bidirectional", {"from_token": N_TOKENS - 1}, "not causal"),
+        ("AlwaysDrops", {}, "the same again"),
+        ("CountsCalls", {}, "the same again"),
         ("WrongShape", {}, f"of shape [2, 8, {VOCAB - 1}]"),
         ("NotANumber", {}, "NaN or infinite"),
         ("NoLogits", {}, "gives tuple"),
