@@ -15,8 +15,10 @@ from typing import Any
 
 from kcap_ray.cli.check import GIB, Check
 from kcap_ray.cli.cluster_checks import cluster_checks, kinds_check, network_check
+from kcap_ray.config.errors import UserError
 from kcap_ray.execution.host_memory import available_host_bytes
 from kcap_ray.planning.prices import PriceKind
+from kcap_ray.runs.store import Store, url_of
 
 MIN_MEMORY_GIB = 3.0
 """A session of Ray, two workers and the driver, measured with torch 2.13 and ray 2.60."""
@@ -149,8 +151,16 @@ def _shared_memory() -> Check:
 
 
 def _run_directory(out: str) -> Check:
-    if "://" in out:
-        return Check(name="run directory", finding=f"{out}: each node tries, below")
+    if url_of(out) is not None:
+        try:
+            Store(out.rstrip("/")).check_writable(f".kcap-doctor-{secrets.token_hex(8)}")
+        except (OSError, UserError) as error:
+            return Check(
+                name="run directory",
+                finding=f"{out}: {getattr(error, 'strerror', None) or error}",
+                remedy="make the bucket, name another by --out, or mend the credentials",
+            )
+        return Check(name="run directory", finding=f"{out} can be written; each node tries, below")
     parent = _existing(Path(out))
     try:
         with tempfile.TemporaryFile(dir=parent):

@@ -108,6 +108,10 @@ def _show_running(runs: Sequence[_Run]) -> None:
 
 def report(directories: Directories, as_json: AsJson = False) -> None:
     """Write the report of each run: figures, fitted law, verdict on each claim."""
+    from kcap_ray.runs.opening import check_store
+
+    for directory in directories:
+        check_store(directory)
     paths = [with_urls(str(report_of(directory))) for directory in directories]
     if as_json:
         print_json({"report": path} for path in paths)

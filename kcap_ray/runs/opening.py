@@ -50,6 +50,12 @@ def opened(place: str | Path, *, whole: bool = False) -> Iterator[Path]:
         yield copy.path
 
 
+def check_store(path: Path) -> None:
+    """Raise `UserError`, within some seconds, for a run in a store that cannot be written."""
+    if copy_of(path) is not None:
+        RunDirectory(path).prepare()
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunPlace:
     """Where a run is, as a process on another node needs it."""

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 
 from kcap_ray.config.cell import Cell
+from kcap_ray.config.digest import file_digest
 from kcap_ray.runs.files import fetch, write_atomically
 from kcap_ray.runs.log import logged_to
 from kcap_ray.runs.record import CurvePoint
@@ -86,12 +87,18 @@ class Tracking:
 
     def _send(self, name: str, cell: Cell) -> None:
         directory = self._directory.cell(cell.cell_id)
+        done = self._logged.setdefault(name, {})
+        before = done.get(cell.cell_id, {})
         try:
             written_at = directory.result_file.stat().st_mtime_ns
+            if before.get("written_at") == written_at:
+                return
+            digest = file_digest(directory.result_file)
         except OSError:
             return
-        done = self._logged.setdefault(name, {})
-        if done.get(cell.cell_id, {}).get("written_at") == written_at:
+        if before.get("digest") == digest:
+            # The same row, copied from a store, which has another clock.
+            before["written_at"] = written_at
             return
         row = directory.result()
         if row is None:
@@ -104,7 +111,11 @@ class Tracking:
         }
         try:
             place = self._trackers[name].log(CellLog(cell=cell, row=row, curves=curves))
-            done[cell.cell_id] = {"written_at": written_at, "place": place}
+            done[cell.cell_id] = {
+                "written_at": written_at,
+                "digest": digest,
+                "place": place,
+            }
             self._n_sent += 1
             text = json.dumps(self._logged, indent=1) + "\n"
             write_atomically(self._directory.path / LOGGED, text)

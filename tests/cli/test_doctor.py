@@ -11,6 +11,7 @@ from kcap_ray.cli.main import app
 from kcap_ray.engine.capacity import ClusterCapacity
 from kcap_ray.planning.plan import dollars_text, hours_text
 from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.runs.store import Store, StoreError
 
 NOWHERE = "127.0.0.1:1"
 """An address at which no cluster is: port 1 is nobody's."""
@@ -95,3 +96,16 @@ def test_sweep_has_price_and_duration_on_the_devices_of_the_cluster():
     assert dollars_text(totals["price"]) in check.finding
     assert check.remedy is None
     assert sweep_check(sweep, ClusterCapacity(cpus=0, gpus=0), PriceFile()).remedy is not None
+
+
+def test_a_store_that_cannot_be_written_is_a_problem_with_its_remedy(monkeypatch):
+    """One line that names it, by this machine, before any node is asked."""
+
+    def refuse(self: Store, probe: str) -> None:
+        raise StoreError(5, "AWS Error NO_SUCH_BUCKET", f"{self.url}/{probe}")
+
+    monkeypatch.setattr(Store, "check_writable", refuse)
+    monkeypatch.setattr(kcap_ray.cli.doctor, "_cluster", lambda _: [])
+    found = {check.name: check for check in run_checks(Asked(out="s3://none/run"))}
+    assert found["run directory"].finding == "s3://none/run: AWS Error NO_SUCH_BUCKET"
+    assert found["run directory"].remedy

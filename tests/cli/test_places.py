@@ -15,6 +15,7 @@ from kcap_ray.cli.main import app
 from kcap_ray.cli.places import RUNS, WHOLE
 from kcap_ray.config.errors import UserError
 from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.runs.store import Store, StoreError
 
 URL = "s3://bucket/x"
 
@@ -103,3 +104,18 @@ def test_a_run_by_url_is_read_and_named_by_it(tmp_path: Path) -> None:
         2,
         f"kcap: {url}: not a run directory (no readable cells.json in it)\n",
     )
+
+
+def test_a_report_into_a_store_that_cannot_be_written_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In one line, before any figure is drawn, and not after minutes of tries."""
+
+    def refuse(self: Store, probe: str) -> None:
+        raise StoreError(5, "AWS Error ACCESS_DENIED", f"{self.url}/{probe}")
+
+    monkeypatch.setattr(Store, "check_writable", refuse)
+    url = "memory://readonly/run"
+    done = CliRunner().invoke(app, ["report", url])
+    assert done.exit_code == 2
+    assert f"{url}: cannot write there (AWS Error ACCESS_DENIED)" in done.stderr

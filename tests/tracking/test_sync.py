@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import re
 import struct
 import threading
@@ -214,3 +215,22 @@ def test_a_curve_that_is_torn_is_none(run: RunDirectory, tmp_path: Path) -> None
     torn.curve_file(0).parent.mkdir(parents=True)
     torn.curve_file(0).write_bytes(directory.curve_file(0).read_bytes()[:100])
     assert read_curve(torn, 0) == []
+
+
+def test_a_row_that_is_copied_anew_is_not_logged_again(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy of a run that is kept in a store has the times of the store."""
+    sent: list[str] = []
+
+    class Sent:
+        def log(self, one: CellLog) -> str:
+            sent.append(one.cell.cell_id)
+            return "there"
+
+    monkeypatch.setattr(kcap_ray.tracking.sync, "open_tracker", lambda *_: Sent())
+    send(run, "copied")
+    for cell in CELLS:
+        os.utime(run.cell(cell.cell_id).result_file, (1e9, 1e9))
+    send(run, "copied")
+    assert sorted(sent) == sorted(cell.cell_id for cell in CELLS)
