@@ -4,6 +4,7 @@ One object is written whole or not at all. What fails is tried again with a new 
 credentials for some minutes; then it is an error that names the URL.
 """
 
+import logging
 import random
 import re
 import time
@@ -18,11 +19,16 @@ from kcap_ray.runs.systems import connected, words_of
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
+_logger = logging.getLogger(__name__)
+
 PATIENCE_S = 300.0
 """Time for which an operation is tried again."""
 
 SLOWEST_RETRY_S = 10.0
 """Longest pause between two tries."""
+
+SILENT_S = 8.0
+"""Seconds of failures after which the log has a line about them."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9.-]+):/+(?=[^/])(.*)")
 # A bucket that is not there will not be there in a minute.
@@ -214,9 +220,11 @@ def tried(
     before_again: Callable[[], None] = lambda: None,
 ) -> Result:
     """What `once` returns, called again and again where the store fails; `FileNotFoundError` is an
-    answer. Raises `StoreError` about the URL `shown` after `patience_s`.
+    answer. Raises `StoreError` about the URL `shown` after `patience_s`, and says so in the log
+    when it has tried for long.
     """
-    end, pause_s = time.monotonic() + patience_s, 0.1
+    began, pause_s, is_said = time.monotonic(), 0.1, False
+    end = began + patience_s
     while True:
         try:
             return once()
@@ -226,6 +234,9 @@ def tried(
             cause = words_of(error)
             if _FOR_GOOD.search(str(error)) or time.monotonic() + pause_s > end:
                 raise StoreError(error.errno or 5, cause, shown) from error
+        if not is_said and time.monotonic() - began > SILENT_S:
+            _logger.warning("%s: %s; it is tried again", shown, cause)
+            is_said = True
         before_again()
         # Not all at the same moment, and ever more seldom.
         time.sleep(pause_s * random.uniform(0.5, 1.0))

@@ -19,7 +19,7 @@ from kcap_ray.runs.manifest import only_driver
 from kcap_ray.runs.opening import TOKEN, RunPlace, UnsharedError, opened
 from kcap_ray.runs.progress import is_worked_in
 from kcap_ray.runs.results import RunDirectory
-from kcap_ray.runs.store import Store, StoreError, local_path, url_of
+from kcap_ray.runs.store import Store, StoreError, local_path, tried, url_of
 from kcap_ray.runs.working_copy import WorkingCopy, copy_of, known, with_urls
 
 
@@ -384,3 +384,27 @@ def test_a_random_run_of_operations_ends_alike(tmp_path: Path) -> None:
                 except OSError:
                     assert operation is OPERATIONS[7]
             assert disk.content() == local_files(local) == local_files(copy.path)
+
+
+def test_a_store_that_fails_for_long_is_named_in_the_log_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise five minutes would pass without a word."""
+    now = [0.0]
+    monkeypatch.setattr("kcap_ray.runs.store.time.monotonic", lambda: now[0])
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr("kcap_ray.runs.store.time.sleep", sleep)
+
+    def once() -> int:
+        if now[0] < 60:
+            raise OSError(5, "slow down")
+        return 7
+
+    with caplog.at_level("WARNING"):
+        assert tried(once, "s3://b/r", patience_s=300) == 7
+    assert [record.message for record in caplog.records] == [
+        "s3://b/r: slow down; it is tried again"
+    ]
