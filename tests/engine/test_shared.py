@@ -98,7 +98,7 @@ def test_a_node_that_does_not_see_the_directory_is_named(kcap: Any, tmp_path: Pa
     """
     # What the node hides must not be what Ray and Python need.
     sweep, out = tmp_path / "small.yaml", tmp_path / "out" / "run"
-    sweep.write_text(sweep_text(exposures=3000))
+    sweep.write_text(sweep_text(exposures=100_000))
     out.mkdir(parents=True)
     line = re.compile(rf"kcap: --out {re.escape(str(out))}: node \S+ does not see this directory")
     with cluster(cpus=1) as address:
