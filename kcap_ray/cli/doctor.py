@@ -18,7 +18,7 @@ from kcap_ray.cli.cluster_checks import cluster_checks, kinds_check, network_che
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.host_memory import available_host_bytes
 from kcap_ray.planning.prices import PriceKind
-from kcap_ray.runs.store import Store, url_of
+from kcap_ray.runs.store import SLOWEST_RETRY_S, Store, local_path, url_of
 
 MIN_MEMORY_GIB = 3.0
 """A session of Ray, two workers and the driver, measured with torch 2.13 and ray 2.60."""
@@ -151,9 +151,10 @@ def _shared_memory() -> Check:
 
 
 def _run_directory(out: str) -> Check:
-    if url_of(out) is not None:
+    url = url_of(out)
+    if url is not None:
         try:
-            Store(out.rstrip("/")).check_writable(f".kcap-doctor-{secrets.token_hex(8)}")
+            Store(url).check_writable(f".kcap-doctor-{secrets.token_hex(8)}")
         except (OSError, UserError) as error:
             return Check(
                 name="run directory",
@@ -161,7 +162,7 @@ def _run_directory(out: str) -> Check:
                 remedy="make the bucket, name another by --out, or mend the credentials",
             )
         return Check(name="run directory", finding=f"{out} can be written; each node tries, below")
-    parent = _existing(Path(out))
+    parent = _existing(local_path(out))
     try:
         with tempfile.TemporaryFile(dir=parent):
             pass
@@ -218,21 +219,21 @@ def _witness(out: str) -> Iterator[tuple[str, str]]:
     """The directory that the nodes are asked to write to, and the name of a file in it that is
     there meanwhile. Of a run directory that is not there yet, the nearest one above it.
     """
-    if "://" not in out:
-        parent = _existing(Path(out)).resolve()
+    url = url_of(out)
+    if url is None:
+        parent = _existing(local_path(out)).resolve()
         with tempfile.NamedTemporaryFile(dir=parent, prefix=".kcap-doctor-") as probe:
             yield str(parent), Path(probe.name).name
         return
-    from pyarrow import fs
-
-    name = f".kcap-doctor-{secrets.token_hex(8)}"
-    system, path = fs.FileSystem.from_uri(out.rstrip("/"))
-    with system.open_output_stream(f"{path}/{name}") as stream:
-        stream.write(b"kcap doctor")
+    name, store = f".kcap-doctor-{secrets.token_hex(8)}", Store(url, patience_s=SLOWEST_RETRY_S)
+    # Where that cannot be done each node says so of itself.
+    with suppress(OSError, UserError):
+        store.put(name, b"kcap doctor")
     try:
-        yield out.rstrip("/"), name
+        yield url, name
     finally:
-        system.delete_file(f"{path}/{name}")
+        with suppress(OSError, UserError):
+            store.delete(name)
 
 
 def sweep_check(sweep: Any, found: Any, prices: PriceFile) -> Check:

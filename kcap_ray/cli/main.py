@@ -8,7 +8,7 @@ import sys
 import threading
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -22,6 +22,7 @@ from kcap_ray.cli.models import export, measure
 from kcap_ray.cli.options import (
     AsJson,
     CellGlob,
+    Device,
     MaxCost,
     MaxHours,
     Order,
@@ -140,9 +141,7 @@ def sweep(
         str | None, typer.Option(help="Ray cluster (`auto` on its head); a local one if not given.")
     ] = None,
     settings: Set = None,
-    device: Annotated[
-        Literal["auto", "cpu", "gpu"], typer.Option(help="What trains a cell.")
-    ] = "auto",
+    device: Device = "auto",
     retry_failed: RetryFailed = False,
     save_every_s: SaveEvery = 300.0,
     order: Order = "longest",

@@ -32,6 +32,7 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Run directory; runs/<name> if not given."),
 ]
+Device = Annotated[Literal["auto", "cpu", "gpu"], typer.Option(help="What trains a cell.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replaces a key of the sweep file."),

@@ -2,11 +2,12 @@
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from kcap_ray.cli.options import (
+    Device,
     MaxCost,
     MaxHours,
     Order,
@@ -35,9 +36,7 @@ def submit(
         ),
     ] = None,
     settings: Set = None,
-    device: Annotated[
-        Literal["auto", "cpu", "gpu"], typer.Option(help="What trains a cell.")
-    ] = "auto",
+    device: Device = "auto",
     retry_failed: RetryFailed = False,
     save_every_s: SaveEvery = 300.0,
     order: Order = "longest",

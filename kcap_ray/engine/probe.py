@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.engine.capacity import NODE_TIMEOUT_S
 from kcap_ray.engine.failures import one_line
 from kcap_ray.runs.environment import versions
+from kcap_ray.runs.store import SLOWEST_RETRY_S, Store, local_path, url_of
 
 PAIR_BYTES = 64 * 2**20
 """Size of what two nodes send each other to be timed."""
@@ -148,21 +150,18 @@ def storage_problem(out: str, witness: str) -> str:
     """Why this node cannot write and read the run directory `out`, a path or a URL that is there;
     empty if it can. `witness`: name of a file in it that the asking machine wrote.
     """
-    from pyarrow import fs
-
+    own, word, url = f"{witness}-{socket.gethostname()}-{os.getpid()}", b"kcap doctor", url_of(out)
     try:
-        system, path = fs.FileSystem.from_uri(out) if "://" in out else (fs.LocalFileSystem(), out)
-        if system.get_file_info(f"{path}/{witness}").type == fs.FileType.NotFound:
+        # A path of this machine is a store too, by its URL.
+        store = Store(url or local_path(out).as_uri(), patience_s=SLOWEST_RETRY_S)
+        if store.info(witness) is None:
             return f"{out} is not the directory of the machine that asks"
-        own = f"{path}/{witness}-{socket.gethostname()}-{os.getpid()}"
-        with system.open_output_stream(own) as stream:
-            stream.write(b"kcap doctor")
-        with system.open_input_file(own) as stream:
-            content = stream.read()
-        system.delete_file(own)
-    except (OSError, ValueError) as error:
-        return one_line(error)
-    return "" if content == b"kcap doctor" else "what is written is not what is read"
+        store.put(own, word)
+        content = store.get(own)
+        store.delete(own)
+    except (OSError, UserError) as error:
+        return getattr(error, "strerror", None) or one_line(error)
+    return "" if content == word else "what is written is not what is read"
 
 
 def _driver() -> str:

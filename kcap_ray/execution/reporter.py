@@ -24,7 +24,7 @@ NOTE_EVERY_S = 2.0
 """Seconds between two writes of the progress file, which the live table shows."""
 
 WARN_FROM = 0.5
-"""Share of a run after which a trial that knows nothing is spoken of."""
+"""Share of a run after which a trial that knows nothing is warned of."""
 
 
 class Reporter:

@@ -8,6 +8,7 @@ import pytest
 from kcap_ray.cli.check import GIB
 from kcap_ray.cli.cluster_checks import cluster_checks, kinds_check, network_check
 from kcap_ray.engine.probe import NodeReport, Pair, kinds_not_up, storage_problem
+from kcap_ray.runs.store import Store
 
 VERSIONS = {"ray": "2.60.0", "python": "3.11.7", "torch": "2.13.0+cu130", "kcap": "0.1.0"}
 WORKER = NodeReport(
@@ -108,4 +109,9 @@ def test_storage_is_tried_by_writing(tmp_path):
     assert storage_problem(str(tmp_path), "witness") == ""
     assert [path.name for path in tmp_path.iterdir()] == ["witness"]
     assert storage_problem(f"file://{tmp_path}", "witness") == ""
+    # What fsspec knows, and `kcap sweep` takes.
+    assert "is not the directory" in storage_problem("memory://doctor/run", "witness")
+    Store("memory://doctor/run").put("witness", b"")
+    assert storage_problem("memory://doctor/run", "witness") == ""
+    assert [*Store("memory://doctor/run").list()] == ["witness"]
     assert "nosuch" in storage_problem("nosuch://bucket/run", "witness")

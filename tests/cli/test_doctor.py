@@ -6,7 +6,14 @@ import pytest
 from typer.testing import CliRunner
 
 import kcap_ray.cli.doctor
-from kcap_ray.cli.doctor import Asked, PriceFile, run_checks, sweep_check
+from kcap_ray.cli.doctor import (
+    Asked,
+    PriceFile,
+    _run_directory,
+    _witness,
+    run_checks,
+    sweep_check,
+)
 from kcap_ray.cli.main import app
 from kcap_ray.engine.capacity import ClusterCapacity
 from kcap_ray.planning.plan import dollars_text, hours_text
@@ -109,3 +116,22 @@ def test_a_store_that_cannot_be_written_is_a_problem_with_its_remedy(monkeypatch
     found = {check.name: check for check in run_checks(Asked(out="s3://none/run"))}
     assert found["run directory"].finding == "s3://none/run: AWS Error NO_SUCH_BUCKET"
     assert found["run directory"].remedy
+
+
+def test_a_url_of_this_machine_is_its_path(tmp_path):
+    """And not a folder of that name, looked for in the working directory."""
+    found = _run_directory(f"file://{tmp_path}/run")
+    assert found.finding.startswith(f"file://{tmp_path}/run can be written")
+    with _witness(f"file://{tmp_path}/run") as (place, name):
+        assert (place, (tmp_path / name).is_file()) == (str(tmp_path), True)
+
+
+def test_a_store_without_rights_still_has_the_nodes_looked_at(monkeypatch):
+    """Each says of itself that it cannot write there."""
+
+    def refuse(self: Store, name: str, *_: object, **__: object) -> None:
+        raise StoreError(13, "AWS Error ACCESS_DENIED", f"{self.url}/{name}")
+
+    monkeypatch.setattr(Store, "put", refuse)
+    with _witness("memory://doctor/refused") as (place, name):
+        assert place == "memory://doctor/refused" and name.startswith(".kcap-doctor-")
