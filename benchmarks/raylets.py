@@ -101,8 +101,9 @@ def _worker(folder: Path, n_raylets: int, seconds: float, steps: list[int]) -> N
     from ray.cluster_utils import Cluster
 
     from kcap_ray.engine.program import Program
-    from kcap_ray.engine.queue import ClusterView, SweepQueue
+    from kcap_ray.engine.queue import SweepQueue
     from kcap_ray.engine.session import ray_session
+    from kcap_ray.engine.view import ClusterView
     from kcap_ray.runs.record import TrialRecord
     from kcap_ray.runs.results import RunDirectory
 

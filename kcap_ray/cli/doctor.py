@@ -184,14 +184,9 @@ def _existing(path: Path) -> Path:
 
 def _cluster(asked: Asked) -> Iterator[Check]:
     from kcap_ray.engine.capacity import cluster_capacity
-    from kcap_ray.engine.probe import (
-        START_TIMEOUT_S,
-        kinds_to_start,
-        look_at_nodes,
-        measure_pair,
-        start_nodes,
-    )
+    from kcap_ray.engine.probe import look_at_nodes, measure_pair
     from kcap_ray.engine.session import ray_session
+    from kcap_ray.engine.starting import START_TIMEOUT_S, kinds_to_start, start_nodes
 
     with ray_session(asked.address), _witness(asked.out) as (place, witness):
         missing = kinds_to_start()

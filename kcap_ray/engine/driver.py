@@ -21,8 +21,9 @@ from kcap_ray.engine.capacity import (
     share_of_device,
 )
 from kcap_ray.engine.notice import saves_on_notice
-from kcap_ray.engine.queue import ClusterView, SweepQueue
+from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.session import ray_session
+from kcap_ray.engine.view import ClusterView
 from kcap_ray.execution.start import to_do
 from kcap_ray.planning.cluster_plan import Limits
 from kcap_ray.planning.outlook import SweepOutlook

@@ -5,12 +5,13 @@ alone, never on what else happens to be running, so any number of machines gives
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.engine.program import Program
+from kcap_ray.engine.view import ClusterView
 from kcap_ray.execution.after_search import Step, fresh_seeds, next_steps
 from kcap_ray.execution.ahead import ahead_of, done_ahead, take_in
 from kcap_ray.execution.cell import CellProgress, fail_cell, finish_cell
@@ -25,25 +26,6 @@ from kcap_ray.runs.done import is_done
 from kcap_ray.runs.files import refresh, remove
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.point import Point
-
-UNPLANNED = "a100"
-"""Device whose times order a queue that was given none: only their ratios count."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClusterView:
-    """The cluster as a queue sees it."""
-
-    device: str = UNPLANNED
-    """Device that times are planned for, by name or file."""
-    n_devices: Callable[[], float] = lambda: math.inf
-    """Devices that there are, or may be."""
-    max_width: int = 1
-    """Devices that `train.workers: auto` may spread a program over."""
-    share: Callable[[Cell], float] = lambda _: 1.0
-    """Part of a device that a program of the cell takes if it trains on one."""
-    left_s: Callable[[], float] = lambda: math.inf
-    """Seconds that may still be trained for."""
 
 
 class SweepQueue:

@@ -7,7 +7,8 @@ import pytest
 
 from kcap_ray.cli.check import GIB
 from kcap_ray.cli.cluster_checks import cluster_checks, kinds_check, network_check
-from kcap_ray.engine.probe import NodeReport, Pair, kinds_not_up, storage_problem
+from kcap_ray.engine.probe import NodeReport, Pair, storage_problem
+from kcap_ray.engine.starting import kinds_not_up
 from kcap_ray.runs.store import Store
 
 VERSIONS = {"ray": "2.60.0", "python": "3.11.7", "torch": "2.13.0+cu130", "kcap": "0.1.0"}

@@ -8,7 +8,8 @@ import pytest
 
 from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.engine.program import Program
-from kcap_ray.engine.queue import ClusterView, SweepQueue
+from kcap_ray.engine.queue import SweepQueue
+from kcap_ray.engine.view import ClusterView
 from kcap_ray.execution.ahead import ahead_of
 from kcap_ray.planning.run_length import spec_of, trial_batch_size
 from kcap_ray.runs.record import TrialRecord
