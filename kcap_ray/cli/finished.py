@@ -10,7 +10,8 @@ import typer
 from kcap_ray.cli.options import AsJson, Directories, PriceKind, Prices
 from kcap_ray.cli.output import print_json, print_table, report_of, width_of_output
 from kcap_ray.config.errors import UserError
-from kcap_ray.runs.working_copy import PROGRESS_EVERY_S, with_urls
+from kcap_ray.runs.following import PROGRESS_EVERY_S
+from kcap_ray.runs.working_copy import with_urls
 
 
 def status(

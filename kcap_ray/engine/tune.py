@@ -28,10 +28,11 @@ from kcap_ray.engine.storage import clear_storage, storage_of
 from kcap_ray.engine.watching import watching
 from kcap_ray.execution.after_search import Part
 from kcap_ray.runs.files import remove, write_atomically
+from kcap_ray.runs.following import PROGRESS_EVERY_S
 from kcap_ray.runs.opening import RunPlace, UnsharedError
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.runs.store import StoreError
-from kcap_ray.runs.working_copy import PROGRESS_EVERY_S, copy_of
+from kcap_ray.runs.working_copy import copy_of
 from kcap_ray.training.point import Point
 
 RunProgram = Callable[[Program, RunDirectory], None]

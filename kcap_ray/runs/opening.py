@@ -90,7 +90,7 @@ class RunPlace:
             return
         log_name = f"logs/{platform.node()}-{os.getpid()}.log"
         with _working_copy(Store(self.url), log_name=log_name, listens=True) as copy:
-            copy.take_request()
+            copy.following.take_request()
             cell = "/".join(place.split("/")[:2])
             for name in dict.fromkeys((cell, place, FOLDER)):
                 copy.pull(name, without=("parts", "quantized"))

@@ -24,22 +24,17 @@ from kcap_ray.runs.copied_names import (
     INCOMPLETE,
     LEDGER,
     LOG,
-    REQUEST,
     folders_of,
-    following,
     follows,
     is_below,
     is_heavy,
     is_own,
 )
+from kcap_ray.runs.following import Following
 from kcap_ray.runs.lease_object import lease_object
 from kcap_ray.runs.store import Entry, Store
 
 _logger = logging.getLogger(__name__)
-
-FOLLOWS_EVERY_S = 2.0
-PROGRESS_EVERY_S = 10.0
-"""Seconds between two writes of a file that is only to be looked at."""
 
 N_AT_ONCE = 16
 """Transfers at the same time."""
@@ -76,17 +71,13 @@ class WorkingCopy:
 
     def __init__(self, path: Path, store: Store, *, log_name: str = LOG) -> None:
         """`log_name`: of this process's log in the store, to which no two can append."""
-        self.path, self.store, self._log_name = path, store, log_name
+        self.path, self.store = path, store
+        self.following = Following(self, log_name=log_name)
         self.lost = ""
         """Who has taken the run over, if somebody has."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._known: dict[str, Entry] = {}
         """What was copied, as it was in the store; of time 0 what was written from here."""
-        self._sent: dict[str, tuple[float, int, int]] = {}
-        """Of files that follow: when they were sent, and their size and time then."""
-        self._request: bytes | None = None
-        self._over, self._listens = threading.Event(), False
-        self._thread = threading.Thread(target=self._follow, daemon=True)
         self._pulled_at = 0.0
 
     @property
@@ -100,7 +91,7 @@ class WorkingCopy:
         """Make the local files below `prefix` those of the store; `whole`: heavy ones too;
         `without`: names of directories right below that are left out.
         """
-        with self._lock:
+        with self.lock:
             found = self._complete(self.store.list(prefix))
             wanted = {
                 name: entry
@@ -128,13 +119,8 @@ class WorkingCopy:
 
     def fetch_file(self, name: str) -> None:
         """Make one local file that of the store."""
-        with self._lock:
+        with self.lock:
             self._fetch(name, None)
-
-    def take_request(self) -> None:
-        """Take over a request to save, as the file by which it is asked here."""
-        with contextlib.suppress(OSError):
-            self._request = self.store.get(REQUEST)
 
     def clear_incomplete(self) -> None:
         """Remove the directories that a command which was killed has left half done."""
@@ -143,13 +129,18 @@ class WorkingCopy:
             if name.rpartition("/")[2] == INCOMPLETE and is_own(name):
                 self.remove_tree(name.rpartition("/")[0])
 
+    def is_as_copied(self, name: str, mtime_ns: int) -> bool:
+        """Whether a local file with this time is still what was copied from the store."""
+        entry = self._known.get(name)
+        return entry is not None and entry.mtime_ns == mtime_ns
+
     # What goes to the store.
 
     def put(self, name: str) -> None:
         """Write a file that was written here."""
         if follows(name):
             return
-        with self._lock:
+        with self.lock:
             self._check()
             self._put(name)
 
@@ -163,7 +154,7 @@ class WorkingCopy:
         in any process. Else the file is here as another has written it.
         """
         path = self.path / name
-        with self._lock:
+        with self.lock:
             self._check()
             if path.is_file():
                 return False
@@ -175,7 +166,7 @@ class WorkingCopy:
         """Write a directory that was written here, in the place of all that is there."""
         files = [path for path in (self.path / name).rglob("*") if path.is_file()]
         names = [path.relative_to(self.path).as_posix() for path in files]
-        with self._lock:
+        with self.lock:
             self._check()
             with self._marked(name):
                 with ThreadPoolExecutor(N_AT_ONCE) as pool:
@@ -184,14 +175,14 @@ class WorkingCopy:
 
     def remove(self, name: str) -> None:
         """Remove a file."""
-        with self._lock:
+        with self.lock:
             self._check()
-            self._sent.pop(name, None)
+            self.following.forget(name)
             self._remove([name])
 
     def remove_tree(self, name: str) -> None:
         """Remove a directory and all that is in it."""
-        with self._lock:
+        with self.lock:
             self._check()
             found = set(self.store.list(name))
             if found:
@@ -200,7 +191,7 @@ class WorkingCopy:
 
     def move(self, source: str, target: str) -> None:
         """Move a file or a directory, inside of the store."""
-        with self._lock:
+        with self.lock:
             self._check()
             found = self._complete(self.store.list(source))
             if not found or list(found) == [source]:
@@ -218,57 +209,6 @@ class WorkingCopy:
                 if (self.path / names[name]).is_file():
                     self._known[names[name]] = Entry(size=entry.size, mtime_ns=0)
             self.remove_tree(source)
-
-    def start(self, *, listens: bool = False) -> None:
-        """Begin to send what follows; `listens`: take requests to save, too."""
-        self._listens = listens
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Send what follows a last time, and no more."""
-        self._over.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-        if not self.lost:
-            with contextlib.suppress(OSError):
-                self._send(is_last=True)
-
-    def _follow(self) -> None:
-        while not self._over.wait(FOLLOWS_EVERY_S):
-            if self.lost:
-                return
-            # What is only to be looked at is not worth an error.
-            with contextlib.suppress(OSError):
-                self._send()
-            if self._listens:
-                self._look_for_request()
-
-    def _send(self, *, is_last: bool = False) -> None:
-        for path in following(self.path):
-            name = path.relative_to(self.path).as_posix()
-            sent_at, *stamp = self._sent.get(name, (-PROGRESS_EVERY_S, 0, 0))
-            is_due = is_last or time.monotonic() - sent_at >= PROGRESS_EVERY_S
-            with self._lock:
-                try:
-                    found = path.stat()
-                except OSError:
-                    continue
-                now = [found.st_size, found.st_mtime_ns]
-                entry = self._known.get(name)
-                is_copied = entry is not None and entry.mtime_ns == found.st_mtime_ns
-                if now == stamp or is_copied or not is_due:
-                    continue
-                there = self._log_name if name == LOG else name
-                self.store.put(there, path, patience_s=PROGRESS_EVERY_S)
-                self._sent[name] = (time.monotonic(), found.st_size, found.st_mtime_ns)
-
-    def _look_for_request(self) -> None:
-        before = self._request
-        self.take_request()
-        if self._request is not None and self._request != before:
-            path = self.path / REQUEST
-            path.write_bytes(self._request)
-            os.utime(path)
 
     def _check(self) -> None:
         if self.lost:
@@ -337,8 +277,8 @@ def known(copy: WorkingCopy, *, listens: bool = False) -> Iterator[WorkingCopy]:
     root = str(copy.path)
     _COPIES[root], _URLS[root] = copy, copy.url
     try:
-        copy.start(listens=listens)
+        copy.following.start(listens=listens)
         yield copy
     finally:
-        copy.stop()
+        copy.following.stop()
         del _COPIES[root]

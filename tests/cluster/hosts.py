@@ -226,12 +226,13 @@ class Network:
         isolated = ["unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc"]
         # The host ends with this process, however that ends.
         tied = ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", space]
-        init = subprocess.Popen(
-            [*tied, *isolated, "--kill-child", "bash", str(init_file)],
-            stdin=subprocess.DEVNULL,
-            stdout=(self.base / name / "sshd.log").open("wb"),
-            stderr=subprocess.STDOUT,
-        )
+        with (self.base / name / "sshd.log").open("wb") as log:
+            init = subprocess.Popen(
+                [*tied, *isolated, "--kill-child", "bash", str(init_file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         host = self.hosts[name] = Host(name, address, init, self.base)
         self._wait_for(host)
         host.refuse_if_it_sees_much()

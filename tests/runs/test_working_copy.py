@@ -297,14 +297,14 @@ def test_a_request_to_save_reaches_another_copy(tmp_path: Path) -> None:
     """As a file that is touched."""
     disk = Disk(tmp_path / "there")
     with copy_on(disk, tmp_path / "driver") as driver, copy_on(disk, tmp_path / "worker") as worker:
-        worker.take_request()
+        worker.following.take_request()
         ask_to_save(RunDirectory(driver.path))
-        worker._look_for_request()
+        worker.following._look_for_request()
         first = (worker.path / ".save").stat().st_mtime_ns
-        worker._look_for_request()
+        worker.following._look_for_request()
         assert (worker.path / ".save").stat().st_mtime_ns == first
         ask_to_save(RunDirectory(driver.path))
-        worker._look_for_request()
+        worker.following._look_for_request()
         assert (worker.path / ".save").stat().st_mtime_ns > first
 
 
@@ -314,11 +314,11 @@ def test_what_is_only_looked_at_follows(tmp_path: Path) -> None:
     with copy_on(disk, tmp_path / "driver") as driver, copy_on(disk, tmp_path / "worker") as worker:
         write_atomically(worker.path / CELL / "progress.json", "{}")
         assert f"{CELL}/progress.json" not in disk.content()
-        worker._send()
+        worker.following._send()
         assert disk.content()[f"{CELL}/progress.json"] == b"{}"
         driver.fetch_file(f"{CELL}/progress.json")
         n_calls = disk.n_calls
-        driver._send(is_last=True)
+        driver.following._send(is_last=True)
         assert disk.n_calls == n_calls
 
 
