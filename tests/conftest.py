@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import hypothesis
 import pytest
@@ -47,12 +46,20 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-SLOW_TIMEOUT_S = 300
-"""Longest that a slow test may take that names no other time: it shares its cores with others."""
+SLOW_TIMEOUT_S = 900
+"""Longest that a slow test may take: ten times what one takes on a machine with nothing else to do."""
 
-RAY = "real Ray"
 ON_RAY = ("engine/", "cluster/", "survival/", "test_tutorial.py", "test_wheel.py")
-"""Files and folders of tests/ that start it."""
+"""Files and folders of tests/ whose slow tests start real Ray, and are marked so."""
+
+LONG = (
+    "analysis/test_random_mutants.py",
+    "benchmarks/test_gpu_script.py",
+    "analysis/test_figures_notebook.py",
+    "analysis/test_mutants.py",
+    "analysis/test_verdict_study.py",
+)
+"""Files that each of several processes begins with, so that none of them is left at the end."""
 
 SHARED_MEMORY = Path("/dev/shm")
 ROOM_BYTES = 2 * 2**30
@@ -76,50 +83,21 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order the tests for several processes; skip what needs what is not here."""
-    _order(config, items)
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark slow tests and order them; skip what needs what is not here."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
+            if _is_in(item, ON_RAY):
+                item.add_marker("ray")
+    items.sort(key=lambda item: not _is_in(item, LONG))
     _skip_without_a_gpu(items)
     _skip_without_hosts(items)
 
 
-def _order(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give slow tests their time. In each of several processes, begin with those on real Ray, which
-    take longest, and then with those that have asked for much time.
-    """
-    for item in items:
-        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
-
-    def is_long(item: pytest.Item) -> bool:
-        timeout = item.get_closest_marker("timeout")
-        return timeout is not None and timeout.args[0] > SLOW_TIMEOUT_S
-
-    if hasattr(config, "workerinput"):
-        long = {item.path for item in items if is_long(item)}
-        items.sort(key=lambda item: (_scope(item.nodeid) != RAY, item.path not in long))
-
-
-def _scope(nodeid: str) -> str:
-    """What one process runs as a whole: a file, whose tests share fixtures, or all files whose
-    tests start real Ray, of which two at a time are too much for a machine.
-    """
-    file = nodeid.partition("::")[0]
-    return RAY if file.removeprefix("tests/").startswith(ON_RAY) else file
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """For `--dist loadfile`. Groups by `xdist_group` do not hold with pytest 9.2 and xdist 3.8."""
-    if config.getoption("dist") != "loadfile":
-        return None
-    from xdist.scheduler import LoadScopeScheduling
-
-    class Scheduling(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return _scope(nodeid)
-
-    return Scheduling(config, log)
+def _is_in(item: pytest.Item, names: tuple[str, ...]) -> bool:
+    return item.nodeid.removeprefix("tests/").startswith(names)
 
 
 def _skip_without_a_gpu(items: list[pytest.Item]) -> None:

@@ -55,7 +55,6 @@ def without_ends(text: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # Ray starts once
 @pytest.mark.parametrize("name", SECTIONS)
 def test_the_commands_do_what_the_page_says(name: str, tmp_path: Path) -> None:
     """In a fresh directory with the page's files: what `init` and `plan` print is on the page to

@@ -87,6 +87,11 @@ class SweepQueue:
         """Whether some cell was left out for want of time or money."""
         return self._schedule.n_dropped > 0
 
+    @property
+    def spreads(self) -> bool:
+        """Whether some program may be spread over several devices."""
+        return any(max(job.widths) > 1 for job in self._jobs.values())
+
     def next_program(self) -> Program | None:
         """The next program to run; None if there is none before another one has finished, or no
         device for it.

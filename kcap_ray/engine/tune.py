@@ -2,7 +2,8 @@
 
 The searcher hands out what the queue says, so Optuna's studies, the ledger and Tune see the same
 trials. Workers are kept from one program to the next (`reuse_actors`), which makes a further
-program cost a fraction of a second.
+program cost a fraction of a second; but not where programs are spread over several devices: an idle
+worker that is kept holds its device, for which the workers of Ray Train would wait for ever.
 """
 
 import contextlib
@@ -233,8 +234,7 @@ def run_queue(
 ) -> None:
     """Run all programs of the queue, as many at a time as fit on the cluster.
 
-    `resources`: what a program of the cell takes of it. A worker is kept for the programs that take
-    the same. `logs`: directory of the session's logs, if that is one of this machine alone.
+    `resources`: what a program of the cell takes of it. `logs`: directory of the session's logs, if that is one of this machine alone.
     """
     record = FailureRecord(logs, RayNodes() if logs is None else None)
     searcher = QueueSearcher(queue, directory)
@@ -249,7 +249,7 @@ def run_queue(
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            reuse_actors=True,
+            reuse_actors=not queue.spreads,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(

@@ -28,7 +28,6 @@ def shown_figures() -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_notebook_draws_every_figure_that_is_shown(tmp_path, monkeypatch):
     """From the tables alone; no other file than its own is written, and no figure stays open."""
     cells = json.loads((DOCS / "figures.ipynb").read_text(encoding="utf-8"))["cells"]

@@ -111,7 +111,6 @@ MUTANTS = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_mutant_is_noticed(name, tmp_path):
     """The named test fails on a copy of the analysis with the change, and is there to fail."""

@@ -33,7 +33,6 @@ def test_without_noise_the_verdict_is_the_truth(case):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("claim", sorted({case.claim for case in CASES}))
 def test_verdicts_are_seldom_wrong_and_mostly_given_where_data_are_ample(claim):
     """12 draws of each table. A share at its limit leaves these bounds 1 time in 10,000."""

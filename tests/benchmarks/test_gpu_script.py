@@ -25,7 +25,6 @@ PathFinder.find_spec = functools.partial(find_spec, PathFinder.find_spec)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", [1, 2, 3, 4, 5])
 def test_part_runs_dry_and_is_resumed(tmp_path, part):
     """Every part ends well, with little more than torch and transformers, and leaves its records,

@@ -14,7 +14,6 @@ from tests.engine.conftest import Command
 
 @pytest.mark.slow
 @pytest.mark.hosts
-@pytest.mark.timeout(900)
 def test_a_cluster_that_loses_a_host_and_gets_another_gives_the_table_of_one(
     tmp_path: Path,
 ) -> None:

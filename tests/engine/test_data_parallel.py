@@ -75,7 +75,6 @@ def assert_same_but_for_rounding(first, one, other):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_two_workers_train_as_one_does(small_sweep, tmp_path, kcap):
     """At the same global batch two workers give the loss curve and the bits of one, to rounding;
     also when one of them is killed on the way, and both go on from the checkpoint of the first.
@@ -100,7 +99,6 @@ def test_two_workers_train_as_one_does(small_sweep, tmp_path, kcap):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_run_goes_on_with_the_workers_that_are_left(small_sweep, tmp_path, kcap, cluster):
     """A machine that is lost for good costs no cell: the workers on the others go on from the last
     checkpoint, and the loss curve is that of one worker, to rounding.

@@ -15,7 +15,7 @@ from kcap_ray.engine.failures import MAX_FAILURES
 from kcap_ray.planning.sweep import load_sweep
 from tests.engine.conftest import DIFFERS, descendants, table, warnings_in
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 STORE_BYTES = 100 * 2**20
 

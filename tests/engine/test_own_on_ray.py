@@ -26,7 +26,6 @@ grid:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # Ray starts once
 def test_models_that_are_brought_along_train_by_ddp_as_on_one_worker(tmp_path, kcap):
     """`kcap sweep` with two workers stores the bits of `kcap run-cell` with one, to rounding."""
     shutil.copy(EXAMPLE, tmp_path)

@@ -16,7 +16,7 @@ from kcap_ray.runs.results import RunDirectory
 from tests.engine.conftest import warnings_in
 
 # A busy machine takes several times as long as an idle one.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 DIFFERS = ["quantize_time_s", "git_commit"]

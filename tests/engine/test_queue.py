@@ -291,6 +291,21 @@ def test_idle_devices_make_programs_data_parallel(tmp_path):
     assert queue.next_program() is None
 
 
+def test_a_queue_knows_whether_it_spreads_programs(tmp_path):
+    """Then Tune keeps no idle worker: it would hold a device that data-parallel workers wait for."""
+    wide, narrow = tiny_cell(workers=2), tiny_cell(workers=1)
+
+    def spreads(*cells, max_width=1):
+        view = ClusterView(max_width=max_width)
+        return SweepQueue(cells, {}, RunDirectory(tmp_path), sweep="made-up", view=view).spreads
+
+    assert spreads(narrow, wide)
+    assert not spreads(narrow, max_width=8)
+    automatic = tiny_cell(workers="auto", batch_windows=8)
+    assert spreads(automatic, max_width=8)
+    assert not spreads(automatic, max_width=1)
+
+
 def test_no_cell_is_begun_that_would_not_end_in_time(tmp_path):
     """The queue is empty then, and says that it has left something out."""
     view = ClusterView(left_s=lambda: 0.0)

@@ -1,6 +1,7 @@
 """A sweep on real raylets: queue, Ray Tune and ledger are real, programs sleep."""
 
 import importlib.util
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -23,8 +24,10 @@ def raylets(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-def test_two_raylets_are_faster_and_give_the_table_of_one(raylets: Any, tmp_path: Path) -> None:
-    """How well the makespan is predicted takes a machine with nothing else to do: that is
+def test_two_raylets_work_at_the_same_time_and_give_the_table_of_one(
+    raylets: Any, tmp_path: Path
+) -> None:
+    """How much shorter the makespan is takes a machine with nothing else to do: that is
     `benchmarks/raylets.py`.
     """
     seconds, steps = 0.5, [100, 200]
@@ -32,4 +35,10 @@ def test_two_raylets_are_faster_and_give_the_table_of_one(raylets: Any, tmp_path
     one, two = (raylets.run(tmp_path, n, seconds=seconds, steps=steps) for n in (1, 2))
     assert one["rows"] == two["rows"] and one["trials"] == two["trials"]
     assert len(one["programs"]) == len(two["programs"]) == 6 * len(sweep.cells)
-    assert two["makespan_s"] < one["makespan_s"]
+    assert _n_overlaps(one["programs"]) == 0
+    assert _n_overlaps(two["programs"]) > 0
+
+
+def _n_overlaps(programs: list[list[float]]) -> int:
+    """How many programs began before the one that began before them had ended."""
+    return sum(later[0] < earlier[1] for earlier, later in itertools.pairwise(sorted(programs)))

@@ -21,7 +21,7 @@ from tests.small_sweep import sweep_text
 
 STORE_BYTES = 100 * 2**20
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 def can_unshare() -> bool:

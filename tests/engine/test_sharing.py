@@ -63,7 +63,6 @@ print(len(directory.rows(cells)))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("second", [2, 1])
 def test_programs_take_the_share_of_a_gpu_that_their_cell_asks_for(tmp_path, second):
     """Two cells of half a GPU each run at the same time (each waits for the other), and every

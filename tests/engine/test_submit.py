@@ -17,7 +17,7 @@ import pytest
 from kcap_ray.runs.environment import git_commit
 from tests.engine.conftest import descendants
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 SWEEP = """
 # Question: do the files arrive?

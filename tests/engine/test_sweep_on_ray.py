@@ -13,7 +13,7 @@ from kcap_ray.runs.results import RunDirectory
 from tests.engine.conftest import table, warnings_in
 
 # A busy machine takes several times as long as an idle one.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 def cells_of(sweep: Path) -> list[Cell]:

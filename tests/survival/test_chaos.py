@@ -9,7 +9,7 @@ from tests.survival import events, on_ray
 from tests.survival.places import can_mount
 from tests.survival.scene import Scene, load_all, undisturbed
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tests.survival.bucket import Bucket
 from tests.survival.scene import Scene, load_all, undisturbed
 from tests.survival.storage import EVENTS, SHARE, in_environment, run_event
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
