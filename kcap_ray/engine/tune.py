@@ -234,7 +234,8 @@ def run_queue(
 ) -> None:
     """Run all programs of the queue, as many at a time as fit on the cluster.
 
-    `resources`: what a program of the cell takes of it. `logs`: directory of the session's logs, if that is one of this machine alone.
+    `resources`: what a program of the cell takes of it. `logs`: directory of the session's logs, if
+    that is one of this machine alone.
     """
     record = FailureRecord(logs, RayNodes() if logs is None else None)
     searcher = QueueSearcher(queue, directory)

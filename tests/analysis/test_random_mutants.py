@@ -8,6 +8,7 @@ import ast
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 N_MUTANTS = 20
+LONGEST_S = 60
+"""Time of the processor that the tests of a mutant may take: one may loop for ever, and no signal
+of Python ends that in a library. Such a mutant is noticed.
+"""
 MAX_SURVIVORS = 3
 """Some changes change nothing: a tie that is broken otherwise, a bound that no data reach."""
 
@@ -114,6 +119,7 @@ def run_mutants() -> None:
         tests = TESTS[module] if module else [one for own in TESTS.values() for one in own]
         child = os.fork()
         if child == 0:
+            resource.setrlimit(resource.RLIMIT_CPU, (LONGEST_S, LONGEST_S))
             os._exit(_tests_fail(module, source, sorted(set(tests))))
         _, state = os.waitpid(child, 0)
         is_killed = os.waitstatus_to_exitcode(state) != 0

@@ -292,7 +292,7 @@ def test_idle_devices_make_programs_data_parallel(tmp_path):
 
 
 def test_a_queue_knows_whether_it_spreads_programs(tmp_path):
-    """Then Tune keeps no idle worker: it would hold a device that data-parallel workers wait for."""
+    """Then Tune keeps no idle worker, which would hold a device that others wait for."""
     wide, narrow = tiny_cell(workers=2), tiny_cell(workers=1)
 
     def spreads(*cells, max_width=1):

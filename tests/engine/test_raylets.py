@@ -24,9 +24,7 @@ def raylets(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-def test_two_raylets_work_at_the_same_time_and_give_the_table_of_one(
-    raylets: Any, tmp_path: Path
-) -> None:
+def test_two_raylets_work_at_once_and_give_the_table_of_one(raylets: Any, tmp_path: Path) -> None:
     """How much shorter the makespan is takes a machine with nothing else to do: that is
     `benchmarks/raylets.py`.
     """
