@@ -32,6 +32,7 @@ from kcap_ray.runs.files import (
 from kcap_ray.runs.interrupt import stop_at_once
 from kcap_ray.runs.lease import Lease, held
 from kcap_ray.runs.lease_object import lease_object
+from kcap_ray.runs.model_files import with_file_here
 from kcap_ray.runs.progress import LOCK
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.runs.tracked import LOGGED, STUDIES
@@ -206,4 +207,4 @@ def read_cells(path: Path) -> list[Cell]:
     manifest = read_manifest(path)
     if manifest is None:
         raise UserError(f"{path}: not a run directory (no readable {MANIFEST} in it)")
-    return [stored.cell for stored in manifest.cells]
+    return [with_file_here(stored.cell, RunDirectory(path)) for stored in manifest.cells]

@@ -24,11 +24,26 @@ def with_kept_files(cells: Iterable[Cell], directory: RunDirectory) -> list[Cell
     return [_kept(cell, directory) for cell in cells]
 
 
+def with_file_here(cell: Cell, directory: RunDirectory) -> Cell:
+    """The cell with its model's file as the run directory has it, wherever that is now: it may have
+    been moved, or be another process's copy of a run in a store.
+    """
+    if cell.model.file is None or not (copy := _place(cell, directory)).is_file():
+        return cell
+    return replace(cell, model=replace(cell.model, file=str(copy)))
+
+
+def _place(cell: Cell, directory: RunDirectory) -> Path:
+    """Where the run directory has the file of the cell's model."""
+    source, contents = Path(cell.model.file or ""), cell.model.contents or ""
+    return directory.path / FOLDER / contents[:12] / source.name
+
+
 def _kept(cell: Cell, directory: RunDirectory) -> Cell:
     if cell.model.file is None or cell.model.contents is None:
         return cell
     source, contents = Path(cell.model.file), cell.model.contents
-    copy = directory.path / FOLDER / contents[:12] / source.name
+    copy = _place(cell, directory)
     if path_digest(str(copy)) != contents:
         if path_digest(str(source)) != contents:
             raise UserError(

@@ -4,6 +4,7 @@ One object is written whole or not at all. What fails is tried again with a new 
 credentials for some minutes; then it is an error that names the URL.
 """
 
+import contextlib
 import logging
 import random
 import re
@@ -131,9 +132,10 @@ class Store:
 
         self._tried(name, write, patience_s=patience_s)
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, patience_s: float | None = None) -> None:
         """Remove a file, if there is one."""
-        self._tried_or_none(name, lambda system, path: system.delete_file(path))
+        with contextlib.suppress(FileNotFoundError):
+            self._tried(name, lambda system, path: system.delete_file(path), patience_s=patience_s)
 
     def copy(self, source: str, target: str) -> bool:
         """Copy a file inside of the store; False if there is none."""
@@ -179,7 +181,7 @@ class Store:
     def check_writable(self, probe: str) -> None:
         """Raise `OSError` if no file can be written there, within some seconds; `probe`: a name."""
         self.put(probe, b"", patience_s=SLOWEST_RETRY_S)
-        self.delete(probe)
+        self.delete(probe, patience_s=SLOWEST_RETRY_S)
 
     def _tried_or_none(self, name: str, do: "Callable[[FileSystem, str], Result]") -> Result | None:
         try:

@@ -16,12 +16,21 @@ _SUFFIX = re.compile(r"\s*\(Request ID: .*", re.DOTALL)
 _CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
 _LONGEST = 200
 
+# S3 answers a HEAD request without saying why not.
+_REFUSED = re.compile(
+    r"access.?denied|forbidden|invalid.?access.?key|expired.?token|token.*expired|invalid.?token"
+    r"|signature.?does.?not.?match|status 40[013]|locate credentials|unauthorized|anonymous",
+    re.IGNORECASE,
+)
+REFUSED = "are the credentials there, and not expired?"
+
 
 def words_of(error: BaseException) -> str:
     """What the store said, in one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     text = _SUFFIX.sub("", _PREFIX.sub("", _CDATA.sub(r"\1", text)))
-    return " ".join(text.split())[:_LONGEST]
+    words = " ".join(text.split())[:_LONGEST]
+    return f"{words}; {REFUSED}" if _REFUSED.search(words) else words
 
 
 def connected(url: str) -> "tuple[FileSystem, str]":

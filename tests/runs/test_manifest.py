@@ -16,7 +16,10 @@ from kcap_ray.runs.manifest import (
     read_cells,
     write_manifest,
 )
+from kcap_ray.runs.model_files import with_kept_files
 from kcap_ray.runs.results import RunDirectory
+from tests.models.test_own_model import FILE as OWN_FILE
+from tests.models.test_own_model import from_file
 
 QUICKSTART = Path(__file__).parents[2] / "sweeps" / "quickstart.yaml"
 
@@ -46,6 +49,23 @@ def test_cells_are_read_back_as_they_were(sweep: Sweep, run: RunDirectory) -> No
     """The run directory alone says which cells the run has, in order."""
     write(sweep, run)
     assert read_cells(run.path) == sweep.cells
+
+
+def test_a_run_that_was_moved_has_the_files_of_its_models(
+    sweep: Sweep, run: RunDirectory, tmp_path: Path
+) -> None:
+    """Wherever it is now: other machines have another copy of a run in a store."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(OWN_FILE.read_text(encoding="utf-8"), encoding="utf-8")
+    model = replace(from_file("Recurrent"), file=str(mine))
+    kept = with_kept_files([replace(sweep.cells[0], model=model)], run)
+    write(replace(sweep, cells=kept), run)
+    mine.unlink()
+    moved = RunDirectory(run.path.rename(tmp_path / "moved"))
+    (cell,) = read_cells(moved.path)
+    assert cell.cell_id == kept[0].cell_id
+    assert cell.model.file is not None and Path(cell.model.file).is_file()
+    assert Path(cell.model.file).is_relative_to(moved.path)
 
 
 def test_a_run_of_an_older_version_can_be_read() -> None:

@@ -20,6 +20,7 @@ from kcap_ray.runs.opening import TOKEN, RunPlace, UnsharedError, opened
 from kcap_ray.runs.progress import is_worked_in
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.runs.store import Store, StoreError, local_path, tried, url_of
+from kcap_ray.runs.systems import REFUSED
 from kcap_ray.runs.working_copy import WorkingCopy, copy_of, known, with_urls
 
 
@@ -239,7 +240,7 @@ def test_what_fails_for_too_long_is_one_line_about_the_url(tmp_path: Path) -> No
     disk.errors = [OSError(words)] * 99
     with pytest.raises(StoreError) as raised:
         disk.store(patience_s=0.3).put("x", b"1")
-    assert raised.value.strerror == "AWS Error ACCESS_DENIED: no"
+    assert raised.value.strerror == f"AWS Error ACCESS_DENIED: no; {REFUSED}"
     assert raised.value.filename == "test://there/run/x"
     assert disk.n_connected > 1
     disk.errors, disk.n_connected = [OSError("AWS Error NO_SUCH_BUCKET during PutObject")], 0
