@@ -1,5 +1,6 @@
 """Where else the runs of a directory can be looked at: links of the report to trackers."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +37,10 @@ def find_tracked(folder: Path) -> list[Tracked]:
     """
     found = []
     if next(folder.glob("cells/*/tensorboard"), None) is not None:
-        command = f"tensorboard --logdir {folder / 'cells'}"
+        command = f"tensorboard --logdir {_quoted(folder / 'cells')}"
         found.append(Tracked(name="tensorboard", command=command, cells=()))
     if (folder / STUDIES).is_file():
-        command = f"optuna-dashboard {folder / STUDIES}"
+        command = f"optuna-dashboard {_quoted(folder / STUDIES)}"
         found.append(Tracked(name="optuna-dashboard", command=command, cells=()))
     for name, places in sorted(logged(folder).items()):
         cells = tuple(
@@ -56,7 +57,12 @@ def _command(name: str, folder: Path, cells: tuple[TrackedCell, ...]) -> str:
     if all(cell.is_link for cell in cells):
         return ""
     commands = {
-        "wandb": f"wandb sync {folder / 'wandb' / 'offline-run-*'}",
-        "mlflow": f"mlflow ui --backend-store-uri {folder / 'mlruns'}",
+        "wandb": f"wandb sync {_quoted(folder / 'wandb')}/offline-run-*",
+        "mlflow": f"mlflow ui --backend-store-uri {_quoted(folder / 'mlruns')}",
     }
     return commands.get(name, "")
+
+
+def _quoted(path: Path) -> str:
+    """As a shell takes it for one word."""
+    return shlex.quote(str(path))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -252,7 +253,7 @@ def test_runs_in_trackers_are_linked(make_rows, write_run, tmp_path):
     address of another scheme is no link.
     """
     rows = make_rows(exposures=(100,), n_people=(50_000,), sizes=((2, 2), (4, 2)))
-    folder = write_run(tmp_path / "run", rows)
+    folder = write_run(tmp_path / "my run", rows)
     first, second = rows["cell_id"]
     (folder / "cells" / first / "tensorboard" / "trial0").mkdir(parents=True)
     places = {
@@ -265,7 +266,7 @@ def test_runs_in_trackers_are_linked(make_rows, write_run, tmp_path):
     }
     (folder / "trackers.json").write_text(json.dumps(logged))
     tensorboard, mlflow, wandb = find_tracked(folder)
-    assert tensorboard.command == f"tensorboard --logdir {folder / 'cells'}"
+    assert shlex.split(tensorboard.command) == ["tensorboard", "--logdir", str(folder / "cells")]
     assert (mlflow.command, wandb.command[:10]) == ("", "wandb sync")
     path = write_report(folder)
     source = path.read_text(encoding="utf-8")

@@ -15,7 +15,9 @@ import pandas as pd
 import pytest
 
 from kcap_ray.runs.environment import git_commit
+from kcap_ray.runs.opening import opened
 from tests.engine.conftest import descendants
+from tests.survival.bucket import Bucket
 
 pytestmark = pytest.mark.slow
 
@@ -48,8 +50,19 @@ def free_ports(n: int) -> list[int]:
 
 
 @pytest.fixture
-def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The dashboard of a cluster of one node, which asks for a token that this process has."""
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket, whose server and credentials this process and those that it starts know."""
+    with Bucket(tmp_path) as found:
+        for name, value in found.environment.items():
+            monkeypatch.setenv(name, value)
+        yield found
+
+
+@pytest.fixture
+def head(monkeypatch: pytest.MonkeyPatch, bucket: Bucket) -> Iterator[str]:
+    """The dashboard of a cluster of one node, which asks for a token that this process has. The
+    cluster knows the bucket.
+    """
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
     # The job's `python` is the one of the cluster.
@@ -83,21 +96,24 @@ def wait_for(port: int) -> None:
     raise AssertionError(f"nobody listens at {port}")
 
 
-def test_a_submitted_sweep_runs_to_its_end_with_its_files(head: str, tmp_path: Path) -> None:
-    """The facts lie elsewhere than the sweep; the rows name this commit; the exit status is the
-    job's.
+def test_a_submitted_sweep_runs_to_its_end_with_its_files(
+    head: str, bucket: Bucket, tmp_path: Path
+) -> None:
+    """The facts lie elsewhere than the sweep, and the table in a bucket; the rows name this commit;
+    the exit status is the job's.
     """
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "facts.csv").write_text(FACTS)
     (tmp_path / "sweeps").mkdir()
     sweep = tmp_path / "sweeps" / "shipped.yaml"
     sweep.write_text(SWEEP.replace("FILE", "../data/facts.csv"))
-    out = tmp_path / "run"
+    out = bucket.url("run")
     command = [sys.executable, "-m", "kcap_ray.cli", "submit", str(sweep)]
-    command += ["--address", head, "--out", str(out), "--device", "cpu", "--wait"]
+    command += ["--address", head, "--out", out, "--device", "cpu", "--wait"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    (row,) = pd.read_parquet(out / "results.parquet").to_dict("records")
+    with opened(out) as run:
+        (row,) = pd.read_parquet(run / "results.parquet").to_dict("records")
     assert row["status"] == "ok" and row["n_people"] == 3
     assert row["git_commit"] == git_commit()
     job = done.stdout.strip()
