@@ -1,6 +1,6 @@
 """Whether the cells follow one law: by people, shape and R_max, and cell by cell."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ from scipy import stats
 
 from analysis.inference import INFORMATIVE, Inference, fit_robustly, level_test
 from analysis.law import Floats
+from analysis.multiple_tests import holm
 from analysis.solver import Cells, gradients, residuals
 
 SIGNIFICANT = 0.01  # after Holm's correction, over the tests of one fit
@@ -47,15 +48,6 @@ def lack_of_fit(found: Inference, clusters: Mapping[str, np.ndarray]) -> tuple[L
         LackOfFit(by=t.by, f=t.f, degrees=t.degrees, p=p, detail=t.detail)
         for t, p in zip(done, adjusted, strict=True)
     )
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment of several p values (Scand. J. Statist. 6 (1979) 65)."""
-    adjusted, so_far = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(np.argsort(p_values)):
-        so_far = max(so_far, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = so_far
-    return adjusted
 
 
 def outliers(found: Inference) -> np.ndarray:

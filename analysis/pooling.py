@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from analysis.comparison import Comparison
 from analysis.estimate import LEVEL, Estimate
 from analysis.moderation import moderate
+from analysis.multiple_tests import holm
 from analysis.peaks import Peaks
 
 
@@ -89,17 +88,3 @@ def two_sided(one: Peaks) -> float | None:
     if not one.has_scatter:
         return None
     return min(1.0, 2 * min(one.tail_at_least(1.0), one.tail_at_most(1.0)))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the smallest p times n, the next times n - 1, and so on, never
-    less than the one before (Holm, "A simple sequentially rejective multiple test procedure",
-    1979).
-    """
-    n = len(p_values)
-    order = sorted(range(n), key=lambda i: p_values[i])
-    found, largest = np.ones(n), 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (n - rank) * p_values[i]))
-        found[i] = largest
-    return [float(p) for p in found]

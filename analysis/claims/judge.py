@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from analysis.claims.claim import Outcome, Verdict
+from analysis.multiple_tests import holm
 from analysis.peaks import Peaks
-from analysis.pooling import holm, moderate_peaks
+from analysis.pooling import moderate_peaks
 from analysis.seeds import MAX_SEEDS, seeds_to_resolve
 
 ERROR = 0.025

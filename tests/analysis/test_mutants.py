@@ -72,8 +72,8 @@ MUTANTS = {
         "test_exposure_fit.py::test_a_power_law_is_given_no_limit",
     ),
     "no Holm": (
-        "lack_of_fit.py",
-        "(len(p_values) - rank) * p_values[i]",
+        "multiple_tests.py",
+        "(n - rank) * p_values[i]",
         "p_values[i] / 50",
         "test_fit.py::test_cells_of_one_law_seldom_fail_the_tests_of_it",
     ),

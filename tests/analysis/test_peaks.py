@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from analysis.multiple_tests import holm
 from analysis.peaks import measure_peaks, peaks_of_values
-from analysis.pooling import holm, two_sided
+from analysis.pooling import two_sided
 from analysis.runs import Run
 
 ERROR = 0.025
