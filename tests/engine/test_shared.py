@@ -38,7 +38,9 @@ def blind_node(address: str, hidden: Path, *, cpus: int) -> Iterator[None]:
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
     start += ["--address", address, f"--num-cpus={cpus}", f"--object-store-memory={STORE_BYTES}"]
     start += ["--resources", '{"blind": 1}', "--disable-usage-stats"]
-    script = f"mount -t tmpfs tmpfs {hidden} && exec {' '.join(map(_quoted, start))}"
+    # On a busy machine a node that takes long to start gives up.
+    command = " ".join(map(_quoted, start))
+    script = f"mount -t tmpfs tmpfs {hidden} && while true; do {command}; sleep 1; done"
     process = subprocess.Popen(
         ["unshare", "--mount", "sh", "-c", script],
         stdout=subprocess.DEVNULL,
@@ -50,7 +52,8 @@ def blind_node(address: str, hidden: Path, *, cpus: int) -> Iterator[None]:
     finally:
         from tests.engine.conftest import descendants
 
-        for pid in [*descendants(process.pid), process.pid]:
+        started = descendants(process.pid)
+        for pid in [process.pid, *started]:
             subprocess.run(["kill", "-9", str(pid)], capture_output=True)
         process.wait()
 
