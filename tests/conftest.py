@@ -24,6 +24,8 @@ QUIET = {
     # Otherwise Ray writes a token to the home directory and warns.
     "RAY_AUTH_MODE": "disabled",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # On a busy machine workers of less priority than the rest of it get next to nothing.
+    "RAY_worker_niceness": "0",
     # A trial's relative paths stay relative to the directory of the test.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Train's controller looks at its workers often, and starts no actors that a test does not need.
