@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.estimate import geometric_mean
+from analysis.estimate import geometric_mean, mean
 
 
 @pytest.mark.parametrize("n_seeds", [2, 3, 5])
@@ -21,6 +21,14 @@ def test_intervals_cover_the_truth_at_the_stated_rate(n_seeds):
         covered += found.low <= truth <= found.high
     low, high = stats.binom.ppf([0.0005, 0.9995], n_runs, 0.9)
     assert low <= covered <= high
+
+
+def test_the_mean_has_students_interval():
+    """As scipy has it, for numbers of either sign."""
+    values = [-0.1, 0.2, 0.6]
+    found = mean(values, level=0.9)
+    expected = stats.t.interval(0.9, df=2, loc=np.mean(values), scale=stats.sem(values))
+    assert (found.low, found.high) == pytest.approx(expected)
 
 
 def test_one_seed_has_a_value_and_no_interval():

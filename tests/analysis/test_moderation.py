@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import special
 
-from analysis.moderation import Spread, _inverse_trigamma, _prior_df, combine, moderate
+from analysis.moderation import (
+    Spread,
+    _inverse_trigamma,
+    _prior_df,
+    combine,
+    moderate,
+    pooled_variance,
+)
 
 
 def spreads_of(variances, df=2.0):
@@ -46,6 +53,13 @@ def test_parts_are_combined_by_satterthwaite():
     """Two equal parts have twice the variance and twice the degrees of freedom."""
     found = combine(spreads_of([0.1, 0.1], df=3.0))
     assert (found.variance, found.df) == pytest.approx((0.2, 6.0))
+
+
+def test_rows_of_several_lengths_share_one_variance():
+    """Squares over degrees of freedom, each row about its own mean; rows of one value have none."""
+    rows = [np.array([1.0, 3.0]), np.array([2.0, 4.0, 6.0]), np.array([9.0])]
+    found = pooled_variance(rows)
+    assert (found.variance, found.df) == pytest.approx((10 / 3, 3.0))
 
 
 def test_parts_without_scatter_have_none_together():

@@ -43,6 +43,17 @@ def test_the_seeds_that_are_asked_for_see_the_difference_at_the_stated_rate(rati
     assert found[1] < 0.7
 
 
+@pytest.mark.parametrize("ratio", [0.05, 0.3, 0.9, 2.0, 6.0, 100.0])
+def test_it_is_the_smallest_number_of_seeds_for_the_formula(ratio):
+    """Found here one after another, from two on."""
+
+    def is_enough(n):
+        return n >= ((stats.t.ppf(0.975, n - 1) + stats.t.ppf(0.8, n - 1)) / ratio) ** 2
+
+    expected = next(n for n in range(2, MAX_SEEDS) if is_enough(n))
+    assert seeds_to_resolve(ratio, 1.0) == expected
+
+
 def test_no_gap_needs_more_seeds_than_there_are_and_no_scatter_needs_two():
     """Neither is a number that one would plan by."""
     assert seeds_to_resolve(0.0, 1.0) == MAX_SEEDS + 1
