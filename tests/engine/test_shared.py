@@ -38,6 +38,8 @@ def blind_node(address: str, hidden: Path, *, cpus: int) -> Iterator[None]:
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
     start += ["--address", address, f"--num-cpus={cpus}", f"--object-store-memory={STORE_BYTES}"]
     start += ["--resources", '{"blind": 1}', "--disable-usage-stats"]
+    # Without what a session of this process is told, which no other node may join.
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"}
     # On a busy machine a node that takes long to start gives up.
     command = " ".join(map(_quoted, start))
     script = f"mount -t tmpfs tmpfs {hidden} && while true; do {command}; sleep 1; done"
@@ -45,6 +47,7 @@ def blind_node(address: str, hidden: Path, *, cpus: int) -> Iterator[None]:
         ["unshare", "--mount", "sh", "-c", script],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=environment,
         start_new_session=True,
     )
     try:
