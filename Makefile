@@ -44,7 +44,8 @@ verdicts: .venv/installed  ## how often verdicts on the paper's claims are wrong
 	$(BIN)/python -m analysis.study.verdicts --out docs/results
 
 # One process a core, four at the most: each takes a GB. Tests on real Ray run one after another: each starts a cluster,
-# which needs the machine. Bytecode is kept (an empty value is none): tests start hundreds of processes, and each would compile all that it imports.
+# which needs the machine. Bytecode is kept (an empty value is none): tests start hundreds of processes, and each would
+# compile all that it imports.
 export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 

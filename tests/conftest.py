@@ -49,7 +49,7 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 SLOW_TIMEOUT_S = 900
-"""Longest that a slow test may take: on a quiet machine none takes a third of it."""
+"""Longest that a slow test may take, on a machine that is busy with something else."""
 
 ON_RAY = ("engine/", "cluster/", "survival/", "test_tutorial.py", "test_wheel.py")
 """Files and folders of tests/ whose slow tests start real Ray, and are marked so."""

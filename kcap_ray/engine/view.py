@@ -1,4 +1,4 @@
-"""What the queue is told of the cluster. Knows nothing of Ray."""
+"""The cluster as a queue sees it. Knows nothing of Ray."""
 
 import math
 from collections.abc import Callable

@@ -15,7 +15,6 @@ from kcap_ray.runs.manifest import write_manifest
 from kcap_ray.runs.results import RunDirectory
 from tests.engine.conftest import warnings_in
 
-# A busy machine takes several times as long as an idle one.
 pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
