@@ -86,6 +86,11 @@ VARIANTS = (
         settings={"train.window_tokens": "104", "train.batch_windows": "4"},
     ),
     Variant(
+        name="one whole biography anywhere in a window",
+        texts="anywhere",
+        settings={"train.window_tokens": "208", "train.batch_windows": "4"},
+    ),
+    Variant(
         name="two whole biographies in a window",
         texts="pairs",
         settings={"train.window_tokens": "208", "train.batch_windows": "2"},

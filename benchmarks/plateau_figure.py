@@ -28,6 +28,7 @@ PANELS = {
         "one order, one template",
         "full name in every sentence",
         "nothing before the name",
+        "one whole biography anywhere in a window",
         "two whole biographies in a window",
         "windows of 512",
         "half the people",

@@ -67,8 +67,9 @@ def records_of(cell: Cell) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 
 def texts_of(kind: str, cell: Cell, recipe: Recipe) -> Texts:
-    """`name everywhere`; `alone`: one biography to a window, with nothing before its name; or
-    `pairs`: two to a window, both whole.
+    """`name everywhere`; `alone`: one biography to a window, with nothing before its name;
+    `anywhere`: one to a window, behind a random number of ends of text; or `pairs`: two to a
+    window, both whole.
     """
     train, scored = records_of(cell)
     vocab = Compact(build_corpus(cell.data).vocab)
@@ -81,9 +82,10 @@ def texts_of(kind: str, cell: Cell, recipe: Recipe) -> Texts:
             n_steps=round(n_tokens / (n_batch * width)),
             evaluate=Evaluator(scored, vocab, window=width),
         )
-    n_texts = {"alone": 1, "pairs": 2}[kind]
+    n_texts = {"alone": 1, "anywhere": 1, "pairs": 2}[kind]
+    batches = _whole(train, vocab, recipe, n_texts, seed=cell.seed)
     return Texts(
-        batches=_whole(train, vocab, recipe, n_texts, seed=cell.seed),
+        batches=_moved(batches, vocab.eos, seed=cell.seed) if kind == "anywhere" else batches,
         n_steps=len(train) // (n_texts * n_batch),
         evaluate=Evaluator(scored, vocab, window=width, is_alone=n_texts == 1),
     )
@@ -111,6 +113,18 @@ def _whole(
                     window[1 : 1 + len(row)] = row[: recipe.window_tokens]
                     waiting = waiting[n_texts:]
                 yield windows
+
+
+def _moved(batches: Iterator[np.ndarray], eos: int, *, seed: int) -> Iterator[np.ndarray]:
+    """Each window [T+1] rolled to the right by as much as its padding, or less: the text stays
+    whole, and where it begins is drawn.
+    """
+    draw = np.random.default_rng([seed, 1])
+    for windows in batches:
+        for window in windows:
+            n_padding = len(window) - 1 - np.flatnonzero(window != eos)[-1]
+            window[:] = np.roll(window, draw.integers(n_padding + 1))
+        yield windows
 
 
 def judged(model: Decoder, evaluate: Evaluator) -> dict[str, float]:
