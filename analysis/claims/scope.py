@@ -32,13 +32,12 @@ class Scope:
     def select(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         """Usable rows of unquantized GPT-2 in scope; where none, also the reason."""
         chosen = rows[rows["quantization"] == "none"]
-        exposures = _exposures_of(chosen)
         steps: list[tuple[Callable[[pd.DataFrame], pd.Series], str]] = [
             (self._in_datasets, self._why_no_rows(chosen)),
             (lambda rows: families_of(rows) == "gpt2", "no gpt2 rows among them"),
             (
                 lambda rows: rows["exposures"] == self.exposures,
-                f"no rows at {self.exposures} exposures{exposures}",
+                f"no rows at {self.exposures} exposures (found: {{exposures}})",
             ),
             (
                 lambda rows: rows["n_params"] >= MIN_PARAMS,
@@ -54,9 +53,10 @@ class Scope:
             ),
         ]
         for is_wanted, reason in steps:
-            chosen = chosen[is_wanted(chosen)]
-            if chosen.empty:
-                return chosen, reason
+            wanted = chosen[is_wanted(chosen)]
+            if wanted.empty:
+                return wanted, reason.replace("{exposures}", _exposures_of(chosen))
+            chosen = wanted
         return chosen, ""
 
     def _why_no_rows(self, rows: pd.DataFrame) -> str:
@@ -96,5 +96,4 @@ def _is_biod(rows: pd.DataFrame) -> pd.Series:
 
 
 def _exposures_of(rows: pd.DataFrame) -> str:
-    found = sorted(rows["exposures"].unique())
-    return f" (found: {', '.join(f'{e:g}' for e in found)})" if found else ""
+    return ", ".join(f"{exposures:g}" for exposures in sorted(rows["exposures"].unique()))

@@ -103,6 +103,13 @@ def test_other_exposures_are_named_where_a_claim_cannot_be_tested(make_rows):
     assert "30, 300" in finding.reason
 
 
+def test_exposures_of_other_data_are_not_named(make_rows):
+    """What other data sets were seen is no answer to what bioS lacks."""
+    other = make_rows(exposures=(100,)).assign(dataset="bioR")
+    finding = verdicts(pd.concat([make_rows(exposures=(1000,)), other]))["4"]
+    assert "no rows at 100 exposures (found: 1000)" in finding.reason
+
+
 def test_a_low_peak_fails_and_is_named(make_rows):
     """A data set that could have shown 2 bits and showed 1.4 contradicts the claim."""
     rows = make_rows(exposures=(1000,), n_people=(500_000,))
