@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test test-fast test-hosts survival lint columns docs board figures coverage verdicts clean
+.PHONY: help venv quickstart test test-fast test-hosts survival lint columns docs board claims figures coverage verdicts clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -78,9 +78,13 @@ docs: .venv/installed-dev  ## the documentation site in build/site, with the API
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Not behind_strangers, which was measured otherwise.
+COMMITTED_RUNS = $$(dirname docs/results/*/results.parquet docs/results/contact/*/results.parquet | grep -v behind_strangers)
+
 board: .venv/installed  ## docs/capacity.md, from the tables of docs/results
-	$(BIN)/python -m analysis board --out docs/capacity.md \
-	  $$(dirname docs/results/*/results.parquet docs/results/contact/*/results.parquet | grep -v behind_strangers)
+	$(BIN)/python -m analysis board --out docs/capacity.md $(COMMITTED_RUNS)
+
+claims: .venv/installed  ## docs/results/claims.md: the paper's claims, from the same tables
+	$(BIN)/python -m analysis claims-page --out docs/results/claims.md $(COMMITTED_RUNS)
 
 figures: .venv/installed  ## redraw all figures and reports of docs/results from its tables
 	dirname docs/results/*/results.parquet | xargs -n 1 -P 2 $(BIN)/python -m analysis report

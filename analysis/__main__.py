@@ -280,5 +280,19 @@ def board(
         typer.echo(str(out))
 
 
+@app.command("claims-page")
+def claims_page(
+    directories: Directories,
+    out: Annotated[Path, typer.Option(help="Page to write, in Markdown.")],
+) -> None:
+    """Write the page of the paper's claims: verdicts, what miniatures show, hours spent."""
+    with user_errors():
+        from analysis.claims.claims_page import page_of
+        from kcap_ray.runs.files import write_atomically
+
+        write_atomically(out, page_of(directories))
+        typer.echo(str(out))
+
+
 if __name__ == "__main__":
     app(prog_name="python -m analysis")

@@ -109,7 +109,7 @@ def read_entries(directory: Path) -> list[Entry]:
     used = used[used["exposures"] >= MIN_EXPOSURES]
     if used.empty:
         return []
-    hours = _hours(used)
+    hours = hours_of(used)
     return [
         _entry(key, rows, hours if key.quantization == "none" else None, directory)
         for key, rows in split_groups(used)
@@ -135,7 +135,7 @@ def _entry(
         n_models=len(sizes),
         hours=None if not hours else sum(hours.get(run.cell[1], 0.0) for run in runs),
         folder=directory.name,
-        command=_command(directory),
+        command=command_of(directory),
     )
 
 
@@ -146,7 +146,7 @@ def _ratios(runs: Sequence[Run]) -> list[float]:
     return [run.ratio for run in runs]
 
 
-def _hours(rows: pd.DataFrame) -> dict[str, float]:
+def hours_of(rows: pd.DataFrame) -> dict[str, float]:
     """Hours that the trials of each cell have trained; nothing of runs without a trials table."""
     found, _ = collect_tables(rows.drop_duplicates(["run_dir", "cell_id"]), CellTables.trials)
     return {
@@ -156,7 +156,7 @@ def _hours(rows: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _command(directory: Path) -> str:
+def command_of(directory: Path) -> str:
     """The one that the sweep's first lines say, or that the environment has kept."""
     match = _RUN.search(read_sweep_text(directory))
     if match:
@@ -176,13 +176,13 @@ def render(entries: Iterable[Entry]) -> str:
         if len(own) == 1:
             alone.append((setting, *own[0].cells))
         else:
-            parts.append(f"\n## {setting}\n\n{_table([one.cells for one in own])}")
+            parts.append(f"\n## {setting}\n\n{markdown_table([one.cells for one in own])}")
     if alone:
         columns = {"exposures and data": "---", **COLUMNS}
-        parts.append(f"\n## Alone at their exposures and data\n\n{_table(alone, columns)}")
+        parts.append(f"\n## Alone at their exposures and data\n\n{markdown_table(alone, columns)}")
     commands = sorted({(one.folder, one.command) for own in settings.values() for one in own})
     rows = [(f"`{folder}`", f"`{command}`") for folder, command in commands]
-    parts.append(f"\n## Commands\n\n{_table(rows, {'run': '---', 'command': '---'})}")
+    parts.append(f"\n## Commands\n\n{markdown_table(rows, {'run': '---', 'command': '---'})}")
     return "".join(parts)
 
 
@@ -194,6 +194,7 @@ def _by_setting(entries: Iterable[Entry]) -> dict[tuple[float, str], list[Entry]
     return dict(sorted(found.items(), key=lambda pair: (-pair[0][0], pair[0][1])))
 
 
-def _table(rows: Sequence[Sequence[str]], columns: Mapping[str, str] = COLUMNS) -> str:
+def markdown_table(rows: Sequence[Sequence[str]], columns: Mapping[str, str] = COLUMNS) -> str:
+    """Lines of a table; `columns` says how each heading is aligned."""
     lines = [[*columns], [*columns.values()], *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
