@@ -81,7 +81,7 @@ def _data_sentence(rows: pd.DataFrame, names: Names) -> str:
     one = rows.groupby("dataset")["seed"].nunique().max() == 1
     seeds = "One seed: no interval" if one else "Of the best seed: no interval"
     return (
-        f"Of {len(shares)} data sets, the share of what there is to know that is stored goes from "
+        f"Of {len(shares)} data sets, the share of the demand that is stored goes from "
         f"{low:.0%} ({least}) to {high:.1%} ({most}). {seeds}."
     )
 
@@ -217,7 +217,7 @@ def _bands(rows: pd.DataFrame, names: Names) -> str:
         )
     n_seeds = bands["seed"].nunique()
     seeds = f" Means over {n_seeds} seeds" if n_seeds > 1 else " One seed"
-    return f"Stored, of what there is to know: {'; '.join(told)}.{seeds}: no interval."
+    return f"Stored, of the demand: {'; '.join(told)}.{seeds}: no interval."
 
 
 _KINDS: dict[str, Callable[[pd.DataFrame, Names], str]] = {

@@ -111,7 +111,7 @@ def check_saturation(rows: pd.DataFrame) -> Outcome:
         for own in small
     ]
     region = Region(
-        low=SATURATED_RATIO_BAND, wording=f"at least {SATURATED_RATIO_BAND:g} of what it is told"
+        low=SATURATED_RATIO_BAND, wording=f"at least {SATURATED_RATIO_BAND:g} of the demand"
     )
     name = f"R / R_max of {len(units)} models"
     return judge([Part(name=name, region=region, units=tuple(units))], too_few=_too_few(rows))
@@ -135,7 +135,7 @@ def check_ceiling(ceiling: float) -> Check:
 
 
 def check_bound(rows: pd.DataFrame) -> Outcome:
-    """Stored bits never exceed what there is to know."""
+    """Stored bits never exceed the demand."""
     if rows.empty:
         return judge([], missing="no finished rows")
     shares = rows["stored_bits"] / rows["demand_bits"]

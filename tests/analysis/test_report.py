@@ -234,8 +234,8 @@ def test_every_committed_data_set_has_words():
         ("laptop", "A parameter holds 0.856 bits after 100 exposures; "),
         ("laptop_architectures", "Of 14 comparisons with gpt2, "),
         ("laptop_junk", "Useful capacity, where that without junk at 100 exposures is 1: from "),
-        ("laptop_knowledge", "Of 7 data sets, the share of what there is to know that is stored"),
-        ("laptop_zipf", "Stored, of what there is to know: "),
+        ("laptop_knowledge", "Of 7 data sets, the share of the demand that is stored"),
+        ("laptop_zipf", "Stored, of the demand: "),
         ("laptop_quantization", "In full models gptq-int8-g128 leaves "),
     ],
 )

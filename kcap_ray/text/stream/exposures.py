@@ -17,7 +17,7 @@ _BLOCK = 1 << 13  # samples counted at a time, so that the arrays stay in the ca
 
 
 class Exposures:
-    """An endless row of biographies, of which any part can be told at any time.
+    """An endless stream of biographies with random access.
 
     Each exposure has the samples of the source's schedule in an order of its own. The only state
     is a cache.
@@ -52,7 +52,7 @@ class Exposures:
         return self.source.tokens(self._samples(exposure, self._order(exposure)[place_P]))
 
     def samples_before(self, exposure: int, place: int) -> tuple[int, ...]:
-        """Biographies told up to a place of an exposure, by source: of this one alone."""
+        """Samples before a place of an exposure, by source; there is one source."""
         return (sum(map(self.n_samples, range(exposure))) + place,)
 
     def _samples(self, exposure: int, sample_P: NDArray[np.int64]) -> Samples:
