@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import seaborn as sns
 
 mpl.use("agg")
@@ -123,21 +124,36 @@ def draw_loops(ours: Sequence[dict[str, Any]], plain: Sequence[dict[str, Any]], 
 
 
 def table(records: Sequence[dict[str, Any]]) -> str:
-    """The study as a Markdown table, in the order of the results."""
+    """The study as a Markdown table, a line for each change with all of its seeds, those that know
+    the values best at the top.
+    """
+    by_change: dict[str, list[dict[str, Any]]] = {}
+    for one in sorted(records, key=lambda one: one["seed"]):
+        by_change.setdefault(label_of(one), []).append(one)
+
+    def mean_loss(runs: Sequence[dict[str, Any]]) -> float:
+        return float(np.mean([one["final"]["loss_value_nats"] for one in runs]))
+
     lines = [
-        "| change | seed | steps | left at | names | values | R of R_max |",
-        "|---|---|---|---|---|---|---|",
+        "| change | steps | left at, by seed | names | values, by seed | mean | R of R_max |",
+        "|---|--:|---|--:|---|--:|---|",
     ]
-    for one in records:
-        left = left_at(one["steps"], one["values"], one["prior_value_nats"])
-        when = "not" if left is None else f"{one['exposures'] * left / one['n_steps']:.0f}"
-        final = one["final"]
+    for change, runs in sorted(by_change.items(), key=lambda item: mean_loss(item[1])):
+        names = np.mean([one["final"]["loss_name_nats"] for one in runs])
+        ratio = np.mean([one["final"]["capacity_ratio"] for one in runs])
+        values = ", ".join(f"{one['final']['loss_value_nats']:.1f}" for one in runs)
         lines.append(
-            f"| {label_of(one)} | {one['seed']} | {one['n_steps']:,} | {when} "
-            f"| {final['loss_name_nats']:.2f} | {final['loss_value_nats']:.1f} "
-            f"| {final['capacity_ratio']:.4f} of {one['max_capacity_ratio']:.4f} |"
+            f"| {change} | {runs[0]['n_steps']:,} | {', '.join(left_of(one) for one in runs)} "
+            f"| {names:.2f} | {values} | {mean_loss(runs):.1f} "
+            f"| {ratio:.4f} of {runs[0]['max_capacity_ratio']:.4f} |"
         )
     return "\n".join(lines)
+
+
+def left_of(one: dict[str, Any]) -> str:
+    """The exposure at which a run leaves the plateau, as a word of the table."""
+    left = left_at(one["steps"], one["values"], one["prior_value_nats"])
+    return "not" if left is None else f"{one['exposures'] * left / one['n_steps']:.0f}"
 
 
 def share_with_name(window_tokens: int) -> float:
