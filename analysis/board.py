@@ -34,7 +34,7 @@ and number of people that the run has, as the mean over seeds with Student's 95%
 - Two rows of one seed each do not rank their models.
 - Hours are the training of all trials, seeds and sizes behind a row, on the run's own machine,
   which often had other work.
-- Runs of bioD that are older than a correction of what is credited are up to 0.09 too high
+- Runs of bioD from before a correction of what is credited were converted
   ([decision 0062](decisions/0062-what-is-counted.md)).
 
 **To add a row**: run a sweep to its end, `python -m analysis compact runs/NAME docs/results/NAME`,

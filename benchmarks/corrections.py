@@ -2,9 +2,9 @@
 
     python benchmarks/corrections.py --json benchmarks/results/corrections.json
 
-1. bioD: every committed row, with the credit of its diversity sets by the T symbols of the alphabet
-   (as it was made) and by the U that the sets use. R falls by K D L log2(T/U) / P; nothing else in
-   the row changes, so no run has to be repeated.
+1. bioD: every committed row that was made with the credit of its diversity sets by the T symbols
+   of the alphabet, so and by the U that the sets use. R falls by K D L log2(T/U) / P and losses are
+   what they were, so no run has to be repeated: `convert_credit.py` converted the tables.
 2. Pools of which values begin others: bits a person that a reader of the pools, who knows nobody,
    was credited with. `--pools DIR` adds a directory.
 3. bioS_simple: people who were measured on a text that was never trained on.
@@ -21,8 +21,9 @@ from math import log2
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pyarrow.parquet as pq
 import torch
+from convert_credit import is_converted, uncredited_bits
 
 import kcap_ray.measure.nats as nats
 from kcap_ray.config.data import DataConfig
@@ -41,27 +42,24 @@ NESTED = ("York", "York City", "York City Heights", "York City Heights North")
 """Cities of an example, each of which begins the next."""
 
 
-def biod_row(label: str, seed: int, ratio: float, n_params: int) -> dict[str, Any] | None:
-    """R as committed and with the credit of the symbols used; None for other kinds of data."""
-    match = _BIOD.match(label)
-    if match is None:
+def biod_row(row: dict[str, Any]) -> dict[str, Any] | None:
+    """R of a row by the symbols used, and what it was by the alphabet; None for other data."""
+    match = _BIOD.match(row["dataset"])
+    if match is None or row["status"] != "ok" or row["vocab"] != "compact":
         return None
     K, C, D, L, T = map(int, match.groups())
+    seed, ratio = row.get("data_seed", 0), row["capacity_ratio"]
     data = DataConfig(kind="bioD", n_people=1, seed=seed, K=K, C=C, D=D, L=L, T=T)
-    n_symbols = n_symbols_drawn(data)
-    less = K * D * L * log2(T / n_symbols) / n_params
-    return {"T": T, "U": n_symbols, "before": ratio, "after": ratio - less}
+    more = uncredited_bits(row["dataset"], seed) / row["n_params"]
+    return {"T": T, "U": n_symbols_drawn(data), "before": ratio + more, "after": ratio}
 
 
 def committed_biod() -> list[dict[str, Any]]:
-    """Every finished row of bioD under docs/results, but those made with the new credit."""
+    """Every finished row of bioD under docs/results that was converted."""
     rows = []
-    for path in sorted(RESULTS.glob("*/results.parquet")):
-        for row in pd.read_parquet(path).to_dict("records"):
-            if row["status"] != "ok" or row["vocab"] != "compact":
-                continue
-            seed = row.get("data_seed", 0)
-            found = biod_row(row["dataset"], seed, row["capacity_ratio"], row["n_params"])
+    for path in filter(is_converted, sorted(RESULTS.glob("*/results.parquet"))):
+        for row in pq.read_table(path).to_pylist():
+            found = biod_row(row)
             if found is not None:
                 place = {"run": path.parent.name, "cell_id": row["cell_id"]}
                 rows.append({**place, "quantization": row.get("quantization"), **found})
@@ -70,15 +68,9 @@ def committed_biod() -> list[dict[str, Any]]:
 
 def alphabets(runs: list[Path]) -> list[dict[str, Any]]:
     """Rows of runs that were made with the new credit, and what they were with the old one."""
-    found = []
-    for path in runs:
-        for row in pd.read_parquet(path / "results.parquet").to_dict("records"):
-            ratio, seed = row["capacity_ratio"], row.get("data_seed", 0)
-            one = biod_row(row["dataset"], seed, ratio, row["n_params"])
-            if one is not None:
-                before = 2 * ratio - one["after"]
-                found.append({"cell_id": row["cell_id"], **one, "before": before, "after": ratio})
-    return found
+    rows = [row for path in runs for row in pq.read_table(path / "results.parquet").to_pylist()]
+    found = [(row["cell_id"], biod_row(row)) for row in rows]
+    return [{"cell_id": cell_id, **one} for cell_id, one in found if one is not None]
 
 
 def uncharged_bits(values: tuple[str, ...]) -> float:

@@ -155,6 +155,7 @@ def test_seeds_of_the_committed_sweeps_have_nothing_in_common():
     names = ("laptop_architectures", "laptop_architectures300", "laptop_optimizers")
     results = Path(__file__).parents[2] / "docs" / "results"
     rows = load_results([results / name for name in names]).used
+    rows = rows[rows["exposures"] >= 100]  # Before, some cells store nothing.
     rows = rows.assign(log_ratio=np.log(rows["capacity_ratio"]))
     cell = ["run_dir", "model", "optimizer"]
     found = {}
@@ -166,5 +167,5 @@ def test_seeds_of_the_committed_sweeps_have_nothing_in_common():
         degrees = n_seeds - 1, (n_cells - 1) * (n_seeds - 1)
         f = explained / degrees[0] / ((float((off**2).sum()) - explained) / degrees[1])
         found[exposures] = (round(f, 2), float(stats.f.sf(f, *degrees)))
-    assert {key: f for key, (f, _) in found.items()} == {30.0: 0.07, 100.0: 0.70, 300.0: 1.09}
+    assert {key: f for key, (f, _) in found.items()} == {100.0: 0.74, 300.0: 1.12}
     assert min(p for _, p in found.values()) > 0.3

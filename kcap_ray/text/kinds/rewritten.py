@@ -214,10 +214,12 @@ def _check_measured(renderer: RewrittenRenderer, data: KnowledgeConfig) -> None:
         counted = SPAN_ATTRIBUTES[: 1 + len(ATTRIBUTES)]
         is_missing = cache.byte_RA2[lacking[0], : len(counted), 1] == 0
         missing = [name for name, is_it in zip(counted, is_missing, strict=True) if is_it]
-        why = f"it has no span of {', '.join(missing)}" if missing else "a value comes before it"
+        why = "a doubt is noted, or its work city stands before the employer"
+        if missing:
+            why = f"there is no span of {', '.join(missing)}"
         raise UserError(
             f"data.file: {data.file}: {len(lacking)} of the texts that people are measured on will "
-            f"not do; of the first {why}; {HOW_TO_ANNOTATE}"
+            f"not do; in the first {why}; {HOW_TO_ANNOTATE}"
         )
     people_P = np.unique(np.linspace(0, n_people - 1, _N_PROBED).astype(np.int64))
     values_PC = people_rows(data, people_P)

@@ -97,7 +97,7 @@ def read_blocks(files: list[Path]) -> Iterator[TextBlock]:
             if missing:
                 raise UserError(
                     f"data.file: {file} has no column {sorted(missing)[0]}; "
-                    f"`kcap rewrite` writes {', '.join(_COLUMNS)}"
+                    f"`kcap rewrite` writes {', '.join(_COLUMNS)}; {HOW_TO_ANNOTATE}"
                 )
             has_doubt = _DOUBT in opened.schema_arrow.names
             columns = [*_COLUMNS, *[_DOUBT] * has_doubt]

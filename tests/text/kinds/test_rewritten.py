@@ -276,7 +276,7 @@ def test_wrong_files_are_refused_in_a_line(data, rows, tmp_path):
         "begins with": replace(data, seed=1),
         "is not there": replace(data, file=str(tmp_path / "none.parquet")),
         "holds no Parquet": replace(data, file=str(tmp_path / "folder")),
-        "has no column": copy_of([{"text": "Ann."}], tmp_path / "b.parquet", data),
+        "has no column .* --texts FILE": copy_of([{"text": "Ann."}], tmp_path / "b.parquet", data),
         "single spaces": copy_of([{**rows[0], "text": "Ann  Lee."}], tmp_path / "c.parquet", data),
         "holds no texts": replace(data, file=str(tmp_path / "d.parquet")),
         "is not a Parquet": replace(data, file=str(tmp_path / "e.parquet")),
@@ -340,6 +340,13 @@ def test_a_doubtful_text_for_training_is_never_measured_on(data, rows, tmp_path)
     doubtful = {row["text"] for row in train if row["doubt"] is not None}
     for record in biography_records(corpus.main, range(N_PEOPLE), 0, "eval", seed=SEED):
         assert record["text"][1:] not in doubtful
+
+
+def test_a_doubt_of_a_text_for_evaluation_is_named(data, rows, tmp_path):
+    """Not as a missing span, and not as a value in front of another."""
+    wrong = [{**row, "doubt": "odd" if row["use"] == "eval" else row["doubt"]} for row in rows]
+    with pytest.raises(UserError, match=f"{N_PEOPLE} of .* in the first a doubt is noted"):
+        build_corpus(copy_of(wrong, tmp_path / "doubt.parquet", data))
 
 
 def test_values_are_found_in_texts_that_another_program_wrote(data, rows, tmp_path):
