@@ -36,7 +36,12 @@ def commands(name: str) -> list[tuple[list[str], str]]:
 def printed(lines: list[str], folder: Path) -> str:
     """What the commands print, one after another."""
     found = ""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "200",
+        # One worker's imports are enough.
+        "RAY_OVERRIDE_RESOURCES": '{"CPU": 1}',
+    }
     for line in lines:
         verb, *words = line.split()
         assert verb == "kcap"

@@ -63,6 +63,9 @@ _LOCAL_ENVIRONMENT = {
     # Otherwise the processes that make windows end with each program, on a machine with few CPUs,
     # and the next one waits for new ones.
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
+    # Ray starts a worker for each CPU ahead, of which none is used: Tune's have an environment of
+    # their own.
+    "RAY_prestart_worker_first_driver": "0",
     # No machine is taken away from a run on one machine; watching for that costs processes.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",

@@ -248,6 +248,7 @@ def test_each_kind_of_run_has_its_sentence(run, start):
     assert "interval" in sentence
 
 
+@pytest.mark.slow
 def test_runs_in_trackers_are_linked(make_rows, write_run, tmp_path):
     """By address where a browser opens it; else the place, and the command that shows it. An
     address of another scheme is no link.
@@ -279,6 +280,7 @@ def test_runs_in_trackers_are_linked(make_rows, write_run, tmp_path):
     assert f"{second}: javascript:alert(1)" in text
 
 
+@pytest.mark.slow
 def test_a_cell_that_has_learnt_nothing_has_a_note(make_rows, write_run, tmp_path):
     """And no other one."""
     rows = make_rows(exposures=(100,), n_people=(50_000,), sizes=((2, 2), (4, 2)))

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,16 @@ DIFFERS = ["train_time_s", "measure_time_s", "tokens_per_s", "git_commit"]
 """Columns that differ from run to run."""
 
 
+WITHOUT_REPORT = [str(Path(__file__).parent / "kcap")]
+WITH_REPORT = ["-m", "kcap_ray.cli"]
+"""What Python is given to be `kcap`."""
+
+
 class Command:
     """A `kcap` command in a process of its own."""
 
-    def __init__(self, *arguments: object) -> None:
-        command = [sys.executable, "-m", "kcap_ray.cli", *map(str, arguments)]
+    def __init__(self, *arguments: object, program: Sequence[str] = WITHOUT_REPORT) -> None:
+        command = [sys.executable, *program, *map(str, arguments)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -98,6 +103,12 @@ def kcap() -> Iterator[Any]:
             command.kill()
 
 
+@pytest.fixture
+def one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions of commands have one CPU, so one worker trains: its imports are half of the time."""
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 1}')
+
+
 @pytest.fixture(scope="session")
 def small_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sweep file of all these tests."""
@@ -112,7 +123,7 @@ def undisturbed(
 ) -> tuple[Command, Path]:
     """The small sweep run to its end, and its directory."""
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    command = Command("sweep", small_sweep, "--out", out)
+    command = Command("sweep", small_sweep, "--out", out, program=WITH_REPORT)
     try:
         command.finish()
     finally:

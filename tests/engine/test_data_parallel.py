@@ -21,19 +21,20 @@ from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.training.checkpoint import CorruptCheckpointError
 from kcap_ray.training.loop import train
 from kcap_ray.training.point import Point
-from tests.engine.conftest import descendants, warnings_in
+from tests.engine.conftest import Command, descendants, warnings_in
 from tests.rounding import float32_may_differ_by
 
 OBJECT_STORE_BYTES = 100 * 2**20
 
 
-def cell_on(n_workers, small_sweep, settings, out):
+def cell_on(n_workers, small_sweep, out):
     """A cell with this number of workers, its directory in a run of its own, and what to call
     `kcap` with.
     """
     settings = [
-        *settings,
         f"train.workers={n_workers}",
+        "train.batch_windows=4",
+        "train.exposures=30",
         "data.n_people=40",
         "tune.fused=2",
         "tune.lr.low=6.0e-3",
@@ -74,16 +75,24 @@ def assert_same_but_for_rounding(first, one, other):
     assert (np.abs(ours - theirs) <= allowed).all()
 
 
+@pytest.fixture(scope="module")
+def alone(small_sweep, tmp_path_factory):
+    """The cell on one worker, without Ray, and its directory."""
+    cell, directory, arguments = cell_on(1, small_sweep, tmp_path_factory.mktemp("alone") / "run")
+    command = Command("run-cell", *arguments)
+    assert command.finish() == 0, command.stderr
+    return cell, directory
+
+
 @pytest.mark.slow
-def test_two_workers_train_as_one_does(small_sweep, tmp_path, kcap):
+def test_two_workers_train_as_one_does(small_sweep, alone, tmp_path, kcap):
     """At the same global batch two workers give the loss curve and the bits of one, to rounding;
     also when one of them is killed on the way, and both go on from the checkpoint of the first.
     """
-    first, one, alone = cell_on(1, small_sweep, [], tmp_path / "alone")
-    second, two, arguments = cell_on(2, small_sweep, [], tmp_path / "run")
+    first, one = alone
+    second, two, arguments = cell_on(2, small_sweep, tmp_path / "run")
     assert second.cell_id == first.cell_id
-    assert kcap("run-cell", *alone).finish() == 0
-    command = kcap("sweep", *arguments, "--save-every", 0)
+    command = kcap("sweep", *arguments, "--save-every", 0.2)
     command.wait_for(two.resume_file(0).exists)
     pid = command.wait_for(lambda: _a_worker(command.descendants()))
     os.kill(pid, signal.SIGKILL)
@@ -99,16 +108,14 @@ def test_two_workers_train_as_one_does(small_sweep, tmp_path, kcap):
 
 
 @pytest.mark.slow
-def test_run_goes_on_with_the_workers_that_are_left(small_sweep, tmp_path, kcap, cluster):
+def test_run_goes_on_with_the_workers_that_are_left(small_sweep, alone, tmp_path, kcap, cluster):
     """A machine that is lost for good costs no cell: the workers on the others go on from the last
     checkpoint, and the loss curve is that of one worker, to rounding.
     """
     head, raylets = cluster
-    settings = ["train.batch_windows=4"]
-    first, one, alone = cell_on(1, small_sweep, settings, tmp_path / "alone")
-    _, three, arguments = cell_on(3, small_sweep, settings, tmp_path / "run")
-    assert kcap("run-cell", *alone).finish() == 0
-    command = kcap("sweep", *arguments, "--save-every", 0, "--address", head.address)
+    first, one = alone
+    _, three, arguments = cell_on(3, small_sweep, tmp_path / "run")
+    command = kcap("sweep", *arguments, "--save-every", 0.2, "--address", head.address)
     command.wait_for(three.resume_file(0).exists)
     assert all(_a_worker(descendants(pid)) for pid in raylets.values()), "each node has a worker"
     head.remove_node(next(iter(raylets)), allow_graceful=False)

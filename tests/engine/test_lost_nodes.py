@@ -72,7 +72,7 @@ def test_a_cell_that_loses_its_node_again_and_again_is_finished(
     cluster, add = nodes
     raylet, out = add(), tmp_path / "run"
     (cell,) = load_sweep(small_sweep, {"data.n_people": "20"}).cells
-    place = ["--address", cluster.address, "--out", out, "--save-every", 0]
+    place = ["--address", cluster.address, "--out", out, "--save-every", 0.2]
     command = kcap("sweep", small_sweep, "--set", "data.n_people=20", *place)
     for _ in range(MAX_FAILURES):
         command.wait_for(lambda node=raylet: trains(node))
@@ -93,11 +93,11 @@ def test_a_cell_that_loses_its_node_again_and_again_is_finished(
 def test_a_lost_head_is_said_within_seconds(
     nodes: Any, small_sweep: Path, undisturbed: Any, tmp_path: Path, kcap: Any
 ) -> None:
-    """One line says what to do, and the same command without the cluster gives the same table."""
+    """One line says what to do; the rest, done without the cluster, gives the same table."""
     cluster, add = nodes
     raylet, out = add(), tmp_path / "run"
-    arguments = ["sweep", small_sweep, "--out", out, "--save-every", 0]
-    command = kcap(*arguments, "--address", cluster.address)
+    arguments = [small_sweep, "--out", out, "--save-every", 0.2]
+    command = kcap("sweep", *arguments, "--address", cluster.address)
     command.wait_for(lambda: trains(raylet) and any(out.glob("cells/*/resume/*")))
     began = time.monotonic()
     os.kill(cluster.head_node.all_processes["gcs_server"][0].process.pid, signal.SIGKILL)
@@ -107,6 +107,6 @@ def test_a_lost_head_is_said_within_seconds(
     assert cluster.address in line and "the same command goes on from here" in line
     assert took_s < 15, command.stderr
     kill_node(raylet)
-    again = kcap(*arguments)
+    again = kcap("run-cell", *arguments)
     assert again.finish() == 0, again.stderr
     assert table(out).equals(table(undisturbed[1]))

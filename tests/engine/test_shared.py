@@ -84,19 +84,6 @@ def cluster(*, cpus: int) -> Iterator[str]:
             del os.environ["RAY_TMPDIR"]
 
 
-def wait_for_nodes(address: str, n_nodes: int) -> None:
-    """Until so many have joined."""
-    code = (
-        "import ray, sys, time\n"
-        f"ray.init(address={address!r}, log_to_driver=False)\n"
-        "end = time.monotonic() + 100\n"
-        f"while sum(n['Alive'] for n in ray.nodes()) < {n_nodes}:\n"
-        "    assert time.monotonic() < end\n"
-        "    time.sleep(0.2)\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-
-
 @pytest.mark.skipif(not can_unshare(), reason="this user may not mount in a namespace")
 def test_a_node_that_does_not_see_the_directory_is_named(kcap: Any, tmp_path: Path) -> None:
     """At the start in one line, before anything is trained; and where it joins later, when it is
@@ -117,7 +104,7 @@ def test_a_node_that_does_not_see_the_directory_is_named(kcap: Any, tmp_path: Pa
             # By the time that the node has joined, a trial may have ended.
             kept = [*out.glob("cells/*/resume/*.pt"), *out.glob("cells/*/trials.jsonl")]
             assert kept, "what was at work was not saved"
-            wait_for_nodes(address, 3)
+            # It has joined: it was given a program.
             first = kcap("sweep", sweep, "--out", out, "--address", address)
             began = time.monotonic()
             assert first.finish() == 2

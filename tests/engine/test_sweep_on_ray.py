@@ -53,11 +53,12 @@ def test_sweep_ends_with_a_table_and_prints_nothing_else(undisturbed, small_swee
     assert not list(out.glob("ray*"))
 
 
+@pytest.mark.usefixtures("one_cpu")
 def test_sweep_goes_on_after_its_driver_was_killed(undisturbed, small_sweep, tmp_path, kcap):
     """Killed with one cell done and another in training, the same command completes the table."""
     out = tmp_path / "run"
     first, second = (RunDirectory(out).cell(cell.cell_id) for cell in cells_of(small_sweep))
-    killed = kcap("sweep", small_sweep, "--out", out, "--save-every", 0)
+    killed = kcap("sweep", small_sweep, "--out", out, "--save-every", 0.2)
     killed.wait_for(lambda: first.result() and second.progress_file.exists())
     killed.kill()
     assert second.result() is None
@@ -69,11 +70,12 @@ def test_sweep_goes_on_after_its_driver_was_killed(undisturbed, small_sweep, tmp
     assert first.result_file.stat() == done, "a cell that is done is not run again"
 
 
+@pytest.mark.usefixtures("one_cpu")
 def test_sweep_survives_the_death_of_a_worker(undisturbed, small_sweep, tmp_path, kcap):
     """A killed worker process costs a line on standard error, not a cell."""
     out = tmp_path / "run"
     cell = cells_of(small_sweep)[0]
-    command = kcap("sweep", small_sweep, "--out", out, "--save-every", 0)
+    command = kcap("sweep", small_sweep, "--out", out, "--save-every", 0.2)
     command.wait_for(RunDirectory(out).cell(cell.cell_id).progress_file.exists)
     pid = command.wait_for(lambda: trainer_in(command.descendants()))
     os.kill(pid, signal.SIGKILL)
@@ -87,8 +89,8 @@ def test_failed_cell_is_recorded_and_others_finish(
     undisturbed, small_sweep, tmp_path, kcap, session
 ):
     """A cell that cannot be trained is a row with a reason and exit status 1; once the cause is
-    mended, the same command completes the table: it was the machine, and no mistake. Here on a
-    cluster that was there before.
+    mended, the table is completed: it was the machine, and no mistake. Here on a cluster that was
+    there before, and then without Ray.
     """
     out = tmp_path / "run"
     bad, good = cells_of(small_sweep)
@@ -105,7 +107,7 @@ def test_failed_cell_is_recorded_and_others_finish(
     assert "1 of 2 cells" in command.stderr
 
     broken.rmdir()
-    again = kcap("sweep", small_sweep, "--out", out, "--address", session)
+    again = kcap("run-cell", small_sweep, "--out", out)
     assert again.finish() == 0, again.stderr
     repaired = table(out)
     pd.testing.assert_frame_equal(repaired.iloc[:1], table(undisturbed[1]).iloc[:1])

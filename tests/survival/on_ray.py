@@ -195,8 +195,8 @@ def _data_worker(scene: RayScene) -> str:
 
 def _rank(scene: RayScene) -> str:
     """One of two data-parallel workers dies; the table is the undisturbed one to rounding."""
-    first, one, alone = cell_on(1, scene.sweep, [], scene.folder / "alone")
-    _, two, arguments = cell_on(2, scene.sweep, [], scene.out)
+    first, one, alone = cell_on(1, scene.sweep, scene.folder / "alone")
+    _, two, arguments = cell_on(2, scene.sweep, scene.out)
     assert ends_well(Command("run-cell", *alone))
     command = Command("sweep", *arguments, "--save-every", "0.5")
     command.wait_for(lambda: two.resume_file(0).exists())

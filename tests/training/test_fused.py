@@ -12,7 +12,7 @@ from kcap_ray.training.loop import TrainResult, train
 from kcap_ray.training.point import Point
 from tests.tiny import ARCHITECTURES, MODELS, PARTS, one_layer, tiny_cell
 
-VOCABULARY, WINDOW, STEPS = 23, 16, 200
+VOCABULARY, WINDOW, STEPS = 23, 16, 60
 POINTS = (Point(lr=1e-2, weight_decay=0.1), Point(lr=2e-3, weight_decay=2.0))
 FAST = [("mistral-1-4", "adamw")]
 """This one runs always; the others are many."""
@@ -36,7 +36,7 @@ def batches(step: int) -> Iterator[np.ndarray]:
 
 
 def run(cell: Cell, points: tuple[Point, ...], n_steps: int = STEPS) -> TrainResult:
-    """A run on the CPU, of 200 steps if nothing else is said."""
+    """A run on the CPU, of 60 steps if nothing else is said."""
     spec = parse_model(cell.model.name, head_dim=8, vocab_size=VOCABULARY)
     return train(cell, spec, points, batches, n_steps=n_steps, device=torch.device("cpu"))
 
@@ -47,12 +47,12 @@ def run(cell: Cell, points: tuple[Point, ...], n_steps: int = STEPS) -> TrainRes
     [*FAST, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
 )
 def test_fused_trials_of_any_model_are_the_separate_runs(name: str, optimizer: str) -> None:
-    """Two trials of different rate and decay end in one program as in two, after 200 steps.
+    """Two trials of different rate and decay end in one program as in two, after 60 steps.
 
     Every loss of the curves and every weight (as a share of its parameter's largest) agrees to
     1e-6. In float32 this cannot be asked for: 200 steps make of one rounding error, 6e-8, up to
-    0.2 where the rate is high. Of float64's, 1.1e-16, they make 4e-10 by the same growth; a rate or
-    decay of another trial would show in the second digit.
+    0.2 where the rate is high. Of float64's, 1.1e-16, they make 4e-10 by the same growth, and 60
+    less; a rate or decay of another trial would show in the second digit.
     """
     cell = tiny_cell(model=one_layer(name), window_tokens=WINDOW, optimizer=optimizer)
     fused = run(cell, POINTS)
