@@ -26,7 +26,7 @@ from analysis.figures.process import draw_training, draw_tuning
 from analysis.figures.quantization import draw_quantization
 from analysis.figures.ratio import draw_exposures, draw_ratio
 from analysis.figures.residuals import draw_residuals
-from analysis.figures.sites import draw_sites
+from analysis.figures.sites import draw_layers, draw_sites
 from analysis.figures.style import NothingToDrawError, figure_style
 from analysis.figures.symbols import set_own_symbols
 from analysis.fit import CapacityFit, fit_groups
@@ -34,7 +34,7 @@ from analysis.junk import compare_junk
 from analysis.ladder import find_ladders
 from analysis.load import Results, ResultsError, load_histories, load_trials
 from analysis.quantizers import find_quantized
-from analysis.sites import find_sites
+from analysis.sites import find_layers, find_sites
 from kcap_ray.runs.files import check_local, send
 
 FORMATS = ("pdf", "svg", "png")
@@ -109,6 +109,10 @@ def _bands(inputs: Inputs) -> Figure:
 
 def _sites(inputs: Inputs) -> Figure:
     return draw_sites(find_sites(inputs.results.used))
+
+
+def _layers(inputs: Inputs) -> Figure:
+    return draw_layers(find_layers(inputs.results.used))
 
 
 def _parts(inputs: Inputs) -> Figure:
@@ -188,6 +192,10 @@ FIGURES = {
     "sites": FigureKind(
         caption="Share of the demand that is stored, by attribute.",
         draw=_sites,
+    ),
+    "layers": FigureKind(
+        caption="R with one layer left out.",
+        draw=_layers,
     ),
     "parts": FigureKind(
         caption="R of bioD in its parts: names, values and diversity sets.",

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 Directories = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run directories.")]
 FIGURE_HELP = (
-    "capacity, ratio, exposures, residuals, architectures, ladder, moe, junk, bands, sites, parts, "
-    "quantization, bit_width, calibration, tuning, landscape or training."
+    "capacity, ratio, exposures, residuals, architectures, ladder, moe, junk, bands, sites, "
+    "layers, parts, quantization, bit_width, calibration, tuning, landscape or training."
 )
 JSON_HELP = "Also write the result there as JSON; `-`: print it, and nothing else."
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="F", help=JSON_HELP)]

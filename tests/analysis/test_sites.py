@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from analysis.figures.sites import draw_sites
+from analysis.figures.sites import draw_layers, draw_sites
 from analysis.figures.style import NothingToDrawError
 from analysis.sites import find_layers, find_sites
 from analysis.tables import make_table
@@ -52,9 +52,19 @@ def test_rows_of_earlier_versions_have_none() -> None:
     assert find_sites(rows_of(None, None)).empty and find_layers(rows_of("", None)).empty
     with pytest.raises(NothingToDrawError):
         draw_sites(find_sites(rows_of(None, None)))
+    with pytest.raises(NothingToDrawError):
+        draw_layers(find_layers(rows_of(None, "")))
 
 
 def test_the_figure_shows_what_is_known() -> None:
     figure = draw_sites(find_sites(both()))
     (line,) = [line for line in figure.axes[0].lines if line.get_marker() not in ("", "None")]
     assert line.get_ydata().tolist() == [0.4]  # pyright: ignore
+
+
+def test_the_figure_of_layers_begins_with_the_whole_model() -> None:
+    """R is 0.4 as it is and 0.1 without layer 1; that of layer 2 is not known."""
+    figure = draw_layers(find_layers(both()))
+    (line,) = [line for line in figure.axes[0].lines if line.get_marker() not in ("", "None")]
+    assert list(line.get_xdata()) == [0, 1]  # pyright: ignore
+    assert list(line.get_ydata()) == [0.4, 0.1]  # pyright: ignore
