@@ -9,16 +9,16 @@ help the others.
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
+from jax_side import assert_same_model, jax_process
 from our_side import first_batches, our_side, own_point
 from plain_gpt import plain_gpt
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from turns import Race, Side, Turn, Turns, turn_of
+from turns import Race, Side, Turn, Turns, turn_of, turns_of_process
 
 from kcap_ray.config.cell import Cell, TrainConfig
 from kcap_ray.models.convert import to_hugging_face
@@ -129,12 +129,15 @@ def race(
     steps: int,
     backend: str | None = None,
     with_ours_compiled: bool = False,
+    with_jax: bool = False,
 ) -> Race:
     """Rounds of `steps` steps each; sides `ours`, `hugging face loop`, `plain loop` and, where it
     can run, `Trainer`.
 
     A `backend` of torch.compile adds `plain loop, compiled`; `with_ours_compiled` adds `ours,
-    compiled`, which on a GPU ours is anyway.
+    compiled`, which on a GPU ours is anyway; `with_jax` adds `JAX`, on a CPU.
+
+    Raises RuntimeError if JAX's model is another one.
     """
     n_steps = (n_rounds + 1) * steps
     tensors = as_tensors(first_batches(cell, n_steps), device)
@@ -163,6 +166,8 @@ def race(
             sides["plain loop, compiled"] = turn(
                 other, torch.compile(other, dynamic=False, backend=backend)
             )
+        if with_jax:
+            sides["JAX"] = processes.enter_context(jax_process(cell, n_steps, [own_point(cell)]))
         turns = Turns(sides, steps=steps)
         if has_accelerate():
             from trainer_side import run_trainer
@@ -171,6 +176,9 @@ def race(
         else:
             for _ in range(n_rounds + 1):
                 turns()
+    if with_jax:
+        plain_loss, jax_loss = (turns.race.loss_curve(name)[:1] for name in ("plain loop", "JAX"))
+        assert_same_model(jax_loss, plain_loss)
     return turns.race
 
 
@@ -180,26 +188,8 @@ def own_process(cell: Cell, n_steps: int, device: torch.device) -> Iterator[Turn
 
     Raises `EOFError` if the process ends before its time.
     """
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(
-        target=_take_turns, args=(theirs, cell, n_steps, device.type), daemon=True
-    )
-    process.start()
-    # Only its own end keeps the pipe open, so that its death is noticed.
-    theirs.close()
-
-    def take(first: int, n_turn: int) -> tuple[float, list[Tensor]]:
-        ours.send((first, n_turn))
-        seconds, losses = ours.recv()
-        return seconds, list(torch.from_numpy(losses))
-
-    try:
+    with turns_of_process(_take_turns, cell, n_steps, device.type) as take:
         yield take
-    finally:
-        ours.close()
-        process.join(timeout=30)
-        process.kill()
 
 
 def _take_turns(pipe: Connection, cell: Cell, n_steps: int, device_type: str) -> None:
