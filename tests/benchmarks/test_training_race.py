@@ -1,5 +1,10 @@
 """Peers do the same work: what they are measured for is nothing but their speed."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +38,42 @@ def test_sides_of_a_race_take_the_same_steps(load):
         assert found.comparison("ours", side, 1e-5)["losses_agree"]
     # The steps changed something, so that equal losses say something.
     assert np.ptp(found.loss_curve("ours")) > 1e-3
+
+
+@pytest.mark.slow
+def test_jax_takes_the_same_steps(load):
+    """Where it is installed: one trial here, fused ones in the race of fused trials."""
+    pytest.importorskip("jax")
+    cell = load("cells").cpu_cell("gpt2-1-1", batch_windows=2)
+    race = load("training_race").race
+    found = race(cell, device=torch.device("cpu"), n_rounds=1, steps=3, with_jax=True)
+    assert len(found.step_s["JAX"]) == 1
+    assert found.comparison("ours", "JAX", 1e-5)["losses_agree"]
+    assert np.ptp(found.loss_curve("JAX")) > 1e-3
+
+
+def test_another_model_in_jax_ends_the_race(load):
+    """Its first loss, on the same weights, says so; one that is not a number, too."""
+    jax_side, losses = load("jax_side"), np.full((1, 2), 4.0)
+    jax_side.assert_same_model(losses * (1 + 1e-6), losses)
+    for theirs in (losses * (1 + 1e-4), losses * np.nan):
+        with pytest.raises(RuntimeError, match="first loss"):
+            jax_side.assert_same_model(theirs, losses)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["training_step.py", "fused_trials.py --device cpu"])
+def test_benchmark_runs_dry_and_says_what_it_leaves_out(load, tmp_path, script):
+    """Both sides' losses agree; without JAX there is a line about it in place of its claim."""
+    has_jax = load("jax_side").has_jax()
+    command = [sys.executable, *script.split(), "--dry-run", "--json", str(tmp_path / "there.json")]
+    benchmarks = Path(__file__).parents[2] / "benchmarks"
+    done = subprocess.run(command, cwd=benchmarks, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = json.loads((tmp_path / "there.json").read_text())
+    assert all(one["dry_run"] and one["losses_agree"] for one in records)
+    assert any(one["claim"].endswith("-jax") for one in records) == has_jax
+    assert ("without JAX" in done.stdout) != has_jax
 
 
 def test_another_loss_is_found_out(load):
