@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 from our_side import first_batches
-from turns import Turn, turns_of_process
+from turns import Clock, Turn, turns_of_process
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.models.decoder import Decoder
@@ -54,16 +54,20 @@ def assert_same_model(theirs: np.ndarray, ours: np.ndarray) -> None:
 
 
 @contextlib.contextmanager
-def jax_process(cell: Cell, n_steps: int, points: Sequence[Point]) -> Iterator[Turn]:
+def jax_process(
+    cell: Cell, n_steps: int, points: Sequence[Point], clock: Clock = time.perf_counter
+) -> Iterator[Turn]:
     """JAX's turns at the cell's trials, fused where they are several, from its initial weights.
 
     Raises `EOFError` if the process ends before its time.
     """
-    with turns_of_process(_take_turns, cell, n_steps, points) as take:
+    with turns_of_process(_take_turns, cell, n_steps, points, clock) as take:
         yield take
 
 
-def _take_turns(pipe: Connection, cell: Cell, n_steps: int, points: Sequence[Point]) -> None:
+def _take_turns(
+    pipe: Connection, cell: Cell, n_steps: int, points: Sequence[Point], clock: Clock
+) -> None:
     """The process: turns as they are asked for, each one program, until nobody asks any more."""
     # Read when JAX is imported; the other sides have one thread, too.
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
@@ -81,7 +85,7 @@ def _take_turns(pipe: Connection, cell: Cell, n_steps: int, points: Sequence[Poi
     with contextlib.suppress(EOFError):
         while True:
             first, n_turn = pipe.recv()
-            began = time.perf_counter()
+            began = clock()
             state, losses_NE = program(state, batches[first : first + n_turn].astype(np.int32))
             losses = np.asarray(losses_NE)
-            pipe.send((time.perf_counter() - began, losses))
+            pipe.send((clock() - began, losses))

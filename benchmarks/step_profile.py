@@ -11,7 +11,7 @@ of large ones in the same process. `least_ms` is a step whose products reach all
 other operators take what they take.
 
     python benchmarks/step_profile.py
-    python benchmarks/step_profile.py --trials 1        # the shapes of P3, and one of P6
+    python benchmarks/step_profile.py --trials 1 --models gpt2-2-2 gpt2-2-4 gpt2-2-8  # P3
     python benchmarks/step_profile.py --dry-run         # the GPU's part in miniature, on a CPU
 """
 
@@ -168,6 +168,7 @@ def main() -> None:
     """Profile every shape, print."""
     parser = arguments(__file__, __doc__, has_dry_run=True)
     parser.add_argument("--trials", type=int, nargs="+", default=[1, 8], help="on a CPU: of these")
+    parser.add_argument("--models", nargs="+", help="on a CPU: of these")
     chosen = parser.parse_args()
     if torch.cuda.is_available() or chosen.dry_run:
         found = on_gpu(is_dry_run=chosen.dry_run)
@@ -181,7 +182,7 @@ def main() -> None:
     shapes += [("gpt2-2-2", 4, 1), ("gpt2-2-4", 4, 1), ("gpt2-2-8", 4, 1)]
     shapes += [("gpt2-2-2", 8, 1), ("gpt2-2-4", 8, 1), ("gpt2-2-8", 8, 1)]
     for model, n_windows, n_trials in shapes:
-        if n_trials not in chosen.trials:
+        if n_trials not in chosen.trials or model not in (chosen.models or [model]):
             continue
         cell = cpu_cell(model, batch_windows=n_windows)
         trials = "1 trial" if n_trials == 1 else f"{n_trials} trials"

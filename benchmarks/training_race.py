@@ -1,7 +1,8 @@
 """A race of training steps: `TrainStep`, plain PyTorch loops, and the Trainer of Hugging Face.
 
 All start from the same weights and see the same batches, with the same AdamW, schedule and
-precision, and their losses are held against each other. They take turns, a round at a time. Ours
+precision, and their losses are held against each other. They take turns, a round at a time; on a
+CPU, where each has one thread, the time that they work counts. Ours
 has a process of its own, as it would for a user: what it tells the process about memory must not
 help the others.
 """
@@ -18,7 +19,7 @@ from our_side import first_batches, our_side, own_point
 from plain_gpt import plain_gpt
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from turns import Race, Side, Turn, Turns, turn_of, turns_of_process
+from turns import Race, Side, Turn, Turns, clock_of, turn_of, turns_of_process
 
 from kcap_ray.config.cell import Cell, TrainConfig
 from kcap_ray.models.convert import to_hugging_face
@@ -148,7 +149,7 @@ def race(
 
     def turn(trained: nn.Module, loss_of: LossOf) -> Turn:
         loop = TorchLoop(trained, loss_of, cell, n_steps=n_steps, device=device)
-        return turn_of(torch_side(loop, tensors), device)
+        return turn_of(torch_side(loop, tensors), device, clock_of(device))
 
     with contextlib.ExitStack() as processes:
         sides = {
@@ -167,7 +168,9 @@ def race(
                 other, torch.compile(other, dynamic=False, backend=backend)
             )
         if with_jax:
-            sides["JAX"] = processes.enter_context(jax_process(cell, n_steps, [own_point(cell)]))
+            sides["JAX"] = processes.enter_context(
+                jax_process(cell, n_steps, [own_point(cell)], clock_of(device))
+            )
         turns = Turns(sides, steps=steps)
         if has_accelerate():
             from trainer_side import run_trainer
@@ -198,7 +201,8 @@ def _take_turns(pipe: Connection, cell: Cell, n_steps: int, device_type: str) ->
     if device_type == "cpu":
         torch.set_num_threads(1)
     step = TrainStep(cell, spec_of(cell), [own_point(cell)], n_steps=n_steps, device=device)
-    take = turn_of(our_side(step, first_batches(cell, n_steps)), device)
+    side = our_side(step, first_batches(cell, n_steps))
+    take = turn_of(side, device, clock_of(device))
     with contextlib.suppress(EOFError):
         while True:
             seconds, losses = take(*pipe.recv())

@@ -9,8 +9,9 @@ is installed (pip install "jax[cpu]"; kcap does not need it), beside JAX, which 
 steps as one compiled program.
 
 Same weights, batches, AdamW and schedule; the losses of all are compared. All take turns, ours in
-processes of their own; medians over rounds. The share of the rate of large matrix products on the
-same core says how much a faster step could still gain.
+processes of their own; medians over rounds of the time that they work, which other programs take
+nothing from. The share of the rate of large matrix products on the same core says how much a faster
+step could still gain.
 
 Peer: Hugging Face Trainer, GPTNeoX (P3); plain PyTorch loops with torch's fused AdamW (P3-loop);
   JAX, a scan over steps (P3-jax)
@@ -32,7 +33,7 @@ from jax_side import INSTALL, has_jax, jax_version
 from matrix_rate import matrix_flop_per_s
 from record import arguments, claim, write
 from training_race import has_accelerate, race
-from turns import Race, exit_status
+from turns import Race, clock_of, exit_status
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.cost import flops_per_token
@@ -81,7 +82,7 @@ def _claim_of(
         name,
         ours=1 / found.median_s(ours),
         peer=1 / found.median_s(peer),
-        unit="steps/s",
+        unit="steps per CPU second",
         goal=GOAL if is_trainer else None,
         goal_for="ratio",
         what=f"2 layers, d={spec.d_model}, {train.batch_windows} x {train.window_tokens} tokens"
@@ -120,7 +121,8 @@ def main() -> int:
         print(INSTALL, flush=True)
     cpu = torch.device("cpu")
     widths = (64,) if chosen.dry_run else (512, 1024)
-    ceiling = matrix_flop_per_s(cpu, torch.float32, widths=widths, n_products=20)
+    clock = clock_of(cpu)
+    ceiling = matrix_flop_per_s(cpu, torch.float32, widths=widths, n_products=20, clock=clock)
     found = []
     for n_head, n_windows in itertools.product(chosen.heads, chosen.windows):
         cell = cpu_cell(f"gpt2-2-{n_head}", batch_windows=n_windows)

@@ -23,6 +23,10 @@ Turn = Callable[[int, int], tuple[float, Sequence[Tensor]]]
 """Takes as many steps as the second number says, from the first on; seconds, and the losses."""
 
 
+Clock = Callable[[], float]
+"""Seconds since some moment."""
+
+
 def wait(device: torch.device) -> None:
     """Until the device has done all that it was asked to."""
     if device.type == "cuda":
@@ -38,15 +42,22 @@ def later(side: Side, n_steps: int) -> Side:
     return take
 
 
-def turn_of(side: Side, device: torch.device) -> Turn:
+def clock_of(device: torch.device) -> Clock:
+    """On a CPU the time that this process works, which other programs take nothing from: for sides
+    of one thread.
+    """
+    return time.process_time if device.type == "cpu" else time.perf_counter
+
+
+def turn_of(side: Side, device: torch.device, clock: Clock = time.perf_counter) -> Turn:
     """A side of this process, timed until the device is done."""
 
     def take(first: int, n_steps: int) -> tuple[float, list[Tensor]]:
         wait(device)
-        began = time.perf_counter()
+        began = clock()
         losses = [side(first + step) for step in range(n_steps)]
         wait(device)
-        return time.perf_counter() - began, losses
+        return clock() - began, losses
 
     return take
 
