@@ -122,12 +122,13 @@ def steps_of(spec: ModelSpec, points: Sequence[Point], n_steps: int, train: Trai
         return [{name: of[part] for name, of in new.items()} for part in range(3)], loss
 
     fused = jax.vmap(one_trial, in_axes=(0, 0, 0, 0, 0, None, None))
-    trials = one_trial if is_alone else fused
+    trials: Callable[..., Any] = one_trial if is_alone else fused
 
     def step(state: Any, windows_BT1: Any) -> Any:
-        *kept, n_done = state
+        weights, means, squares, n_done = state
         count = (n_done + 1).astype(jnp.float32)
-        new, loss_E = trials(*kept, ratios[n_done] * lr_E, decay_E, count, windows_BT1)
+        kept, lrs_E = (weights, means, squares), ratios[n_done] * lr_E
+        new, loss_E = trials(*kept, lrs_E, decay_E, count, windows_BT1)
         return (*new, n_done + 1), loss_E.reshape(-1)
 
     return jax.jit(lambda state, windows: jax.lax.scan(step, state, windows), donate_argnums=0)
