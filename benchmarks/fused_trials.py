@@ -1,17 +1,19 @@
-"""P6: E trials of one cell as one program, beside E programs one after another, and beside E
-processes that share the device.
+"""P6: E trials of one cell as one program, beside E programs one after another, beside E processes
+that share the device, and beside JAX.
 
 Trials differ in learning rate and weight decay and read the same batches. On a CPU the models are
 gpt2 with 2 layers, 16 wide, on batches of 2 and of 8 windows of 128 tokens of the laptop sweep's
 data, float32; fused and one after another on one core and one thread, the processes on all cores.
 On a GPU it is GPT2-2-2 on batches of 12 windows of 512 tokens of bioS with 50,000 people, bf16.
 Fused and separate take turns in one process, medians over rounds; then the processes run, all from
-the same moment on. Ours and the peer count the steps of all trials. The first losses of fused and
-separate trials are compared.
+the same moment on. On a CPU JAX takes turns with fused and separate where it is installed (kcap
+does not need it: pip install "jax[cpu]"), the same trials by `vmap`, a turn of steps as one
+program. Ours and the peer count the steps of all trials; first losses are compared.
 
-Peer: one program after another (P6); a process per trial, all at once (P6-processes)
+Peer: one program after another (P6); a process per trial, all at once (P6-processes); JAX, vmap and
+  scan (P6-jax)
 Goal: CPU, 8 trials: at least 1.8 x with 2 windows, 1.1 x with 8; GPU, 8 trials: at least 6 x
-Needs: a GPU for the second part
+Needs: a GPU for the second part; JAX for its side
 
     python benchmarks/fused_trials.py --device cpu
     python benchmarks/fused_trials.py --device gpu
@@ -31,6 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 from cells import cpu_cell, gpu_cell
+from jax_side import INSTALL, assert_same_model, has_jax, jax_process, jax_version
 from our_side import first_batches, our_side, own_point
 from record import arguments, claim, write
 from turns import Race, Side, Turns, exit_status, later, turn_of, wait
@@ -83,9 +86,12 @@ def program(
 
 def race_of(
     cell: Cell, n_trials: int, batches: np.ndarray, device: torch.device, *, rounds: int, steps: int
-) -> tuple[Race, float]:
-    """Rounds in which the fused program takes `steps` steps, and every separate one as many; and
-    the largest relative difference of a trial's first losses in the one and in the other.
+) -> tuple[Race, dict[str, float]]:
+    """Rounds in which the fused program takes `steps` steps, every separate one as many, and so
+    does JAX on a CPU where it is installed; and by `separate` and `JAX` the largest relative
+    difference of a trial's first losses there and in the fused program.
+
+    Raises RuntimeError if JAX's model is another one.
     """
     trials = points(cell, n_trials)
     # A GPU takes as long for one trial as for another, so the first and the last stand for all.
@@ -93,19 +99,30 @@ def race_of(
     fused = program(cell, trials, batches, device)
     separate = [program(cell, [trials[i]], batches, device) for i in alone]
     theirs = np.concatenate([one.first_losses for one in separate], axis=1)
-    difference = float(np.abs(fused.first_losses[:, alone] / theirs - 1).max())
+    differences = {"separate": _difference(fused.first_losses[:, alone], theirs)}
 
     programs = {"fused": fused} | {
         f"trial {i}": one for i, one in zip(alone, separate, strict=True)
     }
     sides = {name: turn_of(later(one.side, N_WARM_UP), device) for name, one in programs.items()}
-    turns = Turns(sides, steps=steps)
-    for _ in range(rounds + 1):
-        turns()
+    with contextlib.ExitStack() as processes:
+        if device.type == "cpu" and has_jax():
+            jax = processes.enter_context(jax_process(cell, len(batches), trials))
+            losses = np.stack([loss.numpy() for loss in jax(0, N_WARM_UP)[1]])
+            assert_same_model(losses[:1], fused.first_losses[:1])
+            differences["JAX"] = _difference(fused.first_losses, losses)
+            sides["JAX"] = lambda first, n_turn: jax(first + N_WARM_UP, n_turn)
+        turns = Turns(sides, steps=steps)
+        for _ in range(rounds + 1):
+            turns()
     step_s = turns.race.step_s
     by_round = zip(*(step_s[f"trial {i}"] for i in alone), strict=True)
     step_s["separate"] = [sum(times) * n_trials / len(alone) for times in by_round]
-    return turns.race, difference
+    return turns.race, differences
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(np.abs(ours / theirs - 1).max())
 
 
 def _trial_process(cell: Cell, trial: Point, n_steps: int, device: str, barrier: Any) -> None:
@@ -182,16 +199,15 @@ def claims_of(
     rounds, steps = chosen.rounds, chosen.steps
     batches = first_batches(cell, N_WARM_UP + (rounds + 1) * steps)
     with one_core() if device.type == "cpu" else contextlib.nullcontext():
-        found, difference = race_of(cell, n_trials, batches, device, rounds=rounds, steps=steps)
+        found, differences = race_of(cell, n_trials, batches, device, rounds=rounds, steps=steps)
     train, tolerance = cell.train, TOLERANCES[device.type]
-    common = {
+    common: dict[str, Any] = {
         "unit": "steps/s of all trials",
         "what": f"{n_trials} trials, {cell.model.name}, d={spec_of(cell).d_model}, "
         f"{train.batch_windows} x {train.window_tokens} tokens, {train.precision}",
         "cell": cell.cell_id,
         "n_trials": n_trials,
-        "losses_agree": difference < tolerance,
-        "losses_differ_by": difference,
+        **_agreement(differences["separate"], tolerance),
         "tolerance": tolerance,
         "steps_compared": N_WARM_UP,
         "fused_step_s": found.step_s["fused"],
@@ -209,6 +225,15 @@ def claims_of(
             **common,
         )
     ]
+    if "JAX" in differences:
+        theirs = {
+            "peer": n_trials / found.median_s("JAX"),
+            "peer_is": "JAX, jit, scan and vmap",
+            "peer_step_s": found.step_s["JAX"],
+            "jax": jax_version(),
+            **_agreement(differences["JAX"], tolerance),
+        }
+        claims.append(claim("P6-jax", ours=ours, **(common | theirs)))
     if n_trials in chosen.processes:
         step_s = processes_step_s(cell, n_trials, steps * rounds, device)
         where = f"on {os.cpu_count()} cores" if device.type == "cpu" else "sharing the GPU"
@@ -226,6 +251,10 @@ def claims_of(
             )
         )
     return claims
+
+
+def _agreement(difference: float, tolerance: float) -> dict[str, Any]:
+    return {"losses_agree": difference < tolerance, "losses_differ_by": difference}
 
 
 def main() -> int:
@@ -254,6 +283,8 @@ def main() -> int:
         goals = [(cell, n, 6.0 if n == 8 else None) for n in chosen.trials or [1, 2, 4, 8, 16]]
     else:
         torch.set_num_threads(1)
+        if not has_jax():
+            print(INSTALL, flush=True)
         goals = [
             (cpu_cell("gpt2-2-1", batch_windows=windows), n, goal if n == 8 else None)
             for windows, goal in ((2, 1.8), (8, 1.1))

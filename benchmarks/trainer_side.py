@@ -6,7 +6,6 @@ looked up about the loss, no clipping, whole batches that are tensors already.
 """
 
 import tempfile
-import time
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch.utils.data import Dataset, SequentialSampler
 from training_race import torch_adamw, torch_schedule
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from turns import Turns, wait
+from turns import Turns, clock_of, wait
 
 from kcap_ray.config.cell import Cell
 
@@ -63,21 +62,21 @@ class _EndsOfRounds(TrainerCallback):
     def __init__(self, turns: Turns, device: torch.device) -> None:
         self.turns, self.device = turns, device
         self.trainer: _Recorder | None = None
-        self.began = 0.0
+        self.clock, self.began = clock_of(device), 0.0
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.began = time.perf_counter()
+        self.began = self.clock()
 
     def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
         if state.global_step % self.turns.steps:
             return
         wait(self.device)
-        seconds = time.perf_counter() - self.began
+        seconds = self.clock() - self.began
         assert self.trainer is not None
         self.turns.add("Trainer", seconds, self.trainer.seen)
         self.trainer.seen = []
         self.turns()
-        self.began = time.perf_counter()
+        self.began = self.clock()
 
 
 def run_trainer(

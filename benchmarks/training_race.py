@@ -1,7 +1,8 @@
 """A race of training steps: `TrainStep`, plain PyTorch loops, and the Trainer of Hugging Face.
 
 All start from the same weights and see the same batches, with the same AdamW, schedule and
-precision, and their losses are held against each other. They take turns, a round at a time. Ours
+precision, and their losses are held against each other. They take turns, a round at a time; on a
+CPU, where each has one thread, the time that they work counts. Ours
 has a process of its own, as it would for a user: what it tells the process about memory must not
 help the others.
 """
@@ -9,16 +10,16 @@ help the others.
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
+from jax_side import assert_same_model, jax_process
 from our_side import first_batches, our_side, own_point
 from plain_gpt import plain_gpt
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from turns import Race, Side, Turn, Turns, turn_of
+from turns import Race, Side, Turn, Turns, clock_of, turn_of, turns_of_process
 
 from kcap_ray.config.cell import Cell, TrainConfig
 from kcap_ray.models.convert import to_hugging_face
@@ -129,12 +130,15 @@ def race(
     steps: int,
     backend: str | None = None,
     with_ours_compiled: bool = False,
+    with_jax: bool = False,
 ) -> Race:
     """Rounds of `steps` steps each; sides `ours`, `hugging face loop`, `plain loop` and, where it
     can run, `Trainer`.
 
     A `backend` of torch.compile adds `plain loop, compiled`; `with_ours_compiled` adds `ours,
-    compiled`, which on a GPU ours is anyway.
+    compiled`, which on a GPU ours is anyway; `with_jax` adds `JAX`, on a CPU.
+
+    Raises RuntimeError if JAX's model is another one.
     """
     n_steps = (n_rounds + 1) * steps
     tensors = as_tensors(first_batches(cell, n_steps), device)
@@ -145,7 +149,7 @@ def race(
 
     def turn(trained: nn.Module, loss_of: LossOf) -> Turn:
         loop = TorchLoop(trained, loss_of, cell, n_steps=n_steps, device=device)
-        return turn_of(torch_side(loop, tensors), device)
+        return turn_of(torch_side(loop, tensors), device, clock_of(device))
 
     with contextlib.ExitStack() as processes:
         sides = {
@@ -163,6 +167,10 @@ def race(
             sides["plain loop, compiled"] = turn(
                 other, torch.compile(other, dynamic=False, backend=backend)
             )
+        if with_jax:
+            sides["JAX"] = processes.enter_context(
+                jax_process(cell, n_steps, [own_point(cell)], clock_of(device))
+            )
         turns = Turns(sides, steps=steps)
         if has_accelerate():
             from trainer_side import run_trainer
@@ -171,6 +179,9 @@ def race(
         else:
             for _ in range(n_rounds + 1):
                 turns()
+    if with_jax:
+        plain_loss, jax_loss = (turns.race.loss_curve(name)[:1] for name in ("plain loop", "JAX"))
+        assert_same_model(jax_loss, plain_loss)
     return turns.race
 
 
@@ -180,26 +191,8 @@ def own_process(cell: Cell, n_steps: int, device: torch.device) -> Iterator[Turn
 
     Raises `EOFError` if the process ends before its time.
     """
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(
-        target=_take_turns, args=(theirs, cell, n_steps, device.type), daemon=True
-    )
-    process.start()
-    # Only its own end keeps the pipe open, so that its death is noticed.
-    theirs.close()
-
-    def take(first: int, n_turn: int) -> tuple[float, list[Tensor]]:
-        ours.send((first, n_turn))
-        seconds, losses = ours.recv()
-        return seconds, list(torch.from_numpy(losses))
-
-    try:
+    with turns_of_process(_take_turns, cell, n_steps, device.type) as take:
         yield take
-    finally:
-        ours.close()
-        process.join(timeout=30)
-        process.kill()
 
 
 def _take_turns(pipe: Connection, cell: Cell, n_steps: int, device_type: str) -> None:
@@ -208,7 +201,8 @@ def _take_turns(pipe: Connection, cell: Cell, n_steps: int, device_type: str) ->
     if device_type == "cpu":
         torch.set_num_threads(1)
     step = TrainStep(cell, spec_of(cell), [own_point(cell)], n_steps=n_steps, device=device)
-    take = turn_of(our_side(step, first_batches(cell, n_steps)), device)
+    side = our_side(step, first_batches(cell, n_steps))
+    take = turn_of(side, device, clock_of(device))
     with contextlib.suppress(EOFError):
         while True:
             seconds, losses = take(*pipe.recv())

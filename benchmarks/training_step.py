@@ -4,15 +4,19 @@ One trial of gpt2 with 2 layers, 32, 64 and 128 wide, on batches of 4 and 8 wind
 the laptop sweep's data, compact vocabulary, float32, one thread. Also beside a plain PyTorch loop
 over the class of Hugging Face that the Trainer trains, and over a module written out plainly. Ours
 is measured as it is written (P3), and compiled (P3-compiled), which kcap chooses on a CPU for runs
-of more than ten minutes; compiled it is held against the plain module compiled, too.
+of more than ten minutes; compiled it is held against the plain module compiled, too. And, where it
+is installed (pip install "jax[cpu]"; kcap does not need it), beside JAX, which runs a whole turn of
+steps as one compiled program.
 
 Same weights, batches, AdamW and schedule; the losses of all are compared. All take turns, ours in
-processes of their own; medians over rounds. The share of the rate of large matrix products on the
-same core says how much a faster step could still gain.
+processes of their own; medians over rounds of the time that they work, which other programs take
+nothing from. The share of the rate of large matrix products on the same core says how much a faster
+step could still gain.
 
-Peer: Hugging Face Trainer, GPTNeoX (P3); plain PyTorch loops with torch's fused AdamW (P3-loop)
+Peer: Hugging Face Trainer, GPTNeoX (P3); plain PyTorch loops with torch's fused AdamW (P3-loop);
+  JAX, a scan over steps (P3-jax)
 Goal: at least 2 x Trainer
-Needs: accelerate; a C++ compiler for the compiled sides
+Needs: accelerate; a C++ compiler for the compiled sides; JAX for its side
 
     python benchmarks/training_step.py
 """
@@ -25,10 +29,11 @@ from typing import Any
 
 import torch
 from cells import cpu_cell
+from jax_side import INSTALL, has_jax, jax_version
 from matrix_rate import matrix_flop_per_s
 from record import arguments, claim, write
 from training_race import has_accelerate, race
-from turns import Race, exit_status
+from turns import Race, clock_of, exit_status
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.cost import flops_per_token
@@ -41,6 +46,10 @@ another order, carried on over the steps of a race.
 """
 
 
+PEERS = {"Trainer": "Hugging Face Trainer", "JAX": "JAX, jit and scan"}
+"""What tables call those whose own name says too little."""
+
+
 def claims_of(cell: Cell, found: Race, ceiling: float) -> list[dict[str, Any]]:
     """Ours against the Trainer and against loops, as written and compiled."""
     pairs = [
@@ -49,6 +58,8 @@ def claims_of(cell: Cell, found: Race, ceiling: float) -> list[dict[str, Any]]:
         ("P3-loop", "ours", "hugging face loop"),
         ("P3-loop", "ours", "plain loop"),
         ("P3-loop-compiled", "ours, compiled", "plain loop, compiled"),
+        ("P3-jax", "ours", "JAX"),
+        ("P3-jax", "ours, compiled", "JAX"),
     ]
     return [
         _claim_of(name, cell, found, ours, peer, ceiling)
@@ -71,18 +82,19 @@ def _claim_of(
         name,
         ours=1 / found.median_s(ours),
         peer=1 / found.median_s(peer),
-        unit="steps/s",
+        unit="steps per CPU second",
         goal=GOAL if is_trainer else None,
         goal_for="ratio",
         what=f"2 layers, d={spec.d_model}, {train.batch_windows} x {train.window_tokens} tokens"
         + (", ours compiled" if ours != "ours" else ""),
-        peer_is=f"Hugging Face {peer}" if is_trainer else peer,
+        peer_is=PEERS.get(peer, peer),
         cell=cell.cell_id,
         vocab_size=spec.vocab_size,
         **shares,
         matrix_flop_per_s=ceiling,
         ours_step_s=found.step_s[ours],
         peer_step_s=found.step_s[peer],
+        **({"jax": jax_version()} if peer == "JAX" else {}),
         **found.comparison(ours, peer, TOLERANCE),
     )
 
@@ -105,9 +117,12 @@ def main() -> int:
     for thing, is_there in (("the Trainer", has_accelerate()), ("compiled sides", compiles)):
         if not is_there:
             print(f"without {thing}", flush=True)
+    if not has_jax():
+        print(INSTALL, flush=True)
     cpu = torch.device("cpu")
     widths = (64,) if chosen.dry_run else (512, 1024)
-    ceiling = matrix_flop_per_s(cpu, torch.float32, widths=widths, n_products=20)
+    clock = clock_of(cpu)
+    ceiling = matrix_flop_per_s(cpu, torch.float32, widths=widths, n_products=20, clock=clock)
     found = []
     for n_head, n_windows in itertools.product(chosen.heads, chosen.windows):
         cell = cpu_cell(f"gpt2-2-{n_head}", batch_windows=n_windows)
@@ -118,6 +133,7 @@ def main() -> int:
             steps=chosen.steps,
             backend="inductor" if compiles else None,
             with_ours_compiled=compiles,
+            with_jax=has_jax(),
         )
         found += claims_of(cell, raced, ceiling)
     write(__file__, found, chosen.json, is_dry_run=chosen.dry_run)

@@ -1,10 +1,12 @@
 """Sides that take turns on one machine, so that what slows it down slows all of them."""
 
+import contextlib
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,10 @@ Side = Callable[[int], Tensor]
 
 Turn = Callable[[int, int], tuple[float, Sequence[Tensor]]]
 """Takes as many steps as the second number says, from the first on; seconds, and the losses."""
+
+
+Clock = Callable[[], float]
+"""Seconds since some moment."""
 
 
 def wait(device: torch.device) -> None:
@@ -36,17 +42,51 @@ def later(side: Side, n_steps: int) -> Side:
     return take
 
 
-def turn_of(side: Side, device: torch.device) -> Turn:
+def clock_of(device: torch.device) -> Clock:
+    """On a CPU the time that this process works, which other programs take nothing from: for sides
+    of one thread.
+    """
+    return time.process_time if device.type == "cpu" else time.perf_counter
+
+
+def turn_of(side: Side, device: torch.device, clock: Clock = time.perf_counter) -> Turn:
     """A side of this process, timed until the device is done."""
 
     def take(first: int, n_steps: int) -> tuple[float, list[Tensor]]:
         wait(device)
-        began = time.perf_counter()
+        began = clock()
         losses = [side(first + step) for step in range(n_steps)]
         wait(device)
-        return time.perf_counter() - began, losses
+        return clock() - began, losses
 
     return take
+
+
+@contextlib.contextmanager
+def turns_of_process(work: Callable[..., None], *arguments: Any) -> Iterator[Turn]:
+    """Turns of a process that does `work`, which is asked for them through a pipe, its first
+    argument, and answers with seconds and losses.
+
+    Raises `EOFError` if the process ends before its time.
+    """
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(theirs, *arguments), daemon=True)
+    process.start()
+    # Only its own end keeps the pipe open, so that its death is noticed.
+    theirs.close()
+
+    def take(first: int, n_turn: int) -> tuple[float, list[Tensor]]:
+        ours.send((first, n_turn))
+        seconds, losses = ours.recv()
+        return seconds, list(torch.from_numpy(losses))
+
+    try:
+        yield take
+    finally:
+        ours.close()
+        process.join(timeout=30)
+        process.kill()
 
 
 @dataclass(kw_only=True)

@@ -1,5 +1,10 @@
 """Peers do the same work: what they are measured for is nothing but their speed."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +40,42 @@ def test_sides_of_a_race_take_the_same_steps(load):
     assert np.ptp(found.loss_curve("ours")) > 1e-3
 
 
+@pytest.mark.slow
+def test_jax_takes_the_same_steps(load):
+    """Where it is installed: one trial here, fused ones in the race of fused trials."""
+    pytest.importorskip("jax")
+    cell = load("cells").cpu_cell("gpt2-1-1", batch_windows=2)
+    race = load("training_race").race
+    found = race(cell, device=torch.device("cpu"), n_rounds=1, steps=3, with_jax=True)
+    assert len(found.step_s["JAX"]) == 1
+    assert found.comparison("ours", "JAX", 1e-5)["losses_agree"]
+    assert np.ptp(found.loss_curve("JAX")) > 1e-3
+
+
+def test_another_model_in_jax_ends_the_race(load):
+    """Its first loss, on the same weights, says so; one that is not a number, too."""
+    jax_side, losses = load("jax_side"), np.full((1, 2), 4.0)
+    jax_side.assert_same_model(losses * (1 + 1e-6), losses)
+    for theirs in (losses * (1 + 1e-4), losses * np.nan):
+        with pytest.raises(RuntimeError, match="first loss"):
+            jax_side.assert_same_model(theirs, losses)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["training_step.py", "fused_trials.py --device cpu"])
+def test_benchmark_runs_dry_and_says_what_it_leaves_out(load, tmp_path, script):
+    """Both sides' losses agree; without JAX there is a line about it in place of its claim."""
+    has_jax = load("jax_side").has_jax()
+    command = [sys.executable, *script.split(), "--dry-run", "--json", str(tmp_path / "there.json")]
+    benchmarks = Path(__file__).parents[2] / "benchmarks"
+    done = subprocess.run(command, cwd=benchmarks, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = json.loads((tmp_path / "there.json").read_text())
+    assert all(one["dry_run"] and one["losses_agree"] for one in records)
+    assert any(one["claim"].endswith("-jax") for one in records) == has_jax
+    assert ("without JAX" in done.stdout) != has_jax
+
+
 def test_another_loss_is_found_out(load):
     """A side that does other work is said to; the numbers are written all the same."""
     race = load("turns").Race()
@@ -50,8 +91,8 @@ def test_fused_trials_have_the_losses_of_separate_ones(load):
     fused_trials, cells = load("fused_trials"), load("cells")
     cell, cpu = cells.cpu_cell("gpt2-1-1", batch_windows=2), torch.device("cpu")
     batches = load("our_side").first_batches(cell, fused_trials.N_WARM_UP + 4)
-    found, difference = fused_trials.race_of(cell, 3, batches, cpu, rounds=1, steps=2)
-    assert difference < 1e-5
+    found, differences = fused_trials.race_of(cell, 3, batches, cpu, rounds=1, steps=2)
+    assert max(differences.values()) < 1e-5
     assert {len(seconds) for seconds in found.step_s.values()} == {1}
     points = fused_trials.points(cell, 3)
     losses = fused_trials.program(cell, points, batches, cpu).first_losses

@@ -43,8 +43,11 @@ def test_candidates_are_all_together_halves_and_one_by_one(n_fused: int, n_cpus:
 
 @given(n_fused=st.integers(1, 8), n_cpus=st.integers(1, 8), n_steps=st.integers(1, 10**5))
 def test_a_measurement_is_a_small_part_of_the_run(n_fused: int, n_cpus: int, n_steps: int) -> None:
-    """The steps of all candidates, as shares of a step of all trials."""
-    steps = sum((N_WARM_UP + N_TIMED) * s.n_fused / n_fused for s in candidates(n_fused, n_cpus))
+    """The steps of all candidates, and of two that are timed again, as shares of a step of all
+    trials.
+    """
+    shares = [s.n_fused / n_fused for s in candidates(n_fused, n_cpus)] + [1.0, 1.0]
+    steps = (N_WARM_UP + N_TIMED) * sum(shares)
     if is_worth_measuring(CELL, n_steps, n_fused=n_fused, n_cpus=n_cpus):
         assert n_steps >= MEASUREMENTS_IN_A_RUN * steps
     assert is_worth_measuring(CELL, 10**6, n_fused=n_fused, n_cpus=n_cpus)
@@ -121,6 +124,23 @@ def test_what_gains_next_to_nothing_is_not_chosen(
     """A hundredth is noise, a tenth is not."""
     clock |= {"2 threads": two_threads}
     assert measure().fastest == CpuSetting(n_fused=4, n_threads=n_threads)
+
+
+def test_other_work_during_a_measurement_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All trials on one thread are timed again before anything else is chosen."""
+    usual = CpuSetting(n_fused=4, n_threads=1)
+    timed: list[CpuSetting] = []
+
+    def seconds(_: Cell, __: ModelSpec, settings: list[CpuSetting]) -> dict[CpuSetting, float]:
+        is_disturbed = usual not in timed
+        timed.extend(settings)
+        return {s: 3.0 if s != usual else 4.0 if is_disturbed else 2.0 for s in settings}
+
+    monkeypatch.setattr(cpu_setting, "step_seconds", seconds)
+    found = measure()
+    assert found.fastest == usual
+    assert found.seconds[usual] == 2.0
+    assert timed.count(usual) == 2
 
 
 @pytest.mark.parametrize("slower", [0.5, 2.0])
