@@ -66,7 +66,7 @@ def draw_layers(layers: pd.DataFrame) -> Figure:
     return _draw(drawn, draw, note=note, ylabel="R, bits per parameter")
 
 
-_Models = list[tuple[str, str, str]]
+_Models = list[tuple[str, style.Colour, str]]
 """Name, colour and marker of each model."""
 
 
