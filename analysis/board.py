@@ -3,6 +3,7 @@ data and exposures, from the tables of committed runs.
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,12 +158,12 @@ def hours_of(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def command_of(directory: Path) -> str:
-    """The one that the sweep's first lines say, or that the environment has kept."""
-    match = _RUN.search(read_sweep_text(directory))
-    if match:
-        return match[1]
+    """The last one that the environment has kept, or that the sweep's first lines say."""
     command = read_environment(directory).get("command", [])
-    return " ".join(map(str, command)) if isinstance(command, list) and command else "see its page"
+    if isinstance(command, list) and command:
+        return shlex.join(map(str, command))
+    match = _RUN.search(read_sweep_text(directory))
+    return match[1] if match else "see its page"
 
 
 def render(entries: Iterable[Entry]) -> str:

@@ -93,9 +93,9 @@ class JunkPoint:
 def compare_junk(rows: pd.DataFrame, reference: float | None = None) -> list[JunkPoint]:
     """Every case with junk, and those without, against the cells without junk.
 
-    Same table, family and people; one point for each case and exposures. The cells without junk
-    are those at `reference` exposures, or else at the fewest. Empty where there are no cells
-    without junk, or none with it.
+    Same table, family and people, and the same run directory where it has any without junk; one
+    point for each case and exposures. The cells without junk are those at `reference` exposures, or
+    else at the fewest. Empty where there are no cells without junk, or none with it.
     """
     return compare_junk_runs(unquantized(rows), reference)
 
@@ -116,7 +116,11 @@ def _points(
     family: str, cells: list[tuple[JunkCase | None, Run]], reference: float | None
 ) -> list[JunkPoint]:
     with_junk = [(case, run) for case, run in cells if case is not None]
-    without = _by_exposures([run for case, run in cells if case is None])
+    controls = [run for case, run in cells if case is None]
+    # Cells of another run may have been tuned or measured otherwise.
+    directories = {run.cell[0] for _, run in with_junk}
+    beside = [run for run in controls if run.cell[0] in directories]
+    without = _by_exposures(beside or controls)
     if not with_junk or not without:
         return []
     baseline = without[reference if reference in without else min(without)]

@@ -17,6 +17,11 @@ from analysis.moderation import pooled_variance
 from analysis.runs import Run, group_by, setting_of, unquantized
 from analysis.seeds import LEVEL, POWER, TABLE, Scatter, seeds_for_difference
 
+MIN_LEARNT = 0.1
+"""A model below so many bits per parameter, and so large a share of its R_max, tells nothing of how
+much seeds scatter in relation to R.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SeedsNeeded:
@@ -124,10 +129,12 @@ def _seeds_of(runs: Sequence[Run], difference: float, power: float) -> SeedsNeed
 def _equal_runs(model: Sequence[Run]) -> list[list[float]]:
     """R above zero of the runs of one model that differ by their seed alone: those of each row with
     fresh seeds, whose hyperparameters are its own, and all rows without. Several each, and no
-    copies of one number.
+    copies of one number. None of a model that has hardly learnt: near 0 log R scatters without end.
     """
     plain = {run.replicate: run.ratio for run in model if not run.fresh}
     rows = [list(plain.values()), *([ratio for _, ratio in run.fresh] for run in model)]
+    learnt = min(MIN_LEARNT, MIN_LEARNT * model[0].max_ratio)
+    rows = [own for own in rows if own and np.mean(own) >= learnt]
     positive = [[ratio for ratio in own if ratio > 0] for own in rows]
     return [own for own in positive if len(own) > 1 and np.ptp(np.log(own)) > ROUNDING]
 

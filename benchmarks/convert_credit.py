@@ -91,13 +91,16 @@ def is_converted(path: Path) -> bool:
 
 
 def convert_run(directory: Path) -> bool:
-    """Convert the tables of a run in compact form; False if they were converted before."""
+    """Convert the tables of a run in compact form; False if they were converted before. One that
+    was stopped in between goes on: each file has its own mark.
+    """
     path = directory / "results.parquet"
     if is_converted(path):
         return False
     results = {row["cell_id"]: row for row in pq.read_table(path).to_pylist()}
-    if (directory / "trials.parquet").exists():
-        _rewrite(directory / "trials.parquet", lambda row: converted_trial(row, results))
+    trials = directory / "trials.parquet"
+    if trials.exists() and not is_converted(trials):
+        _rewrite(trials, lambda row: converted_trial(row, results))
     _rewrite(path, converted_result)
     return True
 
@@ -106,7 +109,9 @@ def _rewrite(path: Path, convert: Callable[[Row], Row]) -> None:
     table = pq.read_table(path)
     rows = [convert(row) for row in table.to_pylist()]
     schema = table.schema.with_metadata({**(table.schema.metadata or {}), MARK: _NOTE})
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
+    written = path.with_suffix(".new")
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), written, compression="zstd")
+    written.replace(path)
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ def page_of(directories: Sequence[Path]) -> str:
             markdown_table(rows, columns),
             "## What they cost\n",
             f"{total:.1f} hours of training, of all trials and seeds, on the machines that ran them"
-            " (which often had other work):\n",
+            " (which often had other work). Cells taken over from another run count in both:\n",
             markdown_table(
                 spent, {"run": "---", "cells": "--:", "hours": "--:", "command": "---"}
             ).rstrip("\n"),

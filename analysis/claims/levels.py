@@ -113,7 +113,7 @@ def check_saturation(rows: pd.DataFrame) -> Outcome:
     region = Region(
         low=SATURATED_RATIO_BAND, wording=f"at least {SATURATED_RATIO_BAND:g} of the demand"
     )
-    name = f"R / R_max of {len(units)} models"
+    name = f"R / R_max of {len(units)} model{'s' * (len(units) > 1)}"
     return judge([Part(name=name, region=region, units=tuple(units))], too_few=_too_few(rows))
 
 

@@ -62,7 +62,7 @@ def draw_layers(layers: pd.DataFrame) -> Figure:
         axes.set_xticks(range(int(own["layer"].max()) + 1))
         axes.set_xlabel("Layer left out (0: none)")
 
-    note = "Below 0: worse than chance; linear from -1 to 1, logarithmic below. Mean over seeds."
+    note = "Linear from -1 to 1, logarithmic beyond; 0: of everybody, layers: of the first people."
     return _draw(drawn, draw, note=note, ylabel="R, bits per parameter")
 
 

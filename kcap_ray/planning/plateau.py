@@ -66,8 +66,8 @@ def plateau_exposures(cell: Cell, spec: AnySpec) -> float | None:
 
 
 def ends_on_plateau(cell: Cell, spec: AnySpec, n_steps: int) -> bool:
-    """Whether a run of so many steps is over before values are learnt, by the rule, which is off
-    by up to 1.6 either way. False where there is no rule.
+    """Whether a run of so many steps is over before values are learnt, by the rule, which is good
+    to a factor of two. False where there is no rule.
     """
     needed, train = plateau_exposures(cell, spec), cell.train
     if needed is None:

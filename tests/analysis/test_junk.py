@@ -55,3 +55,17 @@ def test_junk_needs_cells_without_it(make_cells):
     assert compare_junk(with_junk) == []
     others = rows[~rows["dataset"].str.contains("junk")].assign(n_people=5)
     assert compare_junk(pd.concat([with_junk, others])) == []
+
+
+def test_controls_of_the_same_run_count_where_there_are_any(make_cells):
+    """Others may have been tuned otherwise; they stand in only where the run has none."""
+    own = make_junk(make_cells)
+    other = make_cells({"gpt2": 4.0}, log_sd=0.0, exposures=(100,)).assign(run_dir="other")
+    both = pd.concat([own, other])
+    assert [point.to_record() for point in compare_junk(both)] == [
+        point.to_record() for point in compare_junk(own)
+    ]
+    is_junk = own["dataset"].str.contains("junk")
+    (_, point) = compare_junk(pd.concat([own[is_junk], other]))
+    assert point.comparison.ratio is not None
+    assert point.comparison.ratio.value == pytest.approx(0.5 / 4.0, rel=0.1)  # noise of seeds
