@@ -4,9 +4,6 @@ Runs `kcap sweep sweeps/quickstart.yaml` in a fresh directory, installation asid
 the time goes: the wait for Ray, its workers and the first windows; the cells; the end of Ray; the
 table and the report. There is no peer: the other side is the goal, and the ratio is goal / ours.
 
-Goal: at most 180 s on two CPU cores
-Needs: Ray
-
 Peer: none; the other side is the goal
 Goal: at most 3 minutes on 2 CPU cores
 Needs: Ray

@@ -158,10 +158,8 @@ def race(
             "plain loop": turn(plain, plain),
         }
         if with_ours_compiled:
-            compiled = replace(cell, train=replace(cell.train, compile="on"))
-            sides["ours, compiled"] = processes.enter_context(
-                own_process(compiled, n_steps, device)
-            )
+            compiled = own_process(_compiled(cell), n_steps, device)
+            sides["ours, compiled"] = processes.enter_context(compiled)
         if backend is not None:
             other = plain_gpt(model)
             sides["plain loop, compiled"] = turn(
@@ -183,6 +181,10 @@ def race(
         plain_loss, jax_loss = (turns.race.loss_curve(name)[:1] for name in ("plain loop", "JAX"))
         assert_same_model(jax_loss, plain_loss)
     return turns.race
+
+
+def _compiled(cell: Cell) -> Cell:
+    return replace(cell, train=replace(cell.train, compile="on"))
 
 
 @contextlib.contextmanager

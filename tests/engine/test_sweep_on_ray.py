@@ -89,8 +89,8 @@ def test_failed_cell_is_recorded_and_others_finish(
     undisturbed, small_sweep, tmp_path, kcap, session
 ):
     """A cell that cannot be trained is a row with a reason and exit status 1; once the cause is
-    mended, the table is completed: it was the machine, and no mistake. Here on a cluster that was
-    there before, and then without Ray.
+    mended, the same command completes the table: it was the machine, and no mistake. Here on a
+    cluster that was there before.
     """
     out = tmp_path / "run"
     bad, good = cells_of(small_sweep)
@@ -107,7 +107,7 @@ def test_failed_cell_is_recorded_and_others_finish(
     assert "1 of 2 cells" in command.stderr
 
     broken.rmdir()
-    again = kcap("run-cell", small_sweep, "--out", out)
+    again = kcap("sweep", small_sweep, "--out", out, "--address", session)
     assert again.finish() == 0, again.stderr
     repaired = table(out)
     pd.testing.assert_frame_equal(repaired.iloc[:1], table(undisturbed[1]).iloc[:1])
