@@ -64,7 +64,7 @@ def claims_of(model: str, *, n_rounds: int, is_tiny: bool) -> list[dict[str, Any
                 times[side].append(time.perf_counter() - began)
             losses[side].append(float(step.loss_E[0]))
     median_s = {side: statistics.median(found) for side, found in times.items()}
-    chosen = measure_arithmetic(cell, spec, n_steps=length_of(cell).steps, n_fused=1, n_cpus=1)
+    chosen = measure_arithmetic(cell, spec, n_steps=length_of(cell).steps, n_fused=1, n_threads=1)
     n_tokens = train.batch_windows * train.window_tokens
     ours = min((side for side in SIDES if side[0] == "bf16"), key=median_s.__getitem__)
     found = []

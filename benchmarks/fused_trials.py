@@ -3,12 +3,13 @@ that share the device, and beside JAX.
 
 Trials differ in learning rate and weight decay and read the same batches. On a CPU the models are
 gpt2 with 2 layers, 16 wide, on batches of 2 and of 8 windows of 128 tokens of the laptop sweep's
-data, float32; fused and one after another on one core and one thread, the processes on all cores.
-On a GPU it is GPT2-2-2 on batches of 12 windows of 512 tokens of bioS with 50,000 people, bf16.
-Fused and separate take turns in one process, medians over rounds; then the processes run, all from
-the same moment on. On a CPU JAX takes turns with fused and separate where it is installed (kcap
-does not need it: pip install "jax[cpu]"), the same trials by `vmap`, a turn of steps as one
-program. Ours and the peer count the steps of all trials; first losses are compared.
+data, float32; fused and one after another on one core and one thread. On a GPU it is GPT2-2-2 on
+batches of 12 windows of 512 tokens of bioS with 50,000 people, bf16. Fused and separate take turns
+in one process, medians over rounds; then the processes run, all from the same moment on, on a CPU
+on all cores, in turns with one process of the fused program on a thread for each core. On a CPU JAX
+takes turns with fused and separate where it is installed (kcap does not need it: pip install
+"jax[cpu]"), the same trials by `vmap`, a turn of steps as one program. Ours and the peer count the
+steps of all trials; first losses are compared.
 
 Peer: one program after another (P6); a process per trial, all at once (P6-processes); JAX, vmap and
   scan (P6-jax)
@@ -22,6 +23,7 @@ Needs: a GPU for the second part; JAX for its side
 import argparse
 import contextlib
 import os
+import statistics
 import sys
 import threading
 import time
@@ -49,6 +51,8 @@ another order in float32, and roundings of bf16.
 """
 READY_WITHIN_S = 240.0
 """Longest that processes may take to get ready, or to run."""
+N_PROCESS_ROUNDS = 3
+"""Times that all processes run."""
 N_WARM_UP = 20
 """Steps before anything is timed: compilation, and on a GPU the recording of the graph. Their
 losses are compared.
@@ -125,11 +129,13 @@ def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours / theirs - 1).max())
 
 
-def _trial_process(cell: Cell, trial: Point, n_steps: int, device: str, barrier: Any) -> None:
-    """One trial in a process of its own: gets ready, waits for the others, steps."""
-    torch.set_num_threads(1)
+def _process(
+    cell: Cell, trials: Sequence[Point], n_threads: int, n_steps: int, device: str, barrier: Any
+) -> None:
+    """Trials in a process of their own: gets ready, waits for the others, steps."""
+    torch.set_num_threads(n_threads)
     batches = first_batches(cell, N_WARM_UP + n_steps)
-    side = program(cell, [trial], batches, torch.device(device)).side
+    side = program(cell, trials, batches, torch.device(device)).side
     barrier.wait()
     for number in range(n_steps):
         side(number + N_WARM_UP)
@@ -137,17 +143,26 @@ def _trial_process(cell: Cell, trial: Point, n_steps: int, device: str, barrier:
     barrier.wait()
 
 
-def processes_step_s(cell: Cell, n_trials: int, n_steps: int, device: torch.device) -> float | None:
-    """Seconds until each of as many processes has taken one step, when all run at once; None if
-    they could not, for instance for lack of memory.
+def processes_step_s(
+    cell: Cell,
+    programs: Sequence[Sequence[Point]],
+    n_steps: int,
+    device: torch.device,
+    *,
+    n_threads: int = 1,
+) -> float | None:
+    """Seconds until a process for each of the programs has taken one step, when all run at once;
+    None if they could not, for instance for lack of memory.
     """
     context = get_context("spawn")
-    barrier = context.Barrier(n_trials + 1)
+    barrier = context.Barrier(len(programs) + 1)
     processes = [
         context.Process(
-            target=_trial_process, args=(cell, trial, n_steps, device.type, barrier), daemon=True
+            target=_process,
+            args=(cell, trials, n_threads, n_steps, device.type, barrier),
+            daemon=True,
         )
-        for trial in points(cell, n_trials)
+        for trials in programs
     ]
     for process in processes:
         process.start()
@@ -164,6 +179,26 @@ def processes_step_s(cell: Cell, n_trials: int, n_steps: int, device: torch.devi
             process.join(timeout=10)
             process.kill()
     return seconds / n_steps
+
+
+def on_all_cores(
+    cell: Cell, n_trials: int, n_steps: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds of a step of all trials, by `processes`, one for each, and on a CPU by `fused`, one
+    with a thread for each core: three times in turns. Empty if some did not start.
+    """
+    trials, n_cores = points(cell, n_trials), len(os.sched_getaffinity(0))
+    sides = {"processes": ([[trial] for trial in trials], 1)}
+    if device.type == "cpu":
+        sides["fused"] = ([trials], n_cores)
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(N_PROCESS_ROUNDS):
+        for name, (programs, n_threads) in sides.items():
+            step_s = processes_step_s(cell, programs, n_steps, device, n_threads=n_threads)
+            if step_s is None:
+                return {}
+            found[name].append(step_s)
+    return found
 
 
 def _wait_until_ready(barrier: Any, processes: Sequence[Any]) -> None:
@@ -235,18 +270,22 @@ def claims_of(
         }
         claims.append(claim("P6-jax", ours=ours, **(common | theirs)))
     if n_trials in chosen.processes:
-        step_s = processes_step_s(cell, n_trials, steps * rounds, device)
-        where = f"on {os.cpu_count()} cores" if device.type == "cpu" else "sharing the GPU"
-        if step_s is None:
+        step_s = on_all_cores(cell, n_trials, steps * rounds // N_PROCESS_ROUNDS, device)
+        if not step_s:
             print(f"{n_trials} processes did not all start, so they are left out", flush=True)
             return claims
+        where = "sharing the GPU"
+        if "fused" in step_s:
+            ours = n_trials / statistics.median(step_s["fused"])
+            n_cores = len(os.sched_getaffinity(0))
+            where = f"on {n_cores} cores; fused on {n_cores} threads"
         claims.append(
             claim(
                 "P6-processes",
                 ours=ours,
-                peer=n_trials / step_s,
-                peer_is=f"a process per trial, all at once, {where}"
-                + ("; fused on one core" if device.type == "cpu" else ""),
+                peer=n_trials / statistics.median(step_s["processes"]),
+                peer_is=f"a process per trial, all at once, {where}",
+                on_all_cores_step_s=step_s,
                 **common,
             )
         )

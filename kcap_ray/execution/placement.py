@@ -1,5 +1,5 @@
-"""Placement of a trial batch on a device: all of them as one program, or a few
-at a time; and how many programs share a GPU.
+"""Placement of a trial batch on a device: all of them as one program, or as many as its memory
+holds; threads on a CPU; and how many programs share a GPU.
 
 None of it changes what is asked of a study. On a CPU it changes no bit of a trial's result either,
 and on a GPU, or where a batch has to be taken in parts, nothing but roundings.
@@ -18,7 +18,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.execution.arithmetic import Arithmetic
 from kcap_ray.execution.host_memory import available_host_bytes, host_bytes
 from kcap_ray.models.own_spec import AnySpec
-from kcap_ray.planning.cost import device_of
+from kcap_ray.planning.cost import device_of, flops_per_token
 from kcap_ray.planning.memory import GIB, program_bytes
 from kcap_ray.planning.run_length import length_of, trials_at_once
 from kcap_ray.runs.checked import checked, with_checksum
@@ -44,6 +44,12 @@ hundreds of MB each.
 
 GPU_SHARES = (1, 2, 4)
 """Programs that may share a GPU."""
+
+THREAD_FLOPS = 3.4e7
+"""Work of a step for each thread on a CPU: half of the smallest step, of 6.8e7 floating-point
+operations, that a second thread was seen to make faster
+(`benchmarks/results/cpu_placement.json`).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +153,15 @@ def choose_placement(
         if need <= USABLE * available:
             break
     return placement
+
+
+def cpu_threads(cell: Cell, spec: AnySpec, *, n_fused: int, n_cpus: int) -> int:
+    """Threads that train `n_fused` trials as one program: one for each of `n_cpus` CPUs, as long as
+    each has `THREAD_FLOPS` of a step to do.
+    """
+    tokens = cell.train.batch_windows * cell.train.window_tokens
+    flops = n_fused * tokens * flops_per_token(spec, cell.train.window_tokens)
+    return max(1, min(n_cpus, int(flops / THREAD_FLOPS)))
 
 
 def programs_per_gpu(cell: Cell, spec: AnySpec) -> int:

@@ -1,5 +1,5 @@
 """A batch of a cell's trials, which its study asked for at once: trained as one program, or part by
-part where the device has too little memory for all, or is faster that way.
+part where the device has too little memory for all.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ from kcap_ray.execution.placement import (
     Placement,
     available_bytes,
     choose_placement,
+    cpu_threads,
     need_bytes,
     save_placement,
     saved_placement,
@@ -31,8 +32,7 @@ from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.files import remove_tree
 from kcap_ray.runs.record import TrialRecord
 from kcap_ray.training.checkpoint import remove_checkpoint
-from kcap_ray.training.cpu_precision import measure_arithmetic
-from kcap_ray.training.cpu_setting import is_worth_measuring, measure_settings
+from kcap_ray.training.cpu_precision import is_worth_measuring, measure_arithmetic
 from kcap_ray.training.point import Point
 
 _logger = logging.getLogger(__name__)
@@ -138,9 +138,8 @@ class _PlacementChooser:
             )
         if saved is not None and saved.n_fused != placement.n_fused:
             self._clear_checkpoints()
-        elif saved is None and not self.directory.resume_file(first_trial).exists():
-            # A program of an older version goes on as it began.
-            placement = self._measured(dataclasses.replace(placement, arithmetic=arithmetic))
+        if self.run.device.type == "cpu":
+            placement = self._on_cpu(dataclasses.replace(placement, arithmetic=arithmetic))
         save_placement(self.directory, placement)
         return placement
 
@@ -182,35 +181,29 @@ class _PlacementChooser:
             f"{_counted(placement.n_fused, placement, self.n_windows)}"
         )
 
-    def _measured(self, placement: Placement) -> Placement:
-        """The setting, on a CPU with what is fastest there where the run is long enough to tell."""
-        if self.run.device.type != "cpu":
+    def _on_cpu(self, placement: Placement) -> Placement:
+        """The setting with its threads, and with what arithmetic is fastest where that is open and
+        the run is long enough to measure it.
+        """
+        alone = not dist.is_initialized()
+        n_threads = cpu_threads(
+            self.cell,
+            self.spec,
+            n_fused=placement.n_fused,
+            n_cpus=self.run.n_cpus if alone else 1,
+        )
+        placement = dataclasses.replace(placement, n_threads=n_threads)
+        n_steps = length_of(self.cell).steps
+        if not alone or placement.arithmetic or not is_worth_measuring(self.cell, n_steps):
             return placement
-        placement = dataclasses.replace(placement, n_threads=1)
-        n_steps, n_fused = length_of(self.cell).steps, placement.n_fused
-        if dist.is_initialized() or not is_worth_measuring(
-            self.cell, n_steps, n_fused=n_fused, n_cpus=self.run.n_cpus
-        ):
-            return placement
-        return self._timed(placement, n_steps)
-
-    def _timed(self, placement: Placement, n_steps: int) -> Placement:
-        cell, n_cpus = placement.applied_to(self.cell), self.run.n_cpus
-        # Threads and fused trials are chosen by the time of uncompiled steps.
-        if cell.train.compile == "on":
-            cell = dataclasses.replace(cell, train=dataclasses.replace(cell.train, compile="off"))
-        if cell.train.precision == "auto":
-            found = measure_arithmetic(
-                cell, self.spec, n_steps=n_steps, n_fused=placement.n_fused, n_cpus=n_cpus
-            )
-            arithmetic = Arithmetic(precision=found.precision, compile=found.compile)
-            placement = dataclasses.replace(placement, arithmetic=arithmetic)
-            fastest = found.setting.fastest
-        else:
-            found = measure_settings(cell, self.spec, n_fused=placement.n_fused, n_cpus=n_cpus)
-            fastest = found.fastest
+        found = measure_arithmetic(
+            self.cell, self.spec, n_steps=n_steps, n_fused=placement.n_fused, n_threads=n_threads
+        )
         self._log(str(found))
-        return dataclasses.replace(placement, **dataclasses.asdict(fastest))
+        if self.cell.train.precision != "auto":
+            return placement
+        arithmetic = Arithmetic(precision=found.precision, compile=found.compile)
+        return dataclasses.replace(placement, arithmetic=arithmetic)
 
     def _unmeasured(self) -> Arithmetic:
         """Of a cell that is not measured: on a CPU float32, on a GPU what it has two bytes for."""

@@ -1,22 +1,37 @@
-"""Which arithmetic a cell with `train.precision: auto` trains in on this CPU: float32, or bf16
-where the processor multiplies it faster (AMX, AVX-512 BF16), compiled where a long run gains by it.
+"""Which arithmetic is fastest on this CPU: float32, or bf16 where the processor multiplies it
+faster (AMX, AVX-512 BF16), compiled where a long run gains by it.
 
-Found by timing a few real steps, as `cpu_setting` does; unlike what that finds, it changes results,
-by the rounding of bf16. So it is chosen once for a cell.
+Found by timing a few real steps of models of its own, which draw nothing from a global generator:
+the run after it is as it would be without. A cell with `train.precision: auto` trains in what is
+found; since that changes results, by the rounding of bf16, it is chosen once for a cell. Of other
+cells in a low precision a line says what float32 would take.
 """
 
 import dataclasses
+import math
+import time
 from dataclasses import dataclass
+
+import numpy as np
+import torch
 
 from kcap_ray.config.cell import Cell, Compile, Precision
 from kcap_ray.models.own_spec import AnySpec
-from kcap_ray.training.cpu_setting import (
-    NOISE,
-    CpuSetting,
-    Measured,
-    measure_settings,
-    step_seconds,
-)
+from kcap_ray.training.point import Point
+from kcap_ray.training.step import TrainStep
+
+N_WARM_UP = 2
+"""Untimed steps: the first ones allocate."""
+
+N_TIMED = 8
+"""Timed steps; the fastest counts, since other programs on the machine only ever slow one down."""
+
+NOISE = 0.03
+"""Share by which two measured times differ that are the same."""
+
+MEASUREMENTS_IN_A_RUN = 20
+"""Length of a run, in measurements, from which it is measured: at most 5% of the time go into it.
+"""
 
 COMPILE_S = 90.0
 """Most of a minute and a half is what compiling a step takes on one core of a Xeon."""
@@ -32,53 +47,90 @@ class MeasuredArithmetic:
     """What the measurement found."""
 
     precision: Precision
+    """The cell's, and the fastest where that is `auto`."""
     compile: Compile
-    """`on` where compiled code is the fastest; otherwise as the cell says."""
-    setting: Measured
-    """Trials and threads at that precision, uncompiled."""
+    """`on` where compiled code is the fastest and the cell leaves it open; else as the cell says.
+    """
     seconds: dict[str, float]
-    """Seconds per step and trial, each at the fastest setting: `fp32`, `bf16`, and where it was
-    tried that of these which is faster with ` compiled` behind it.
+    """Seconds per step and trial: `fp32`, the low precision, and where it was tried that of these
+    which is faster with ` compiled` behind it.
     """
 
     def __str__(self) -> str:
         times = ", ".join(f"{name} {1e3 * s:.3g}" for name, s in self.seconds.items())
         compiled = ", compiled" if self.compile == "on" else ""
-        return (
-            f"ms per step and trial: {times}; it trains {self.setting.fastest} in "
-            f"{self.precision}{compiled}"
-        )
+        text = f"ms per step and trial: {times}; it trains in {self.precision}{compiled}"
+        if self.seconds[self.precision] > self.seconds["fp32"]:
+            text += " (write train.precision: fp32 if you may)"
+        return text
+
+
+def is_worth_measuring(cell: Cell, n_steps: int) -> bool:
+    """Whether the cell is in a low precision, or leaves it open, and a run of `n_steps` is long
+    enough to be measured first. What is asked to be compiled would have to be compiled for it.
+    """
+    n_timed = 2 * (N_WARM_UP + N_TIMED)
+    is_low = cell.train.precision != "fp32"
+    return is_low and cell.train.compile != "on" and n_steps >= MEASUREMENTS_IN_A_RUN * n_timed
 
 
 def measure_arithmetic(
-    cell: Cell, spec: AnySpec, *, n_steps: int, n_fused: int, n_cpus: int
+    cell: Cell, spec: AnySpec, *, n_steps: int, n_fused: int, n_threads: int
 ) -> MeasuredArithmetic:
-    """Time float32 at every setting, bf16 at the fastest of them, and if that is faster bf16 at
-    every setting; then the faster one compiled, where `n_steps` of the cell's trials are long
-    enough and the cell leaves it open.
+    """Time float32 and the low precision, and if the cell leaves both open the faster one compiled,
+    where `n_steps` of its trials are long enough.
     """
+    n_threads_before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
 
-    def at(precision: Precision, compile: Compile = "off") -> Cell:
+    def seconds(
+        precision: Precision, compile: Compile = "off", *, usual_s: float = math.inf
+    ) -> float:
         train = dataclasses.replace(cell.train, precision=precision, compile=compile)
-        return dataclasses.replace(cell, train=train)
+        own = dataclasses.replace(cell, train=train)
+        return step_s(own, spec, n_fused=n_fused, usual_s=usual_s)
 
-    def seconds(found: Cell, setting: CpuSetting) -> float:
-        return step_seconds(found, spec, [setting])[setting]
+    low: Precision = "bf16" if cell.train.precision == "auto" else cell.train.precision
+    is_open = low != cell.train.precision
+    found = {"fp32": seconds("fp32")}
+    found[low] = seconds(low, usual_s=found["fp32"])
+    compile, precision = cell.train.compile, low
+    if is_open:
+        precision = low if found[low] < found["fp32"] * (1 - NOISE) else "fp32"
+        run_s = n_steps * cell.tune.trials * found[precision]
+        if compile == "auto" and not cell.model.is_own and run_s >= COMPILES_IN_A_RUN * COMPILE_S:
+            compiled_s = seconds(precision, "on")
+            if compiled_s < found[precision] * (1 - NOISE):
+                compile = "on"
+            found[f"{precision} compiled"] = compiled_s
+    torch.set_num_threads(n_threads_before)
+    return MeasuredArithmetic(precision=precision, compile=compile, seconds=found)
 
-    def measured(precision: Precision) -> Measured:
-        return measure_settings(at(precision), spec, n_fused=n_fused, n_cpus=n_cpus)
 
-    setting, precision = measured("fp32"), "fp32"
-    found = {"fp32": setting.seconds[setting.fastest]}
-    found["bf16"] = seconds(at("bf16"), setting.fastest)
-    if found["bf16"] < found["fp32"] * (1 - NOISE):
-        setting, precision = measured("bf16"), "bf16"
-        found["bf16"] = setting.seconds[setting.fastest]
-    compile = cell.train.compile
-    run_s = n_steps * cell.tune.trials * found[precision]
-    if compile == "auto" and not cell.model.is_own and run_s >= COMPILES_IN_A_RUN * COMPILE_S:
-        compiled_s = seconds(at(precision, "on"), setting.fastest)
-        if compiled_s < found[precision] * (1 - NOISE):
-            compile = "on"
-        found[f"{precision} compiled"] = compiled_s
-    return MeasuredArithmetic(precision=precision, compile=compile, setting=setting, seconds=found)
+def step_s(cell: Cell, spec: AnySpec, *, n_fused: int, usual_s: float = math.inf) -> float:
+    """Seconds per step and trial of `n_fused` trials in one program, on torch's threads.
+
+    What takes more than twice `usual_s` is not timed again: a processor without bf16 takes dozens
+    of times as long over it.
+    """
+    step = TrainStep(
+        cell,
+        spec,
+        [Point(lr=cell.train.lr, weight_decay=cell.train.weight_decay)] * n_fused,
+        n_steps=N_WARM_UP + N_TIMED,
+        device=torch.device("cpu"),
+    )
+    # Which tokens they are makes no difference to the time.
+    batch = np.random.default_rng(0).integers(
+        spec.vocab_size, size=(cell.train.batch_windows, cell.train.window_tokens + 1)
+    )
+    fastest_s = math.inf
+    for number in range(N_WARM_UP + N_TIMED):
+        began = time.perf_counter()
+        step(batch)
+        taken_s = (time.perf_counter() - began) / n_fused
+        if number >= N_WARM_UP:
+            fastest_s = min(fastest_s, taken_s)
+        elif number > 0 and taken_s > 2 * usual_s:
+            return taken_s
+    return fastest_s

@@ -15,7 +15,6 @@ from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory
 from kcap_ray.training.cpu_precision import MeasuredArithmetic
-from kcap_ray.training.cpu_setting import CpuSetting, Measured
 from tests.tiny import tiny_cell
 
 TUNE = TuneConfig(confirm_seeds=1)
@@ -45,11 +44,10 @@ def finds(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Measurements that find this precision the fastest; the cells that were measured."""
     asked = []
 
-    def measure(cell: Cell, *_: object, n_fused: int, **__: object) -> MeasuredArithmetic:
+    def measure(cell: Cell, *_: object, **__: object) -> MeasuredArithmetic:
         asked.append(cell.cell_id)
-        setting = CpuSetting(n_fused=n_fused, n_threads=1)
-        found = Measured(fastest=setting, seconds={setting: 1.0}, precision=precision, plain_s=None)
-        return MeasuredArithmetic(precision=precision, compile="off", setting=found, seconds={})
+        seconds = {"fp32": 1.0, "bf16": 1.0}
+        return MeasuredArithmetic(precision=precision, compile="off", seconds=seconds)
 
     module = kcap_ray.execution.trial_batch
     monkeypatch.setattr(module, "is_worth_measuring", lambda *_, **__: True)

@@ -12,15 +12,18 @@ from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.execution.placement import (
     GPU_SHARES,
     PLANNED_GPU_BYTES,
+    THREAD_FLOPS,
     USABLE,
     Placement,
     available_bytes,
     choose_placement,
+    cpu_threads,
     need_bytes,
     programs_per_gpu,
     save_placement,
     saved_placement,
 )
+from kcap_ray.planning.cost import flops_per_token
 from kcap_ray.planning.memory import program_bytes
 from kcap_ray.planning.run_length import spec_of, trials_at_once
 from kcap_ray.runs.results import CellDirectory
@@ -84,6 +87,20 @@ def test_a_setting_changes_what_is_trained_and_not_who_it_is() -> None:
     assert applied.train.micro_windows == 3
     assert applied.cell_id == CELL.cell_id
     assert Placement(device="cpu", n_fused=2, n_threads=4).applied_to(CELL) == CELL
+
+
+@given(n_fused=st.integers(1, 8), n_cpus=st.integers(1, 256), n_windows=st.integers(1, 64))
+def test_a_thread_for_each_cpu_that_has_enough_to_do(
+    n_fused: int, n_cpus: int, n_windows: int
+) -> None:
+    """At least one, at most the CPUs; one more would have less than `THREAD_FLOPS` of a step."""
+    cell = tiny_cell(batch_windows=n_windows)
+    n_threads = cpu_threads(cell, SPEC, n_fused=n_fused, n_cpus=n_cpus)
+    assert 1 <= n_threads <= n_cpus
+    tokens = n_windows * cell.train.window_tokens
+    flops = n_fused * tokens * flops_per_token(SPEC, cell.train.window_tokens)
+    assert n_threads == 1 or flops / n_threads >= THREAD_FLOPS
+    assert n_threads == n_cpus or flops / (n_threads + 1) < THREAD_FLOPS
 
 
 def test_a_kept_setting_is_for_its_kind_of_device(tmp_path) -> None:

@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 import torch
 
+import kcap_ray.execution.placement
 import kcap_ray.execution.trial
 import kcap_ray.execution.trial_batch
 from kcap_ray.config.cell import Range, TuneConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cell
 from kcap_ray.execution.cell_run import CellRun
-from kcap_ray.execution.placement import USABLE, Placement, save_placement, saved_placement
+from kcap_ray.execution.placement import USABLE, Placement, saved_placement
 from kcap_ray.execution.trial_batch import run_trial_batch
 from kcap_ray.planning.memory import program_bytes
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.record import TrialRecord
 from kcap_ray.runs.results import CellDirectory
 from kcap_ray.runs.schema import Record
-from kcap_ray.training.cpu_setting import CpuSetting, Measured
 from kcap_ray.training.loop import Progress
 from kcap_ray.training.point import Point
 from tests.rounding import about
@@ -169,59 +169,22 @@ def test_a_round_goes_on_as_it_began(
     assert_close(records, run(CellDirectory(tmp_path / "whole")))
 
 
-def test_a_program_begun_without_a_setting_goes_on(
-    directory: CellDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As one of an older version was: its checkpoint is of all trials, so nothing is measured."""
-    monkeypatch.setattr(kcap_ray.execution.trial_batch, "is_worth_measuring", lambda *_, **__: True)
-    monkeypatch.delattr(kcap_ray.execution.trial_batch, "measure_settings")
-    save_placement(directory, Placement(device="cpu", n_fused=5))
-    with pytest.raises(Killed):
-        run(directory, save_every_s=0.0, on_progress=kill_after(5))
-    (directory.path / "setting.json").unlink()
-    assert {record.n_trials_fused for record in run(directory)} == {5}
-
-
-@pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Pretends that one trial at a time on two threads is fastest; counts how often it is asked."""
-    asked: list[int] = []
-    fastest = CpuSetting(n_fused=1, n_threads=2)
-
-    def measure(*_: object, n_fused: int, **__: object) -> Measured:
-        asked.append(n_fused)
-        return Measured(fastest=fastest, seconds={fastest: 1.0}, precision="fp32", plain_s=None)
-
-    monkeypatch.setattr(kcap_ray.execution.trial_batch, "is_worth_measuring", lambda *_, **__: True)
-    monkeypatch.setattr(kcap_ray.execution.trial_batch, "measure_settings", measure)
-    return asked
-
-
 @pytest.mark.slow
-def test_what_was_measured_is_how_the_cell_trains(
-    tmp_path: Path, measured: list[int], caplog: pytest.LogCaptureFixture
+def test_threads_change_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory: CellDirectory
 ) -> None:
-    """It is measured and told once, kept through every restart, and written into the records; on
-    several threads too a killed run equals an undisturbed one.
-    """
-    caplog.set_level(logging.INFO)
-    whole, killed = CellDirectory(tmp_path / "whole"), CellDirectory(tmp_path / "killed")
-    records = run(whole)
-    assert {(record.n_trials_fused, record.n_threads) for record in records} == {(1, 2)}
+    """One for each CPU of the process, as the records say; killed on two it goes on on one."""
+    monkeypatch.setattr(kcap_ray.execution.placement, "THREAD_FLOPS", 1.0)
+    records = run(CellDirectory(tmp_path / "whole"), n_cpus=2)
+    assert {(record.n_trials_fused, record.n_threads) for record in records} == {(5, 2)}
     with pytest.raises(Killed):
-        run(killed, save_every_s=0.0, on_progress=kill_after(length_of(CELL).steps + 5))
-    assert without(run(killed), DIFFERS) == without(records, DIFFERS)
-    assert measured == [5, 5]
-    assert caplog.text.count("ms per step and trial") == 2
-
-
-def test_a_short_run_is_not_measured(
-    directory: CellDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All trials at once on one thread, without a word."""
-    monkeypatch.delattr(kcap_ray.execution.trial_batch, "measure_settings")
-    records = run(directory, n_cpus=2)
-    assert {(record.n_trials_fused, record.n_threads) for record in records} == {(5, 1)}
+        run(directory, n_cpus=2, save_every_s=0.0, on_progress=kill_after(5))
+    (directory.path / "setting.json").unlink()
+    again = run(directory, n_cpus=1)
+    assert {record.n_threads for record in again} == {1}
+    differs = (*DIFFERS, "n_threads")
+    assert without(again, differs) == without(records, differs)
+    assert without(run(CellDirectory(tmp_path / "one")), differs) == without(records, differs)
 
 
 def break_above(
