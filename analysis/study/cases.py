@@ -50,7 +50,15 @@ def all_cases() -> list[Case]:
     To those written down are added, for each claim, its first true table from one seed, and its
     first true and first false ones from three seeds as noisy as real ones.
     """
-    cases = [*_levels(), *_architectures(), *_quantized(), *_experts(), *_junk()]
+    cases = [
+        *_levels(),
+        *_kinds(),
+        *_levels_at_100(),
+        *_architectures(),
+        *_quantized(),
+        *_experts(),
+        *_junk(),
+    ]
     found = []
     for claim in dict.fromkeys(case.claim for case in cases):
         own = [case for case in cases if case.claim == claim]
@@ -83,33 +91,24 @@ def _variant(
     )
 
 
+def _gpt2(capacity: float, people: Sequence[int] = EVERY_N, *, n_alike: int = 1) -> World:
+    return World(capacity={"gpt2": capacity}, n_people=people, n_alike=n_alike)
+
+
 def _levels() -> list[Case]:
-    def gpt2(capacity: float, people: Sequence[int] = EVERY_N, *, n_alike: int = 1) -> World:
-        return World(capacity={"gpt2": capacity}, n_people=people, n_alike=n_alike)
-
-    def kinds(first: str, second: str, peaks: tuple[float, float]) -> tuple[World, ...]:
-        pairs = zip((first, second), peaks, strict=True)
-        return tuple(replace(gpt2(peak), dataset=dataset) for dataset, peak in pairs)
-
     low = EVERY_N[:1]
-    simple = ("bioS_simple", "bioR")
-    biod = ("bioD-K6-C1-D50-L1-T2000", "bioD-K2-C1-D50-L1-T2000")
     shares = {"true": [0.985] * 6, "one": [0.985] * 5 + [0.93], "border": [0.985] * 5 + [0.95]}
     quiet = {
         name: (World(capacity={"gpt2": 2.0}, n_people=EVERY_N, saturation=tuple(own)),)
         for name, own in shares.items()
     }
-
-    def at_100(capacity: float, people: Sequence[int] = EVERY_N, *, n_alike: int = 1) -> World:
-        return replace(gpt2(capacity, people, n_alike=n_alike), exposures=100)
-
     return [
-        _case("1a", "peaks of 2.1", "true", gpt2(2.1)),
-        _case("1a", "peaks of 2.7", "true", gpt2(2.7)),
-        _case("1a", "peaks of 1.7", "false", gpt2(1.7)),
-        _case("1a", "one N of three at 1.7", "false", gpt2(1.7, low), gpt2(2.1, EVERY_N[1:])),
+        _case("1a", "peaks of 2.1", "true", _gpt2(2.1)),
+        _case("1a", "peaks of 2.7", "true", _gpt2(2.7)),
+        _case("1a", "peaks of 1.7", "false", _gpt2(1.7)),
+        _case("1a", "one N of three at 1.7", "false", _gpt2(1.7, low), _gpt2(2.1, EVERY_N[1:])),
         _case(
-            "1a", "one N of three at 1.9", "undecidable", gpt2(1.905, low), gpt2(2.2, EVERY_N[1:])
+            "1a", "one N of three at 1.9", "undecidable", _gpt2(1.905, low), _gpt2(2.2, EVERY_N[1:])
         ),
         Case(claim="1b", name="0.985 of R_max", truth="true", worlds=quiet["true"], noise=QUIET),
         Case(claim="1b", name="one model at 0.93", truth="false", worlds=quiet["one"], noise=QUIET),
@@ -120,17 +119,39 @@ def _levels() -> list[Case]:
             worlds=quiet["border"],
             noise=QUIET,
         ),
-        _case("1c", "peaks of 2.1", "true", gpt2(2.1)),
-        _case("1c", "peaks of 2.15 among 24 models", "true", gpt2(2.15, n_alike=6)),
-        _case("1c", "peaks of 2.6", "false", gpt2(2.6)),
-        _case("1c", "one N of three at 2.6", "false", gpt2(2.6, low), gpt2(2.0, EVERY_N[1:])),
-        _case("1c", "peaks of 2.3", "undecidable", gpt2(2.306)),
+        _case("1c", "peaks of 2.1", "true", _gpt2(2.1)),
+        _case("1c", "peaks of 2.15 among 24 models", "true", _gpt2(2.15, n_alike=6)),
+        _case("1c", "peaks of 2.6", "false", _gpt2(2.6)),
+        _case("1c", "one N of three at 2.6", "false", _gpt2(2.6, low), _gpt2(2.0, EVERY_N[1:])),
+        _case("1c", "peaks of 2.3", "undecidable", _gpt2(2.306)),
+    ]
+
+
+def _kinds() -> list[Case]:
+    simple = ("bioS_simple", "bioR")
+    biod = ("bioD-K6-C1-D50-L1-T2000", "bioD-K2-C1-D50-L1-T2000")
+
+    def kinds(first: str, second: str, peaks: tuple[float, float]) -> tuple[World, ...]:
+        pairs = zip((first, second), peaks, strict=True)
+        return tuple(replace(_gpt2(peak), dataset=dataset) for dataset, peak in pairs)
+
+    return [
         _case("2", "peaks of 1.85 and 1.8", "true", *kinds(*simple, (1.85, 1.8))),
         _case("2", "bioR at 1.4", "false", *kinds(*simple, (1.9, 1.4))),
         _case("2", "bioR at 1.6", "undecidable", *kinds(*simple, (1.9, 1.604))),
         _case("3", "peaks of 2.1 and 2.2", "true", *kinds(*biod, (2.1, 2.2))),
         _case("3", "one kind of two at 1.6", "false", *kinds(*biod, (2.2, 1.6))),
         _case("3", "one kind of two at 1.9", "undecidable", *kinds(*biod, (2.2, 1.905))),
+    ]
+
+
+def _levels_at_100() -> list[Case]:
+    low = EVERY_N[:1]
+
+    def at_100(capacity: float, people: Sequence[int] = EVERY_N, *, n_alike: int = 1) -> World:
+        return replace(_gpt2(capacity, people, n_alike=n_alike), exposures=100)
+
+    return [
         _case("4", "peaks of 1.2", "true", at_100(1.2)),
         _case("4", "peaks of 1.94", "true", at_100(1.94)),
         _case("4", "peaks of 0.85", "false", at_100(0.85)),

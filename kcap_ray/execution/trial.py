@@ -55,9 +55,7 @@ def run_trials(
     if n_threads is not None:
         torch.set_num_threads(n_threads)
     corpus = build_corpus(cell.data)
-    _check_window(cell, corpus)
-    if cell.model.is_own:
-        _check_own(cell, device)
+    _check(cell, corpus, device)
     n_steps = length_of(cell).steps
     stream = stream_of(cell)
     rank = dist.get_rank() if dist.is_initialized() else 0
@@ -114,8 +112,12 @@ def _exposures(stream: TrainingStream, corpus: Corpus, *, n_windows: int) -> lis
     ]
 
 
-def _check_window(cell: Cell, corpus: Corpus) -> None:
-    """Raise `UserError` now, and not after the training, if a biography is too long to measure."""
+def _check(cell: Cell, corpus: Corpus, device: torch.device) -> None:
+    """Raise `UserError` now, and not after the training, if a biography is too long to measure, or
+    a model that is brought along is not in order.
+    """
+    if cell.model.is_own:
+        _check_own(cell, device)
     for source in corpus.sources:
         for start in range(0, source.n_people, _PEOPLE_AT_ONCE):
             stop = min(start + _PEOPLE_AT_ONCE, source.n_people)
@@ -132,7 +134,6 @@ def _check_window(cell: Cell, corpus: Corpus) -> None:
 
 
 def _check_own(cell: Cell, device: torch.device) -> None:
-    """Raise `UserError` before the training if a model that is brought along is not in order."""
     vocab_size, n_tokens = spec_of(cell).vocab_size, cell.train.window_tokens
     model = own_model(cell.model, vocab_size, n_tokens, seed=cell.seed).to(device)
     try:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kcap_ray.extract.questions import QuestionTable
+    from kcap_ray.models.decoder import Decoder
+    from kcap_ray.text.stream.corpus import Corpus
 
 FILE = "extraction.json"
 """What all models of a run could be asked for: a list of records, one for each cell and config."""
@@ -90,6 +92,49 @@ def _record(
     device: "torch.device",
     on_step: Callable[[int, float], None] | None,
 ) -> dict[str, Any]:
+    from kcap_ray.models.checkpoint import load_cell_model
+    from kcap_ray.text.stream.corpus import build_corpus
+
+    fetch(directory / "checkpoint")
+    model, cell = load_cell_model(directory)
+    corpus = build_corpus(cell.data)
+    source = corpus.main
+    if corpus.vocab.size != model.spec.vocab_size:
+        raise UserError(f"{directory}: its data have changed since; run the cell again")
+    try:
+        found = _taught_and_asked(model.to(device).eval(), cell, corpus, config, on_step)
+    except UserError as error:
+        raise UserError(f"{directory}: {error}") from error
+    value_bits = None
+    if source.entropy is not None and row.value_bits is not None and row.groups is None:
+        value_bits = row.value_bits / (source.n_people * source.entropy.value_bits)
+    return {
+        "cell_id": row.cell_id,
+        "dataset": row.dataset,
+        "n_people": row.n_people,
+        "exposures": row.exposures,
+        "model": row.model,
+        "n_params": row.n_params,
+        "stored_bits": row.stored_bits,
+        "capacity_ratio": row.capacity_ratio,
+        "max_capacity_ratio": row.max_capacity_ratio,
+        "value_bits_frac": value_bits,
+        **found,
+        **config.to_dict(),
+        "label": config.label,
+    }
+
+
+def _taught_and_asked(
+    model: "Decoder",
+    cell: Cell,
+    corpus: "Corpus",
+    config: ExtractConfig,
+    on_step: Callable[[int, float], None] | None,
+) -> dict[str, Any]:
+    """Teach half of the people's answers, ask for all; shares of right answers, by the columns of
+    the record. `UserError` if a question does not fit the model.
+    """
     import numpy as np
     import torch
 
@@ -98,23 +143,15 @@ def _record(
     from kcap_ray.extract.questions import question_table
     from kcap_ray.knowledge.randomness import Purpose, permutation, stream_key
     from kcap_ray.measure.nats import scorer_of
-    from kcap_ray.models.checkpoint import load_cell_model
-    from kcap_ray.text.stream.corpus import build_corpus
 
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    fetch(directory / "checkpoint")
-    model, cell = load_cell_model(directory)
-    corpus = build_corpus(cell.data)
     source = corpus.main
-    if corpus.vocab.size != model.spec.vocab_size:
-        raise UserError(f"{directory}: its data have changed since; run the cell again")
-    model = model.to(device).eval()
+    if next(model.parameters()).device.type == "cpu":
+        torch.set_num_threads(1)
     table = question_table(source, corpus.vocab)
     if table.tokens_QT.shape[1] > model.n_tokens + 1:
         raise UserError(
-            f"{directory}: a question of {table.tokens_QT.shape[1]} tokens does not fit into the "
-            f"model's window of {model.n_tokens}"
+            f"a question of {table.tokens_QT.shape[1]} tokens does not fit into the model's window "
+            f"of {model.n_tokens}"
         )
     said_PA = memorized(model, scorer_of(model, corpus), source, seed=cell.seed)
     student = adapted(model, table, config, eos=corpus.vocab.eos, std=cell.train.init_std)
@@ -130,24 +167,10 @@ def _record(
     }
     extracted_by = _by_attribute(table, is_right_Q, ~is_taught_Q)
     guessed_by = _guessed(table, is_taught_Q)
-    taught_by = _by_attribute(table, is_right_Q, is_taught_Q)
-    value_bits = None
-    if source.entropy is not None and row.value_bits is not None and row.groups is None:
-        value_bits = row.value_bits / (source.n_people * source.entropy.value_bits)
     return {
-        "cell_id": row.cell_id,
-        "dataset": row.dataset,
-        "n_people": row.n_people,
-        "exposures": row.exposures,
-        "model": row.model,
-        "n_params": row.n_params,
-        "stored_bits": row.stored_bits,
-        "capacity_ratio": row.capacity_ratio,
-        "max_capacity_ratio": row.max_capacity_ratio,
-        "value_bits_frac": value_bits,
         "memorized_accuracy": _mean(memorized_by),
         "extracted_accuracy": _mean(extracted_by),
-        "taught_accuracy": _mean(taught_by),
+        "taught_accuracy": _mean(_by_attribute(table, is_right_Q, is_taught_Q)),
         "guessed_accuracy": _mean(guessed_by),
         "memorized_by_attribute": memorized_by,
         "extracted_by_attribute": extracted_by,
@@ -156,8 +179,6 @@ def _record(
         "n_new_tokens": table.n_new_tokens,
         "n_adapter_params": sum(parameter.numel() for parameter in student.trained),
         "final_loss_nats": loss,
-        **config.to_dict(),
-        "label": config.label,
     }
 
 

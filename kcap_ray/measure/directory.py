@@ -103,48 +103,31 @@ def measure_directory(
     dtype = torch.bfloat16 if options.dtype == "bf16" else torch.float32
     model = load_causal_model(path, device, dtype)
     corpus = build_corpus(cell.data)
-    n_tokens = longest_sequence(model)
     try:
         tokens = _tokens(path, model, corpus.vocab, options)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    scorer = ScoringModel(
-        nats=lambda tokens_PT, ends=None: nats_of_logits(
-            logits_of(model, tokens_PT[:, :-1])[None], tokens_PT, ends
-        ),
-        n_trials=1,
-        n_tokens=n_tokens or _NO_LIMIT,
-        vocab_size=vocabulary_size(model),
-        eos=tokens.eos,
-        device=device,
-        translate=tokens.translate,
-        first=tokens.first,
-        on_progress=options.on_progress,
-        nats_of_counted=CountedPositions(model),
-    )
-    try:
+        scorer = _scorer(model, tokens, device, options)
         (groups,) = measure_scoring_model(scorer, corpus.sources, seed=cell.seed)
     except BiographyTooLongError as error:
         raise UserError(
-            f"{path} reads {n_tokens} tokens at most, but a biography of {cell.cell_id} has "
-            f"{error.n_tokens} of its tokens; take a model with a longer context"
+            f"{path} reads {longest_sequence(model)} tokens at most, but a biography of "
+            f"{cell.cell_id} has {error.n_tokens} of its tokens; take a model with a longer context"
         ) from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     measured = measured_of(groups, [0.0] * len(corpus.sources))
-    stored, n_params = total_bits(groups), sum(p.numel() for p in model.parameters())
-    n_params_used = n_params - _unused_weights(model, tokens.n_used)
     records = [dict(record) for record in json.loads(measured.groups or "[]")]
     for record in records:
         del record["exposures"]  # only who trained the model knows
     measured = replace(measured, groups=json.dumps(records) if records else None)
+    stored, n_params = total_bits(groups), sum(p.numel() for p in model.parameters())
+    n_params_used = n_params - _unused_weights(model, tokens.n_used)
     return MeasuredModel(
         model=str(path),
         model_class=type(model).__name__,
         tokens=tokens.described,
         begins_with_bos=tokens.first is not None,
         n_tokens_used=tokens.n_used,
-        context_tokens=n_tokens,
+        context_tokens=longest_sequence(model),
         cell_id=cell.cell_id,
         dataset=cell.data.label,
         n_people=cell.data.n_people,
@@ -156,6 +139,26 @@ def measure_directory(
         capacity_ratio_used=stored / n_params_used,
         max_capacity_ratio=corpus.demand_bits / n_params,
         **measured.to_dict(),
+    )
+
+
+def _scorer(
+    model: PreTrainedModel, tokens: _Tokens, device: torch.device, options: MeasureOptions
+) -> ScoringModel:
+    """The model as what is measured: it reads these tokens and says their nats."""
+    return ScoringModel(
+        nats=lambda tokens_PT, ends=None: nats_of_logits(
+            logits_of(model, tokens_PT[:, :-1])[None], tokens_PT, ends
+        ),
+        n_trials=1,
+        n_tokens=longest_sequence(model) or _NO_LIMIT,
+        vocab_size=vocabulary_size(model),
+        eos=tokens.eos,
+        device=device,
+        translate=tokens.translate,
+        first=tokens.first,
+        on_progress=options.on_progress,
+        nats_of_counted=CountedPositions(model),
     )
 
 

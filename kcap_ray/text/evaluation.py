@@ -4,10 +4,10 @@ Shape letters: P people, T tokens, S slots.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from kcap_ray.config.errors import UserError
 from kcap_ray.text.kinds.renderer import FIRST_ATTRIBUTE_CODE, Rendered
@@ -76,38 +76,44 @@ def evaluation_documents(
     Raises `BiographyTooLongError` if a biography alone is longer than the window.
     """
     people_P = np.arange(start, stop)
-    n_people = source.n_people
-    next_P = (people_P + 1) % n_people
     own = translate(source.rendered(source.evaluation(people_P, seed=seed)))
-    other = source if source.behind is None else source.behind
-    if source.behind is not None:
+    if source.behind is None:
+        other, next_P = source, (people_P + 1) % source.n_people
+    else:
+        other = source.behind
         next_P = other.schedule.occurrences(0, people_P).people_P
     before = translate(other.rendered(other.evaluation(next_P, seed=seed)))
     # A document of max_tokens + 1 tokens is read in one window: its last token is only predicted.
     room_P = max_tokens - own.length_P
     if room_P.min(initial=0) < 0:
         raise BiographyTooLongError(int(own.length_P.max()), max_tokens)
-    is_alone = n_people == 1 and source.behind is None
+    is_alone = source.n_people == 1 and source.behind is None
     kept_P = np.zeros_like(room_P) if is_alone else np.minimum(before.length_P, room_P)
+    return _documents(source, before, kept_P, own, eos=eos)
+
+
+def _documents(
+    source: Source, before: Rendered, kept_P: NDArray[np.int64], own: Rendered, *, eos: int
+) -> EvaluationDocuments:
+    """An end of text, the last `kept_P` tokens of what stands before, and a person's own text."""
     place_T = np.arange(1 + int((kept_P + own.length_P).max(initial=0)))
-    own_start_P = 1 + kept_P
     is_before_PT = _span(place_T, np.ones_like(kept_P), kept_P)
-    is_own_PT = _span(place_T, own_start_P, own.length_P)
+    is_own_PT = _span(place_T, 1 + kept_P, own.length_P)
+
+    def laid_out(own_L: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+        found_PT = np.zeros(is_own_PT.shape, dtype)
+        found_PT[is_own_PT] = own_L
+        return found_PT
 
     tokens_PT = np.full(is_own_PT.shape, eos, own.tokens_L.dtype)
     tokens_PT[is_before_PT] = before.tokens_L[_is_last(before.length_P, kept_P)]
     tokens_PT[is_own_PT] = own.tokens_L
-    target_PT = np.zeros(is_own_PT.shape, np.int8)
-    target_PT[is_own_PT] = _counted_codes(own, source.attributes)
+    target_PT = laid_out(_counted_codes(own, source.attributes), np.int8)
     if "pronoun" in source.attributes:
         pronoun = FIRST_ATTRIBUTE_CODE + source.attributes.index("pronoun")
         _keep_first(target_PT, pronoun)
-    first_chunk_PT = np.zeros(is_own_PT.shape, np.bool_)
-    first_chunk_PT[is_own_PT] = own.first_chunk_L
-    end_PT = None
-    if own.end_L is not None:
-        end_PT = np.zeros(is_own_PT.shape, np.int16)
-        end_PT[is_own_PT] = own.end_L
+    first_chunk_PT = laid_out(own.first_chunk_L, np.bool_)
+    end_PT = None if own.end_L is None else laid_out(own.end_L, np.int16)
     return EvaluationDocuments(tokens_PT, target_PT, first_chunk_PT, end_PT, own.continuations)
 
 

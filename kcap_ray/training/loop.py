@@ -102,6 +102,35 @@ class Saving:
             return 0
 
 
+class _Checkpoints:
+    """The checkpoint of a run: whether one is due, and what was saved."""
+
+    def __init__(self, saving: Saving | None, run_key: str) -> None:
+        self.saving, self.run_key = saving, run_key
+        self.last_save = self.last_look = time.perf_counter()
+        self.requested_ns = saving.requested_ns() if saving else 0
+
+    def saved(self) -> dict[str, Any] | None:
+        """What an earlier process of the same run left, if it did."""
+        return resume_from(self.saving.path, run_key=self.run_key) if self.saving else None
+
+    def is_due(self) -> bool:
+        """Whether it is time, or somebody has asked since the last one."""
+        if self.saving is None:
+            return False
+        now, is_asked = time.perf_counter(), False
+        if now - self.last_look >= LOOK_EVERY_S:
+            self.last_look = now
+            is_asked = self.saving.requested_ns() > self.requested_ns
+        return is_asked or now - self.last_save >= self.saving.every_s
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write it down."""
+        assert self.saving is not None, "nothing is due without a place for it"
+        self.last_save, self.requested_ns = time.perf_counter(), self.saving.requested_ns()
+        save_checkpoint(self.saving.path, {"run_key": self.run_key} | state)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Probe:
     """A measurement that is repeated while a model trains."""
@@ -210,23 +239,19 @@ def train(
     """
     step = TrainStep(cell, spec, points, n_steps=n_steps, device=device, start=start)
     curves = _Curves(cell, len(points), n_steps)
-    run_key = _run_key(cell, points, step)
+    checkpoints = _Checkpoints(saving, _run_key(cell, points, step))
     seconds_before = 0.0
-    state = resume_from(saving.path, run_key=run_key) if saving else None
-    if state is not None:
+    if (state := checkpoints.saved()) is not None:
         step.load_state(state)
         curves.load_state(state)
         seconds_before = state["seconds"]
     is_first_worker = not dist.is_initialized() or dist.get_rank() == 0
     log_every = max(1, n_steps // N_HISTORY_POINTS)
     began = time.perf_counter() - seconds_before
-    last_save = last_look = time.perf_counter()
-    requested_ns = saving.requested_ns() if saving else 0
     batches = open_batches(step.n_done) if step.n_done < n_steps else iter(())
     with _old_objects_left_alone():
         while step.n_done < n_steps:
             step(next(batches))
-            now = time.perf_counter()
             is_probed = probe is not None and probe.is_due(step.n_done, n_steps)
             if step.n_done % log_every == 0 or step.n_done == n_steps or is_probed:
                 probed = None
@@ -238,16 +263,9 @@ def train(
                 curves.record(step, time.perf_counter() - began, probed)
                 if on_progress is not None:
                     on_progress(curves.history[-1])
-            if saving is None or not is_first_worker:
-                continue
-            is_asked = now - last_look >= LOOK_EVERY_S and saving.requested_ns() > requested_ns
-            if now - last_look >= LOOK_EVERY_S:
-                last_look = now
-            if is_asked or now - last_save >= saving.every_s:
-                requested_ns = saving.requested_ns()
-                state = {"run_key": run_key, "seconds": time.perf_counter() - began}
-                save_checkpoint(saving.path, state | step.state() | curves.state())
-                last_save = now
+            if is_first_worker and checkpoints.is_due():
+                seconds = {"seconds": time.perf_counter() - began}
+                checkpoints.save(seconds | step.state() | curves.state())
     return TrainResult(
         model=step.model,
         diverged_at=curves.diverged_at,
