@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from analysis.estimate import LEVEL, Estimate
 from analysis.fit import MIN_POINTS, CapacityFit, FitStatus
@@ -262,11 +262,11 @@ def _cautions(fits: Sequence[CapacityFit], limit: Estimate | None) -> list[str]:
 def _log_sd(fit: CapacityFit) -> float:
     """Standard deviation of log c; for few degrees of freedom that of the same 95% reach."""
     reach = float(fit.inference.spread.reach(LEVEL)[0]) if fit.inference else 0.0
-    return math.hypot(reach / float(stats.norm.ppf((1 + LEVEL) / 2)), TUNING_ERROR)
+    return math.hypot(reach / float(special.ndtri((1 + LEVEL) / 2)), TUNING_ERROR)
 
 
 def _quantile(degrees: int, level: float) -> float:
-    return float(stats.t.ppf((1 + level) / 2, max(degrees, 1)))
+    return float(special.stdtrit(max(degrees, 1), (1 + level) / 2))
 
 
 def _bounds(form: Form) -> tuple[list[float], list[float]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.intervals import Spread, cluster_spread, profile_end
 from analysis.law import Floats, log_ratio
@@ -183,7 +183,7 @@ def level_test(
     rest_B = np.maximum(_weighted_squares(apart, split), 1e-12)
     is_testable_B = (n_groups_B > 1) & (below_B > 0)
     f_B = np.where(is_testable_B, gain_B / above_B / (rest_B / np.maximum(below_B, 1)), np.nan)
-    p_B = np.where(is_testable_B, stats.f.sf(f_B, above_B, np.maximum(below_B, 1)), np.nan)
+    p_B = np.where(is_testable_B, special.fdtrc(above_B, np.maximum(below_B, 1), f_B), np.nan)
     return f_B, p_B, split
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.inference import INFORMATIVE, Inference, fit_robustly, level_test
 from analysis.law import Floats
@@ -63,7 +63,7 @@ def outliers(found: Inference) -> np.ndarray:
         residual_N = residuals(found.cells, found.found.theta_BP)[0]
         t_N = residual_N / max(float(found.scatter_B[0]), MIN_SHOWN_SCATTER)
         degrees_N = np.full(len(t_N), max(int(found.n_informative_B[0]) - 2, 1))
-    p_N = 2 * stats.t.sf(np.abs(t_N), degrees_N)
+    p_N = 2 * special.stdtr(degrees_N, -np.abs(t_N))
     return np.array(holm(p_N.tolist())) < SIGNIFICANT
 
 
@@ -145,7 +145,7 @@ def _by_demand(found: Inference, people_N: np.ndarray | None) -> LackOfFit | Non
         by="R_max",
         f=f,
         degrees=(1, degrees),
-        p=float(stats.f.sf(f, 1, degrees)),
+        p=float(special.fdtrc(1, degrees, f)),
         detail=f"beyond the corner R goes as R_max to the power {slope:+.2f} off the law",
     )
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from analysis.estimate import LEVEL, Estimate
 from analysis.joint import INFORMATIVE, JointCells, JointLaw, fit_joint, joint_cells, refit
@@ -227,5 +227,5 @@ def folds_of(label_N: np.ndarray) -> np.ndarray:
 
 def _reach(errors: Errors, p: float, level: float) -> float:
     """Half the width of the prediction interval of log R for a cell that tells p of c."""
-    quantile = float(stats.t.ppf((1 + level) / 2, max(errors.n_folds - 1, 1)))
+    quantile = float(special.stdtrit(max(errors.n_folds - 1, 1), (1 + level) / 2))
     return quantile * math.sqrt(p * errors.told**2 + (1 - p) * errors.saturated**2)

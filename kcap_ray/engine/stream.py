@@ -1,7 +1,9 @@
 """Ray Data makes the windows of a cell and feeds them to whoever trains it."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +14,13 @@ from ray.data.block import Block, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.text.stream.batches import chunk_steps, n_own_windows, stream_of, worker_windows
+from kcap_ray.text.stream.batches import (
+    chunk_steps,
+    in_process_batches,
+    n_own_windows,
+    stream_of,
+    worker_windows,
+)
 
 MAX_READ_TASKS = 2_000
 """Most tasks that a run is cut into; a long run's tasks make several blocks each."""
@@ -100,36 +108,71 @@ def _blocks(cell: Cell, rank: int, workers: int, start: int, stop: int) -> Itera
 def ray_batches(
     cell: Cell, *, n_steps: int, rank: int = 0, workers: int = 1
 ) -> Callable[[int], Iterator[np.ndarray]]:
-    """From a step to its batches and all later ones up to `n_steps`, made by Ray Data.
+    """From a step to its batches and all later ones up to `n_steps`.
 
+    The first `chunk_steps` of them are made in this process, while Ray Data begins to make the
+    others: it takes seconds until its workers are up, in which a small model trains already.
     `workers` is the number of those that train now, whatever the cell asks for.
     """
 
     def batches_from(step: int) -> Iterator[np.ndarray]:
-        # Its notes on every data set would fill the workers' logs.
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
-        context.target_max_block_size = BLOCK_BYTES
-        options = context.execution_options
-        # Steps must arrive in order, and the stream must not depend on which task is the fastest.
-        options.preserve_order = True
-        options.resource_limits = ExecutionResources.for_limits(object_store_memory=BYTES_IN_FLIGHT)
-        source = WindowsSource(cell, rank=rank, workers=workers, first_step=step, n_steps=n_steps)
-        dataset = ray.data.read_datasource(
-            source,
-            # Trainers hold all CPUs of a small cluster. Making windows takes a few percent of one.
-            num_cpus=0,
-            # Spread over all nodes otherwise, a head without CPUs among them.
-            label_selector={NODE_ID: ray.get_runtime_context().get_node_id()},
-            concurrency=min(READ_TASKS_AT_ONCE, source.n_tasks),
-            override_num_blocks=source.n_tasks,
+        first = min(step + chunk_steps(cell.train), n_steps)
+        rest: Iterator[Any] = iter(())
+        if first < n_steps:
+            source = WindowsSource(
+                cell, rank=rank, workers=workers, first_step=first, n_steps=n_steps
+            )
+            rest = _begun(_blocks_of(source))
+        own = in_process_batches(
+            stream_of(cell), cell.train, n_steps=first, rank=rank, workers=workers
         )
-        blocks: Any = dataset.iter_batches(batch_size=None, batch_format="numpy")
-        n_own = n_own_windows(cell.train, rank=rank, workers=workers)
-        yield from rebatched((np.asarray(block[COLUMN]) for block in blocks), n_own)
+        yield from own(step)
+        yield from rebatched(rest, n_own_windows(cell.train, rank=rank, workers=workers))
 
     return batches_from
+
+
+def _blocks_of(source: WindowsSource) -> Iterator[np.ndarray]:
+    """Windows [n, T+1] in order, as Ray Data has made them."""
+    # Its notes on every data set would fill the workers' logs.
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.target_max_block_size = BLOCK_BYTES
+    options = context.execution_options
+    # Steps must arrive in order, and the stream must not depend on which task is the fastest.
+    options.preserve_order = True
+    options.resource_limits = ExecutionResources.for_limits(object_store_memory=BYTES_IN_FLIGHT)
+    dataset = ray.data.read_datasource(
+        source,
+        # Trainers hold all CPUs of a small cluster. Making windows takes a few percent of one.
+        num_cpus=0,
+        # Spread over all nodes otherwise, a head without CPUs among them.
+        label_selector={NODE_ID: ray.get_runtime_context().get_node_id()},
+        concurrency=min(READ_TASKS_AT_ONCE, source.n_tasks),
+        override_num_blocks=source.n_tasks,
+    )
+    blocks: Any = dataset.iter_batches(batch_size=None, batch_format="numpy")
+    return (np.asarray(block[COLUMN]) for block in blocks)
+
+
+def _begun(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same blocks, of which the first is asked for now, in a thread."""
+    first: Future[np.ndarray] = Future()
+
+    def ask() -> None:
+        try:
+            first.set_result(next(blocks))
+        except BaseException as error:
+            first.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+
+    def in_order() -> Iterator[np.ndarray]:
+        yield first.result()
+        yield from blocks
+
+    return in_order()
 
 
 def rebatched(blocks: Iterable[np.ndarray], n_rows: int) -> Iterator[np.ndarray]:

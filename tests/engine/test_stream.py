@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcap_ray.engine.stream import WindowsSource, ray_batches, rebatched
-from kcap_ray.text.stream.batches import in_process_batches, stream_of
+from kcap_ray.engine.stream import WindowsSource, _begun, ray_batches, rebatched
+from kcap_ray.text.stream.batches import chunk_steps, in_process_batches, stream_of
 from tests.tiny import tiny_cell
 
 N_STEPS = 700
@@ -33,6 +33,27 @@ def test_ray_data_delivers_what_the_generator_makes(session, step):
     assert len(expected) == N_STEPS - step
     delivered = list(ray_batches(cell, n_steps=N_STEPS)(step))
     np.testing.assert_array_equal(np.stack(delivered), np.stack(expected))
+
+
+def test_a_short_run_makes_its_windows_itself():
+    """As many steps as are made at a time: nothing asks for Ray, which is not there."""
+    cell = tiny_cell(batch_windows=4)
+    n_steps = chunk_steps(cell.train)
+    delivered = list(ray_batches(cell, n_steps=n_steps)(3))
+    expected = list(in_process_batches(stream_of(cell), cell.train, n_steps=n_steps)(3))
+    np.testing.assert_array_equal(np.stack(delivered), np.stack(expected))
+
+
+def test_what_breaks_in_ray_data_breaks_the_run():
+    """Where it was asked for ahead, too: at the first batch that is needed of it."""
+
+    def broken():
+        raise RuntimeError("no worker")
+        yield np.zeros((1, 2))
+
+    blocks = _begun(broken())
+    with pytest.raises(RuntimeError, match="no worker"):
+        next(blocks)
 
 
 WHERE = """
@@ -90,7 +111,7 @@ def test_shares_of_the_workers_make_up_the_global_batch(session, workers):
     """What all workers get for a step is what a single worker would get for it, whatever number of
     workers the cell asks for.
     """
-    cell, step = tiny_cell(batch_windows=4, workers=4), N_STEPS - 40
+    cell, step = tiny_cell(batch_windows=4, workers=4), N_STEPS - 300
     shares = [
         np.stack(list(ray_batches(cell, rank=rank, workers=workers, n_steps=N_STEPS)(step)))
         for rank in range(workers)
