@@ -182,17 +182,17 @@ def processes_step_s(
 
 
 def on_all_cores(
-    cell: Cell, n_trials: int, n_steps: int, device: torch.device
+    cell: Cell, n_trials: int, n_steps: int, device: torch.device, *, n_rounds: int
 ) -> dict[str, list[float]]:
     """Seconds of a step of all trials, by `processes`, one for each, and on a CPU by `fused`, one
-    with a thread for each core: three times in turns. Empty if some did not start.
+    with a thread for each core, in turns. Empty if some did not start.
     """
     trials, n_cores = points(cell, n_trials), len(os.sched_getaffinity(0))
     sides = {"processes": ([[trial] for trial in trials], 1)}
     if device.type == "cpu":
         sides["fused"] = ([trials], n_cores)
     found: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(N_PROCESS_ROUNDS):
+    for _ in range(n_rounds):
         for name, (programs, n_threads) in sides.items():
             step_s = processes_step_s(cell, programs, n_steps, device, n_threads=n_threads)
             if step_s is None:
@@ -270,26 +270,41 @@ def claims_of(
         }
         claims.append(claim("P6-jax", ours=ours, **(common | theirs)))
     if n_trials in chosen.processes:
-        step_s = on_all_cores(cell, n_trials, steps * rounds // N_PROCESS_ROUNDS, device)
-        if not step_s:
-            print(f"{n_trials} processes did not all start, so they are left out", flush=True)
-            return claims
-        where = "sharing the GPU"
-        if "fused" in step_s:
-            ours = n_trials / statistics.median(step_s["fused"])
-            n_cores = len(os.sched_getaffinity(0))
-            where = f"on {n_cores} cores; fused on {n_cores} threads"
-        claims.append(
-            claim(
-                "P6-processes",
-                ours=ours,
-                peer=n_trials / statistics.median(step_s["processes"]),
-                peer_is=f"a process per trial, all at once, {where}",
-                on_all_cores_step_s=step_s,
-                **common,
-            )
-        )
+        claims += _beside_processes(cell, n_trials, ours, common, chosen, device)
     return claims
+
+
+def _beside_processes(
+    cell: Cell,
+    n_trials: int,
+    ours: float,
+    common: dict[str, Any],
+    chosen: argparse.Namespace,
+    device: torch.device,
+) -> list[dict[str, Any]]:
+    """Against a process for each trial; none where they do not all start."""
+    # A GPU's processes take minutes to get ready, and nothing takes turns with them.
+    n_rounds = min(chosen.rounds, N_PROCESS_ROUNDS) if device.type == "cpu" else 1
+    n_steps = chosen.steps * chosen.rounds // n_rounds
+    step_s = on_all_cores(cell, n_trials, n_steps, device, n_rounds=n_rounds)
+    if not step_s:
+        print(f"{n_trials} processes did not all start, so they are left out", flush=True)
+        return []
+    where = "sharing the GPU"
+    if "fused" in step_s:
+        ours = n_trials / statistics.median(step_s["fused"])
+        n_cores = len(os.sched_getaffinity(0))
+        where = f"on {n_cores} cores; fused on {n_cores} threads"
+    return [
+        claim(
+            "P6-processes",
+            ours=ours,
+            peer=n_trials / statistics.median(step_s["processes"]),
+            peer_is=f"a process per trial, all at once, {where}",
+            on_all_cores_step_s=step_s,
+            **common,
+        )
+    ]
 
 
 def _agreement(difference: float, tolerance: float) -> dict[str, Any]:

@@ -82,21 +82,19 @@ def waiting(cell: Cell, open_batches: OpenBatches, n_steps: int) -> dict[str, fl
     }
 
 
-def both_ways(cell: Cell, n_steps: int) -> tuple[OpenBatches, OpenBatches]:
-    """Through Ray Data, and in this process."""
-    from kcap_ray.engine.stream import ray_batches
-
-    return (
-        ray_batches(cell, rank=0, n_steps=n_steps),
-        in_process_batches(stream_of(cell), cell.train, rank=0, n_steps=n_steps),
-    )
+def in_process(cell: Cell, n_steps: int) -> OpenBatches:
+    """The peer's batches."""
+    return in_process_batches(stream_of(cell), cell.train, rank=0, n_steps=n_steps)
 
 
 def rate_claim(n_tokens: int) -> dict[str, Any]:
     """The rate, both ways."""
     cell = load_sweep(SWEEPS / "exposure1000.yaml", FAST).cells[0]
     n_steps = n_tokens // (cell.train.batch_windows * cell.train.window_tokens)
-    ours, peer = (arrival(way) for way in both_ways(cell, n_steps))
+    from kcap_ray.engine.stream import ray_data_batches
+
+    ours = arrival(ray_data_batches(cell, n_steps=n_steps))
+    peer = arrival(in_process(cell, n_steps))
     return claim(
         "P2",
         ours=ours["tokens_per_s"],
@@ -113,7 +111,10 @@ def rate_claim(n_tokens: int) -> dict[str, Any]:
 def waiting_claim(n_steps: int) -> dict[str, Any]:
     """The share of its time that a tiny cell's training waits, both ways."""
     cell = load_sweep(SWEEPS / "laptop.yaml", TINY).cells[0]
-    ours, peer = (waiting(cell, way, n_steps) for way in both_ways(cell, n_steps))
+    from kcap_ray.engine.stream import ray_batches
+
+    ours = waiting(cell, ray_batches(cell, n_steps=n_steps), n_steps)
+    peer = waiting(cell, in_process(cell, n_steps), n_steps)
     return claim(
         "P2-waiting",
         ours=ours["waiting_share"],

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -108,71 +108,77 @@ def _blocks(cell: Cell, rank: int, workers: int, start: int, stop: int) -> Itera
 def ray_batches(
     cell: Cell, *, n_steps: int, rank: int = 0, workers: int = 1
 ) -> Callable[[int], Iterator[np.ndarray]]:
-    """From a step to its batches and all later ones up to `n_steps`.
+    """From a step to its batches and all later ones up to `n_steps`, made by Ray Data.
 
-    The first `chunk_steps` of them are made in this process, while Ray Data begins to make the
-    others: it takes seconds until its workers are up, in which a small model trains already.
-    `workers` is the number of those that train now, whatever the cell asks for.
+    It takes seconds until Ray Data has made the first ones. Until then, and for `chunk_steps` in
+    any case, they are made in this process, so that training does not wait. `workers` is the number
+    of those that train now, whatever the cell asks for.
     """
+    shares = {"n_steps": n_steps, "rank": rank, "workers": workers}
+    own_batches = in_process_batches(stream_of(cell), cell.train, **shares)
 
     def batches_from(step: int) -> Iterator[np.ndarray]:
-        first = min(step + chunk_steps(cell.train), n_steps)
-        rest: Iterator[Any] = iter(())
-        if first < n_steps:
-            source = WindowsSource(
-                cell, rank=rank, workers=workers, first_step=first, n_steps=n_steps
-            )
-            rest = _begun(_blocks_of(source))
-        own = in_process_batches(
-            stream_of(cell), cell.train, n_steps=first, rank=rank, workers=workers
-        )
-        yield from own(step)
-        yield from rebatched(rest, n_own_windows(cell.train, rank=rank, workers=workers))
+        first = step + chunk_steps(cell.train)
+        if first >= n_steps:
+            yield from own_batches(step)
+            return
+        made = ray_data_batches(cell, **shares)(first)
+        first_made = _asked_for(made)
+        for batch in own_batches(step):
+            yield batch
+            step += 1
+            if step >= first and first_made.done():
+                break
+        if step < n_steps:
+            yield from islice(chain([first_made.result()], made), step - first, None)
 
     return batches_from
 
 
-def _blocks_of(source: WindowsSource) -> Iterator[np.ndarray]:
-    """Windows [n, T+1] in order, as Ray Data has made them."""
-    # Its notes on every data set would fill the workers' logs.
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.target_max_block_size = BLOCK_BYTES
-    options = context.execution_options
-    # Steps must arrive in order, and the stream must not depend on which task is the fastest.
-    options.preserve_order = True
-    options.resource_limits = ExecutionResources.for_limits(object_store_memory=BYTES_IN_FLIGHT)
-    dataset = ray.data.read_datasource(
-        source,
-        # Trainers hold all CPUs of a small cluster. Making windows takes a few percent of one.
-        num_cpus=0,
-        # Spread over all nodes otherwise, a head without CPUs among them.
-        label_selector={NODE_ID: ray.get_runtime_context().get_node_id()},
-        concurrency=min(READ_TASKS_AT_ONCE, source.n_tasks),
-        override_num_blocks=source.n_tasks,
-    )
-    blocks: Any = dataset.iter_batches(batch_size=None, batch_format="numpy")
-    return (np.asarray(block[COLUMN]) for block in blocks)
-
-
-def _begun(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same blocks, of which the first is asked for now, in a thread."""
-    first: Future[np.ndarray] = Future()
+def _asked_for(batches: Iterator[np.ndarray]) -> "Future[np.ndarray]":
+    """The next batch, which a thread waits for."""
+    batch: Future[np.ndarray] = Future()
 
     def ask() -> None:
         try:
-            first.set_result(next(blocks))
+            batch.set_result(next(batches))
         except BaseException as error:
-            first.set_exception(error)
+            batch.set_exception(error)
 
     threading.Thread(target=ask, daemon=True).start()
+    return batch
 
-    def in_order() -> Iterator[np.ndarray]:
-        yield first.result()
-        yield from blocks
 
-    return in_order()
+def ray_data_batches(
+    cell: Cell, *, n_steps: int, rank: int = 0, workers: int = 1
+) -> Callable[[int], Iterator[np.ndarray]]:
+    """As `ray_batches`, every one of them made by Ray Data."""
+
+    def batches_from(step: int) -> Iterator[np.ndarray]:
+        # Its notes on every data set would fill the workers' logs.
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        context = DataContext.get_current()
+        context.enable_progress_bars = False
+        context.target_max_block_size = BLOCK_BYTES
+        options = context.execution_options
+        # Steps must arrive in order, and the stream must not depend on which task is the fastest.
+        options.preserve_order = True
+        options.resource_limits = ExecutionResources.for_limits(object_store_memory=BYTES_IN_FLIGHT)
+        source = WindowsSource(cell, rank=rank, workers=workers, first_step=step, n_steps=n_steps)
+        dataset = ray.data.read_datasource(
+            source,
+            # Trainers hold all CPUs of a small cluster. Making windows takes a few percent of one.
+            num_cpus=0,
+            # Spread over all nodes otherwise, a head without CPUs among them.
+            label_selector={NODE_ID: ray.get_runtime_context().get_node_id()},
+            concurrency=min(READ_TASKS_AT_ONCE, source.n_tasks),
+            override_num_blocks=source.n_tasks,
+        )
+        blocks: Any = dataset.iter_batches(batch_size=None, batch_format="numpy")
+        n_own = n_own_windows(cell.train, rank=rank, workers=workers)
+        yield from rebatched((np.asarray(block[COLUMN]) for block in blocks), n_own)
+
+    return batches_from
 
 
 def rebatched(blocks: Iterable[np.ndarray], n_rows: int) -> Iterator[np.ndarray]:

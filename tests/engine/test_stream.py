@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from itertools import chain
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcap_ray.engine.stream import WindowsSource, _begun, ray_batches, rebatched
+from kcap_ray.engine import stream
+from kcap_ray.engine.stream import WindowsSource, ray_batches, ray_data_batches, rebatched
 from kcap_ray.text.stream.batches import chunk_steps, in_process_batches, stream_of
 from tests.tiny import tiny_cell
 
@@ -31,7 +33,7 @@ def test_ray_data_delivers_what_the_generator_makes(session, step):
     cell = tiny_cell(batch_windows=4)
     expected = list(in_process(cell, step))
     assert len(expected) == N_STEPS - step
-    delivered = list(ray_batches(cell, n_steps=N_STEPS)(step))
+    delivered = list(ray_data_batches(cell, n_steps=N_STEPS)(step))
     np.testing.assert_array_equal(np.stack(delivered), np.stack(expected))
 
 
@@ -44,16 +46,55 @@ def test_a_short_run_makes_its_windows_itself():
     np.testing.assert_array_equal(np.stack(delivered), np.stack(expected))
 
 
-def test_what_breaks_in_ray_data_breaks_the_run():
-    """Where it was asked for ahead, too: at the first batch that is needed of it."""
+@pytest.fixture
+def ray_data(monkeypatch):
+    """Stands for Ray Data: when its first block comes, or what it breaks with."""
+    first_comes, breaks_with = threading.Event(), []
 
-    def broken():
-        raise RuntimeError("no worker")
-        yield np.zeros((1, 2))
+    def batches(cell, **shares):
+        def batches_from(step):
+            first_comes.wait()
+            if breaks_with:
+                raise breaks_with[0]
+            yield from in_process(cell, step)
 
-    blocks = _begun(broken())
+        return batches_from
+
+    monkeypatch.setattr(stream, "ray_data_batches", batches)
+    return first_comes, breaks_with
+
+
+@pytest.mark.slow
+def test_ray_data_goes_on_with_what_the_trainer_began(session):
+    """The real one, from wherever it comes in."""
+    cell = tiny_cell(batch_windows=4)
+    delivered = list(ray_batches(cell, n_steps=N_STEPS)(100))
+    np.testing.assert_array_equal(np.stack(delivered), np.stack(list(in_process(cell, 100))))
+
+
+@pytest.mark.parametrize("when", [0, 100, 300, 650, None])
+def test_nothing_waits_for_ray_data(ray_data, when):
+    """Whenever its first block comes, if at all, the run has each batch once and in order."""
+    first_comes, _ = ray_data
+    cell, delivered = tiny_cell(batch_windows=4), []
+    for number, batch in enumerate(ray_batches(cell, n_steps=N_STEPS)(0)):
+        if number == when:
+            first_comes.set()
+        delivered.append(batch)
+    np.testing.assert_array_equal(np.stack(delivered), np.stack(list(in_process(cell, 0))))
+
+
+def test_what_breaks_in_ray_data_breaks_the_run(ray_data):
+    """Not before its windows are needed."""
+    first_comes, breaks_with = ray_data
+    breaks_with.append(RuntimeError("no worker"))
+    first_comes.set()
+    cell = tiny_cell(batch_windows=4)
+    batches = ray_batches(cell, n_steps=N_STEPS)(0)
+    for _ in range(chunk_steps(cell.train)):
+        next(batches)
     with pytest.raises(RuntimeError, match="no worker"):
-        next(blocks)
+        list(batches)
 
 
 WHERE = """
@@ -83,7 +124,7 @@ try:
         stream.worker_windows = windows
         # By value: the tasks are to bring it along.
         ray.cloudpickle.register_pickle_by_value(stream)
-        n = sum(1 for _ in stream.ray_batches(tiny_cell(batch_windows=4), n_steps=2_000)(0))
+        n = sum(1 for _ in stream.ray_data_batches(tiny_cell(batch_windows=4), n_steps=2_000)(0))
         return n, ray.get_runtime_context().get_node_id()
 
     n, trainer = ray.get(train.remote())
@@ -111,9 +152,9 @@ def test_shares_of_the_workers_make_up_the_global_batch(session, workers):
     """What all workers get for a step is what a single worker would get for it, whatever number of
     workers the cell asks for.
     """
-    cell, step = tiny_cell(batch_windows=4, workers=4), N_STEPS - 300
+    cell, step = tiny_cell(batch_windows=4, workers=4), N_STEPS - 40
     shares = [
-        np.stack(list(ray_batches(cell, rank=rank, workers=workers, n_steps=N_STEPS)(step)))
+        np.stack(list(ray_data_batches(cell, rank=rank, workers=workers, n_steps=N_STEPS)(step)))
         for rank in range(workers)
     ]
     np.testing.assert_array_equal(
