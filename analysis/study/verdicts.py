@@ -95,7 +95,8 @@ def to_markdown(scores: list[Score]) -> str:
         "known. Wrong is `holds` where the claim is false and `does not hold` where it is true; "
         "on the border, and from one seed, either. Ample: six seeds with a relative standard "
         "deviation of 3%, half of the families twice as noisy as the others; `undecided` should "
-        "be rare there. Erratic: three seeds of 14%, as the committed runs have at 100 exposures.",
+        "be rare there. Erratic: three seeds of 14%, about what committed runs have at 100 "
+        "exposures.",
         "",
         f"Largest share of wrong verdicts: {max(one.wrong for one in scores):.1%} (at most "
         f"{MAX_WRONG:.0%} wanted). Largest share of undecided ones where data are ample: "
