@@ -26,7 +26,7 @@ from record import arguments, claim, write
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
-from kcap_ray.training.cpu_precision import measure_arithmetic
+from kcap_ray.training.cpu_timing import measure_arithmetic
 from kcap_ray.training.point import Point
 from kcap_ray.training.step import TrainStep
 

@@ -110,9 +110,9 @@ def ray_batches(
 ) -> Callable[[int], Iterator[np.ndarray]]:
     """From a step to its batches and all later ones up to `n_steps`, made by Ray Data.
 
-    It takes seconds until Ray Data has made the first ones. Until then, and for `chunk_steps` in
-    any case, they are made in this process, so that training does not wait. `workers` is the number
-    of those that train now, whatever the cell asks for.
+    It takes seconds until Ray Data has made the first ones. Until it has come as far as the run,
+    and for `chunk_steps` in any case, they are made in this process. `workers` is the number of
+    those that train now, whatever the cell asks for.
     """
     shares = {"n_steps": n_steps, "rank": rank, "workers": workers}
     own_batches = in_process_batches(stream_of(cell), cell.train, **shares)
@@ -122,31 +122,56 @@ def ray_batches(
         if first >= n_steps:
             yield from own_batches(step)
             return
-        made = ray_data_batches(cell, **shares)(first)
-        first_made = _asked_for(made)
-        for batch in own_batches(step):
-            yield batch
-            step += 1
-            if step >= first and first_made.done():
-                break
-        if step < n_steps:
-            yield from islice(chain([first_made.result()], made), step - first, None)
+        others = _CatchingUp(ray_data_batches(cell, **shares)(first), first)
+        try:
+            for batch in own_batches(step):
+                yield batch
+                step += 1
+                others.wanted_step = max(step, first)
+                if step >= first and others.have_caught_up:
+                    break
+            if step < n_steps:
+                yield from others.from_step(step)
+        finally:
+            others.wanted_step = None
 
     return batches_from
 
 
-def _asked_for(batches: Iterator[np.ndarray]) -> "Future[np.ndarray]":
-    """The next batch, which a thread waits for."""
-    batch: Future[np.ndarray] = Future()
+class _CatchingUp:
+    """Batches of the steps from `step` on, which a thread takes and drops until they have come as
+    far as the run.
+    """
 
-    def ask() -> None:
+    def __init__(self, batches: Iterator[np.ndarray], step: int) -> None:
+        self._batches, self._step = batches, step
+        self._next: Future[np.ndarray] = Future()
+        self.wanted_step: int | None = step
+        """Step that the run needs next; None where it needs none any more."""
+        threading.Thread(target=self._catch_up, daemon=True).start()
+
+    @property
+    def have_caught_up(self) -> bool:
+        """Whether they have come as far as the run, or broken on the way."""
+        return self._next.done()
+
+    def from_step(self, step: int) -> Iterator[np.ndarray]:
+        """Those of `step` and all later ones; raises what they have broken with."""
+        following = chain([self._next.result()], self._batches)
+        return islice(following, step - self._step, None)
+
+    def _catch_up(self) -> None:
         try:
-            batch.set_result(next(batches))
+            for batch in self._batches:
+                wanted_step = self.wanted_step
+                if wanted_step is None:
+                    return
+                if self._step >= wanted_step:
+                    self._next.set_result(batch)
+                    return
+                self._step += 1
         except BaseException as error:
-            batch.set_exception(error)
-
-    threading.Thread(target=ask, daemon=True).start()
-    return batch
+            self._next.set_exception(error)
 
 
 def ray_data_batches(

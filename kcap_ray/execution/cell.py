@@ -3,7 +3,6 @@ engine does with Ray around it.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from kcap_ray.execution.after_search import (
 from kcap_ray.execution.ahead import ahead_of, take_in
 from kcap_ray.execution.arithmetic import trained_precision
 from kcap_ray.execution.cell_run import CellRun
+from kcap_ray.execution.host_cpus import own_cpus
 from kcap_ray.execution.search import CellStudy, WarmStart
 from kcap_ray.execution.start import neighbour_of, start_of, to_do
 from kcap_ray.planning.asked import asked_of
@@ -125,7 +125,7 @@ def run_cells(
             cell=cell,
             directory=directory,
             device=device,
-            n_cpus=_own_cpus(),
+            n_cpus=own_cpus(),
             save_every_s=save_every_s,
         )
         try:
@@ -160,13 +160,6 @@ def _run_on(run: CellRun, progress: CellProgress, *, sweep: str) -> ResultRow:
             run_trial_batch(own, step.points, first_trial=step.first_trial)
             remove(place.progress_file)
     return finish_cell(run.cell, run.directory, sweep=sweep)
-
-
-def _own_cpus() -> int:
-    """CPUs that this process may run on; not more than `OMP_NUM_THREADS`, if that is set."""
-    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wish = os.environ.get("OMP_NUM_THREADS", "")
-    return min(own, int(wish)) if wish.isdigit() and int(wish) else own
 
 
 def finish_cell(cell: Cell, directory: CellDirectory, *, sweep: str) -> ResultRow:

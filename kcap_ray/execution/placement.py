@@ -46,9 +46,9 @@ GPU_SHARES = (1, 2, 4)
 """Programs that may share a GPU."""
 
 THREAD_FLOPS = 3.4e7
-"""Work of a step for each thread on a CPU: half of the smallest step, of 6.8e7 floating-point
-operations, that a second thread was seen to make faster
-(`benchmarks/results/cpu_placement.json`).
+"""Work of a step for each thread on a CPU: half of the smallest step of fused trials, of 6.8e7
+floating-point operations, that a second thread was seen to make faster, by a fifth
+(`benchmarks/results/cpu_placement.json`; below that it gained 3 to 8%).
 """
 
 

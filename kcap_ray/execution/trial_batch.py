@@ -32,7 +32,7 @@ from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.files import remove_tree
 from kcap_ray.runs.record import TrialRecord
 from kcap_ray.training.checkpoint import remove_checkpoint
-from kcap_ray.training.cpu_precision import is_worth_measuring, measure_arithmetic
+from kcap_ray.training.cpu_timing import faster_threads, is_long, measure_arithmetic
 from kcap_ray.training.point import Point
 
 _logger = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class _PlacementChooser:
         available = available_bytes(self.run.device, n_sharing=self.run.n_sharing)
         saved = saved_placement(self.directory, self.run.device.type)
         if saved is not None and self._need(saved, n_trials) <= USABLE * available:
-            return saved
+            return self._with_threads(saved, n_trials)
         placement = choose_placement(
             self.cell,
             self.spec,
@@ -139,7 +139,8 @@ class _PlacementChooser:
         if saved is not None and saved.n_fused != placement.n_fused:
             self._clear_checkpoints()
         if self.run.device.type == "cpu":
-            placement = self._on_cpu(dataclasses.replace(placement, arithmetic=arithmetic))
+            placement = self._with_threads(placement, n_trials)
+            placement = self._timed(dataclasses.replace(placement, arithmetic=arithmetic))
         save_placement(self.directory, placement)
         return placement
 
@@ -181,26 +182,38 @@ class _PlacementChooser:
             f"{_counted(placement.n_fused, placement, self.n_windows)}"
         )
 
-    def _on_cpu(self, placement: Placement) -> Placement:
-        """The setting with its threads, and with what arithmetic is fastest where that is open and
-        the run is long enough to measure it.
+    def _with_threads(self, placement: Placement, n_trials: int) -> Placement:
+        """The setting with the threads of this process, whatever an earlier one had; on a GPU as it
+        is. Several only where they are faster at the moment: beside other programs they may take
+        many times as long.
         """
-        alone = not dist.is_initialized()
-        n_threads = cpu_threads(
-            self.cell,
-            self.spec,
-            n_fused=placement.n_fused,
-            n_cpus=self.run.n_cpus if alone else 1,
-        )
-        placement = dataclasses.replace(placement, n_threads=n_threads)
-        n_steps = length_of(self.cell).steps
-        if not alone or placement.arithmetic or not is_worth_measuring(self.cell, n_steps):
+        if self.run.device.type != "cpu":
+            return placement
+        cell, spec, n_fused = self.cell, self.spec, min(placement.n_fused, n_trials)
+        n_cpus = 1 if dist.is_initialized() else self.run.n_cpus
+        n_threads = cpu_threads(cell, spec, n_fused=n_fused, n_cpus=n_cpus)
+        if n_threads > 1 and is_long(cell, length_of(cell).steps):
+            cell = placement.applied_to(cell)
+            n_threads = faster_threads(cell, spec, n_fused=n_fused, n_threads=n_threads)
+        return dataclasses.replace(placement, n_threads=n_threads)
+
+    def _timed(self, placement: Placement) -> Placement:
+        """The setting with what arithmetic is fastest, where that is open and the run is long
+        enough to measure it.
+        """
+        train, n_steps = self.cell.train, length_of(self.cell).steps
+        is_settled = train.precision == "fp32" or placement.arithmetic is not None
+        if is_settled or dist.is_initialized() or not is_long(self.cell, n_steps):
             return placement
         found = measure_arithmetic(
-            self.cell, self.spec, n_steps=n_steps, n_fused=placement.n_fused, n_threads=n_threads
+            placement.applied_to(self.cell),
+            self.spec,
+            n_steps=n_steps,
+            n_fused=placement.n_fused,
+            n_threads=placement.n_threads or 1,
         )
         self._log(str(found))
-        if self.cell.train.precision != "auto":
+        if train.precision != "auto":
             return placement
         arithmetic = Arithmetic(precision=found.precision, compile=found.compile)
         return dataclasses.replace(placement, arithmetic=arithmetic)

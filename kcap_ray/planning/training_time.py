@@ -38,11 +38,8 @@ def training_s(cell: Cell, spec: AnySpec, device: Device) -> float:
 def program_s(
     cell: Cell, spec: AnySpec, device: Device, n_trials: int, *, workers: int = 1
 ) -> float:
-    """Seconds of trials that the study asks for at once: as one program, or on a core in the parts
-    that are fastest there, which the run finds out by measuring.
-    """
-    sizes = {n_trials, math.ceil(n_trials / 2), 1} if device.unit == "core" else {n_trials}
-    step_s = min(_steps_s(cell, spec, device, (n_trials, most), workers) for most in sizes)
+    """Seconds of trials that the study asks for at once, as one program."""
+    step_s = _steps_s(cell, spec, device, n_trials, workers)
     if device.unit == "core" and device.compiled_ratio is not None and cell.train.compile == "on":
         step_s *= device.compiled_ratio
     return device.start_s + step_s * length_of(cell).steps
@@ -61,22 +58,15 @@ def exchange_s(cell: Cell, spec: AnySpec, n_trials: int, workers: int) -> float:
     return length_of(cell).steps * n_bytes / EXCHANGE_BYTES_PER_S
 
 
-def _steps_s(
-    cell: Cell, spec: AnySpec, device: Device, trials: tuple[int, int], workers: int
-) -> float:
-    """Seconds for one step of each of so many trials, at most so many of them in one program."""
-    train, (n_trials, most) = cell.train, trials
+def _steps_s(cell: Cell, spec: AnySpec, device: Device, n_trials: int, workers: int) -> float:
+    """Seconds for one step of so many trials in one program."""
+    train = cell.train
     windows = math.ceil(train.batch_windows / workers)
-
-    def step_s(n_fused: int) -> float:
-        return device.step_s(
-            spec,
-            tokens=windows * train.window_tokens,
-            window_tokens=train.window_tokens,
-            n_trials=n_fused,
-            optimizer=train.optimizer,
-            n_parts=math.ceil(windows / (train.micro_windows or windows)),
-        )
-
-    n_full, n_last = divmod(n_trials, most)
-    return n_full * step_s(most) + (step_s(n_last) if n_last else 0.0)
+    return device.step_s(
+        spec,
+        tokens=windows * train.window_tokens,
+        window_tokens=train.window_tokens,
+        n_trials=n_trials,
+        optimizer=train.optimizer,
+        n_parts=math.ceil(windows / (train.micro_windows or windows)),
+    )

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from itertools import chain
 
 import numpy as np
@@ -49,19 +50,22 @@ def test_a_short_run_makes_its_windows_itself():
 @pytest.fixture
 def ray_data(monkeypatch):
     """Stands for Ray Data: when its first block comes, or what it breaks with."""
-    first_comes, breaks_with = threading.Event(), []
+    first_comes, breaks_with, taken = threading.Event(), [], []
 
     def batches(cell, **shares):
         def batches_from(step):
             first_comes.wait()
             if breaks_with:
                 raise breaks_with[0]
-            yield from in_process(cell, step)
+            for batch in in_process(cell, step):
+                taken.append(step)
+                yield batch
+                step += 1
 
         return batches_from
 
     monkeypatch.setattr(stream, "ray_data_batches", batches)
-    return first_comes, breaks_with
+    return first_comes, breaks_with, taken
 
 
 @pytest.mark.slow
@@ -75,7 +79,7 @@ def test_ray_data_goes_on_with_what_the_trainer_began(session):
 @pytest.mark.parametrize("when", [0, 100, 300, 650, None])
 def test_nothing_waits_for_ray_data(ray_data, when):
     """Whenever its first block comes, if at all, the run has each batch once and in order."""
-    first_comes, _ = ray_data
+    first_comes, _, _ = ray_data
     cell, delivered = tiny_cell(batch_windows=4), []
     for number, batch in enumerate(ray_batches(cell, n_steps=N_STEPS)(0)):
         if number == when:
@@ -84,9 +88,37 @@ def test_nothing_waits_for_ray_data(ray_data, when):
     np.testing.assert_array_equal(np.stack(delivered), np.stack(list(in_process(cell, 0))))
 
 
+def test_what_the_trainer_has_made_is_dropped_beside_it(ray_data):
+    """Ray Data's batches of those steps: the run goes on in this process until they are behind."""
+    first_comes, _, taken = ray_data
+    cell = tiny_cell(batch_windows=4)
+    batches = ray_batches(cell, n_steps=N_STEPS)(0)
+    for _ in range(600):
+        next(batches)
+    first_comes.set()
+    while not taken or taken[-1] < 599:
+        time.sleep(0.01)
+    assert taken == list(range(chunk_steps(cell.train), taken[-1] + 1))
+    assert taken[-1] == 599, "it waits for the trainer, which is at work on that one"
+    assert sum(1 for _ in batches) == N_STEPS - 600
+
+
+def test_a_run_that_ends_early_leaves_no_thread(ray_data):
+    """What Ray Data delivers after that is dropped, and the thread ends."""
+    first_comes, _, taken = ray_data
+    before = threading.active_count()
+    batches = ray_batches(tiny_cell(batch_windows=4), n_steps=N_STEPS)(0)
+    next(batches)
+    del batches
+    first_comes.set()
+    while threading.active_count() > before:
+        time.sleep(0.01)
+    assert len(taken) <= 1
+
+
 def test_what_breaks_in_ray_data_breaks_the_run(ray_data):
     """Not before its windows are needed."""
-    first_comes, breaks_with = ray_data
+    first_comes, breaks_with, _ = ray_data
     breaks_with.append(RuntimeError("no worker"))
     first_comes.set()
     cell = tiny_cell(batch_windows=4)

@@ -14,7 +14,7 @@ from kcap_ray.execution.cell import run_cell
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import CellDirectory
-from kcap_ray.training.cpu_precision import MeasuredArithmetic
+from kcap_ray.training.cpu_timing import MeasuredArithmetic
 from tests.tiny import tiny_cell
 
 TUNE = TuneConfig(confirm_seeds=1)
@@ -50,7 +50,7 @@ def finds(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return MeasuredArithmetic(precision=precision, compile="off", seconds=seconds)
 
     module = kcap_ray.execution.trial_batch
-    monkeypatch.setattr(module, "is_worth_measuring", lambda *_, **__: True)
+    monkeypatch.setattr(module, "is_long", lambda *_, **__: True)
     monkeypatch.setattr(module, "measure_arithmetic", measure)
     return asked
 

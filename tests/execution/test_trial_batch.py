@@ -1,3 +1,4 @@
+import dataclasses
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ import torch
 import kcap_ray.execution.placement
 import kcap_ray.execution.trial
 import kcap_ray.execution.trial_batch
-from kcap_ray.config.cell import Range, TuneConfig
+from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cell
 from kcap_ray.execution.cell_run import CellRun
@@ -21,6 +22,7 @@ from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.record import TrialRecord
 from kcap_ray.runs.results import CellDirectory
 from kcap_ray.runs.schema import Record
+from kcap_ray.training.cpu_timing import MeasuredArithmetic
 from kcap_ray.training.loop import Progress
 from kcap_ray.training.point import Point
 from tests.rounding import about
@@ -179,12 +181,32 @@ def test_threads_change_no_bit(
     assert {(record.n_trials_fused, record.n_threads) for record in records} == {(5, 2)}
     with pytest.raises(Killed):
         run(directory, n_cpus=2, save_every_s=0.0, on_progress=kill_after(5))
-    (directory.path / "setting.json").unlink()
     again = run(directory, n_cpus=1)
     assert {record.n_threads for record in again} == {1}
     differs = (*DIFFERS, "n_threads")
     assert without(again, differs) == without(records, differs)
     assert without(run(CellDirectory(tmp_path / "one")), differs) == without(records, differs)
+
+
+def test_the_precision_is_measured_as_the_cell_trains(
+    directory: CellDirectory, room_for: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In as many parts of a batch as there is memory for."""
+    room_for(1, 2)
+    asked = []
+
+    def measure(cell: Cell, *_: object, **__: object) -> MeasuredArithmetic:
+        asked.append(cell.train.micro_windows)
+        return MeasuredArithmetic(precision="bf16", compile="off", seconds={"fp32": 1, "bf16": 1})
+
+    module = kcap_ray.execution.trial_batch
+    monkeypatch.setattr(module, "is_long", lambda *_: True)
+    monkeypatch.setattr(module, "measure_arithmetic", measure)
+    cell = dataclasses.replace(CELL, train=dataclasses.replace(CELL.train, precision="bf16"))
+    run_trial_batch(CellRun(cell=cell, directory=directory, device=CPU), POINTS[:1], first_trial=0)
+    kept = saved_placement(directory, "cpu")
+    assert kept is not None and kept.micro_windows is not None
+    assert asked == [kept.micro_windows]
 
 
 def break_above(

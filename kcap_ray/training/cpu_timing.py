@@ -1,10 +1,12 @@
-"""Which arithmetic is fastest on this CPU: float32, or bf16 where the processor multiplies it
-faster (AMX, AVX-512 BF16), compiled where a long run gains by it.
+"""What is fastest on this CPU, found by timing a few real steps of models of its own, which draw
+nothing from a global generator: the run after it is as it would be without.
 
-Found by timing a few real steps of models of its own, which draw nothing from a global generator:
-the run after it is as it would be without. A cell with `train.precision: auto` trains in what is
-found; since that changes results, by the rounding of bf16, it is chosen once for a cell. Of other
-cells in a low precision a line says what float32 would take.
+Arithmetic: float32, or bf16 where the processor multiplies it faster (AMX, AVX-512 BF16), compiled
+where a long run gains by it. A cell with `train.precision: auto` trains in what is found; since
+that changes results, by the rounding of bf16, it is chosen once for a cell. Of other cells in a low
+precision a line says what float32 would take.
+
+Threads: as many as there are CPUs, or one where other programs want them too. That changes nothing.
 """
 
 import dataclasses
@@ -28,6 +30,11 @@ N_TIMED = 8
 
 NOISE = 0.03
 """Share by which two measured times differ that are the same."""
+
+HOPELESS = 8
+"""Times as long from which one step is enough: bf16 on a processor without it takes dozens of times
+as long, a step that something came between two or three.
+"""
 
 MEASUREMENTS_IN_A_RUN = 20
 """Length of a run, in measurements, from which it is measured: at most 5% of the time go into it.
@@ -65,13 +72,24 @@ class MeasuredArithmetic:
         return text
 
 
-def is_worth_measuring(cell: Cell, n_steps: int) -> bool:
-    """Whether the cell is in a low precision, or leaves it open, and a run of `n_steps` is long
-    enough to be measured first. What is asked to be compiled would have to be compiled for it.
+def is_long(cell: Cell, n_steps: int) -> bool:
+    """Whether a run of `n_steps` is long enough for what is measured before it: two numbers of
+    threads and two precisions. What is asked to be compiled would have to be compiled for it.
     """
-    n_timed = 2 * (N_WARM_UP + N_TIMED)
-    is_low = cell.train.precision != "fp32"
-    return is_low and cell.train.compile != "on" and n_steps >= MEASUREMENTS_IN_A_RUN * n_timed
+    n_timed = 4 * (N_WARM_UP + N_TIMED)
+    return cell.train.compile != "on" and n_steps >= MEASUREMENTS_IN_A_RUN * n_timed
+
+
+def faster_threads(cell: Cell, spec: AnySpec, *, n_fused: int, n_threads: int) -> int:
+    """`n_threads`, or 1 if a step in float32 is faster on one thread now."""
+    n_threads_before = torch.get_num_threads()
+    train = dataclasses.replace(cell.train, precision="fp32", compile="off")
+    cell, found = dataclasses.replace(cell, train=train), {}
+    for n in (1, n_threads):
+        torch.set_num_threads(n)
+        found[n] = step_s(cell, spec, n_fused=n_fused, usual_s=found.get(1, math.inf))
+    torch.set_num_threads(n_threads_before)
+    return n_threads if found[n_threads] < found[1] else 1
 
 
 def measure_arithmetic(
@@ -110,8 +128,7 @@ def measure_arithmetic(
 def step_s(cell: Cell, spec: AnySpec, *, n_fused: int, usual_s: float = math.inf) -> float:
     """Seconds per step and trial of `n_fused` trials in one program, on torch's threads.
 
-    What takes more than twice `usual_s` is not timed again: a processor without bf16 takes dozens
-    of times as long over it.
+    What takes more than `HOPELESS` times `usual_s` is not timed again.
     """
     step = TrainStep(
         cell,
@@ -131,6 +148,6 @@ def step_s(cell: Cell, spec: AnySpec, *, n_fused: int, usual_s: float = math.inf
         taken_s = (time.perf_counter() - began) / n_fused
         if number >= N_WARM_UP:
             fastest_s = min(fastest_s, taken_s)
-        elif number > 0 and taken_s > 2 * usual_s:
+        elif number > 0 and taken_s > HOPELESS * usual_s:
             return taken_s
     return fastest_s

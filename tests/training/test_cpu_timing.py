@@ -1,4 +1,4 @@
-"""Which arithmetic is found fastest on a CPU; the times are given, the choice is what is tested."""
+"""What is found fastest on a CPU; the times are given, the choice is what is tested."""
 
 import math
 from collections.abc import Callable
@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.run_length import spec_of
-from kcap_ray.training import cpu_precision
-from kcap_ray.training.cpu_precision import (
+from kcap_ray.training import cpu_timing
+from kcap_ray.training.cpu_timing import (
     COMPILE_S,
     COMPILES_IN_A_RUN,
     MEASUREMENTS_IN_A_RUN,
     N_TIMED,
     N_WARM_UP,
     MeasuredArithmetic,
-    is_worth_measuring,
+    faster_threads,
+    is_long,
     measure_arithmetic,
     step_s,
 )
@@ -45,7 +46,7 @@ def takes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             timed.append(f"{name} on {torch.get_num_threads()}")
             return times[name]
 
-        monkeypatch.setattr(cpu_precision, "step_s", seconds)
+        monkeypatch.setattr(cpu_timing, "step_s", seconds)
         return timed
 
     return set_times
@@ -95,14 +96,25 @@ def test_a_low_precision_that_is_slower_is_named(takes, slower: float) -> None:
     assert ("write train.precision: fp32" in str(one)) == (slower > 1)
 
 
+@pytest.mark.parametrize(("several_s", "n_threads"), [(0.9, 4), (1.1, 1)])
+def test_several_threads_only_where_they_are_faster(monkeypatch, several_s, n_threads) -> None:
+    """Other programs may want the same CPUs."""
+
+    def seconds(*_: object, **__: object) -> float:
+        return 1.0 if torch.get_num_threads() == 1 else several_s
+
+    monkeypatch.setattr(cpu_timing, "step_s", seconds)
+    before, cell = torch.get_num_threads(), tiny_cell(precision="bf16")
+    assert faster_threads(cell, spec_of(cell), n_fused=1, n_threads=4) == n_threads
+    assert torch.get_num_threads() == before
+
+
 @given(n_steps=st.integers(1, 10**4))
 def test_a_measurement_is_a_small_part_of_the_run(n_steps: int) -> None:
-    """Both precisions; none for float32, nor where every measurement would be compiled."""
-    is_long = n_steps >= MEASUREMENTS_IN_A_RUN * 2 * (N_WARM_UP + N_TIMED)
-    for precision in ("auto", "bf16", "fp16"):
-        assert is_worth_measuring(tiny_cell(precision=precision), n_steps) == is_long
-        assert not is_worth_measuring(tiny_cell(precision=precision, compile="on"), n_steps)
-    assert not is_worth_measuring(tiny_cell(), n_steps)
+    """Both precisions, or one thread and several; none where each would have to be compiled."""
+    n_timed = MEASUREMENTS_IN_A_RUN * 4 * (N_WARM_UP + N_TIMED)
+    assert is_long(tiny_cell(), n_steps) == (n_steps >= n_timed)
+    assert not is_long(tiny_cell(compile="on"), n_steps)
 
 
 def _numpy_state() -> NDArray[np.uint32]:
@@ -127,7 +139,7 @@ def test_a_measurement_leaves_no_trace() -> None:
 def test_what_is_hopeless_is_not_timed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor without bf16 takes dozens of times as long over it."""
     calls = []
-    monkeypatch.setattr(cpu_precision, "TrainStep", lambda *_, **__: calls.append)
+    monkeypatch.setattr(cpu_timing, "TrainStep", lambda *_, **__: calls.append)
     cell = tiny_cell()
     step_s(cell, spec_of(cell), n_fused=1, usual_s=0.0)
     assert len(calls) == N_WARM_UP
