@@ -184,15 +184,16 @@ class _PlacementChooser:
 
     def _with_threads(self, placement: Placement, n_trials: int) -> Placement:
         """The setting with the threads of this process, whatever an earlier one had; on a GPU as it
-        is. Several only where they are faster at the moment: beside other programs they may take
-        many times as long.
+        is. Several only in a long run that is faster with them at the moment: beside other programs
+        they may take many times as long.
         """
         if self.run.device.type != "cpu":
             return placement
         cell, spec, n_fused = self.cell, self.spec, min(placement.n_fused, n_trials)
-        n_cpus = 1 if dist.is_initialized() else self.run.n_cpus
-        n_threads = cpu_threads(cell, spec, n_fused=n_fused, n_cpus=n_cpus)
-        if n_threads > 1 and is_long(cell, length_of(cell).steps):
+        n_threads = cpu_threads(cell, spec, n_fused=n_fused, n_cpus=self.run.n_cpus)
+        if dist.is_initialized() or not is_long(cell, length_of(cell).steps):
+            n_threads = 1
+        elif n_threads > 1:
             cell = placement.applied_to(cell)
             n_threads = faster_threads(cell, spec, n_fused=n_fused, n_threads=n_threads)
         return dataclasses.replace(placement, n_threads=n_threads)

@@ -177,6 +177,9 @@ def test_threads_change_no_bit(
 ) -> None:
     """One for each CPU of the process, as the records say; killed on two it goes on on one."""
     monkeypatch.setattr(kcap_ray.execution.placement, "THREAD_FLOPS", 1.0)
+    module = kcap_ray.execution.trial_batch
+    monkeypatch.setattr(module, "is_long", lambda *_: True)
+    monkeypatch.setattr(module, "faster_threads", lambda *_, n_threads, **__: n_threads)
     records = run(CellDirectory(tmp_path / "whole"), n_cpus=2)
     assert {(record.n_trials_fused, record.n_threads) for record in records} == {(5, 2)}
     with pytest.raises(Killed):
@@ -186,6 +189,11 @@ def test_threads_change_no_bit(
     differs = (*DIFFERS, "n_threads")
     assert without(again, differs) == without(records, differs)
     assert without(run(CellDirectory(tmp_path / "one")), differs) == without(records, differs)
+
+
+def test_a_short_run_has_one_thread(directory: CellDirectory) -> None:
+    """It ends before a second one could be seen to pay, and beside others that costs much."""
+    assert {record.n_threads for record in run(directory, n_cpus=64)} == {1}
 
 
 def test_the_precision_is_measured_as_the_cell_trains(
