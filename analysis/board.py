@@ -25,13 +25,14 @@ _RUN = re.compile(r"^#[ \t]*Run:[ \t]*(.*?)(?:[ \t]{2,}.*)?$", re.MULTILINE)
 _INTRODUCTION = """\
 # Capacity board
 
-Bits per parameter (R) by architecture, optimizer and quantizer: of each kind of model the best size
-and number of people that the run has, as the mean over seeds with Student's 95% interval.
+Bits per parameter (R) by architecture, optimizer and quantizer: of each kind of model the best
+size, number of people and batch that the run has, as the mean over seeds with Student's 95%
+interval.
 `make board` writes this page from the tables in `docs/results`.
 
 - R says something of a model only beside others of the same data and exposures, and only where it
   is not near R_max, which is all there was to store.
-- The best of several sizes (column *of*) is chosen by the same seeds that are averaged.
+- The best of several (column *of*) is chosen by the same seeds that are averaged.
 - Two rows of one seed each do not rank their models.
 - Hours are the training of all trials, seeds and sizes behind a row, on the run's own machine,
   which often had other work.
@@ -51,11 +52,11 @@ class Entry:
     key: GroupKey
     n_people: int
     model: str
-    """The best size."""
+    """The best one."""
     n_params: int
     ratio: Estimate
     max_ratio: float
-    """R_max of that size, in bits per parameter."""
+    """R_max of that model, in bits per parameter."""
     n_seeds: int
     n_models: int
     """Sizes and numbers of people that it is the best of."""
@@ -122,7 +123,10 @@ def _entry(
 ) -> Entry:
     runs = runs_of(rows)
     models = dict(zip((run.cell for run in runs), rows["model"], strict=True))
-    sizes = group_by(runs, lambda run: (run.size, run.n_people))
+    # Models of other batches are no seeds of one another.
+    windows = rows.get("batch_windows", pd.Series(0, index=rows.index))
+    batches = dict(zip((run.cell for run in runs), windows, strict=True))
+    sizes = group_by(runs, lambda run: (run.size, run.n_people, batches[run.cell]))
     best = max(sizes.values(), key=lambda own: mean(_ratios(own)).value)
     ratios = _ratios(best)
     return Entry(

@@ -52,6 +52,21 @@ def test_seeds_that_store_less_than_nothing_count(folder: Path) -> None:
     assert read_entries(folder)[0].ratio.value == -0.5
 
 
+def test_another_batch_is_no_seed(folder: Path) -> None:
+    """The same model on batches of another size is another candidate for the best."""
+    rows = pd.read_parquet(folder / "results.parquet").assign(batch_windows=4)
+    (before,) = read_entries(folder)
+    other = rows.assign(
+        batch_windows=2,
+        capacity_ratio=0.9 * rows["capacity_ratio"],
+        cell_id=rows["cell_id"] + "-batch",
+    )
+    pd.concat([rows, other], ignore_index=True).to_parquet(folder / "results.parquet")
+    (entry,) = read_entries(folder)
+    assert (entry.n_seeds, entry.n_models) == (2, 6)
+    assert entry.ratio == before.ratio
+
+
 def test_a_single_model_has_no_interval_and_no_rival(folder: Path) -> None:
     """It comes last, under its own data."""
     rows = pd.read_parquet(folder / "results.parquet")
