@@ -123,10 +123,7 @@ def _entry(
 ) -> Entry:
     runs = runs_of(rows)
     models = dict(zip((run.cell for run in runs), rows["model"], strict=True))
-    # Models of other batches are no seeds of one another.
-    windows = rows.get("batch_windows", pd.Series(0, index=rows.index))
-    batches = dict(zip((run.cell for run in runs), windows, strict=True))
-    sizes = group_by(runs, lambda run: (run.size, run.n_people, batches[run.cell]))
+    sizes = group_by(runs, lambda run: (run.size, run.n_people))
     best = max(sizes.values(), key=lambda own: mean(_ratios(own)).value)
     ratios = _ratios(best)
     return Entry(

@@ -26,7 +26,7 @@ class Run:
     family: str
     """Architecture, variant and optimizer."""
     size: str
-    """Layers, heads and, where known, width."""
+    """Layers, heads and, where known, width; where models differ by their batch alone, that too."""
     n_params: int
     replicate: tuple[int, int]
     """Seed and data seed."""
@@ -46,8 +46,24 @@ class Run:
 
 
 def runs_of(rows: pd.DataFrame) -> list[Run]:
-    """The rows in their order."""
-    return [_run(row) for row in rows.to_dict("records")]
+    """The rows in their order. Where models differ by their batch alone, it is part of their size:
+    they are no seeds of one another.
+    """
+    runs = [_run(row) for row in rows.to_dict("records")]
+    if "batch_windows" not in rows.columns:
+        return runs
+    windows = dict(zip(map(id, runs), rows["batch_windows"], strict=True))
+    models = group_by(runs, lambda run: (run.cell[0], *setting_of(run), run.family, run.size))
+    mixed = {
+        id(run)
+        for own in models.values()
+        if len({windows[id(run)] for run in own}) > 1
+        for run in own
+    }
+    return [
+        replace(run, size=f"{run.size} b{windows[id(run)]:g}") if id(run) in mixed else run
+        for run in runs
+    ]
 
 
 def unquantized(rows: pd.DataFrame) -> list[Run]:

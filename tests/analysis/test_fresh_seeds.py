@@ -1,6 +1,7 @@
 """Rows that are means over fresh seeds: used as they are, and their seeds are replicates."""
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -94,3 +95,13 @@ def test_scatter_inside_of_rows_is_scatter_of_seeds(rows):
     assert found.log_sd == pytest.approx(expected.log_sd)
     assert (found.df, found.n_seeds) == (expected.df, expected.n_seeds)
     assert [one.df for one in scatter_of(folded(rows))] == [expected.df]
+
+
+def test_models_of_other_batches_are_no_seeds_of_one_another(make_rows: Callable) -> None:
+    """They are sizes of their own, in every comparison; a single batch is not named."""
+    rows = make_rows(n_people=(50_000,), exposures=(1000,), sizes=((2, 2),))
+    plain = runs_of(rows.assign(batch_windows=4))
+    both = pd.concat([rows.assign(batch_windows=4), rows.assign(batch_windows=2, cell_id="b")])
+    (first, second) = runs_of(both)
+    assert [run.size for run in plain] == [first.size.removesuffix(" b4")]
+    assert second.size == first.size.removesuffix(" b4") + " b2" != plain[0].size
