@@ -25,67 +25,28 @@ import contextlib
 import os
 import statistics
 import sys
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from multiprocessing import get_context
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from cells import cpu_cell, gpu_cell
 from jax_side import INSTALL, assert_same_model, has_jax, jax_process, jax_version
-from our_side import first_batches, our_side, own_point
+from our_side import first_batches
 from record import arguments, claim, write
-from turns import Race, Side, Turns, exit_status, later, turn_of, wait
+from trial_processes import on_all_cores
+from trial_programs import N_WARM_UP, points, program
+from turns import Race, Turns, exit_status, later, turn_of
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.run_length import spec_of
-from kcap_ray.training.point import Point
-from kcap_ray.training.step import TrainStep
 
 TOLERANCES = {"cpu": 1e-4, "cuda": 0.03}
 """Largest relative difference of the losses of a fused trial and of the same trial alone: sums in
 another order in float32, and roundings of bf16.
 """
-READY_WITHIN_S = 240.0
-"""Longest that processes may take to get ready, or to run."""
 N_PROCESS_ROUNDS = 3
 """Times that all processes run."""
-N_WARM_UP = 20
-"""Steps before anything is timed: compilation, and on a GPU the recording of the graph. Their
-losses are compared.
-"""
-
-
-def points(cell: Cell, n_trials: int) -> list[Point]:
-    """Learning rates from a half to twice the cell's own, and weight decays the other way round."""
-    own = own_point(cell)
-    factors = 2.0 ** np.linspace(-1, 1, n_trials) if n_trials > 1 else np.ones(1)
-    return [
-        Point(lr=own.lr * float(factor), weight_decay=own.weight_decay / float(factor))
-        for factor in factors
-    ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Program:
-    """A program that has taken its first steps."""
-
-    side: Side
-    first_losses: np.ndarray
-    """Losses [N_WARM_UP, E] of them."""
-
-
-def program(
-    cell: Cell, trials: Sequence[Point], batches: np.ndarray, device: torch.device
-) -> Program:
-    """A program of these trials, compiled, and on a GPU recorded."""
-    step = TrainStep(cell, spec_of(cell), trials, n_steps=len(batches), device=device)
-    side = our_side(step, batches)
-    losses = torch.stack([side(number) for number in range(N_WARM_UP)])
-    return Program(side=side, first_losses=losses.float().cpu().numpy())
 
 
 def race_of(
@@ -127,90 +88,6 @@ def race_of(
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours / theirs - 1).max())
-
-
-def _process(
-    cell: Cell, trials: Sequence[Point], n_threads: int, n_steps: int, device: str, barrier: Any
-) -> None:
-    """Trials in a process of their own: gets ready, waits for the others, steps."""
-    torch.set_num_threads(n_threads)
-    batches = first_batches(cell, N_WARM_UP + n_steps)
-    side = program(cell, trials, batches, torch.device(device)).side
-    barrier.wait()
-    for number in range(n_steps):
-        side(number + N_WARM_UP)
-    wait(torch.device(device))
-    barrier.wait()
-
-
-def processes_step_s(
-    cell: Cell,
-    programs: Sequence[Sequence[Point]],
-    n_steps: int,
-    device: torch.device,
-    *,
-    n_threads: int = 1,
-) -> float | None:
-    """Seconds until a process for each of the programs has taken one step, when all run at once;
-    None if they could not, for instance for lack of memory.
-    """
-    context = get_context("spawn")
-    barrier = context.Barrier(len(programs) + 1)
-    processes = [
-        context.Process(
-            target=_process,
-            args=(cell, trials, n_threads, n_steps, device.type, barrier),
-            daemon=True,
-        )
-        for trials in programs
-    ]
-    for process in processes:
-        process.start()
-    try:
-        _wait_until_ready(barrier, processes)
-        began = time.perf_counter()
-        barrier.wait()
-        barrier.wait(timeout=READY_WITHIN_S)
-        seconds = time.perf_counter() - began
-    except threading.BrokenBarrierError:
-        return None
-    finally:
-        for process in processes:
-            process.join(timeout=10)
-            process.kill()
-    return seconds / n_steps
-
-
-def on_all_cores(
-    cell: Cell, n_trials: int, n_steps: int, device: torch.device, *, n_rounds: int
-) -> dict[str, list[float]]:
-    """Seconds of a step of all trials, by `processes`, one for each, and on a CPU by `fused`, one
-    with a thread for each core, in turns. Empty if some did not start.
-    """
-    trials, n_cores = points(cell, n_trials), len(os.sched_getaffinity(0))
-    sides = {"processes": ([[trial] for trial in trials], 1)}
-    if device.type == "cpu":
-        sides["fused"] = ([trials], n_cores)
-    found: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(n_rounds):
-        for name, (programs, n_threads) in sides.items():
-            step_s = processes_step_s(cell, programs, n_steps, device, n_threads=n_threads)
-            if step_s is None:
-                return {}
-            found[name].append(step_s)
-    return found
-
-
-def _wait_until_ready(barrier: Any, processes: Sequence[Any]) -> None:
-    """Until all wait at the barrier. Raises `BrokenBarrierError` if one has ended, or takes too
-    long.
-    """
-    give_up = time.monotonic() + READY_WITHIN_S
-    while barrier.n_waiting < len(processes):
-        if any(process.exitcode is not None for process in processes) or time.monotonic() > give_up:
-            barrier.abort()
-            raise threading.BrokenBarrierError
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -22,9 +22,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import fused_trials
 import numpy as np
 import torch
+import trial_programs
 from cells import gpu_cell
 from our_side import first_batches, our_side, own_point
 from record import arguments, write
@@ -105,10 +105,10 @@ def graph_is_eager(model: str, precision: str, device: torch.device, n_steps: in
 def fused_is_separate(model: str, precision: str, device: torch.device) -> Found:
     """Trials of one program have the losses of the same trials alone."""
     cell = small_cell(model, precision)
-    batches = first_batches(cell, fused_trials.N_WARM_UP)
-    points = fused_trials.points(cell, 3)
-    fused = fused_trials.program(cell, points, batches, device).first_losses
-    alone = fused_trials.program(cell, points[2:], batches, device).first_losses
+    batches = first_batches(cell, trial_programs.N_WARM_UP)
+    points = trial_programs.points(cell, 3)
+    fused = trial_programs.program(cell, points, batches, device).first_losses
+    alone = trial_programs.program(cell, points[2:], batches, device).first_losses
     difference = float(np.abs(fused[:, 2] / alone[:, 0] - 1).max())
     return within(difference, TOLERANCES[precision])
 

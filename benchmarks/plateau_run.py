@@ -2,8 +2,10 @@
 
 import math
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from plain_loop import Recipe
 from plateau_changes import Variant, changed_code
@@ -11,15 +13,19 @@ from plateau_rule import LEFT_NATS
 from plateau_texts import Texts, judged, texts_of
 
 from kcap_ray.config.cell import Cell
+from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
 from kcap_ray.measure.groups import probed_columns
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.spec import ModelSpec
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
-from kcap_ray.text.stream.corpus import build_corpus
-from kcap_ray.training.loop import Probe, train
+from kcap_ray.text.stream.corpus import Corpus, build_corpus
+from kcap_ray.training.loop import OpenBatches, Probe, TrainResult, train
 from kcap_ray.training.point import Point
+
+Measure = Callable[[Any], list[dict[str, float]]]
+"""From a model to what a curve says of it, for each of its trials."""
 
 
 def recipe_of(cell: Cell, point: Point) -> Recipe:
@@ -65,72 +71,101 @@ def curves_of(
     points = points_of(variant, cell)
     stream_of.cache_clear()
     with changed_code(variant):
-        spec, n_steps, corpus = spec_of(cell), length_of(cell).steps, build_corpus(cell.data)
+        spec, corpus = spec_of(cell), build_corpus(cell.data)
         entropy = corpus.sources[0].entropy
         assert entropy is not None, "people are measured"
-        texts: Texts | None = None
-        if variant.texts != "stream":
+        if variant.texts == "stream":
+            n_steps = length_of(cell).steps
+            batches = in_process_batches(stream_of(cell), cell.train, n_steps=n_steps)
+            measured = _on_people(cell, corpus, sample)
+        else:
             texts = texts_of(variant.texts, cell, recipe_of(cell, points[0]))
-            n_steps = texts.n_steps
-
-        def probe(model: Any) -> list[dict[str, float]]:
-            if texts is not None:
-                nats = judged(model, texts.evaluate)
-                loss = KnowledgeLoss(
-                    name_nats=nats["loss_name_nats"], value_nats=nats["loss_value_nats"]
-                )
-                return [
-                    {**nats, "capacity_ratio": stored_bits(entropy, loss).total / spec.n_params}
-                ]
-            trials = measure(model, corpus, seed=cell.seed, n_people=sample)
-            model.train()
-            return [probed_columns(groups, spec.n_params) for groups in trials]
-
-        def batches(step: int) -> Any:
-            assert texts is not None and step == 0
-            return texts.batches
-
+            n_steps, batches = texts.n_steps, _batches_of(texts)
+            measured = _on_texts(texts, entropy, spec.n_params)
         began = time.monotonic()
         result = train(
             cell,
             spec,
             points,
-            in_process_batches(stream_of(cell), cell.train, n_steps=n_steps)
-            if texts is None
-            else batches,
+            batches,
             n_steps=n_steps,
             device=device,
-            probe=Probe(every_steps=max(1, n_steps // n_probes), measure=probe),
+            probe=Probe(every_steps=max(1, n_steps // n_probes), measure=measured),
         )
+    seconds = time.monotonic() - began
+    return [
+        {
+            **_setting(variant, cell, point, n_steps),
+            **_curve(result, trial, entropy, spec.n_params),
+            "seconds": seconds,
+        }
+        for trial, point in enumerate(points)
+    ]
+
+
+def _on_people(cell: Cell, corpus: Corpus, sample: int) -> Measure:
+    """Measures every trial on a sample of people."""
+    n_params = spec_of(cell).n_params
+
+    def measure_people(model: Any) -> list[dict[str, float]]:
+        trials = measure(model, corpus, seed=cell.seed, n_people=sample)
+        model.train()
+        return [probed_columns(groups, n_params) for groups in trials]
+
+    return measure_people
+
+
+def _on_texts(texts: Texts, entropy: Entropy, n_params: int) -> Measure:
+    """Measures a model without an axis of trials as these texts are judged."""
+
+    def measure_texts(model: Any) -> list[dict[str, float]]:
+        nats = judged(model, texts.evaluate)
+        loss = KnowledgeLoss(name_nats=nats["loss_name_nats"], value_nats=nats["loss_value_nats"])
+        return [{**nats, "capacity_ratio": stored_bits(entropy, loss).total / n_params}]
+
+    return measure_texts
+
+
+def _batches_of(texts: Texts) -> OpenBatches:
+    def batches(step: int) -> Iterator[np.ndarray]:
+        assert step == 0, "a variant is trained in one go"
+        return texts.batches
+
+    return batches
+
+
+def _setting(variant: Variant, cell: Cell, point: Point, n_steps: int) -> dict[str, Any]:
+    """What a trial was trained with."""
+    spec = spec_of(cell)
+    return {
+        "variant": variant.name,
+        "lr": point.lr,
+        "weight_decay": point.weight_decay,
+        "n_people": cell.data.n_people,
+        "exposures": cell.train.exposures,
+        "seed": cell.seed,
+        "model": cell.model.name,
+        "d_model": spec.d_model,
+        "n_params": spec.n_params,
+        "n_steps": n_steps,
+        "tokens": n_steps * cell.train.batch_windows * cell.train.window_tokens,
+    }
+
+
+def _curve(result: TrainResult, trial: int, entropy: Entropy, n_params: int) -> dict[str, Any]:
+    """A trial's losses at the probed steps, where it left the plateau, and what it ended at."""
     prior = entropy.value_bits * math.log(2)
-    curve = [(one.step, one.probed) for one in result.history if one.probed is not None]
-    found = []
-    for trial, point in enumerate(points):
-        steps = [step for step, _ in curve]
-        values = [probed[trial]["loss_value_nats"] for _, probed in curve]
-        left = [s for s, nats in zip(steps, values, strict=True) if nats < prior - LEFT_NATS]
-        found.append(
-            {
-                "variant": variant.name,
-                "lr": point.lr,
-                "weight_decay": point.weight_decay,
-                "n_people": cell.data.n_people,
-                "exposures": cell.train.exposures,
-                "seed": cell.seed,
-                "model": cell.model.name,
-                "d_model": spec.d_model,
-                "n_params": spec.n_params,
-                "n_steps": n_steps,
-                "tokens": n_steps * cell.train.batch_windows * cell.train.window_tokens,
-                "prior_value_nats": prior,
-                "left_plateau_at": left[0] if left else None,
-                "max_capacity_ratio": entropy.demand_bits / spec.n_params,
-                "final": curve[-1][1][trial],
-                "steps": steps,
-                "names": [probed[trial]["loss_name_nats"] for _, probed in curve],
-                "values": values,
-                "training_loss": [round(one.losses[trial], 4) for one in result.history],
-                "seconds": time.monotonic() - began,
-            }
-        )
-    return found
+    curve = [(one.step, one.probed[trial]) for one in result.history if one.probed is not None]
+    steps = [step for step, _ in curve]
+    values = [probed["loss_value_nats"] for _, probed in curve]
+    left = [s for s, nats in zip(steps, values, strict=True) if nats < prior - LEFT_NATS]
+    return {
+        "prior_value_nats": prior,
+        "left_plateau_at": left[0] if left else None,
+        "max_capacity_ratio": entropy.demand_bits / n_params,
+        "final": curve[-1][1],
+        "steps": steps,
+        "names": [probed["loss_name_nats"] for _, probed in curve],
+        "values": values,
+        "training_loss": [round(one.losses[trial], 4) for one in result.history],
+    }

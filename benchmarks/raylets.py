@@ -7,6 +7,7 @@ measured on one raylet and given to the simulator for the others.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import math
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,15 @@ import record
 import yaml
 
 from kcap_ray.config.errors import UserError
+from kcap_ray.engine.program import Program
+from kcap_ray.engine.queue import SweepQueue
+from kcap_ray.engine.view import ClusterView
 from kcap_ray.planning.cost import device_of
 from kcap_ray.planning.jobs import jobs_of, planned_seconds
 from kcap_ray.planning.simulate import VirtualCluster, simulate
 from kcap_ray.planning.sweep import Sweep, load_sweep
+from kcap_ray.runs.record import TrialRecord
+from kcap_ray.runs.results import RunDirectory
 
 SWEEP = """\
 # Question: does a sweep take as long as simulated?
@@ -98,40 +106,26 @@ def predicted_s(sweep: Sweep, device: str, n_raylets: int, found: dict[str, floa
 
 def _worker(folder: Path, n_raylets: int, seconds: float, steps: list[int]) -> None:
     """One run, in a process of its own."""
-    from ray.cluster_utils import Cluster
-
-    from kcap_ray.engine.program import Program
-    from kcap_ray.engine.queue import SweepQueue
     from kcap_ray.engine.session import ray_session
-    from kcap_ray.engine.view import ClusterView
-    from kcap_ray.runs.record import TrialRecord
-    from kcap_ray.runs.results import RunDirectory
 
     sweep, device = inputs(folder, seconds=seconds, steps=steps)
-    out = folder / f"run{n_raylets}"
-    directory = RunDirectory(out)
+    directory, times = RunDirectory(folder / f"run{n_raylets}"), folder / f"times{n_raylets}"
     directory.prepare()
+    view = ClusterView(device=device, n_devices=lambda: float(n_raylets))
+    with _raylets(n_raylets) as address, ray_session(address):
+        from kcap_ray.engine.tune import run_queue
 
-    def stand_in(program: Program, place: RunDirectory) -> None:
+        queue = SweepQueue(sweep.cells, sweep.neighbour, directory, sweep=sweep.name, view=view)
+        stand_in = partial(_stand_in, device=device, times=times)
         began = time.time()
-        planned = planned_seconds(program.cell, device_of(device))
-        time.sleep(planned(len(program.points), program.workers))
-        records = [
-            TrialRecord(
-                trial=program.first_in_place + index,
-                lr=point.lr,
-                weight_decay=point.weight_decay,
-                status="ok",
-                # Best inside of the ranges, and another place for each cell.
-                bits=_made_up(program.cell.train.steps, point.lr, point.weight_decay),
-                capacity_ratio=_made_up(program.cell.train.steps, point.lr, point.weight_decay),
-            )
-            for index, point in enumerate(program.points)
-        ]
-        program.place(place).add_trials(records)
-        name = f"{program.cell.cell_id}-{program.first_trial}.time"
-        (folder / f"times{n_raylets}").mkdir(exist_ok=True)
-        (folder / f"times{n_raylets}" / name).write_text(f"{began} {time.time()}")
+        run_queue(queue, directory, stand_in, resources=lambda _: {"CPU": 1.0})
+    print(json.dumps(_found(sweep, directory, times, began)), flush=True)
+
+
+@contextlib.contextmanager
+def _raylets(n_raylets: int) -> Iterator[str]:
+    """The address of a cluster of so many raylets of one CPU."""
+    from ray.cluster_utils import Cluster
 
     cluster = Cluster(
         initialize_head=True,
@@ -140,18 +134,41 @@ def _worker(folder: Path, n_raylets: int, seconds: float, steps: list[int]) -> N
     try:
         for _ in range(n_raylets - 1):
             cluster.add_node(num_cpus=1, object_store_memory=10**8)
-        with ray_session(cluster.address):
-            from kcap_ray.engine.tune import run_queue
-
-            view = ClusterView(device=device, n_devices=lambda: float(n_raylets))
-            queue = SweepQueue(sweep.cells, sweep.neighbour, directory, sweep=sweep.name, view=view)
-            began = time.time()
-            run_queue(queue, directory, stand_in, resources=lambda _: {"CPU": 1.0})
+        assert cluster.address is not None, "the head is up"
+        yield cluster.address
     finally:
         cluster.shutdown()
-    times = [
-        [float(word) - began for word in file.read_text().split()]
-        for file in (folder / f"times{n_raylets}").iterdir()
+
+
+def _stand_in(program: Program, place: RunDirectory, *, device: str, times: Path) -> None:
+    """Sleep for the time that is planned for the program; write made-up records, and into a file of
+    `times` when it began and ended.
+    """
+    began = time.time()
+    planned = planned_seconds(program.cell, device_of(device))
+    time.sleep(planned(len(program.points), program.workers))
+    records = [
+        TrialRecord(
+            trial=program.first_in_place + index,
+            lr=point.lr,
+            weight_decay=point.weight_decay,
+            status="ok",
+            # Best inside of the ranges, and another place for each cell.
+            bits=_made_up(program.cell.train.steps, point.lr, point.weight_decay),
+            capacity_ratio=_made_up(program.cell.train.steps, point.lr, point.weight_decay),
+        )
+        for index, point in enumerate(program.points)
+    ]
+    program.place(place).add_trials(records)
+    name = f"{program.cell.cell_id}-{program.first_trial}.time"
+    times.mkdir(exist_ok=True)
+    (times / name).write_text(f"{began} {time.time()}")
+
+
+def _found(sweep: Sweep, directory: RunDirectory, times: Path, began: float) -> dict[str, Any]:
+    """The makespan, the programs' seconds since `began`, and the table."""
+    programs = [
+        [float(word) - began for word in file.read_text().split()] for file in times.iterdir()
     ]
     rows = [
         [row.cell_id, row.status, row.lr, row.weight_decay, row.capacity_ratio, row.n_trials]
@@ -161,9 +178,8 @@ def _worker(folder: Path, n_raylets: int, seconds: float, steps: list[int]) -> N
         [[trial.lr, trial.weight_decay] for trial in directory.cell(cell.cell_id).trials()]
         for cell in sweep.cells
     ]
-    makespan_s = max(end for _, end in times)
-    found = {"makespan_s": makespan_s, "programs": times, "rows": rows, "trials": trials}
-    print(json.dumps(found), flush=True)
+    makespan_s = max(end for _, end in programs)
+    return {"makespan_s": makespan_s, "programs": programs, "rows": rows, "trials": trials}
 
 
 def _made_up(steps: int | None, lr: float, decay: float) -> float:

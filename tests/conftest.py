@@ -130,7 +130,7 @@ def _skip_without_hosts(items: list[pytest.Item]) -> None:
     host_items = [item for item in items if item.get_closest_marker("hosts")]
     if not host_items:
         return
-    from tests.cluster.hosts import why_not
+    from tests.cluster.namespaces import why_not
 
     if reason := why_not():
         for item in host_items:

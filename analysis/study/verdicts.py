@@ -18,7 +18,8 @@ import typer
 
 from analysis.claims.claim import Verdict
 from analysis.claims.paper import CLAIMS
-from analysis.study.cases import Case, all_cases
+from analysis.study.case import Case
+from analysis.study.cases import all_cases
 from analysis.study.worlds import Table, true_rows
 
 N_DRAWS = 200

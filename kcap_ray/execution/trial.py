@@ -56,35 +56,10 @@ def run_trials(
         torch.set_num_threads(n_threads)
     corpus = build_corpus(cell.data)
     _check(cell, corpus, device)
-    n_steps = length_of(cell).steps
-    stream = stream_of(cell)
-    rank = dist.get_rank() if dist.is_initialized() else 0
-    workers = dist.get_world_size() if dist.is_initialized() else 1
-    plan = probe_plan(cell, corpus, n_steps, device=device.type, workers=workers)
-    resume_file = directory.resume_file(first_trial)
-    reporter = Reporter(run, points, first_trial) if rank == 0 else None
-    try:
-        result = train(
-            placement.applied_to(cell),
-            spec_of(cell),
-            points,
-            run.open_batches
-            or in_process_batches(stream, cell.train, rank=rank, workers=workers, n_steps=n_steps),
-            n_steps=n_steps,
-            device=device,
-            saving=Saving(
-                path=resume_file, every_s=run.save_every_s, request=request_file(directory)
-            ),
-            on_progress=reporter.report if reporter else None,
-            probe=None if plan is None else probe_of(cell, corpus, plan),
-        )
-    except TrainingDiverged as diverged:
-        result = diverged
-    finally:
-        if reporter is not None:
-            reporter.close()
-    if rank != 0:
+    result = _train(run, points, corpus, first_trial=first_trial, placement=placement)
+    if dist.is_initialized() and dist.get_rank() != 0:
         return []
+    n_windows = length_of(cell).steps * cell.train.batch_windows
     program = _Program(
         run=run,
         points=points,
@@ -92,15 +67,49 @@ def run_trials(
         n_threads=n_threads,
         result=result,
         corpus=corpus,
-        exposures=_exposures(stream, corpus, n_windows=n_steps * cell.train.batch_windows),
+        exposures=_exposures(stream_of(cell), corpus, n_windows=n_windows),
     )
     records = program.records()
     if isinstance(result, TrainResult):
         _keep_curves(program, records, result)
         _keep_best(program, records, result)
     directory.add_trials(records)
-    remove_checkpoint(resume_file)
+    remove_checkpoint(directory.resume_file(first_trial))
     return records
+
+
+def _train(
+    run: CellRun, points: Sequence[Point], corpus: Corpus, *, first_trial: int, placement: Placement
+) -> TrainResult | TrainingDiverged:
+    """Train the program, from its checkpoint if there is one; the first worker reports progress."""
+    cell, n_steps = run.cell, length_of(run.cell).steps
+    stream = stream_of(cell)
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    workers = dist.get_world_size() if dist.is_initialized() else 1
+    plan = probe_plan(cell, corpus, n_steps, device=run.device.type, workers=workers)
+    reporter = Reporter(run, points, first_trial) if rank == 0 else None
+    try:
+        return train(
+            placement.applied_to(cell),
+            spec_of(cell),
+            points,
+            run.open_batches
+            or in_process_batches(stream, cell.train, rank=rank, workers=workers, n_steps=n_steps),
+            n_steps=n_steps,
+            device=run.device,
+            saving=Saving(
+                path=run.directory.resume_file(first_trial),
+                every_s=run.save_every_s,
+                request=request_file(run.directory),
+            ),
+            on_progress=reporter.report if reporter else None,
+            probe=None if plan is None else probe_of(cell, corpus, plan),
+        )
+    except TrainingDiverged as diverged:
+        return diverged
+    finally:
+        if reporter is not None:
+            reporter.close()
 
 
 def _exposures(stream: TrainingStream, corpus: Corpus, *, n_windows: int) -> list[float]:

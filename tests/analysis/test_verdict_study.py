@@ -6,7 +6,8 @@ from scipy import stats
 
 from analysis.claims.claim import Verdict
 from analysis.claims.paper import CLAIMS
-from analysis.study.cases import AMPLE_SEEDS, all_cases
+from analysis.study.case import AMPLE_SEEDS
+from analysis.study.cases import all_cases
 from analysis.study.verdicts import MAX_UNDECIDED, MAX_WRONG, score, to_markdown
 from analysis.study.worlds import Noise, Table, true_rows
 

@@ -88,14 +88,14 @@ def test_another_loss_is_found_out(load):
 
 def test_fused_trials_have_the_losses_of_separate_ones(load):
     """Which the benchmark looks at as well; trials differ from each other."""
-    fused_trials, cells = load("fused_trials"), load("cells")
-    cell, cpu = cells.cpu_cell("gpt2-1-1", batch_windows=2), torch.device("cpu")
-    batches = load("our_side").first_batches(cell, fused_trials.N_WARM_UP + 4)
-    found, differences = fused_trials.race_of(cell, 3, batches, cpu, rounds=1, steps=2)
+    programs = load("trial_programs")
+    cell, cpu = load("cells").cpu_cell("gpt2-1-1", batch_windows=2), torch.device("cpu")
+    batches = load("our_side").first_batches(cell, programs.N_WARM_UP + 4)
+    race_of = load("fused_trials").race_of
+    found, differences = race_of(cell, 3, batches, cpu, rounds=1, steps=2)
     assert max(differences.values()) < 1e-5
     assert {len(seconds) for seconds in found.step_s.values()} == {1}
-    points = fused_trials.points(cell, 3)
-    losses = fused_trials.program(cell, points, batches, cpu).first_losses
+    losses = programs.program(cell, programs.points(cell, 3), batches, cpu).first_losses
     assert np.ptp(losses[-1]) > 1e-4
 
 

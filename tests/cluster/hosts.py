@@ -11,7 +11,6 @@ names.
 
 import contextlib
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -23,15 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kcap_ray.runs.files import locked
+from tests.cluster.namespaces import PREFIX, NotAllowedError, clear, ip, tool_path, why_not
 
 ROOT = Path(__file__).parents[2]
-PREFIX = "kcap-"
 SWITCH = f"{PREFIX}switch"
 SUBNET = "10.77.0"
 MOST_PROCESSES = 10
 """That a host may see before anything was started in it: its sshd, and what asks."""
 
-PACKAGES = {"sshd": "openssh-server", "ssh": "openssh-client", "rsync": "rsync", "ip": "iproute2"}
 _LOCK = Path("/run/kcap-hosts.lock")
 _PLACE, _FOLDER = Path("/var/tmp"), "kcap-hosts-"
 """Not below /tmp, which each host has for itself."""
@@ -64,43 +62,6 @@ _BASHRC = """
 export PATH={bin}:$PATH PYTHONPATH={root} OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
 export RAY_USAGE_STATS_ENABLED=0 {more}
 """
-
-
-class NotAllowedError(Exception):
-    """There can be no such hosts on this machine."""
-
-
-def why_not() -> str:
-    """Why there can be no hosts on this machine, and what would help; empty if there can."""
-    if sys.platform != "linux" or not hasattr(os, "geteuid"):
-        return "network namespaces are of Linux"
-    missing = [package for tool, package in PACKAGES.items() if _tool(tool) is None]
-    if missing:
-        return f"needs {', '.join(missing)}: apt-get install -y {' '.join(missing)}"
-    if os.geteuid() != 0:
-        return "namespaces with addresses of their own are made by root alone"
-    tries = [
-        "ip netns add kcap-try && ip -n kcap-try link add try type bridge",
-        "unshare --mount --uts --pid --fork --mount-proc mount -t tmpfs tmpfs /run",
-    ]
-    try:
-        for command in tries:
-            done = subprocess.run(command, shell=True, capture_output=True, text=True)
-            if done.returncode:
-                return f"namespaces are not allowed here: {done.stderr.strip() or command}"
-    finally:
-        subprocess.run(["ip", "netns", "del", "kcap-try"], capture_output=True)
-    return ""
-
-
-def _tool(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-
-
-def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True)
-    if done.returncode:
-        raise NotAllowedError(f"ip {shlex.join(words)}: {done.stderr.strip()}")
 
 
 @dataclass
@@ -189,9 +150,9 @@ class Network:
         lines = [f"{self.address(name)} {name}" for name in names]
         (base / "hosts").write_text("\n".join(["127.0.0.1 localhost", *lines]) + "\n")
         self._environment = environment
-        _ip("netns", "add", SWITCH)
-        _ip("-n", SWITCH, "link", "add", "bridge", "type", "bridge")
-        _ip("-n", SWITCH, "link", "set", "bridge", "up")
+        ip("netns", "add", SWITCH)
+        ip("-n", SWITCH, "link", "add", "bridge", "type", "bridge")
+        ip("-n", SWITCH, "link", "set", "bridge", "up")
 
     def address(self, name: str) -> str:
         """Address that the host has, or will have."""
@@ -200,14 +161,14 @@ class Network:
     def start(self, name: str) -> Host:
         """Start a host and wait until its sshd answers."""
         space, port, address = f"{PREFIX}{name}", f"p-{name}", self.address(name)
-        _ip("netns", "add", space)
-        _ip("-n", SWITCH, "link", "add", port, "type", "veth", "peer", "eth0", "netns", space)
-        _ip("-n", SWITCH, "link", "set", port, "master", "bridge", "up")
-        _ip("-n", space, "addr", "add", f"{address}/24", "dev", "eth0")
+        ip("netns", "add", space)
+        ip("-n", SWITCH, "link", "add", port, "type", "veth", "peer", "eth0", "netns", space)
+        ip("-n", SWITCH, "link", "set", port, "master", "bridge", "up")
+        ip("-n", space, "addr", "add", f"{address}/24", "dev", "eth0")
         for device in ("eth0", "lo"):
-            _ip("-n", space, "link", "set", device, "up")
+            ip("-n", space, "link", "set", device, "up")
         # Ray finds its own address by the way to the outside; there is none.
-        _ip("-n", space, "route", "add", "default", "via", f"{SUBNET}.254")
+        ip("-n", space, "route", "add", "default", "via", f"{SUBNET}.254")
         home = self.base / name / "home"
         home.mkdir(parents=True)
         (self.base / name / "passwd").write_text(
@@ -219,7 +180,7 @@ class Network:
             (home / file).write_text(shell)
         kept = [place for place in (ROOT, Path(sys.prefix)) if place.is_relative_to("/tmp")]
         script = _INIT.format(
-            name=name, base=self.base, sshd=_tool("sshd"), keep=" ".join(map(str, kept))
+            name=name, base=self.base, sshd=tool_path("sshd"), keep=" ".join(map(str, kept))
         )
         init_file = self.base / name / "init.sh"
         init_file.write_text(script)
@@ -240,7 +201,7 @@ class Network:
 
     def cut(self, name: str) -> None:
         """Take the host's network away, and with it the shared folder."""
-        _ip("-n", SWITCH, "link", "set", f"p-{name}", "down")
+        ip("-n", SWITCH, "link", "set", f"p-{name}", "down")
         self.hosts[name].run(f"mount -t tmpfs tmpfs {self.shared}")
 
     def _wait_for(self, host: Host) -> None:
@@ -276,27 +237,3 @@ def network(names: Sequence[str], environment: str = "") -> Iterator[Network]:
             if found is not None:
                 found.end()
             shutil.rmtree(base, ignore_errors=True)
-
-
-def left() -> list[str]:
-    """What is there of such a network: its namespaces, and processes in them."""
-    spaces = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
-    names = [line.split()[0] for line in spaces.splitlines() if line.startswith(PREFIX)]
-    return [*names, *(f"process {pid}" for name in names for pid in _processes_in(name))]
-
-
-def _processes_in(space: str) -> list[int]:
-    done = subprocess.run(["ip", "netns", "pids", space], capture_output=True, text=True)
-    return [int(word) for word in done.stdout.split()]
-
-
-def clear() -> None:
-    """End what is in the network's namespaces, and remove them."""
-    for name in [line for line in left() if not line.startswith("process ")]:
-        for pid in _processes_in(name):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        end = time.monotonic() + 10
-        while _processes_in(name) and time.monotonic() < end:
-            time.sleep(0.05)
-        _ip("netns", "del", name)

@@ -20,7 +20,8 @@ import yaml
 from kcap_ray.planning.sweep import load_sweep
 from kcap_ray.runs.environment import describe
 from kcap_ray.runs.results import RunDirectory
-from tests.cluster.hosts import ROOT, Host, Network, left, network
+from tests.cluster.hosts import ROOT, Host, Network, network
+from tests.cluster.namespaces import left
 from tests.engine.test_data_parallel import assert_same_but_for_rounding
 from tests.survival.scene import DIFFERS
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from kcap_ray.runs.results import RunDirectory
-from tests.cluster import hosts
-from tests.cluster.hosts import Host, NotAllowedError, left, network
+from tests.cluster import namespaces
+from tests.cluster.hosts import Host, network
+from tests.cluster.namespaces import NotAllowedError, left
 from tests.cluster.on_hosts import ENVIRONMENT, NAMES, Record, check, run, sweep_text
 from tests.engine.conftest import Command
 
@@ -45,8 +46,10 @@ def test_a_host_that_sees_the_machine_is_refused(monkeypatch: pytest.MonkeyPatch
 
 def test_why_there_can_be_no_hosts_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to install, where it is for want of that."""
-    monkeypatch.setattr(hosts, "_tool", lambda name: None if name == "sshd" else f"/bin/{name}")
+    monkeypatch.setattr(
+        namespaces, "tool_path", lambda name: None if name == "sshd" else f"/bin/{name}"
+    )
     monkeypatch.setattr("sys.platform", "linux")
-    assert hosts.why_not() == "needs openssh-server: apt-get install -y openssh-server"
+    assert namespaces.why_not() == "needs openssh-server: apt-get install -y openssh-server"
     with pytest.raises(NotAllowedError, match="apt-get install"), network(["head"]):
         pass

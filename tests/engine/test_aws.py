@@ -9,6 +9,7 @@ import pytest
 
 from tests.engine import aws_account
 from tests.engine.aws_account import Account, simulated_account
+from tests.engine.aws_requests import COMMITTED, shown
 
 pytest.importorskip("moto", reason="a development tool: pip install -e '.[dev]'")
 
@@ -18,7 +19,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-COMMITTED = aws_account.ROOT / "docs" / "simulated" / "aws_requests.json"
 WORKERS = {"a100_spot": 2, "a100_ondemand": 1}
 
 
@@ -39,8 +39,8 @@ def account(home: Path) -> Iterator[Account]:
 
 
 def test_the_requests_are_those_of_the_committed_list(account: Account) -> None:
-    """docs/cluster.md rests on the list; this file and the list are made by the same code."""
-    assert aws_account.shown(account.requests) == json.loads(COMMITTED.read_text())
+    """docs/cluster.md rests on the list; this test and the list are made by the same code."""
+    assert shown(account.requests) == json.loads(COMMITTED.read_text())
 
 
 def test_head_and_workers_start_with_image_role_disk_and_market(account: Account) -> None:

@@ -1,52 +1,19 @@
-"""Sweep files: what they expand to, and how mistakes in them are answered."""
+"""What sweep files expand to."""
+
+from functools import partial
 
 import pytest
 
-from kcap_ray.config.errors import UserError
 from kcap_ray.models.spec import parse_model
 from kcap_ray.planning.sweep import load_sweep
 from kcap_ray.text.stream.corpus import facts_of
-
-COMPLETE = """\
-# Question: does it expand?
-name: demo
-base:
-  data.kind: bioS
-  data.pools: mini
-  train: {exposures: 20, lr: 1e-3, weight_decay: 0.01, batch_windows: 8, precision: fp32}
-  train.window_tokens: 128
-grid:
-  data.n_people: [100, 200]
-  model: [gpt2-1-1, gpt2-2-1, gpt2-2-2]
-"""
-
-HUNDRED = ", ".join(map(str, range(1, 101)))
-SIX_AXES = COMPLETE[: COMPLETE.index("grid:")] + "  model: gpt2-1-1\ngrid:\n"
-SIX_AXES = SIX_AXES.replace("exposures: 20, ", "")
-SIX_AXES = SIX_AXES.replace("batch_windows: 8, ", "") + "".join(
-    f"  {key}: [{HUNDRED}]\n"
-    for key in (
-        "data.n_people",
-        "seed",
-        "data.seed",
-        "train.exposures",
-        "train.batch_windows",
-        "train.warmup_steps",
-    )
-)
-"""A million million cells, which nobody waits for."""
+from tests.planning.sweep_text import COMPLETE, load_text
 
 
 @pytest.fixture
 def load(tmp_path):
     """Loads a sweep from its text."""
-
-    def load_text(text, **overrides):
-        path = tmp_path / "some.yaml"
-        path.write_text(text)
-        return load_sweep(path, {key.replace("__", "."): value for key, value in overrides.items()})
-
-    return load_text
+    return partial(load_text, tmp_path)
 
 
 def ratio(cell):
@@ -54,15 +21,6 @@ def ratio(cell):
     facts = facts_of(cell.data)
     spec = parse_model(cell.model.name, head_dim=cell.model.head_dim, vocab_size=facts.vocab_size)
     return facts.demand_bits / spec.n_params
-
-
-def refused(load, text, **overrides):
-    """The message with which the sweep is refused; every message is at most two lines."""
-    with pytest.raises(UserError) as caught:
-        load(text, **overrides)
-    message = str(caught.value)
-    assert message.count("\n") <= 1
-    return message
 
 
 def test_first_axis_varies_slowest(load):
@@ -148,14 +106,6 @@ def test_what_is_not_printed_begins_with_the_nearest_that_is(
     assert source in note and difference in note and "1 cell" in note
 
 
-def test_batches_of_other_windows_must_be_written(load):
-    """A batch is counted in windows: with shorter ones it would be another batch."""
-    text = "base: {train.exposures: 100, data.n_people: 50_000, model: gpt2-2-2}"
-    message = refused(load, text, train__window_tokens="128")
-    assert "512 tokens" in message and "128" in message and "train.batch_windows" in message
-    assert load(text, train__window_tokens="128", train__batch_windows="48").cells[0].train.lr
-
-
 def test_no_setting_of_the_published_sweep_is_refused(tmp_path):
     """exposure100 takes any architecture and kind of data, with the nearest setting and a note."""
     for changes in ({"model": "gpt2-2-2-mlp1/4"}, {"data.kind": "bioS_simple"}):
@@ -175,96 +125,6 @@ def test_override_replaces_an_axis_and_base_values(load):
     assert load(COMPLETE, tune="{lr: {low: 1e-4, high: 1}}", tune__lr="null").cells == (
         load(COMPLETE).cells
     )
-
-
-@pytest.mark.parametrize(
-    "line, named",
-    [
-        ("train.exposuers: 20", "train.exposures"),
-        ("exposures: 20", "train.exposures"),
-        ("data: {npeople: 20}", "data.n_people"),
-        ("modle: gpt2-2-2", "model"),
-        ("data.n_peopel: 5", "data.n_people"),
-        ("tune.trails: 5", "tune.trials"),
-        ("tune.lr.hihg: 5", "tune.lr.high"),
-    ],
-)
-def test_unknown_key_names_the_closest(load, line, named):
-    """A mistyped key is answered with the field that was meant, and with the file."""
-    message = refused(load, f"base:\n  {line}\n")
-    assert f"did you mean {named}?" in message
-    assert "some.yaml" in message
-
-
-@pytest.mark.parametrize(
-    "line, given",
-    [
-        ("train.exposures: many", "'many'"),
-        ("train.exposures: true", "True"),
-        ("train.exposures: 1.5", "1.5"),
-        ("train.lr: .inf", "inf"),
-        # More than a float holds, and more than any count.
-        (f"seed: {10**400}", f"{10**400}"),
-        (f"train.lr: {10**400}", f"{10**400}"),
-        (f"data.n_people: {2**63}", f"{2**63}"),
-        ("train.lr: '1e-3'", "'1e-3'"),
-        ("train.precision: fp8", "fp16"),
-        ("train.compile: 1", "auto, on, off"),
-        ("keep_checkpoint: 1", "true or false"),
-        ("data.pools: 3", "3"),
-        ("data.pools: no/such/dir", "no/such/dir"),
-        ("tune.lr: 3", "tune.lr.low"),
-        ("tune: {trials: 1, lr: {low: 1.0}}", "tune.lr.high"),
-        ("tune: {lr: {low: 2, high: 1}}", "tune.lr"),
-        ("train.batch_windows: 0", "train.batch_windows"),
-    ],
-)
-def test_wrong_value_says_what_was_given_and_what_is_allowed(load, line, given):
-    """Every wrong value names its key and what was given, or what may be written instead."""
-    base = "base: {train.exposures: 100, data.n_people: 50_000, model: gpt2-2-2}"
-    key, value = line.split(": ", 1)
-    message = refused(load, base, **{key: value})
-    assert key in message and given in message
-
-
-@pytest.mark.parametrize(
-    "text, part",
-    [
-        ("base: {a: 1", "line"),
-        ("? [a]\n: 3", "line 1: a key must be"),
-        ("base: {tune.lr.many: 3}", "allowed are tune.lr.low, tune.lr.high, tune.lr.log"),
-        ("name: a\nname: b", "line 2: name is given twice"),
-        ("[1, 2]", "mapping"),
-        ("train.lr: 1", "goes under `base:`"),
-        ("gird: {}", "did you mean grid?"),
-        ("name: ../up", "name"),
-        ("grid: {data.n_people: []}", "no values"),
-        ("grid: {data.n_people: 5}", "is a list"),
-        ("base: {train.exposures: [1, 2]}", "train.exposures: got a list"),
-        ("base: {train.lr: 1, train: {lr: 2}}", "train.lr is given twice"),
-        ("base: {tune.trials: 1}\ntune: {trials: 2}", "tune.trials is given twice"),
-        ("base: {model: gpt2-2-2}\ngrid: {model: [gpt2-2-2]}", "model is given twice"),
-        ("base: " + "{a: " * 5_000 + "1" + "}" * 5_000, "nested too deep"),
-        ("base: {data.n_people: " + "9" * 5_000 + "}", "cannot be read"),
-        (SIX_AXES, "1,000,000,000,000 points; at most 100,000"),
-        ("base: {seed: 1}", "data.n_people, model, train.exposures"),
-        (COMPLETE.replace("[100, 200]", "[100, 1e2]"), "same cell: data.n_people=100"),
-        (COMPLETE.replace("gpt2-1-1", "gpt3-1-1"), "model 'gpt3-1-1'"),
-        (COMPLETE + "where: {max_capacity_ratio: {high: 0}}", "leaves out all 6"),
-        (COMPLETE + "where: {max_capacity_ratio: {hgih: 0}}", "where.max_capacity_ratio"),
-        (COMPLETE + "where: {n_people: 3}", "where"),
-    ],
-)
-def test_wrong_file_is_answered_with_its_name_and_the_place(load, text, part):
-    """The message names the file and the section, line or key that is wrong."""
-    message = refused(load, text)
-    assert "some.yaml" in message and part in message
-
-
-def test_missing_file_is_named(tmp_path):
-    """A path without a file is a user error, not a traceback."""
-    with pytest.raises(UserError, match=r"none\.yaml: there is no such file"):
-        load_sweep(tmp_path / "none.yaml")
 
 
 def test_words_and_numbers_read_as_written(load):

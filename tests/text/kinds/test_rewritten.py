@@ -1,60 +1,49 @@
-import logging
+"""Rewritten biographies in training and in evaluation: texts, tokens and spans are the file's."""
+
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from kcap_ray.config.data import DataConfig, FrequencyConfig, MixturePart
-from kcap_ray.config.errors import UserError
 from kcap_ray.rewriting.find_values import ATTRIBUTES
-from kcap_ray.rewriting.texts import annotate, people_table
 from kcap_ray.text.evaluation import evaluation_documents
 from kcap_ray.text.kinds.render import biography_records
 from kcap_ray.text.kinds.rewritten import RewrittenRenderer
-from kcap_ray.text.kinds.token_cache import open_token_cache
 from kcap_ray.text.stream.batches import stream_of
 from kcap_ray.text.stream.corpus import Corpus, build_corpus, facts_of
 from kcap_ray.text.stream.exposures import Exposures
 from kcap_ray.text.tokenizer.bpe import encode
-from tests.grammar_writer import write_file
+from tests.text.kinds.written import (
+    N_PEOPLE,
+    PER_PERSON,
+    SEED,
+    copy_of,
+    rows_of,
+    texts_of,
+    write_biographies,
+)
 from tests.tiny import tiny_cell
-
-N_PEOPLE = 30
-PER_PERSON = 4
-SEED = 5
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
     """Varied biographies of thirty people."""
-    file = tmp_path_factory.mktemp("bioR") / "bior.parquet"
-    data = DataConfig(kind="bioR", n_people=N_PEOPLE, pools="mini", file=str(file))
-    write_file(data, file, per_person=PER_PERSON)
-    return data
+    return write_biographies(tmp_path_factory.mktemp("bioR"))
 
 
 @pytest.fixture(scope="module")
 def rows(data: DataConfig) -> list[dict[str, Any]]:
     """What the file holds."""
-    assert data.file
-    return pq.read_table(data.file).to_pylist()
+    return rows_of(data)
 
 
 @pytest.fixture(scope="module")
 def corpus(data: DataConfig) -> Corpus:
     """The same, ready to be said."""
     return build_corpus(data)
-
-
-def copy_of(rows: list[dict[str, Any]], file: Path, data: DataConfig) -> DataConfig:
-    """Data from a single file of these rows."""
-    pq.write_table(pa.Table.from_pylist(rows), file)
-    return replace(data, file=str(file))
 
 
 def texts_told(corpus: Corpus, person: int, exposures: range) -> list[str]:
@@ -64,11 +53,6 @@ def texts_told(corpus: Corpus, person: int, exposures: range) -> list[str]:
         for exposure in exposures
         for record in biography_records(corpus.main, [person], exposure, seed=SEED)
     ]
-
-
-def texts_of(rows: list[dict[str, Any]], person: int, use: str) -> list[str]:
-    """What the file says of a person."""
-    return [row["text"] for row in rows if (row["person_id"], row["use"]) == (person, use)]
 
 
 @pytest.mark.slow
@@ -115,18 +99,6 @@ def test_evaluation_says_the_texts_that_are_kept_for_it(corpus, rows):
     """Whatever the seed, for there is one of each person."""
     for record in biography_records(corpus.main, range(N_PEOPLE), 0, "eval", seed=SEED):
         assert [record["text"][1:]] == texts_of(rows, record["person_id"], "eval")
-
-
-def test_without_a_text_for_evaluation_the_first_for_training_is_taken(
-    data, rows, tmp_path, caplog
-):
-    """And that is said when the file is read first."""
-    kept = [row for row in rows if row["use"] == "train" or row["person_id"] != 3]
-    with caplog.at_level(logging.WARNING):
-        corpus = build_corpus(copy_of(kept, tmp_path / "kept.parquet", data))
-    assert "1 people have no text for evaluation" in caplog.text
-    (record,) = biography_records(corpus.main, [3], 0, "eval", seed=SEED)
-    assert record["text"][1:] == texts_of(rows, 3, "train")[0]
 
 
 def test_tokens_are_those_of_gpt2(corpus, rows):
@@ -249,119 +221,3 @@ def test_rewritten_people_may_be_a_part_of_a_mixture(data):
     corpus = build_corpus(DataConfig(n_people=10, pools="mini", parts=(part,)))
     (record,) = biography_records(corpus.sources[1], [2], 0)
     assert record["text"]
-
-
-def test_texts_are_tokenized_once(data, rows, tmp_path):
-    """A file that was touched, or moved with its arrays, is not read again; a changed one is."""
-    moved = copy_of(rows, tmp_path / "a.parquet", data)
-    assert moved.file
-    file = Path(moved.file)
-    arrays = tmp_path / "a.parquet.tokens"
-    before = np.array(open_token_cache(file).token_L)
-    made = {path: path.stat().st_mtime_ns for path in arrays.glob("*/*")}
-    file.touch()
-    assert np.array_equal(open_token_cache(file).token_L, before)
-    assert {path: path.stat().st_mtime_ns for path in arrays.glob("*/*")} == made
-    copy_of(rows[:-1], file, data)
-    assert len(open_token_cache(file).token_L) < len(before)
-    assert len([path for path in arrays.iterdir() if path.is_dir()]) == 1
-
-
-def test_wrong_files_are_refused_in_a_line(data, rows, tmp_path):
-    """Missing people, other people, no file, no Parquet, no columns, untidy texts."""
-    kept = [row for row in rows if row["person_id"] not in (3, 4)]
-    wrong = {
-        "no text for training of 2 of 30": copy_of(kept, tmp_path / "a.parquet", data),
-        "no text for training of 5 of 35": replace(data, n_people=35),
-        "begins with": replace(data, seed=1),
-        "is not there": replace(data, file=str(tmp_path / "none.parquet")),
-        "holds no Parquet": replace(data, file=str(tmp_path / "folder")),
-        "has no column .* --texts FILE": copy_of([{"text": "Ann."}], tmp_path / "b.parquet", data),
-        "single spaces": copy_of([{**rows[0], "text": "Ann  Lee."}], tmp_path / "c.parquet", data),
-        "holds no texts": replace(data, file=str(tmp_path / "d.parquet")),
-        "is not a Parquet": replace(data, file=str(tmp_path / "e.parquet")),
-    }
-    pq.write_table(pa.Table.from_pylist(rows).slice(0, 0), tmp_path / "d.parquet")
-    (tmp_path / "e.parquet").write_text("Ann")
-    (tmp_path / "folder").mkdir()
-    for message, given in wrong.items():
-        with pytest.raises(UserError, match=message):
-            build_corpus(given)
-
-
-def altered(rows: list[dict[str, Any]], change: Any) -> list[dict[str, Any]]:
-    """The rows with their spans changed."""
-    return [{**row, "spans": change(row)} for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda row: [], "no span of name, birth_date"),
-        (lambda row: [s for s in row["spans"] if s["attribute"] != "major"], "no span of major"),
-        (
-            lambda row: [{**s, "end": s["end"] + 10_000} for s in row["spans"]],
-            "are not in a text of",
-        ),
-        (
-            lambda row: (
-                [
-                    {**s, "start": s["start"] + 5, "end": s["end"] + 5}
-                    for s in row["spans"]
-                    if s["attribute"] in ("name", "pronoun")
-                ]
-                + [s for s in row["spans"] if s["attribute"] not in ("name", "pronoun")]
-            ),
-            "the name is said to be",
-        ),
-    ],
-    ids=["no spans", "no major", "past the end", "shifted"],
-)
-def test_texts_that_do_not_say_where_their_values_are_are_refused(
-    data, rows, tmp_path, change, message
-):
-    """Nothing counts as perfectly known because nobody said where it is; the remedy is named."""
-    wrong = altered([row for row in rows if row["use"] == "eval"], change)
-    others = [row for row in rows if row["use"] == "train"]
-    with pytest.raises(UserError, match=message) as caught:
-        build_corpus(copy_of(others + wrong, tmp_path / "wrong.parquet", data))
-    assert "--texts FILE" in str(caught.value)
-
-
-def test_a_doubtful_text_for_training_is_never_measured_on(data, rows, tmp_path):
-    """Of people without a text for evaluation the first text that will do is taken."""
-    train = [dict(row) for row in rows if row["use"] == "train"]
-    fit = {row["person_id"] for row in train if row["variant"] and row["doubt"] is None}
-    assert len(fit) > N_PEOPLE // 2
-    for row in train:
-        if row["variant"] == 0 and row["person_id"] in fit:
-            row["doubt"] = "part of the major before it"
-    corpus = build_corpus(copy_of(train, tmp_path / "doubt.parquet", data))
-    doubtful = {row["text"] for row in train if row["doubt"] is not None}
-    for record in biography_records(corpus.main, range(N_PEOPLE), 0, "eval", seed=SEED):
-        assert record["text"][1:] not in doubtful
-
-
-def test_a_doubt_of_a_text_for_evaluation_is_named(data, rows, tmp_path):
-    """Not as a missing span, and not as a value in front of another."""
-    wrong = [{**row, "doubt": "odd" if row["use"] == "eval" else row["doubt"]} for row in rows]
-    with pytest.raises(UserError, match=f"{N_PEOPLE} of .* in the first a doubt is noted"):
-        build_corpus(copy_of(wrong, tmp_path / "doubt.parquet", data))
-
-
-def test_values_are_found_in_texts_that_another_program_wrote(data, rows, tmp_path):
-    """Without spans, without a last period: kcap knows the people and finds what the rows have."""
-    bare = [
-        {"person_id": row["person_id"], "text": row["text"].removesuffix("."), "use": row["use"]}
-        for row in rows
-    ]
-    found, tally = annotate(bare, data)
-    assert not tally.rejected and tally.n_people_without == 0
-    assert [row["text"] for row in found] == [row["text"] for row in rows]
-    assert [row["spans"] for row in found] == [row["spans"] for row in rows]
-    corpus = build_corpus(copy_of(found, tmp_path / "found.parquet", data))
-    assert corpus.vocab.size == build_corpus(data).vocab.size
-    table = people_table(data)
-    assert len(table) == N_PEOPLE and found[0]["text"].startswith(table[0]["name"])
-    with pytest.raises(UserError, match="person_id 99"):
-        annotate([{"person_id": 99, "text": "x"}], data)
