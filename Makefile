@@ -43,16 +43,16 @@ quickstart: .venv/installed  ## the whole of kcap in miniature: train, measure, 
 verdicts: .venv/installed  ## how often verdicts on the paper's claims are wrong, where the truth is known
 	$(BIN)/python -m analysis.study.verdicts --out docs/results
 
-# One process a core, four at the most: each takes a GB. Tests on real Ray run one after another: each starts a cluster,
-# which needs the machine. Bytecode is kept (an empty value is none): tests start hundreds of processes, and each would
-# compile all that it imports.
+# One process a core, four at the most: each takes a GB. Of the tests on real Ray two run at a time: each starts a
+# cluster, and waits for it half of its time. Bytecode is kept (an empty value is none): tests start hundreds of
+# processes, and each would compile all that it imports.
 export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: .venv/installed-dev  ## all tests, fast ones first; those that need a GPU skip themselves
 	$(PYTEST) -m 'not slow'
 	$(PYTEST) -m 'slow and not ray'
-	$(BIN)/python -m pytest -q -m 'ray and not hosts'
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'ray and not hosts'
 
 test-hosts: .venv/installed-dev  ## a cluster of hosts made of namespaces; as root on Linux, elsewhere it skips itself and says why
 	$(BIN)/python -m pytest -q -m hosts

@@ -21,10 +21,8 @@ from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.training.checkpoint import CorruptCheckpointError
 from kcap_ray.training.loop import train
 from kcap_ray.training.point import Point
-from tests.engine.conftest import Command, descendants, warnings_in
+from tests.engine.conftest import HEAD, STORE_BYTES, Command, descendants, warnings_in
 from tests.rounding import float32_may_differ_by
-
-OBJECT_STORE_BYTES = 100 * 2**20
 
 
 def cell_on(n_workers, small_sweep, out):
@@ -143,14 +141,13 @@ def cluster(monkeypatch):
         head = Cluster()
         try:
             head.add_node(
-                num_cpus=0,
-                object_store_memory=OBJECT_STORE_BYTES,
+                **HEAD,
                 temp_dir=directory,
                 # A node that does not answer is given up in seconds.
                 _system_config={"health_check_period_ms": 500, "health_check_failure_threshold": 4},
             )
             nodes = [
-                head.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES, wait=False)
+                head.add_node(num_cpus=1, object_store_memory=STORE_BYTES, wait=False)
                 for _ in range(3)
             ]
             head.wait_for_nodes()

@@ -13,11 +13,9 @@ import pytest
 
 from kcap_ray.engine.failures import MAX_FAILURES
 from kcap_ray.planning.sweep import load_sweep
-from tests.engine.conftest import DIFFERS, descendants, table, warnings_in
+from tests.engine.conftest import DIFFERS, HEAD, STORE_BYTES, descendants, table, warnings_in
 
 pytestmark = pytest.mark.slow
-
-STORE_BYTES = 100 * 2**20
 
 
 @pytest.fixture
@@ -34,8 +32,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         cluster = Cluster()
         try:
             cluster.add_node(
-                num_cpus=0,
-                object_store_memory=STORE_BYTES,
+                **HEAD,
                 temp_dir=directory,
                 # A node that does not answer is given up in seconds.
                 _system_config={"health_check_period_ms": 500, "health_check_failure_threshold": 4},

@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 
 from kcap_ray.runs.opening import TOKEN
+from tests.engine.conftest import HEAD, STORE_BYTES, descendants
 from tests.small_sweep import sweep_text
-
-STORE_BYTES = 100 * 2**20
 
 pytestmark = pytest.mark.slow
 
@@ -53,8 +52,6 @@ def blind_node(address: str, hidden: Path, *, cpus: int) -> Iterator[None]:
     try:
         yield
     finally:
-        from tests.engine.conftest import descendants
-
         started = descendants(process.pid)
         for pid in [process.pid, *started]:
             subprocess.run(["kill", "-9", str(pid)], capture_output=True)
@@ -75,7 +72,7 @@ def cluster(*, cpus: int) -> Iterator[str]:
         (Path(directory) / "ray").mkdir()
         head = Cluster()
         try:
-            head.add_node(num_cpus=0, object_store_memory=STORE_BYTES, temp_dir=directory)
+            head.add_node(**HEAD, temp_dir=directory)
             if cpus:
                 head.add_node(num_cpus=cpus, object_store_memory=STORE_BYTES)
             yield str(head.address)

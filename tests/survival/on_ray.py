@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tests.engine.conftest import SWEEP, Command
+from tests.engine.conftest import HEAD, STORE_BYTES, SWEEP, Command
 from tests.engine.test_data_parallel import assert_same_but_for_rounding, cell_on
 from tests.survival.scene import DIFFERS, Row
 
@@ -29,8 +29,6 @@ MOST_STARTS = 3
 class NotStartedError(Exception):
     """An event did not happen, for want of a session."""
 
-
-STORE_BYTES = 100 * 2**20
 
 OF_DATA = re.compile(r"ray::(IDLE|.*Read|.*Map|.*Split|_StatsActor)")
 """Processes that make windows, or have made some, and Ray Data's own."""
@@ -220,7 +218,7 @@ def _spot_notice(scene: RayScene) -> str:
         (Path(directory) / "ray").mkdir()
         head = Cluster()
         try:
-            head.add_node(num_cpus=0, object_store_memory=STORE_BYTES, temp_dir=directory)
+            head.add_node(**HEAD, temp_dir=directory)
             nodes = [head.add_node(num_cpus=1, object_store_memory=STORE_BYTES) for _ in range(2)]
             command = scene.start("--address", str(head.address), save_every_s=1_000.0)
             node = scene.chance.choice(nodes)
