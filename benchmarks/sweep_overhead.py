@@ -24,11 +24,7 @@ with everything in them.
 
 Peer: plain Ray Tune: a function trainable, a process per trial
 Goal: at most 5% overhead for trials of 60 s; at most 0.5 s per short trial after the first
-Needs: Ray; 7 minutes on two cores
-
-Peer: plain Ray Tune, a process per trial
-Goal: below 5% for trials of a minute, below 0.5 s per short trial after the first
-Needs: Ray
+Needs: Ray; 7 minutes on two cores, and 17 with `--rounds 6`
 
     python benchmarks/sweep_overhead.py
 """

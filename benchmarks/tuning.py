@@ -20,19 +20,32 @@ judged over the costly cells, since the others have the full study and lose noth
 Other ways of spending less are judged by the same trials. Cost is in operations, and a share of the
 full study's. Successive halving stands for ASHA: six points are trained in part, of which the best
 by R so far go on. Its points are those of the full study, which TPE has chosen with results that
-halving would not have had.
+halving would not have had. It is left out where trials were not measured on the way.
+
+Another pair of runs trains for longer, and the best point of each cell again on two fresh seeds, in
+either run on the same ones. The loss on these is free of luck in choosing, and nothing where both
+runs chose the same point:
+
+    kcap sweep sweeps/tuning_longer.yaml --out runs/tuning_longer
+    python benchmarks/tuning.py start runs/tuning_longer runs/tuning_longer_rule --costly-flops 6e10
+    kcap sweep sweeps/tuning_longer.yaml --out runs/tuning_longer_rule \
+        --set tune.costly_flops=6e10 --set tune.costly_trials=2
+    python benchmarks/tuning.py compare docs/results/tuning_longer docs/results/tuning_longer_rule \
+        --costly-flops 6e10
+
+Decided before any of its cells at 450 exposures was seen: all of it, and 6e10, which makes 14 of
+its 28 cells costly.
 """
 
 import argparse
 import json
 import shutil
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from tuning_ways import N_PROBES, N_TRIALS, WAYS, Studied, judge, judge_fresh
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.costly import trial_flops
@@ -40,132 +53,22 @@ from kcap_ray.planning.run_length import spec_of
 from kcap_ray.runs.environment import describe
 from kcap_ray.runs.files import write_atomically
 
-N_TRIALS = 6
 COSTLY_FLOPS = 2e10
-N_PROBES = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Studied:
-    """A cell of the full study."""
-
-    cell: Cell
-    flops: float
-    """Of one trial."""
-    max_ratio: float
-    ratios: Sequence[float]
-    """R of the trials, in their order."""
-    probes: Sequence[Sequence[float]]
-    """Of each trial, R after each fifth of its training."""
-    by_rule: float | None
-    """R at the rule's point, of the second sweep; None in a cell that is not costly."""
-
-    @property
-    def is_costly(self) -> bool:
-        return self.flops > COSTLY_FLOPS
-
-    @property
-    def full(self) -> float:
-        return max(self.ratios)
-
-
-Way = Callable[[Studied], tuple[float, float]]
-"""Of a cell: the R that is reported, and the trials that it costs."""
-
-
-def first(*numbers: int) -> Way:
-    """The best of these trials of the full study, in every cell."""
-    return lambda one: (max(one.ratios[n] for n in numbers), len(numbers))
-
-
-def second_best(one: Studied) -> tuple[float, float]:
-    """What the full study would have found without its best trial: how much of that is luck."""
-    return sorted(one.ratios)[-2], N_TRIALS
-
-
-def in_costly(way: Way) -> Way:
-    """A full study in the cells that are not costly."""
-    return lambda one: way(one) if one.is_costly else (one.full, N_TRIALS)
-
-
-def by_rule(*others: int) -> Way:
-    """The trial at the rule's point, and these of the full study."""
-
-    def way(one: Studied) -> tuple[float, float]:
-        assert one.by_rule is not None, f"{one.cell.cell_id} has no trial at the rule's point"
-        return max(one.by_rule, *(one.ratios[n] for n in others), -1.0), 1 + len(others)
-
-    return way
-
-
-def halving(*rungs: tuple[int, int]) -> Way:
-    """Successive halving: (fifths of the training, how many go on), ..."""
-
-    def way(one: Studied) -> tuple[float, float]:
-        going, before, cost = list(range(N_TRIALS)), 0, 0.0
-        for fifths, n_next in rungs:
-            cost += len(going) * (fifths - before) / N_PROBES
-            by_probe = sorted(going, key=lambda n: -one.probes[n][fifths - 1])
-            going, before = by_probe[:n_next], fifths
-        cost += len(going) * (N_PROBES - before) / N_PROBES
-        return max(one.ratios[n] for n in going), cost
-
-    return way
-
-
-# Trial 0 is at the cell's own point, 1 at the neighbour's best, 2 and 3 are spread over the ranges
-# (a scrambled Halton sequence), 4 and 5 are proposed by TPE.
-WAYS: dict[str, Way] = {
-    "rule, 1 trial in costly cells": in_costly(by_rule()),
-    "rule and own point, 2 trials in costly cells": in_costly(by_rule(0)),
-    "own point alone in costly cells": in_costly(first(0)),
-    "own point and neighbour's best in costly cells": in_costly(first(0, 1)),
-    "own point alone in every cell": first(0),
-    "two spread points in every cell (random search)": first(2, 3),
-    "own and one spread point in every cell (TPE alone)": first(0, 2),
-    "own and two spread points in every cell (TPE alone)": first(0, 2, 3),
-    "the full study without its best trial": second_best,
-    "successive halving 6 > 1 at a fifth": halving((1, 1)),
-    "successive halving 6 > 3 > 1 at one and two fifths": halving((1, 3), (2, 1)),
-}
-
-
-def judge(cells: Sequence[Studied], way: Way) -> dict[str, Any]:
-    """Cost and losses of one way."""
-    found = {one.cell.cell_id: way(one) for one in cells}
-    whole = N_TRIALS * sum(one.flops for one in cells)
-    cost = sum(found[one.cell.cell_id][1] * one.flops for one in cells) / whole
-    lost = {one.cell.cell_id: 100 * (1 - found[one.cell.cell_id][0] / one.full) for one in cells}
-    costly = [lost[one.cell.cell_id] for one in cells if one.is_costly]
-    return {
-        "cost": round(cost, 4),
-        "costly_cells": _summary(costly),
-        "all_cells": _summary(list(lost.values())),
-        "lost_percent": {name: round(value, 3) for name, value in lost.items()},
-    }
-
-
-def _summary(lost: Sequence[float]) -> dict[str, float]:
-    return {
-        "cells": len(lost),
-        "median_percent": round(statistics.median(map(abs, lost)), 3),
-        "worst_percent": round(max(map(abs, lost)), 3),
-        "mean_percent": round(statistics.fmean(lost), 3),
-        "within_3_percent": sum(abs(value) <= 3 for value in lost),
-    }
-
-
-def read(full: Path, rule: Path | None) -> list[Studied]:
+def read(full: Path, rule: Path | None, costly_flops: float) -> list[Studied]:
     """The cells that are done in both sweeps, from their compact form."""
-    probes = json.loads((full / "probes.json").read_text(encoding="utf-8"))
+    file = full / "probes.json"
+    probes = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     others = {} if rule is None else _ratios(rule)
-    own = _ratios(full)
+    own, fresh = _ratios(full), _fresh(full, rule)
     rows = pq.read_table(full / "results.parquet").to_pylist()
     found = []
     for row in rows:
         cell, name = Cell.from_dict(json.loads(row["config"])), row["cell_id"]
         flops = trial_flops(cell)
-        is_missing = rule is not None and flops > COSTLY_FLOPS and not others.get(name)
+        is_costly = flops > costly_flops
+        is_missing = rule is not None and is_costly and not others.get(name)
         if len(own[name]) < N_TRIALS or is_missing:
             continue
         found.append(
@@ -174,8 +77,10 @@ def read(full: Path, rule: Path | None) -> list[Studied]:
                 flops=flops,
                 max_ratio=row["max_capacity_ratio"],
                 ratios=own[name][:N_TRIALS],
-                probes=probes[name],
-                by_rule=others[name][0] if flops > COSTLY_FLOPS and others else None,
+                is_costly=is_costly,
+                probes=probes.get(name, ()),
+                by_rule=others[name][0] if is_costly and others else None,
+                fresh=fresh.get(name),
             )
         )
     return found
@@ -189,18 +94,36 @@ def _ratios(directory: Path) -> dict[str, list[float]]:
     return {name: [trials[n] for n in sorted(trials)] for name, trials in found.items()}
 
 
-def compare(full: Path, rule: Path | None) -> dict[str, Any]:
+def _fresh(full: Path, rule: Path | None) -> dict[str, tuple[float, float]]:
+    """R on fresh seeds of the cells that have them in both runs."""
+    ours, theirs = (
+        {
+            row["cell_id"]: row["capacity_ratio"]
+            for row in pq.read_table(run / "results.parquet").to_pylist()
+            if row.get("n_confirm_seeds_ok")
+        }
+        if run is not None
+        else {}
+        for run in (full, rule)
+    )
+    return {name: (ratio, theirs[name]) for name, ratio in ours.items() if name in theirs}
+
+
+def compare(full: Path, rule: Path | None, costly_flops: float) -> dict[str, Any]:
     """All ways, and what the full study found."""
-    cells = read(full, rule)
+    cells = read(full, rule, costly_flops)
     ways = {
         name: judge(cells, way)
         for name, way in WAYS.items()
-        if rule is not None or not name.startswith("rule")
+        if (rule is not None or not name.startswith("rule"))
+        and (all(one.probes for one in cells) or not name.startswith("successive"))
     }
+    option = "" if costly_flops == COSTLY_FLOPS else f" --costly-flops {costly_flops:g}"
+    has_fresh = any(one.fresh for one in cells)
     return {
         **describe(),
-        "command": f"python benchmarks/tuning.py compare {full} {rule or ''}".strip(),
-        "costly_flops": COSTLY_FLOPS,
+        "command": f"python benchmarks/tuning.py compare {full} {rule or ''}".strip() + option,
+        "costly_flops": costly_flops,
         "n_cells": len(cells),
         "params": _least_and_most(spec_of(one.cell).n_params for one in cells),
         "people": _least_and_most(one.cell.data.n_people for one in cells),
@@ -209,6 +132,7 @@ def compare(full: Path, rule: Path | None) -> dict[str, Any]:
             one.full > 0.98 * one.max_ratio for one in cells if one.is_costly
         ),
         "ways": ways,
+        **({"fresh_seeds": judge_fresh(cells)} if has_fresh else {}),
         "cells": [
             {
                 "cell_id": one.cell.cell_id,
@@ -247,11 +171,11 @@ def _probes(path: Path) -> list[float]:
     return [round(ratio, 5) for ratio in [*ratios[: N_PROBES - 1], ratios[-1]]]
 
 
-def start(full: Path, out: Path) -> None:
+def start(full: Path, out: Path, costly_flops: float) -> None:
     """Copy the cells that are not costly, which the other sweep would train again."""
     for path in sorted((full / "cells").glob("*/result.json")):
         config = json.loads(path.read_text(encoding="utf-8"))["config"]
-        if trial_flops(Cell.from_dict(json.loads(config))) <= COSTLY_FLOPS:
+        if trial_flops(Cell.from_dict(json.loads(config))) <= costly_flops:
             shutil.copytree(path.parent, out / "cells" / path.parent.name)
 
 
@@ -264,6 +188,13 @@ def _show(found: Mapping[str, Any]) -> None:
             f"within 3%; all cells: median {way['all_cells']['median_percent']:.1f}%, "
             f"worst {way['all_cells']['worst_percent']:.1f}%"
         )
+    if "fresh_seeds" in found:
+        one = found["fresh_seeds"]["costly_cells"]
+        print(
+            f"on fresh seeds: costly cells: median {one['median_percent']:.1f}%, "
+            f"worst {one['worst_percent']:.1f}%, {one['within_3_percent']} of {one['cells']} "
+            "within 3%"
+        )
 
 
 def main() -> None:
@@ -274,13 +205,14 @@ def main() -> None:
     parser.add_argument("verb", choices=("start", "probes", "compare"))
     parser.add_argument("full", type=Path, help="the full study: a run, or its compact form")
     parser.add_argument("other", type=Path, nargs="?", help="the second run, or where to write")
+    parser.add_argument("--costly-flops", type=float, default=COSTLY_FLOPS)
     args = parser.parse_args()
     if args.verb == "start":
-        start(args.full, args.other)
+        start(args.full, args.other, args.costly_flops)
     elif args.verb == "probes":
         write_probes(args.full, args.other)
     else:
-        found = compare(args.full, args.other)
+        found = compare(args.full, args.other, args.costly_flops)
         _show(found)
         write_atomically(args.full / "comparison.json", json.dumps(found, indent=1) + "\n")
 
