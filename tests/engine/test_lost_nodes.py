@@ -102,7 +102,7 @@ def test_a_lost_head_is_said_within_seconds(
     took_s = time.monotonic() - began
     (line,) = [line for line in command.stderr.splitlines() if line.startswith("kcap: ")]
     assert cluster.address in line and "the same command goes on from here" in line
-    assert took_s < 15, command.stderr
+    assert took_s < 30, command.stderr
     kill_node(raylet)
     again = kcap("run-cell", *arguments)
     assert again.finish() == 0, again.stderr
