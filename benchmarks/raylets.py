@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -127,17 +128,20 @@ def _raylets(n_raylets: int) -> Iterator[str]:
     """The address of a cluster of so many raylets of one CPU."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": 10**8},
-    )
-    try:
-        for _ in range(n_raylets - 1):
-            cluster.add_node(num_cpus=1, object_store_memory=10**8)
-        assert cluster.address is not None, "the head is up"
-        yield cluster.address
-    finally:
-        cluster.shutdown()
+    # Sockets lie in this directory, so its name must be short. Another cluster may be up.
+    with tempfile.TemporaryDirectory(prefix="kcap-raylets-", ignore_cleanup_errors=True) as own:
+        os.environ["RAY_TMPDIR"] = own
+        (Path(own) / "ray").mkdir()
+        node = {"num_cpus": 1, "object_store_memory": 10**8}
+        head = node | {"include_dashboard": False, "dashboard_port": None, "temp_dir": own}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            for _ in range(n_raylets - 1):
+                cluster.add_node(**node)
+            assert cluster.address is not None, "the head is up"
+            yield cluster.address
+        finally:
+            cluster.shutdown()
 
 
 def _stand_in(program: Program, place: RunDirectory, *, device: str, times: Path) -> None:

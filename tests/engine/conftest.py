@@ -23,12 +23,6 @@ SWEEP = sweep_text(exposures=100)
 DIFFERS = ["train_time_s", "measure_time_s", "tokens_per_s", "git_commit"]
 """Columns that differ from run to run."""
 
-STORE_BYTES = 100 * 2**20
-HEAD: dict[str, Any] = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "dashboard_port": None}
-"""Of a cluster whose head trains nothing. Its dashboard takes a port that is free: another test's
-cluster may be up.
-"""
-
 WITHOUT_REPORT = [str(Path(__file__).parent / "kcap")]
 WITH_REPORT = ["-m", "kcap_ray.cli"]
 """What Python is given to be `kcap`."""

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +19,8 @@ from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.training.checkpoint import CorruptCheckpointError
 from kcap_ray.training.loop import train
 from kcap_ray.training.point import Point
-from tests.engine.conftest import HEAD, STORE_BYTES, Command, descendants, warnings_in
+from tests.engine.conftest import Command, descendants, warnings_in
+from tests.engine.raylets import LOSES_NODES_SOON, add_node, raylet_of, raylets
 from tests.rounding import float32_may_differ_by
 
 
@@ -129,31 +128,12 @@ def cluster(monkeypatch):
     """A head without CPUs and three nodes of one CPU each, all on this machine: their cluster, and
     the three with the pids of their raylets.
     """
-    from ray.cluster_utils import Cluster
-
     # Ray Train asks for three workers once more before it hears of the loss; not for long.
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "2")
-    # Sockets lie in this directory, so its name must be short.
-    with tempfile.TemporaryDirectory(prefix="kcap-ray-test-") as directory:
-        # The cluster writes its address to where a default Ray has its files, if there is one.
-        monkeypatch.setenv("RAY_TMPDIR", directory)
-        (Path(directory) / "ray").mkdir()
-        head = Cluster()
-        try:
-            head.add_node(
-                **HEAD,
-                temp_dir=directory,
-                # A node that does not answer is given up in seconds.
-                _system_config={"health_check_period_ms": 500, "health_check_failure_threshold": 4},
-            )
-            nodes = [
-                head.add_node(num_cpus=1, object_store_memory=STORE_BYTES, wait=False)
-                for _ in range(3)
-            ]
-            head.wait_for_nodes()
-            yield head, {node: node.all_processes["raylet"][0].process.pid for node in nodes}
-        finally:
-            head.shutdown()
+    with raylets(**LOSES_NODES_SOON) as head:
+        nodes = [add_node(head, wait=False) for _ in range(3)]
+        head.wait_for_nodes()
+        yield head, {node: raylet_of(node) for node in nodes}
 
 
 def _a_worker(descendants):

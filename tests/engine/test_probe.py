@@ -11,18 +11,14 @@ import pytest
 pytestmark = pytest.mark.slow
 
 CLUSTER = """
-import sys, tempfile
-from ray.cluster_utils import Cluster
+import sys
+from tests.engine.raylets import add_node, raylets
 
-with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as directory:
-    node = {"include_dashboard": False, "object_store_memory": 100 * 2**20}
-    head = {**node, "num_cpus": 1, "temp_dir": directory}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+with raylets(num_cpus=1) as cluster:
     # The second says that it has a GPU, and has none.
-    cluster.add_node(**node, num_cpus=1, num_gpus=1)
+    add_node(cluster, num_gpus=1)
     print(cluster.address, flush=True)
     sys.stdin.read()
-    cluster.shutdown()
 """
 
 

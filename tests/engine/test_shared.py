@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,8 @@ from typing import Any
 import pytest
 
 from kcap_ray.runs.opening import TOKEN
-from tests.engine.conftest import HEAD, STORE_BYTES, descendants
+from tests.engine.conftest import descendants
+from tests.engine.raylets import STORE_BYTES, add_node, raylets
 from tests.small_sweep import sweep_text
 
 pytestmark = pytest.mark.slow
@@ -62,25 +62,6 @@ def _quoted(word: str) -> str:
     return f"'{word}'"
 
 
-@contextmanager
-def cluster(*, cpus: int) -> Iterator[str]:
-    """A head that trains nothing, and a node of so many CPUs; its address."""
-    from ray.cluster_utils import Cluster
-
-    with tempfile.TemporaryDirectory(prefix="kcap-shared-") as directory:
-        os.environ["RAY_TMPDIR"] = directory
-        (Path(directory) / "ray").mkdir()
-        head = Cluster()
-        try:
-            head.add_node(**HEAD, temp_dir=directory)
-            if cpus:
-                head.add_node(num_cpus=cpus, object_store_memory=STORE_BYTES)
-            yield str(head.address)
-        finally:
-            head.shutdown()
-            del os.environ["RAY_TMPDIR"]
-
-
 @pytest.mark.skipif(not can_unshare(), reason="this user may not mount in a namespace")
 def test_a_node_that_does_not_see_the_directory_is_named(kcap: Any, tmp_path: Path) -> None:
     """At the start in one line, before anything is trained; and where it joins later, when it is
@@ -91,7 +72,9 @@ def test_a_node_that_does_not_see_the_directory_is_named(kcap: Any, tmp_path: Pa
     sweep.write_text(sweep_text(exposures=100_000))
     out.mkdir(parents=True)
     line = re.compile(rf"kcap: --out {re.escape(str(out))}: node \S+ does not see this directory")
-    with cluster(cpus=1) as address:
+    with raylets() as cluster:
+        add_node(cluster)
+        address = str(cluster.address)
         late = kcap("sweep", sweep, "--out", out, "--address", address, "--save-every", "0.5")
         late.wait_for(lambda: any(out.glob("cells/*/progress.json")))
         with blind_node(address, out.parent, cpus=2):

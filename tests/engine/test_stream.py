@@ -1,9 +1,7 @@
 """Ray Data delivers the same batches as the generator in this process."""
 
-import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from itertools import chain
@@ -133,16 +131,14 @@ WHERE = """
 import sys
 import ray
 from pathlib import Path
-from ray.cluster_utils import Cluster
 import kcap_ray.engine.stream as stream
+from tests.engine.raylets import add_node, raylets
 from tests.tiny import tiny_cell
 
 places = Path(sys.argv[1])
-cluster = Cluster()
-try:
-    head = cluster.add_node(num_cpus=0, object_store_memory=100 * 2**20)
+with raylets() as cluster:
     for _ in range(2):
-        cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+        add_node(cluster)
     ray.init(cluster.address, log_to_driver=False)
 
     @ray.remote(num_cpus=1)
@@ -163,18 +159,14 @@ try:
     assert n == 2_000, n
     assert [place.name for place in places.iterdir()] == [trainer]
     ray.shutdown()
-finally:
-    cluster.shutdown()
 """
 
 
 @pytest.mark.slow
 def test_windows_are_made_on_the_node_of_the_trainer(tmp_path):
     """Of a head without CPUs and two nodes on that of the trainer alone."""
-    with tempfile.TemporaryDirectory(prefix="kcap-ray-test-") as directory:
-        environment = os.environ | {"RAY_TMPDIR": directory}
-        code = [sys.executable, "-c", WHERE, str(tmp_path)]
-        done = subprocess.run(code, env=environment, capture_output=True, text=True, timeout=250)
+    code = [sys.executable, "-c", WHERE, str(tmp_path)]
+    done = subprocess.run(code, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tests.engine.conftest import HEAD, STORE_BYTES, SWEEP, Command
+from tests.engine.conftest import SWEEP, Command
+from tests.engine.raylets import add_node, raylets
 from tests.engine.test_data_parallel import assert_same_but_for_rounding, cell_on
 from tests.survival.scene import DIFFERS, Row
 
@@ -211,30 +211,20 @@ def _spot_notice(scene: RayScene) -> str:
     """One of two machines is to be taken away in some seconds, and is: what is at work has been
     saved before.
     """
-    from ray.cluster_utils import Cluster
-
-    with tempfile.TemporaryDirectory(prefix="kcap-ray-chaos-") as directory:
-        os.environ["RAY_TMPDIR"] = directory
-        (Path(directory) / "ray").mkdir()
-        head = Cluster()
-        try:
-            head.add_node(**HEAD, temp_dir=directory)
-            nodes = [head.add_node(num_cpus=1, object_store_memory=STORE_BYTES) for _ in range(2)]
-            command = scene.start("--address", str(head.address), save_every_s=1_000.0)
-            node = scene.chance.choice(nodes)
-            place = ["--address", head.address, "--node-id", node.node_id]
-            why = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
-            when = ["--deadline-remaining-seconds", "20"]
-            ray = [sys.executable, "-m", "ray.scripts.scripts", "drain-node"]
-            asked_at = time.time()
-            subprocess.run([*ray, *place, *why, *when], check=True, capture_output=True)
-            saved_at = command.wait_for(lambda: _saved_since(scene, asked_at))
-            time.sleep(max(0.0, asked_at + 20 - time.time()))
-            head.remove_node(node, allow_graceful=False)
-            ends_well(command)
-        finally:
-            head.shutdown()
-            del os.environ["RAY_TMPDIR"]
+    with raylets() as cluster:
+        nodes = [add_node(cluster) for _ in range(2)]
+        command = scene.start("--address", str(cluster.address), save_every_s=1_000.0)
+        node = scene.chance.choice(nodes)
+        place = ["--address", cluster.address, "--node-id", node.node_id]
+        why = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+        when = ["--deadline-remaining-seconds", "20"]
+        ray = [sys.executable, "-m", "ray.scripts.scripts", "drain-node"]
+        asked_at = time.time()
+        subprocess.run([*ray, *place, *why, *when], check=True, capture_output=True)
+        saved_at = command.wait_for(lambda: _saved_since(scene, asked_at))
+        time.sleep(max(0.0, asked_at + 20 - time.time()))
+        cluster.remove_node(node, allow_graceful=False)
+        ends_well(command)
     after_s = saved_at - asked_at
     assert after_s < 20, f"saved {after_s:.0f} s after the notice"
     return f"a node drained, what is at work saved {after_s:.0f} s later, and removed after 20 s"
