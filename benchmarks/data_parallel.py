@@ -58,6 +58,7 @@ def _train_all(config: dict[str, Any]) -> list[Run]:
     from kcap_ray.planning.run_length import spec_of
     from kcap_ray.training.loop import train
     from kcap_ray.training.point import Point
+    from kcap_ray.training.step import TrainStep
 
     torch.set_num_threads(1)
     context = ray.train.get_context()
@@ -71,7 +72,9 @@ def _train_all(config: dict[str, Any]) -> list[Run]:
             n_steps=n_steps,
         )
         point = Point(lr=cell.train.lr, weight_decay=cell.train.weight_decay)
-        result = train(cell, spec_of(cell), [point], batches, n_steps=n_steps, device=get_device())
+        result = train(
+            TrainStep(cell, spec_of(cell), [point], n_steps=n_steps, device=get_device()), batches
+        )
         runs.append(
             {
                 "step": [point.step for point in result.history],

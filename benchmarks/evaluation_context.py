@@ -24,6 +24,7 @@ from kcap_ray.text.stream.corpus import Corpus, build_corpus
 from kcap_ray.text.stream.mixing import training_stream
 from kcap_ray.training.loop import train
 from kcap_ray.training.point import Point
+from kcap_ray.training.step import TrainStep
 
 SWEEP = Path(__file__).parents[1] / "sweeps" / "quickstart.yaml"
 SETTINGS = {
@@ -41,7 +42,7 @@ def losses_behind(model: Decoder, corpus: Corpus, n_before: int) -> dict[str, fl
     source = corpus.main
     assert source.entropy is not None
     n_people, eos = source.n_people, corpus.vocab.eos
-    documents = evaluation_documents(source, 0, n_people, 0, eos=eos, max_tokens=512)
+    documents = evaluation_documents(source, range(n_people), 0, eos=eos, max_tokens=512)
     # A document is end of text, another biography, end of text, the biography, end of text.
     n_tokens = (documents.tokens_PT.shape[1] - 1) // 2
     own_PT = documents.tokens_PT[:, 1 + n_tokens :]
@@ -70,12 +71,14 @@ def main() -> None:
     n_steps = length_of(cell).steps
     stream = training_stream(corpus, seed=cell.seed, window_tokens=cell.train.window_tokens)
     result = train(
-        cell,
-        spec_of(cell),
-        [Point(lr=cell.train.lr, weight_decay=cell.train.weight_decay)],
+        TrainStep(
+            cell,
+            spec_of(cell),
+            [Point(lr=cell.train.lr, weight_decay=cell.train.weight_decay)],
+            n_steps=n_steps,
+            device=torch.device("cpu"),
+        ),
         in_process_batches(stream, cell.train, rank=0, n_steps=n_steps),
-        n_steps=n_steps,
-        device=torch.device("cpu"),
     )
     # A longer table of angles: the model itself reads any length.
     model = Decoder(spec_of(cell).alike, n_tokens=512)

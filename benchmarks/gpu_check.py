@@ -133,10 +133,17 @@ def _curve(result: TrainResult, trial: int) -> np.ndarray:
     return np.array([progress.losses[trial] for progress in result.history])
 
 
-def _run(cell: Cell, points: list[Point], device: torch.device, **settings: Any) -> TrainResult:
-    """Train on `open_batches`; the other settings are those of `train`."""
-    open_batches = settings.pop("open_batches")
-    return train(cell, spec_of(cell), points, open_batches, device=device, **settings)
+def _run(
+    cell: Cell,
+    points: list[Point],
+    device: torch.device,
+    *,
+    n_steps: int,
+    open_batches: OpenBatches,
+    saving: Saving | None = None,
+) -> TrainResult:
+    step = TrainStep(cell, spec_of(cell), points, n_steps=n_steps, device=device)
+    return train(step, open_batches, saving=saving)
 
 
 def resumed_is_whole(device: torch.device, n_steps: int) -> Found:

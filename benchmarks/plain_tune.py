@@ -21,17 +21,20 @@ def trial(config: dict[str, Any]) -> dict[str, Any]:
     from kcap_ray.text.stream.batches import in_process_batches, stream_of
     from kcap_ray.training.loop import train
     from kcap_ray.training.point import Point
+    from kcap_ray.training.step import TrainStep
 
     torch.set_num_threads(1)
     cell = Cell.from_dict(json.loads(config["cell"]))
     n_steps = length_of(cell).steps
     result = train(
-        cell,
-        spec_of(cell),
-        [Point(lr=config["lr"], weight_decay=cell.train.weight_decay)],
+        TrainStep(
+            cell,
+            spec_of(cell),
+            [Point(lr=config["lr"], weight_decay=cell.train.weight_decay)],
+            n_steps=n_steps,
+            device=torch.device("cpu"),
+        ),
         in_process_batches(stream_of(cell), cell.train, n_steps=n_steps),
-        n_steps=n_steps,
-        device=torch.device("cpu"),
     )
     first, last = result.history[0], result.history[-1]
     return {

@@ -23,6 +23,7 @@ from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.text.stream.corpus import Corpus, build_corpus
 from kcap_ray.training.loop import OpenBatches, Probe, TrainResult, train
 from kcap_ray.training.point import Point
+from kcap_ray.training.step import TrainStep
 
 Measure = Callable[[Any], list[dict[str, float]]]
 """From a model to what a curve says of it, for each of its trials."""
@@ -84,12 +85,8 @@ def curves_of(
             measured = _on_texts(texts, entropy, spec.n_params)
         began = time.monotonic()
         result = train(
-            cell,
-            spec,
-            points,
+            TrainStep(cell, spec, points, n_steps=n_steps, device=device),
             batches,
-            n_steps=n_steps,
-            device=device,
             probe=Probe(every_steps=max(1, n_steps // n_probes), measure=measured),
         )
     seconds = time.monotonic() - began

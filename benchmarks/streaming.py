@@ -30,6 +30,7 @@ from kcap_ray.planning.sweep import load_sweep
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.training.loop import OpenBatches, train
 from kcap_ray.training.point import Point
+from kcap_ray.training.step import TrainStep
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 FAST = {"data.n_people": "50_000", "model": "gpt2-2-2", "train.batch_windows": "96"}
@@ -72,7 +73,7 @@ def waiting(cell: Cell, open_batches: OpenBatches, n_steps: int) -> dict[str, fl
 
     point = Point(lr=cell.train.lr, weight_decay=cell.train.weight_decay)
     device = torch.device("cpu")
-    train(cell, spec_of(cell), [point], timed, n_steps=n_steps, device=device)
+    train(TrainStep(cell, spec_of(cell), [point], n_steps=n_steps, device=device), timed)
     seconds = time.perf_counter() - began[0]
     return {
         "waiting_share": sum(waits) / seconds,

@@ -105,17 +105,20 @@ def pace_here(exposures: int) -> float:
 
     from kcap_ray.training.loop import train
     from kcap_ray.training.point import Point
+    from kcap_ray.training.step import TrainStep
 
     torch.set_num_threads(1)
     cell = cell_of(exposures)
     n_steps = length_of(cell).steps
     result = train(
-        cell,
-        spec_of(cell),
-        [Point(lr=cell.train.lr, weight_decay=cell.train.weight_decay)],
+        TrainStep(
+            cell,
+            spec_of(cell),
+            [Point(lr=cell.train.lr, weight_decay=cell.train.weight_decay)],
+            n_steps=n_steps,
+            device=torch.device("cpu"),
+        ),
         in_process_batches(stream_of(cell), cell.train, n_steps=n_steps),
-        n_steps=n_steps,
-        device=torch.device("cpu"),
     )
     history = result.history
     return steady_seconds([p.step for p in history], [p.seconds for p in history]) / exposures

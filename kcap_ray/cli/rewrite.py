@@ -110,8 +110,7 @@ def rewrite(
                 output,
                 partial(_open_writer, sampling),
                 people_per_part=people_per_part,
-                n_actors=actors,
-                gpus_per_actor=gpus_per_actor,
+                actors=(actors, gpus_per_actor),
                 on_part=_Progress(people.n_people, n_done),
             )
     _conclude(output.tally(), output.path, as_json=as_json)

@@ -25,20 +25,20 @@ def write_parts(
     open_writer: Callable[[float], Writer],
     *,
     people_per_part: int,
-    n_actors: int | None = None,
-    gpus_per_actor: float | None = None,
+    actors: tuple[int | None, float | None] = (None, None),
     on_part: Callable[[int, int], None] = lambda start, stop: None,
 ) -> None:
     """Write the parts of `output` that are missing, in a running Ray session.
 
-    `open_writer` is called in each actor with the GPUs of that actor; `on_part` is called for each
+    `actors`: how many, and GPUs of each; what is None follows from the cluster. `open_writer` is
+    called in each actor with the GPUs of that actor; `on_part` is called for each
     part that is done. Raises `UserError` where the cluster cannot place an actor, or where the
     model cannot be loaded.
     """
     import ray
 
     missing = output.missing(job.people.n_people, people_per_part)
-    pool = pool_size(ray.cluster_resources(), n_actors, gpus_per_actor)
+    pool = pool_size(ray.cluster_resources(), *actors)
     for row in _parts(missing, job, open_writer, pool).iter_rows() if missing else ():
         if row["mistake"]:
             raise UserError(row["mistake"])

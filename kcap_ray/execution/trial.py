@@ -35,6 +35,7 @@ from kcap_ray.text.stream.stream import TrainingStream
 from kcap_ray.training.checkpoint import remove_checkpoint
 from kcap_ray.training.loop import Saving, TrainingDiverged, TrainResult, train
 from kcap_ray.training.point import Point
+from kcap_ray.training.step import TrainStep
 
 _PEOPLE_AT_ONCE = 1 << 18  # biographies whose lengths are looked at together
 
@@ -89,14 +90,13 @@ def _train(
     plan = probe_plan(cell, corpus, n_steps, device=run.device.type, workers=workers)
     reporter = Reporter(run, points, first_trial) if rank == 0 else None
     try:
+        step = TrainStep(
+            placement.applied_to(cell), spec_of(cell), points, n_steps=n_steps, device=run.device
+        )
         return train(
-            placement.applied_to(cell),
-            spec_of(cell),
-            points,
+            step,
             run.open_batches
             or in_process_batches(stream, cell.train, rank=rank, workers=workers, n_steps=n_steps),
-            n_steps=n_steps,
-            device=run.device,
             saving=Saving(
                 path=run.directory.resume_file(first_trial),
                 every_s=run.save_every_s,
@@ -134,8 +134,7 @@ def _check(cell: Cell, corpus: Corpus, device: torch.device) -> None:
             longest = start + int(source.lengths(samples).argmax())
             evaluation_documents(
                 source,
-                longest,
-                longest + 1,
+                range(longest, longest + 1),
                 cell.seed,
                 eos=corpus.vocab.eos,
                 max_tokens=cell.train.window_tokens,

@@ -254,8 +254,7 @@ def _documents(
 ) -> EvaluationDocuments:
     return evaluation_documents(
         source,
-        people.start,
-        people.stop,
+        range(people.start, people.stop),
         seed,
         eos=scorer.eos,
         max_tokens=scorer.n_tokens,

@@ -21,7 +21,7 @@ from kcap_ray.quantize.grid import QuantizedMatrix
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.training.loop import OpenBatches, Progress, train
 from kcap_ray.training.point import Point
-from kcap_ray.training.step import Start
+from kcap_ray.training.step import Start, TrainStep
 
 LR_RATIO = 0.1
 """Reference learning rate, as a share of the one that the model was trained at: where the cosine
@@ -66,16 +66,16 @@ def finetune(
     length = length_of(tuning)
     grids = {name: _Grid(matrix) for name, matrix in matrices.items()}
     dequantized = {name: matrix.dequantized() for name, matrix in matrices.items()}
-    result = train(
+    step = TrainStep(
         tuning,
         model.spec,
         [replace(point, lr=LR_RATIO * point.lr)],
-        _batches_after(n_trained, cell, tuning, length.steps),
         n_steps=length.steps,
         device=model.embedding.device,
-        on_progress=on_progress,
         start=Start(weights={**model.state_dict(), **dequantized}, seen_as=grids),
     )
+    batches = _batches_after(n_trained, cell, tuning, length.steps)
+    result = train(step, batches, on_progress=on_progress)
     tuned = result.model
     assert isinstance(tuned, Decoder), "it is one to begin with"
     trained = dict(tuned.named_parameters())

@@ -68,7 +68,9 @@ def solve(weight_OI: Tensor, hessian_II: Tensor, config: QuantizeConfig) -> Quan
         if config.group_size is not None:
             block_OW = left_OI[:, start:stop]
             grids.append(find_grid(block_OW, config.bits, symmetric=config.symmetric))
-        error_OW = _round_block(left_OI, codes_OI, factor_II, grids[-1], start, stop, config.bits)
+        error_OW = _round_block(
+            left_OI, codes_OI, factor_II, grids[-1], range(start, stop), config.bits
+        )
         left_OI[:, stop:] -= error_OW @ factor_II[start:stop, stop:]
     return _as_matrix(codes_OI, grids, order_I, config)
 
@@ -98,16 +100,16 @@ def _round_block(
     codes_OI: Tensor,
     factor_II: Tensor,
     grid: tuple[Tensor, Tensor],
-    start: int,
-    stop: int,
+    columns: range,
     bits: int,
 ) -> Tensor:
-    """Round columns start..stop-1, in place, and return their errors [O, W], each divided by its
-    diagonal element of the factor.
+    """Round these columns, in place, and return their errors [O, W], each divided by its diagonal
+    element of the factor.
     """
     scale_O1, zero_O1 = grid
+    start, stop = columns.start, columns.stop
     error_OW = torch.empty_like(left_OI[:, start:stop])
-    for i in range(start, stop):
+    for i in columns:
         weight_O1 = left_OI[:, i : i + 1]
         code_O1 = to_codes(weight_O1, scale_O1, zero_O1, bits)
         error_O1 = (weight_O1 - scale_O1 * (code_O1 - zero_O1)) / factor_II[i, i]

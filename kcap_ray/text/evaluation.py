@@ -48,15 +48,14 @@ class BiographyTooLongError(UserError):
 
 def evaluation_documents(
     source: Source,
-    start: int,
-    stop: int,
+    people: range,
     seed: int,
     *,
     eos: int,
     max_tokens: int,
     translate: Callable[[Rendered], Rendered] = lambda rendered: rendered,
 ) -> EvaluationDocuments:
-    """Documents of people start..stop-1 of a table, in its order.
+    """Documents of these people of a table, in its order.
 
     `translate` puts the biographies into the tokens of another model; `eos` is the end of text in
     these.
@@ -75,7 +74,7 @@ def evaluation_documents(
 
     Raises `BiographyTooLongError` if a biography alone is longer than the window.
     """
-    people_P = np.arange(start, stop)
+    people_P = np.arange(people.start, people.stop)
     own = translate(source.rendered(source.evaluation(people_P, seed=seed)))
     if source.behind is None:
         other, next_P = source, (people_P + 1) % source.n_people

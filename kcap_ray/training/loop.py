@@ -14,18 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.own_model import OwnModel
-from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.training.checkpoint import resume_from, save_checkpoint
-from kcap_ray.training.point import Point
 from kcap_ray.training.schedule import lr_ratio
-from kcap_ray.training.step import Start, TrainStep
+from kcap_ray.training.step import TrainStep
 
 OpenBatches = Callable[[int], Iterator[np.ndarray]]
 """From a step to the batches of that step and all later ones, each integers [B, T+1]."""
@@ -198,10 +195,11 @@ def _over_workers(values: Tensor) -> Tensor:
     return values / dist.get_world_size()
 
 
-def _run_key(cell: Cell, points: Sequence[Point], step: TrainStep) -> str:
+def _run_key(step: TrainStep) -> str:
     """Names a run and the order of the weights in its checkpoints."""
     order = zlib.crc32(" ".join(step.optimizer.names).encode())
-    return f"{cell.cell_id} {[(p.lr, p.weight_decay) for p in points]} {order:08x}"
+    points = [(p.lr, p.weight_decay) for p in step.points]
+    return f"{step.cell.cell_id} {points} {order:08x}"
 
 
 @contextlib.contextmanager
@@ -217,29 +215,24 @@ def _old_objects_left_alone() -> Iterator[None]:
 
 
 def train(
-    cell: Cell,
-    spec: AnySpec,
-    points: Sequence[Point],
+    step: TrainStep,
     open_batches: OpenBatches,
     *,
-    n_steps: int,
-    device: torch.device,
     saving: Saving | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-    start: Start | None = None,
     probe: Probe | None = None,
 ) -> TrainResult:
-    """Train one model per point on the same batches and return them all.
+    """Train the models of a new step, one per point, on the same batches and return them all.
 
     `open_batches(step)` yields this worker's share of each global batch, integers [B/workers, T+1].
     With `saving` the run resumes from its checkpoint and leaves one every `every_s` seconds; on a
-    CPU a resumed run equals an uninterrupted one bit for bit. `start` replaces the initial weights.
-    `probe` adds points with what it measures to the curves, on the first worker.
+    CPU a resumed run equals an uninterrupted one bit for bit. `probe` adds points with what it
+    measures to the curves, on the first worker.
     Raises `TrainingDiverged` when every trial has diverged.
     """
-    step = TrainStep(cell, spec, points, n_steps=n_steps, device=device, start=start)
-    curves = _Curves(cell, len(points), n_steps)
-    checkpoints = _Checkpoints(saving, _run_key(cell, points, step))
+    n_steps = step.n_steps
+    curves = _Curves(step.cell, len(step.points), n_steps)
+    checkpoints = _Checkpoints(saving, _run_key(step))
     seconds_before = 0.0
     if (state := checkpoints.saved()) is not None:
         step.load_state(state)

@@ -123,9 +123,10 @@ class TrainStep:
         device: torch.device,
         start: Start | None = None,
     ) -> None:
-        """`n_steps`: length of the run, which the schedule needs."""
+        """`n_steps`: length of the run. `start` replaces the initial weights."""
         if device.type == "cpu":
             keep_freed_memory()
+        self.cell, self.points, self.n_steps = cell, points, n_steps
         self.train, self.device = cell.train, device
         self.model = _model(cell, spec, len(points), start).to(device)
         self.optimizer = FusedOptimizer(
@@ -135,7 +136,6 @@ class TrainStep:
         self._lr_ratios = torch.tensor(lr_ratios(n_steps, self.train), device=device)
         self._n_done = torch.zeros(1, dtype=torch.int64, device=device)
         self.n_done = 0
-
         self._seed, self._rank = cell.seed, dist.get_rank() if dist.is_initialized() else 0
         if start is None:
             self._plain = _Losses(self.model)

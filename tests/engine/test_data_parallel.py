@@ -19,6 +19,7 @@ from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.training.checkpoint import CorruptCheckpointError
 from kcap_ray.training.loop import train
 from kcap_ray.training.point import Point
+from kcap_ray.training.step import TrainStep
 from tests.engine.conftest import Command, descendants, warnings_in
 from tests.engine.raylets import LOSES_NODES_SOON, add_node, raylet_of, raylets
 from tests.rounding import float32_may_differ_by
@@ -55,12 +56,14 @@ def assert_same_but_for_rounding(first, one, other):
     def numbers():
         row, n_steps = one.result(), length_of(first).steps
         result = train(
-            first,
-            spec_of(first),
-            [Point(lr=row.lr, weight_decay=row.weight_decay)],
+            TrainStep(
+                first,
+                spec_of(first),
+                [Point(lr=row.lr, weight_decay=row.weight_decay)],
+                n_steps=n_steps,
+                device=torch.device("cpu"),
+            ),
             in_process_batches(stream_of(first), first.train, rank=0, n_steps=n_steps),
-            n_steps=n_steps,
-            device=torch.device("cpu"),
         )
         ((group,),) = measure(result.model, build_corpus(first.data), seed=first.seed)
         return np.array([*(p.losses[0] for p in result.history), group.stored.total])

@@ -61,7 +61,7 @@ def test_actors_write_what_one_process_writes_and_go_on_after_a_stop(
     )
     output.begin(job)
     write = partial(
-        write_parts, job, output, partial(_grammar, PEOPLE), people_per_part=3, n_actors=2
+        write_parts, job, output, partial(_grammar, PEOPLE), people_per_part=3, actors=(2, None)
     )
     with pytest.raises(_PowerCutError):
         write(on_part=_power_cut)

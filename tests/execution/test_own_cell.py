@@ -29,6 +29,7 @@ from kcap_ray.training.loop import Saving, TrainResult, train
 from kcap_ray.training.optimizer import decaying
 from kcap_ray.training.point import Point
 from kcap_ray.training.schedule import lr_ratios
+from kcap_ray.training.step import TrainStep
 from tests.models.test_own_model import FILE, QWEN, from_file
 from tests.rounding import float64
 from tests.tiny import tiny_cell
@@ -57,12 +58,10 @@ def batches(
 
 def trained(cell: Cell, saving: Saving | None = None, kill_at: int | None = None) -> TrainResult:
     return train(
-        cell,
-        own_spec(cell.model, VOCAB, N_TOKENS),
-        [POINT],
+        TrainStep(
+            cell, own_spec(cell.model, VOCAB, N_TOKENS), [POINT], n_steps=N_STEPS, device=CPU
+        ),
         lambda step: batches(step, kill_at=kill_at),
-        n_steps=N_STEPS,
-        device=CPU,
         saving=saving,
     )
 
@@ -192,18 +191,16 @@ def test_one_that_looks_ahead_is_a_failed_row(tmp_path: Path) -> None:
     assert row is not None and row.status == "failed" and "not causal" in row.reason
 
 
-def _worker(rank: int, folder: str) -> None:
+def _worker(rank: int, folder: str, model: ModelConfig) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
     with float64():
-        cell = cell_of(from_file("WithEverything"), workers=2, load_balance=0.0)
+        cell = cell_of(model, workers=2, load_balance=0.0)
         result = train(
-            cell,
-            own_spec(cell.model, VOCAB, N_TOKENS),
-            [POINT],
+            TrainStep(
+                cell, own_spec(cell.model, VOCAB, N_TOKENS), [POINT], n_steps=N_STEPS, device=CPU
+            ),
             lambda step: batches(step, slice(2 * rank, 2 * rank + 2)),
-            n_steps=N_STEPS,
-            device=CPU,
         )
     torch.save(weights_of(result.model), f"{folder}/{rank}.pt")
     dist.destroy_process_group()
@@ -211,16 +208,28 @@ def _worker(rank: int, folder: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_float64")
-def test_two_workers_train_as_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "rtol", "atol"),
+    [
+        (from_file("WithEverything"), 1e-9, 1e-10),
+        # Its norms are computed in float32: of all that the weights move, 12 steps of the rate,
+        # rounding may change a ten thousandth.
+        (ModelConfig(hf=Settings(QWEN)), 0.0, 1e-4 * N_STEPS * POINT.lr),
+    ],
+    ids=["of a file", "of transformers"],
+)
+def test_two_workers_train_as_one_does(
+    tmp_path: Path, model: ModelConfig, rtol: float, atol: float
+) -> None:
     """Weights that take no part in the loss too. What a module calls `aux_loss` is left out: of two
     halves of a batch it need not be the mean.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    spawn(_worker, (str(tmp_path),), nprocs=2)
-    one = weights_of(trained(cell_of(from_file("WithEverything"), load_balance=0.0)).model)
+    spawn(_worker, (str(tmp_path), model), nprocs=2)
+    one = weights_of(trained(cell_of(model, load_balance=0.0)).model)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for name, tensor in one.items():
         if name.endswith("n_calls"):
             continue
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
-        torch.testing.assert_close(first[name], tensor, rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(first[name], tensor, rtol=rtol, atol=atol)

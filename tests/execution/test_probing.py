@@ -22,6 +22,7 @@ from kcap_ray.runs.results import CellDirectory
 from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.training.loop import Probe, Progress, Saving, TrainResult, train
 from kcap_ray.training.point import Point
+from kcap_ray.training.step import TrainStep
 from tests.execution.test_trial import untimed
 from tests.tiny import BIOD, tiny_cell
 
@@ -137,12 +138,8 @@ def test_a_resumed_run_has_lost_no_time_to_a_measurement(
 
     def run(stop: int) -> TrainResult:
         return train(
-            cell,
-            spec_of(cell),
-            POINTS,
+            TrainStep(cell, spec_of(cell), POINTS, n_steps=4, device=torch.device("cpu")),
             partial(batches, stop=stop),
-            n_steps=4,
-            device=torch.device("cpu"),
             saving=saving,
             probe=Probe(every_steps=1, measure=measure),
         )

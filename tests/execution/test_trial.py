@@ -24,6 +24,7 @@ from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.text.stream.mixing import training_stream
 from kcap_ray.training.loop import train
 from kcap_ray.training.point import Point
+from kcap_ray.training.step import TrainStep
 from tests.tiny import BIOS, tiny_cell
 
 CPU = torch.device("cpu")
@@ -59,12 +60,8 @@ def test_records_are_what_training_and_measuring_give(directory: CellDirectory, 
     corpus, length = build_corpus(cell.data), length_of(cell)
     stream = training_stream(corpus, seed=cell.seed, window_tokens=cell.train.window_tokens)
     result = train(
-        cell,
-        spec_of(cell),
-        POINTS,
+        TrainStep(cell, spec_of(cell), POINTS, n_steps=length.steps, device=CPU),
         in_process_batches(stream, cell.train, rank=0, n_steps=length.steps),
-        n_steps=length.steps,
-        device=CPU,
     )
     groups = measure(result.model, corpus, seed=cell.seed)
     records = run(directory, POINTS, cell=cell)

@@ -101,7 +101,7 @@ def test_who_knows_all_but_one_value_has_memorized_all_but_one() -> None:
 
     def logits(tokens_PT: torch.Tensor) -> torch.Tensor:
         documents = evaluation_documents(
-            source, 0, source.n_people, 0, eos=corpus.vocab.eos, max_tokens=512
+            source, range(source.n_people), 0, eos=corpus.vocab.eos, max_tokens=512
         )
         next_PT = torch.from_numpy(documents.tokens_PT.astype(np.int64))[:, 1:].clone()
         major = 2 + source.attributes.index("major")

@@ -64,7 +64,7 @@ def biographies(corpus: Corpus, seed: int) -> Iterator[tuple[list[int], list[int
     """Tokens of each person's own biography in the evaluation, and what they count for."""
     source = corpus.main
     documents = evaluation_documents(
-        source, 0, source.n_people, seed, eos=corpus.vocab.eos, max_tokens=WINDOW
+        source, range(source.n_people), seed, eos=corpus.vocab.eos, max_tokens=WINDOW
     )
     for tokens_T, target_T in zip(documents.tokens_PT, documents.target_PT, strict=True):
         start = int(np.argmax(target_T == 1))

@@ -103,7 +103,11 @@ def plainly(model: torch.nn.Module) -> tuple[float, float]:
     n_people, names, values = CELL.data.n_people, [], []
     for person in range(n_people):
         document = evaluation_documents(
-            corpus.main, person, person + 1, CELL.seed, eos=corpus.vocab.eos, max_tokens=N_TOKENS
+            corpus.main,
+            range(person, person + 1),
+            CELL.seed,
+            eos=corpus.vocab.eos,
+            max_tokens=N_TOKENS,
         )
         tokens = torch.from_numpy(document.tokens_PT.astype(np.int64))
         with torch.no_grad():

@@ -175,7 +175,7 @@ def test_losses_are_those_of_each_persons_document_alone(corpus: Corpus, name: s
     nats = {"name": 0.0, "value": 0.0, "first chunk": 0.0}
     for person in range(corpus.main.n_people):
         document = evaluation_documents(
-            corpus.main, person, person + 1, SEED, eos=corpus.vocab.eos, max_tokens=WINDOW
+            corpus.main, range(person, person + 1), SEED, eos=corpus.vocab.eos, max_tokens=WINDOW
         )
         tokens_T = torch.from_numpy(document.tokens_PT[0].astype(np.int64))
         with torch.no_grad():

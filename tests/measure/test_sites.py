@@ -58,7 +58,7 @@ def test_a_model_that_knows_everything_but_majors_lacks_their_bits_alone() -> No
 
     def nats(tokens_PT, ends=None):
         documents = evaluation_documents(
-            corpus.main, 0, 10, 0, eos=corpus.vocab.eos, max_tokens=512
+            corpus.main, range(10), 0, eos=corpus.vocab.eos, max_tokens=512
         )
         is_major_PT = documents.target_PT == major
         is_first_PT = is_major_PT & (np.cumsum(is_major_PT, axis=1) == 1)

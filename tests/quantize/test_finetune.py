@@ -18,6 +18,7 @@ from kcap_ray.quantize.method import layer_quantizer
 from kcap_ray.text.stream.batches import in_process_batches, stream_of
 from kcap_ray.training.loop import Progress, train
 from kcap_ray.training.point import Point
+from kcap_ray.training.step import TrainStep
 from tests.tiny import tiny_cell
 
 CPU = torch.device("cpu")
@@ -44,7 +45,9 @@ def _trained(cell: Cell, dtype: torch.dtype) -> Decoder:
     n_steps = length_of(cell).steps
     batches = in_process_batches(stream_of(cell), cell.train, rank=0, n_steps=n_steps)
     point = replace(POINT, lr=cell.train.lr)
-    model = train(cell, spec_of(cell), [point], batches, n_steps=n_steps, device=CPU).model
+    model = train(
+        TrainStep(cell, spec_of(cell), [point], n_steps=n_steps, device=CPU), batches
+    ).model
     assert isinstance(model, Decoder)
     return model
 

@@ -19,7 +19,7 @@ def documents_of(
 ) -> EvaluationDocuments:
     """Documents of the main table."""
     return evaluation_documents(
-        corpus.main, start, stop, seed, eos=corpus.vocab.eos, max_tokens=max_tokens
+        corpus.main, range(start, stop), seed, eos=corpus.vocab.eos, max_tokens=max_tokens
     )
 
 

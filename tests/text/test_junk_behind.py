@@ -19,7 +19,7 @@ JUNK = JunkConfig(n_people=30, ratio=7.0, behind="junk")
 def documents(behind: str):
     data = replace(BIOS, junk=replace(JUNK, behind=behind))  # pyright: ignore
     corpus = build_corpus(data)
-    found = evaluation_documents(corpus.main, 0, 10, 3, eos=corpus.vocab.eos, max_tokens=512)
+    found = evaluation_documents(corpus.main, range(10), 3, eos=corpus.vocab.eos, max_tokens=512)
     return corpus, found
 
 

@@ -10,6 +10,7 @@ from kcap_ray.config.cell import Cell, Range, TuneConfig
 from kcap_ray.models.spec import parse_model
 from kcap_ray.training.loop import TrainResult, train
 from kcap_ray.training.point import Point
+from kcap_ray.training.step import TrainStep
 from tests.tiny import ARCHITECTURES, MODELS, PARTS, one_layer, tiny_cell
 
 VOCABULARY, WINDOW, STEPS = 23, 16, 60
@@ -38,7 +39,9 @@ def batches(step: int) -> Iterator[np.ndarray]:
 def run(cell: Cell, points: tuple[Point, ...], n_steps: int = STEPS) -> TrainResult:
     """A run on the CPU, of 60 steps if nothing else is said."""
     spec = parse_model(cell.model.name, head_dim=8, vocab_size=VOCABULARY)
-    return train(cell, spec, points, batches, n_steps=n_steps, device=torch.device("cpu"))
+    return train(
+        TrainStep(cell, spec, points, n_steps=n_steps, device=torch.device("cpu")), batches
+    )
 
 
 @pytest.mark.usefixtures("in_float64")

@@ -25,6 +25,7 @@ from kcap_ray.training.loop import (
 )
 from kcap_ray.training.loop import train as run_training
 from kcap_ray.training.point import Point
+from kcap_ray.training.step import TrainStep
 from tests.tiny import tiny_cell
 
 VOCABULARY = 29
@@ -70,12 +71,14 @@ def train(
 ) -> TrainResult:
     """A short run on the CPU."""
     return run_training(
-        cell,
-        parse_model(model, head_dim=16, vocab_size=VOCABULARY),
-        points,
+        TrainStep(
+            cell,
+            parse_model(model, head_dim=16, vocab_size=VOCABULARY),
+            points,
+            n_steps=n_steps,
+            device=CPU,
+        ),
         batches or open_batches(),
-        n_steps=n_steps,
-        device=CPU,
         saving=saving,
         on_progress=on_progress,
     )
@@ -240,12 +243,8 @@ def test_progress_counts_steps_tokens_and_rate() -> None:
     seen: list[Progress] = []
     spec = parse_model("gpt2-1-1", head_dim=16, vocab_size=VOCABULARY)
     result = run_training(
-        CELL,
-        spec,
-        POINTS[:1],
+        TrainStep(CELL, spec, POINTS[:1], n_steps=7, device=CPU),
         open_batches(),
-        n_steps=7,
-        device=CPU,
         on_progress=seen.append,
     )
     assert seen == result.history

@@ -58,7 +58,9 @@ def test_pieces_are_the_tokens_of_the_text_and_lengths_are_known(attributes: str
 
 def test_the_employer_comes_first_where_it_is_measured() -> None:
     corpus = build_corpus(SMALL)
-    documents = evaluation_documents(corpus.main, 0, 12, 0, eos=corpus.vocab.eos, max_tokens=512)
+    documents = evaluation_documents(
+        corpus.main, range(12), 0, eos=corpus.vocab.eos, max_tokens=512
+    )
     samples = corpus.main.evaluation(np.arange(12), seed=0)
     for biography in corpus.main.as_text(samples):
         places = {span.attribute: span.start for span in biography.spans}

@@ -125,7 +125,7 @@ def test_spans_and_targets_are_first_mentions(corpus, rows):
     kept = {row["person_id"]: row for row in rows if row["use"] == "eval"}
     source = corpus.main
     documents = evaluation_documents(
-        source, 0, N_PEOPLE, SEED, eos=corpus.vocab.eos, max_tokens=512
+        source, range(N_PEOPLE), SEED, eos=corpus.vocab.eos, max_tokens=512
     )
     for record in biography_records(source, range(N_PEOPLE), 0, "eval", seed=SEED):
         person, text = record["person_id"], record["text"]

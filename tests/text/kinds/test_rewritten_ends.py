@@ -32,7 +32,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
 
 def test_the_token_behind_a_city_counts_where_a_longer_one_goes_on(data: DataConfig) -> None:
     corpus = build_corpus(data)
-    documents = evaluation_documents(corpus.main, 0, 24, 0, eos=corpus.vocab.eos, max_tokens=1024)
+    documents = evaluation_documents(
+        corpus.main, range(24), 0, eos=corpus.vocab.eos, max_tokens=1024
+    )
     assert documents.end_PT is not None
     city = 2 + corpus.main.attributes.index("birth_city")
     values_PC = corpus.main.evaluation(np.arange(24), seed=0).values_PC
@@ -59,7 +61,9 @@ def test_a_reader_of_the_pools_who_knows_nobody_stores_no_city(data: DataConfig)
 
     def nats(tokens_PT, ends=None):
         # York: 1 at once; then of 4 cities 3 go on, of 3 two, of 2 one.
-        documents = evaluation_documents(source, 0, 24, 0, eos=corpus.vocab.eos, max_tokens=1024)
+        documents = evaluation_documents(
+            source, range(24), 0, eos=corpus.vocab.eos, max_tokens=1024
+        )
         found_PT = np.zeros(documents.tokens_PT.shape)
         goes_on = {" City": 3 / 4, " Heights": 2 / 3, " North": 1 / 2}
         ends_here = {"York": 1 / 4, "York City": 1 / 3, "York City Heights": 1 / 2}
