@@ -258,7 +258,7 @@ def test_version_is_one_line():
         ("kcap pla", {"plan"}),
         ("kcap plan quick", {"quickstart"}),
         ("kcap sweep stra", {"strange.yaml"}),
-        ("kcap plan b", {"beyond100", "biod", "bior", "bios_simple", "beside/"}),
+        ("kcap plan b", {"beyond100", "biod", "bior", "bios_10k", "bios_simple", "beside/"}),
         ("kcap measure model --data quick", {"quickstart"}),
         ("kcap plan [", set()),
     ],
