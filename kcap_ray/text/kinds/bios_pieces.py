@@ -1,6 +1,6 @@
 """Building the wording of bioS: tokenize names, templates and values, and lay out the slots.
 
-Shape letters as in `text/bios.py`.
+Shape letters as in `text/kinds/bios.py`.
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ loss on its own tokens would leave out the choice between the two. There the tok
 too, so that what is counted of one never begins what is counted of another. This token must
 tell nothing else, so all sentences that may follow have to go on alike.
 
-Shape letters as in `text/tuples.py`; N texts of a list of names or values.
+Shape letters as in `text/kinds/tuples.py`; N texts of a list of names or values.
 """
 
 from collections.abc import Sequence
