@@ -14,9 +14,9 @@ def data(
     sweep_file: SweepFile,
     cell: CellGlob = None,
     n: Annotated[int, typer.Option("--n", min=1, help="People.")] = 3,
-    exposure: Annotated[int, typer.Option(min=0, help="Exposure whose wording is shown.")] = 0,
+    exposure: Annotated[int, typer.Option(min=0, help="Exposure that is rendered.")] = 0,
     split: Annotated[
-        Literal["train", "eval"], typer.Option(help="Wording for training or for measurement.")
+        Literal["train", "eval"], typer.Option(help="Rendered for training or for evaluation.")
     ] = "train",
     junk: Annotated[bool, typer.Option("--junk", help="Of junk people.")] = False,
     part: Annotated[

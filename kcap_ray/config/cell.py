@@ -1,7 +1,7 @@
 """One cell of a sweep: everything that a run depends on, as one frozen value.
 
-A run is a pure function of its `Cell`. The cell says what there is to know (`data`), what learns it
-(`model`), how it is trained (`train`) and how learning rate and weight decay are chosen (`tune`).
+A run is a pure function of its `Cell`. It holds the data set (`data`), the model that learns it
+(`model`), how that is trained (`train`) and how learning rate and weight decay are chosen (`tune`).
 """
 
 import dataclasses
@@ -160,7 +160,7 @@ class Cell:
     train: TrainConfig
     tune: TuneConfig = field(default_factory=TuneConfig)
     seed: int = 0
-    """Seed of the initial weights and of the order and wording of the data."""
+    """Seed of the initial weights and of the order and templates of the data."""
     keep_checkpoint: bool = True
     """Whether the weights of the best trial stay on disk."""
 

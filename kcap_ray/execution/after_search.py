@@ -32,7 +32,7 @@ class Part:
     name: str
     """Of their directory."""
     seed: int
-    """Seed of the weights and of the order and wording of the data."""
+    """Seed of the weights and of the order and templates of the data."""
     keeps_weights: bool
 
     def cell_of(self, cell: Cell) -> Cell:

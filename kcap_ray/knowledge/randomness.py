@@ -26,7 +26,7 @@ class Purpose(IntEnum):
     VALUES = 2
     DIVERSITY = 3
     PEOPLE_ORDER = 4
-    WORDING = 5
+    TEMPLATES = 5
     EVALUATION = 6
     FREQUENCY = 7
     JUNK = 8

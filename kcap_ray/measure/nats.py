@@ -1,6 +1,6 @@
 """Losses on names and values, in nats, over everybody in the table (arXiv 2404.05405, section 3).
 
-Every person has one document, with fresh wording, behind that of another person. The loss is summed
+Every person has one document, freshly rendered, behind that of another person. The loss is summed
 over the tokens of a name or value and averaged over people only.
 """
 
@@ -113,7 +113,7 @@ def measure(
     """For each trial (for the one model, without a trials axis) the losses on every group of people
     of the corpus, table by table, in ascending bands of frequency.
 
-    `seed` picks the wording of the documents; `n_people`: only the first so many of every table,
+    `seed` picks the templates of the documents; `n_people`: only the first so many of every table,
     who stand for all of it.
     """
     model.eval()

@@ -60,7 +60,7 @@ def evaluation_documents(
     `translate` puts the biographies into the tokens of another model; `eos` is the end of text in
     these.
 
-    Wording and order are random and those of no training exposure, except that the employer comes
+    Templates and order are random and those of no training exposure, except that the employer comes
     before the work city, which gives it away (arXiv 2404.05405, lemma F.1: a value may be predicted
     only from what is independent of it). The work city counts nothing, and of the pronouns the
     first alone counts. bioS_simple says everything in one way only, and is measured on it; where

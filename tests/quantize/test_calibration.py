@@ -64,7 +64,7 @@ def test_so_many_people_of_the_table_are_told_of_once(n_people: int) -> None:
     assert told_of(texts[n_samples:], table) <= told_of(texts[:n_samples], table)
 
 
-def test_calibration_is_worded_as_training_is_but_anew() -> None:
+def test_calibration_is_rendered_as_training_is_but_anew() -> None:
     """No whole biography is one of the first exposures of training."""
     vocab = build_corpus(PEOPLE.data).vocab
     row = stream_of(PEOPLE).windows(0, 80)[:, :-1].reshape(-1)

@@ -115,7 +115,7 @@ def test_documents_do_not_depend_on_the_block_they_are_made_in(data):
     assert (whole.first_chunk_PT[17:23, :n_tokens] == part.first_chunk_PT).all()
 
 
-def test_evaluation_uses_no_wording_of_training():
+def test_evaluation_uses_no_rendering_of_training():
     """No document is a biography of the first exposures."""
     corpus = build_corpus(DataConfig(n_people=40, pools="mini"))
     said = {r["text"] for e in range(5) for r in biography_records(corpus.main, range(40), e)}

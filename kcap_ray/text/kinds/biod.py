@@ -110,7 +110,7 @@ class BioDRenderer(PieceRenderer):
 
 @lru_cache(maxsize=2)
 def biod_renderer(data: KnowledgeConfig) -> BioDRenderer:
-    """The wording of `data` in GPT-2's tokens; its number of people is of no account. The last two
+    """The renderer of `data` in GPT-2's tokens; its number of people is of no account. The last two
     are kept.
 
     Only the symbols that the diversity sets use are among its tokens, which may be fewer than the T

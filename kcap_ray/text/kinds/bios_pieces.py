@@ -1,4 +1,4 @@
-"""Building the wording of bioS: tokenize names, templates and values, and lay out the slots.
+"""Building the renderer of bioS: tokenize names, templates and values, and lay out the slots.
 
 Shape letters as in `text/kinds/bios.py`.
 """
@@ -72,7 +72,7 @@ class _Draft(NamedTuple):
 
 
 def bios_renderer(data: KnowledgeConfig) -> BioSRenderer:
-    """The wording of bioS in GPT-2's tokens, in the templates of a directory or in those of the
+    """The renderer of bioS in GPT-2's tokens, with the templates of a directory or in those of the
     package; UserError where a name of the pools does not fit the templates.
     """
     pools = _Pools(data.pools, data.max_names, data.max_values)

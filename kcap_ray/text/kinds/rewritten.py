@@ -181,7 +181,7 @@ class RewrittenRenderer:
 
 
 def rewritten_renderer(data: KnowledgeConfig) -> RewrittenRenderer:
-    """The wording of a table of kind bioR, whose texts are tokenized on first use.
+    """The renderer of a table of kind bioR, whose texts are tokenized on first use.
 
     Raises `UserError` where the file is missing or not as it should be, where people have no text
     for training, or where the texts are of other people than those of the table.

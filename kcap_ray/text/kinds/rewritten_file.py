@@ -18,7 +18,7 @@ from kcap_ray.runs.files import write_atomically
 from kcap_ray.text.kinds.bios import ATTRIBUTES
 
 SPAN_ATTRIBUTES = ("name", *ATTRIBUTES, "work_city")
-"""What spans are kept of, in the order of the codes of `text/wording.py`, from NAME_CODE on."""
+"""Attributes with spans, in the order of the codes from NAME_CODE on (`text/kinds/renderer.py`)."""
 
 _COLUMNS = ("person_id", "variant", "use", "text", "spans")
 _DOUBT = "doubt"

@@ -1,4 +1,4 @@
-"""Building the wording of the user's own facts: tokenize names, templates and values.
+"""Building the renderer of the user's own facts: tokenize names, templates and values.
 
 Where a name or value begins with the tokens of another one ("Washington", "Washington, D.C."), the
 loss on its own tokens would leave out the choice between the two. There the token behind it counts
@@ -73,7 +73,7 @@ class _Draft:
 
 
 def tuples_renderer(data: KnowledgeConfig) -> TupleRenderer:
-    """The wording of the people of `data` in GPT-2's tokens.
+    """The renderer of the facts of `data`, in GPT-2's tokens.
 
     Kept until one of the files changes. Raises `UserError` where a file is missing or wrong, and
     where the sentences do not go with the names and values.

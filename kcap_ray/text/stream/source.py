@@ -68,7 +68,7 @@ class Source:
 
     @cached_property
     def bands_P(self) -> NDArray[np.int64]:
-        """Band of frequency of each person, 0 for the least frequent; all 0 where all are alike."""
+        """Frequency band of each person, 0 for the least frequent; all 0 where all are alike."""
         if self.frequency_P is None or self.knowledge.frequency is None:
             return np.zeros(self.n_people, np.int64)
         return bands_of(self.frequency_P, self.knowledge.frequency.bands)
@@ -83,9 +83,9 @@ class Source:
         return self._samples_of(self.schedule.occurrences(exposure, sample_P), exposure, seed)
 
     def _samples_of(self, occurrences: Occurrences, exposure: int, seed: int) -> Samples:
-        key, draw_P = stream_key(seed, Purpose.WORDING, exposure), occurrences.draw_P
+        key, draw_P = stream_key(seed, Purpose.TEMPLATES, exposure), occurrences.draw_P
         if self.knowledge.kind == "bioS_simple":
-            key, draw_P = self._fixed_wording(), occurrences.people_P
+            key, draw_P = self._fixed_templates_key(), occurrences.people_P
         return Samples(
             occurrences.people_P,
             self._values(occurrences.people_P),
@@ -101,18 +101,18 @@ class Source:
         )
 
     def evaluation(self, people_P: NDArray[np.int64], *, seed: int) -> Samples:
-        """Biographies of people for measurement, worded as in no exposure of training.
+        """Biographies of people for measurement, rendered as in no exposure of training.
 
         bioS_simple has one biography per person, which belongs to the data as its facts do: it is
         the same, word by word, in training and in measurement.
         """
         is_fixed = self.knowledge.kind == "bioS_simple"
-        key = self._fixed_wording() if is_fixed else stream_key(seed, Purpose.EVALUATION)
+        key = self._fixed_templates_key() if is_fixed else stream_key(seed, Purpose.EVALUATION)
         times_P = np.zeros_like(people_P)
         return Samples(people_P, self._values(people_P), people_P, times_P, key, not is_fixed)
 
-    def _fixed_wording(self) -> int:
-        return stream_key(self.knowledge.seed, Purpose.WORDING, 0)
+    def _fixed_templates_key(self) -> int:
+        return stream_key(self.knowledge.seed, Purpose.TEMPLATES, 0)
 
     def _values(self, people_P: NDArray[np.int64]) -> NDArray[np.unsignedinteger]:
         if self.materialized is None:

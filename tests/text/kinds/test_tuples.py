@@ -130,7 +130,7 @@ def test_orders_and_sentences_are_all_equally_likely(data, is_uniform) -> None:
 
 
 def trie_nats(renderer: TupleRenderer, table: FactTable) -> KnowledgeLoss:
-    """Losses of a predictor that knows all people by heart, but not their wording.
+    """Losses of a predictor that knows all people by heart, but not the templates.
 
     It has counted what follows each beginning of a biography, everybody appearing equally
     often.
@@ -153,7 +153,7 @@ def trie_nats(renderer: TupleRenderer, table: FactTable) -> KnowledgeLoss:
     )
 
 
-def test_wording_does_not_mix_into_the_losses(data) -> None:
+def test_templates_do_not_mix_into_the_losses(data) -> None:
     """Who knows all facts, but not the next sentence, loses ln N on names and nothing on values:
     so the demand is stored exactly.
     """

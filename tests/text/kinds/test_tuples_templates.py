@@ -1,4 +1,4 @@
-"""Sentences of the user's own that would mix wording into the losses are refused."""
+"""Sentences of the user's own that would mix templates into the losses are refused."""
 
 from pathlib import Path
 from typing import Any

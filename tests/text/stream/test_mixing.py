@@ -185,7 +185,7 @@ def test_people_are_told_of_by_their_frequency():
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=5, deadline=None)
 def test_one_person_told_of_twice_in_an_exposure_is_told_of_differently(seed):
-    """A frequent person's biographies have a wording each."""
+    """A frequent person's biographies are rendered differently each time."""
     corpus = build_corpus(replace(MINI, frequency=FrequencyConfig(zipf=2.0)))
     source = corpus.main
     sample_P = np.arange(source.schedule.n_samples(3))

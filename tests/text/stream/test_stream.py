@@ -95,7 +95,7 @@ def test_exposures_are_counted_from_the_stream(long_run, windows):
 
 
 def test_streams_of_different_seeds_differ(long_run):
-    """The seed of the cell changes order and wording, not the facts."""
+    """The seed of the cell changes order and templates, not the facts."""
     other = stream_of(MINI, seed=6)
     assert (other.windows(0, 400) != long_run).mean() > 0.5
 
