@@ -46,7 +46,7 @@ class Side:
     n_people: int
     exposures: float
     demand_bits: float
-    """All there is to know."""
+    """Demand of the data."""
     sizes: tuple[str, ...]
     """Layers and heads tried."""
     n_params: tuple[int, int]

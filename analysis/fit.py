@@ -228,7 +228,7 @@ def _not_reached(found: Inference, bound: float, is_saturated: bool) -> str:
     top = math.exp(float(found.cells.log_max_ratio_N.max()))
     why = "no cell demands clearly more than a parameter holds"
     if is_saturated:
-        why = f"every cell stores over {SATURATED_RATIO:.0%} of what there is"
+        why = f"every cell stores over {SATURATED_RATIO:.0%} of the demand"
     return (
         f"c > {bound:.3g} bits per parameter: {why} (largest R_max {top:.3g}); add smaller models "
         "or more people"

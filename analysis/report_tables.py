@@ -58,7 +58,7 @@ _OF_FRESH_SEEDS = ("capacity_ratio_sd", "n_confirm_seeds", "selected_capacity_ra
 _FIELDS = {field.name: field for field in fields_of(ResultRow)}
 
 CORNER_TEXT = (
-    "R = (R_max^-s + c^-s)^(-1/s): a model stores what there is (R = R_max), up to c bits per "
+    "R = (R_max^-s + c^-s)^(-1/s): a model stores the demand (R = R_max), up to c bits per "
     "parameter. s is how sharply one turns into the other: at the corner, R_max = c, R is "
     "c / 2^(1/s), which is 0.87 c at s = 5, the value of the published points. Where too few "
     "cells lie near the corner to tell s, the law is drawn with s near 5; a corner drawn as a "

@@ -55,7 +55,7 @@ def draw_capacity(
     handles = [
         style.series_handle(style.short_count(n), colours[n], markers[n], "") for n in colours
     ]
-    handles.append(style.series_handle("all there is to know", "0.3", line=":"))
+    handles.append(style.series_handle("demand of the data", "0.3", line=":"))
     if any(fit.law for fit in fits):
         handles.append(style.series_handle("fitted law", "0.3"))
     if any(len(p) for p in published):

@@ -115,7 +115,7 @@ def _set_limits(axes: Axes, found: Sequence[QuantizedRun]) -> None:
 
 
 def _notes(shown: Sequence[QuantizedRun]) -> list[str]:
-    notes = ["Dotted: all there is to know."]
+    notes = ["Dotted: demand of the data."]
     lost = [one for one in shown if one.run.ratio <= 0]
     if lost:
         labels = ", ".join(sorted({one.quantizer.label for one in lost}))

@@ -57,19 +57,19 @@ _SIZES: dict[Machine, _Size] = {
 }
 
 _BIOD = """\
-  # What there is to know (docs/data.md): people with a name and K attributes, each one of D
-  # strings; in bare words, 16 tokens a person. Your own facts: kcap init NAME --facts facts.csv
+  # The facts to learn (docs/data.md): people with a name and K attributes, each one of D strings;
+  # in bare words, 16 tokens a person. Your own facts: kcap init NAME --facts facts.csv
   data: {kind: bioD, pools: mini, style: compact, K: 6, C: 1, D: 50, L: 1, T: 2000}
   train.exposures: 200       # times that each fact is seen
 """
 _BIOS = """\
-  # What there is to know (docs/data.md): people with a name and six attributes, in new words at
-  # every exposure. Your own facts: kcap init NAME --facts facts.csv
+  # The facts to learn (docs/data.md): people with a name and six attributes, in newly drawn
+  # sentences at every exposure. Your own facts: kcap init NAME --facts facts.csv
   data.kind: bioS
   train.exposures: 100       # times that each fact is seen
 """
 _TUPLES = """\
-  # What there is to know (docs/data.md): the facts of a file. A value counts log2 of the different
+  # The facts to learn (docs/data.md) are those of a file. A value counts log2 of the different
   # values in the file unless `data.pool_sizes` says how many there could be; names count nothing
   # unless `data.name_space` says how many of those there could be.
   data.kind: tuples

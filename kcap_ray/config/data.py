@@ -1,4 +1,4 @@
-"""What there is to know: the data part of a `Cell`."""
+"""The data set of a `Cell`: people, their facts, and the kind of text these become."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -20,7 +20,7 @@ class BirthDate(NamedTuple):
 
 
 class Person(NamedTuple):
-    """What there is to know about a person of bioS; the work city follows from the employer."""
+    """The facts about a person of bioS; the work city follows from the employer."""
 
     name: str
     birth_date: BirthDate

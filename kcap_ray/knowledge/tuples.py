@@ -46,7 +46,7 @@ class FactTable:
 
 
 class FactBits(NamedTuple):
-    """How much there is to know."""
+    """Entropy of the facts, in bits."""
 
     log2_name_space: float | None
     """Bits; None where no number of possible names is given: then names count nothing."""
@@ -93,7 +93,7 @@ def fact_bits(data: KnowledgeConfig) -> FactBits:
     `data.pool_sizes` gives or else, as an estimate, the number of different values in the whole
     file. Values count as uniform over their pools and independent, as in arXiv 2404.05405, lemma
     F.1. Where they are not (a country follows from its capital, and most people have the same
-    value), there is less to know than this says, and a model may predict a value of a biography
+    value), their entropy is lower than this, and a model may predict a value of a biography
     from the others without having stored it: then bits are overstated.
 
     Raises `UserError` where a pool or the space of names is smaller than what was found.

@@ -26,7 +26,7 @@ class Group:
     table: str
     """Label of the table."""
     band: int
-    """Band of frequency, 0 for the least frequent."""
+    """Frequency band, 0 for the least frequent."""
     n_people: int
     frequency: float
     """Samples per exposure, mean over these people."""
@@ -51,7 +51,7 @@ class Group:
 
     @property
     def demand_bits(self) -> float:
-        """What there is to know of these people: their share of the table's."""
+        """Demand of these people, in bits: their share of the table's."""
         return self.share * self.entropy.demand_bits
 
     @property

@@ -140,8 +140,8 @@ def measure_scoring_model(
     """As `measure`, for any scoring model.
 
     The loss on a name is charged ln(N / (N - 1)) on top of what is measured: whoever stands before
-    the document is ruled out, so that a perfect model is measured at ln(N - 1), and what there is
-    to know counts ln N.
+    the document is ruled out, so that a perfect model is measured at ln(N - 1), while the
+    demand counts ln N.
 
     Sums are made in float64.
     """

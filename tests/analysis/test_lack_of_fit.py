@@ -23,7 +23,7 @@ def test_one_cell_in_ten_is_named_wherever_it_lies(factor):
         ratios = law.sample_ratio(max_ratios, log_sd=0.02, rng=rng)
         ratios[i] *= factor
         if ratios[i] > 1.05 * max_ratios[i]:
-            continue  # more than there is to know
+            continue  # more than the demand
         found = fit_capacity(KEY, max_ratio_N=max_ratios, ratio_N=ratios).outliers
         assert found == (f"cell {i}",)
 

@@ -55,7 +55,7 @@ def test_groups_say_whose_bits_they_are() -> None:
 
 
 def test_junk_is_not_measured() -> None:
-    """What there is to know is the same with junk as without, and so are the groups."""
+    """The demand is the same with junk as without, and so are the groups."""
     corpus = build_corpus(replace(BIOS, junk=JunkConfig(n_people=10**5)))
     model = random_decoder("gpt2-1-1", vocab_size=corpus.vocab.size, n_tokens=WINDOW)
     ((group,),) = measure(model, corpus, seed=SEED)

@@ -128,7 +128,7 @@ def test_a_model_that_knows_only_the_pools_stores_no_value(corpus: Corpus) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.9, 1.0])
 def test_no_model_stores_more_than_the_demand(corpus: Corpus, share: float) -> None:
-    """Whatever is mixed into perfect knowledge, stored bits stay below what there is to know."""
+    """Whatever is mixed into perfect knowledge, stored bits stay below the demand."""
     generator = np.random.default_rng(0)
     mixed: Distributions = {}
     for prefix, weights in perfect(corpus, SEED).items():

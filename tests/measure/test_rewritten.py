@@ -15,7 +15,7 @@ SEED = 3
 
 @pytest.mark.usefixtures("in_float64")
 def test_who_knows_the_rewritten_biographies_by_heart_stores_exactly_the_demand(tmp_path):
-    """On free text too, knowledge is what there is to know of names and values, and no more."""
+    """On free text too, stored bits are the demand of names and values, and no more."""
     file = tmp_path / "bior.parquet"
     data = DataConfig(kind="bioR", n_people=12, pools="mini", file=str(file))
     write_file(data, file, per_person=2)

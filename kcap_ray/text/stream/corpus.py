@@ -1,4 +1,4 @@
-"""A data set ready to be said: its tables of people, one vocabulary, and the junk around them."""
+"""A data set ready to be rendered: its tables of people, one vocabulary, and junk around them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ JUNK_SAMPLES = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusFacts:
-    """What can be said of a data set without drawing its people."""
+    """Numbers of a data set that do not depend on which people are drawn."""
 
     vocab_size: int
     """Tokens of the vocabulary."""
@@ -44,18 +44,18 @@ class CorpusFacts:
     stream_ratio: float
     """Tokens of all tables and of junk, for each token of the main table."""
     demand_bits: float
-    """What there is to know, in bits, of all tables."""
+    """Demand of all tables, in bits."""
     demand_is_estimate: bool
     """Whether sizes of pools were estimated from the values found in a file."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Corpus:
-    """All that a data set says; pickles as its `data` alone."""
+    """Everything that the texts of a data set are made of; pickles as its `data` alone."""
 
     data: DataConfig
     vocab: CompactVocabulary
-    """Vocabulary of everything that the data set can say."""
+    """Vocabulary of every text of the data set."""
     sources: tuple[Source, ...]
     """The tables that are measured: that of `data`, then those of its parts."""
     junk: Source | None
@@ -67,12 +67,12 @@ class Corpus:
 
     @property
     def all_sources(self) -> tuple[Source, ...]:
-        """Everything that is said in training."""
+        """Everything that is trained on."""
         return self.sources if self.junk is None else (*self.sources, self.junk)
 
     @property
     def demand_bits(self) -> float:
-        """What there is to know, in bits, of all tables."""
+        """Demand of all tables, in bits."""
         return _demand_bits(self.data)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:

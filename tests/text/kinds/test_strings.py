@@ -1,4 +1,4 @@
-"""Random strings: what there is to know of them, and how they are said."""
+"""Random strings: their entropy, and their text."""
 
 from dataclasses import replace
 from math import log, log2
