@@ -106,7 +106,7 @@ class MixedWindows:
 
 
 class MixedBiographies:
-    """Chapters of a fixed number of biographies, of all sources in random order."""
+    """Segments of a fixed number of biographies, of all sources in random order."""
 
     def __init__(self, rows: Sequence[Exposures], weights: Sequence[float], *, seed: int) -> None:
         """`weights`: tokens of each source for each token of the first one."""

@@ -1,9 +1,9 @@
 """The training stream: an endless token stream, of which any part can be made at any time.
 
 It is made of segments of biographies: the exposures of one source, or blocks in which several
-sources are mixed. Window i holds the tokens i*T .. i*T+T of the row, inputs and next-token targets,
-so consecutive windows share one token. Shape letters: P biographies of a segment, T tokens, W
-windows.
+sources are mixed. Window i holds the tokens i*T .. i*T+T of the stream, inputs and next-token
+targets, so consecutive windows share one token. Shape letters: P biographies of a segment, T
+tokens, W windows, L tokens of a part of the stream.
 """
 
 from collections import OrderedDict
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 _CACHED_SEGMENTS = 2  # a block of windows may span the end of one and the start of the next
 
 
-class Chapters(Protocol):
+class Segments(Protocol):
     """Biographies in training order, segment after segment without end."""
 
     def n_tokens(self, segment: int, /) -> int:
@@ -53,7 +53,7 @@ class BiographyStream:
     The only state is a cache of counts, which grows by one number per segment.
     """
 
-    def __init__(self, segments: Chapters, *, window_tokens: int) -> None:
+    def __init__(self, segments: Segments, *, window_tokens: int) -> None:
         assert window_tokens >= 1, "a window has at least one token to predict"
         self.segments = segments
         self.window_tokens = window_tokens
@@ -66,10 +66,10 @@ class BiographyStream:
         n_windows, width = stop - start, self.window_tokens
         if n_windows == 0:
             return np.empty((0, width + 1), np.uint16)
-        row = self._tokens(start * width, stop * width + 1)
+        tokens_L = self._tokens(start * width, stop * width + 1)
         windows_WT = np.empty((n_windows, width + 1), np.uint16)
-        windows_WT[:, :-1] = row[:-1].reshape(n_windows, width)
-        windows_WT[:, -1] = row[width::width]
+        windows_WT[:, :-1] = tokens_L[:-1].reshape(n_windows, width)
+        windows_WT[:, -1] = tokens_L[width::width]
         return windows_WT
 
     def samples_until(self, window: int) -> tuple[int, ...]:
@@ -91,16 +91,16 @@ class BiographyStream:
 
     def _tokens(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Tokens start..stop-1 of the stream."""
-        row = np.empty(stop - start, np.uint16)
+        tokens_L = np.empty(stop - start, np.uint16)
         segment = self._segment_at(start)
         filled = 0
-        while filled < len(row):
+        while filled < len(tokens_L):
             offset = self.segment_start(segment)
             part = self._tokens_of_segment(segment, start + filled - offset, stop - offset)
-            row[filled : filled + len(part)] = part
+            tokens_L[filled : filled + len(part)] = part
             filled += len(part)
             segment += 1
-        return row
+        return tokens_L
 
     def _tokens_of_segment(self, segment: int, start: int, stop: int) -> NDArray[np.uint16]:
         """Tokens start..stop-1 of one segment, or up to its end."""
