@@ -36,7 +36,7 @@ from kcap_ray.cli.options import (
     Trackers,
     overrides,
 )
-from kcap_ray.cli.output import announce, conclude, print_json
+from kcap_ray.cli.output import announce, print_json, print_summary
 from kcap_ray.cli.places import placed
 from kcap_ray.cli.planning import plan, simulate
 from kcap_ray.cli.quantize import quantize
@@ -188,7 +188,7 @@ def sweep(
         )
         if n_done == 0:
             return print_json([]) if as_json else None
-    return conclude(loaded.cells, directory, as_json=as_json)
+    return print_summary(loaded.cells, directory, as_json=as_json)
 
 
 @app.command("run-cell")
@@ -216,7 +216,7 @@ def run_cell_command(
     directory.prepare()
     with Tracking(log or (), loaded.name, cells, directory):
         run_here(loaded, cells, directory, retry_failed=retry_failed, save_every_s=save_every_s)
-    conclude(cells, directory, as_json=as_json)
+    print_summary(cells, directory, as_json=as_json)
 
 
 @app.command()

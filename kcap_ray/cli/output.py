@@ -30,7 +30,7 @@ def announce(name: str, cells: Sequence[Cell], directory: Any, *, then: str) -> 
     _logger.info("%s: %d cells, %d done, in %s%s", name, len(cells), n_done, directory.path, rest)
 
 
-def conclude(cells: list[Cell], directory: Any, *, as_json: bool = False) -> None:
+def print_summary(cells: list[Cell], directory: Any, *, as_json: bool = False) -> None:
     """Print the table (or the rows as JSON), write the report; exit status 1 if a cell has no
     result.
     """

@@ -106,7 +106,7 @@ def quantize(
         if todo:
             _quantize(todo, run, address=address, device=device, in_process=in_process)
         run.collect(cells)
-    _conclude(jobs, run, as_json=as_json)
+    _print_summary(jobs, run, as_json=as_json)
 
 
 def _group_size(text: str) -> int | None:
@@ -183,7 +183,7 @@ def _before(job: "QuantizeJob", run: "RunDirectory") -> float:
     return row.capacity_ratio
 
 
-def _conclude(jobs: "Sequence[QuantizeJob]", run: "RunDirectory", *, as_json: bool) -> None:
+def _print_summary(jobs: "Sequence[QuantizeJob]", run: "RunDirectory", *, as_json: bool) -> None:
     """Print the table (or the rows as JSON), write the report; exit status 1 if a model has no
     result.
     """

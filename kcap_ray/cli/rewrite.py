@@ -113,10 +113,10 @@ def rewrite(
                 actors=(actors, gpus_per_actor),
                 on_part=_Progress(people.n_people, n_done),
             )
-    _conclude(output.tally(), output.path, as_json=as_json)
+    _print_summary(output.tally(), output.path, as_json=as_json)
 
 
-def _conclude(tally: "Tally", file: Path, *, as_json: bool) -> None:
+def _print_summary(tally: "Tally", file: Path, *, as_json: bool) -> None:
     """Say what became of the texts; exit status 1 if a person has none."""
     from kcap_ray.rewriting.output import summary
 
@@ -155,7 +155,7 @@ def _annotate(people: "KnowledgeConfig", texts: Path, out: Path, *, as_json: boo
         raise UserError(f"--out {out} is there already; write the name of a new file")
     rows, tally = annotate(read_texts(texts), people)
     write_atomically(out, part_content(rows, tally))
-    _conclude(tally, out, as_json=as_json)
+    _print_summary(tally, out, as_json=as_json)
 
 
 def _people(tables: list[Any]) -> "KnowledgeConfig":

@@ -171,7 +171,7 @@ def test_stated_pools_and_names_are_no_estimate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_a_column_says_how_often_each_name_is_spoken_of(tmp_path: Path, suffix: str) -> None:
+def test_a_column_holds_the_frequency_of_each_name(tmp_path: Path, suffix: str) -> None:
     """One number a name, in any of its rows, also in one without a value."""
     views = [None, None, 2.5, 4, 10, None, 2.5]
     file = write(tmp_path / f"facts.{suffix}", ROWS, views=views)

@@ -118,7 +118,7 @@ class PieceRenderer(ABC):
         labels |= dict(enumerate((*self.attributes, *self.uncounted), FIRST_ATTRIBUTE_CODE))
         for block in self._blocks(samples):
             for piece_S, slot_S in zip(*self.choose(block), strict=True):
-                yield self._spoken(piece_S[:-1], slot_S[:-1], labels)
+                yield self._as_biography(piece_S[:-1], slot_S[:-1], labels)
 
     def _blocks(self, samples: Samples) -> Iterator[Samples]:
         """Consecutive parts, small enough to be put together in the cache of a core."""
@@ -126,7 +126,7 @@ class PieceRenderer(ABC):
         for start in range(0, len(samples.people_P), step):
             yield samples.part(start, start + step)
 
-    def _spoken(
+    def _as_biography(
         self, piece_S: NDArray[np.integer], slot_S: NDArray[np.integer], labels: dict[int, str]
     ) -> BiographyText:
         text, ids = "", []
