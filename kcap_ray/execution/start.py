@@ -34,9 +34,12 @@ _SET_ASIDE = (
     "tensorboard",
 )
 
-
 RULE = "rule"
 """What `start.json` of a costly cell names in place of a neighbour."""
+_WARM_START = "hint"
+"""Key of the warm start in `start.json`. The stored name stays `hint`, by which existing runs are
+read.
+"""
 
 
 def neighbour_of(cell: Cell, neighbour: Mapping[str, Before | None]) -> Before | None:
@@ -97,11 +100,11 @@ def start_of(cell: Cell, before: Before | None, run: RunDirectory) -> WarmStart 
     recorded = _recorded(directory)
     warm_start = _warm_start_for(cell, before, run)
     values = None if warm_start is None else dataclasses.asdict(warm_start)
-    start = {"neighbour": _name(before), "hint": values}
-    if recorded is not None and recorded["hint"] is not None:
+    start = {"neighbour": _name(before), _WARM_START: values}
+    if recorded is not None and recorded[_WARM_START] is not None:
         is_another = recorded["neighbour"] != before
         if warm_start is None or recorded == start or is_another:
-            return _warm_start(recorded["hint"])
+            return _warm_start(recorded[_WARM_START])
         if directory.trials_file.exists():
             _logger.info("%s: tuned anew, for its neighbour's best point has changed", cell.cell_id)
         _set_aside(directory)
@@ -144,7 +147,7 @@ def warm_start_of(row: ResultRow | None) -> WarmStart | None:
 def _lacked(directory: CellDirectory, before: Before) -> bool:
     """Whether the cell's search began without its neighbour's result."""
     recorded = _recorded(directory)
-    return recorded is not None and recorded == {"neighbour": _name(before), "hint": None}
+    return recorded is not None and recorded == {"neighbour": _name(before), _WARM_START: None}
 
 
 def _file(directory: CellDirectory) -> Path:
@@ -155,9 +158,9 @@ def _recorded(directory: CellDirectory) -> dict[str, Any] | None:
     """What the search began from; None if nothing says so, or not as it was written."""
     try:
         text = _file(directory).read_text(encoding="utf-8")
-        found = checked(text, needed=("neighbour", "hint"))
-        if found is not None and found["hint"] is not None:
-            _warm_start(found["hint"])
+        found = checked(text, needed=("neighbour", _WARM_START))
+        if found is not None and found[_WARM_START] is not None:
+            _warm_start(found[_WARM_START])
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return found

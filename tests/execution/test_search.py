@@ -69,8 +69,8 @@ def test_points_outside_of_the_ranges_are_brought_to_their_ends() -> None:
 @pytest.mark.parametrize("warm_start", [None, WarmStart(point=OWN, n_steps=200)])
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_equal_studies_ask_for_equal_points(warm_start: WarmStart | None, at_once: int) -> None:
-    """Points follow from the cell, the hint and the results; another model is searched elsewhere,
-    and other weights of the same one at the same points.
+    """Points follow from the cell, the warm start and the results; another model is searched
+    elsewhere, and other weights of the same one at the same points.
     """
     points = run_study(searching_cell(), warm_start=warm_start, at_once=at_once)
     assert run_study(searching_cell(), warm_start=warm_start, at_once=at_once) == points
@@ -113,13 +113,13 @@ def near(a: Point, b: Point) -> bool:
 
 
 @pytest.mark.parametrize("round_size", [1, 3, 8])
-@pytest.mark.parametrize("hint", [None, OWN, Point(lr=1.05e-3, weight_decay=0.095)])
-def test_no_trial_is_near_another(round_size: int, hint: Point | None) -> None:
+@pytest.mark.parametrize("best_before", [None, OWN, Point(lr=1.05e-3, weight_decay=0.095)])
+def test_no_trial_is_near_another(round_size: int, best_before: Point | None) -> None:
     """Not even where the neighbour's best is the own point, or where the search closes in on the
     best: twelve trials are twelve points.
     """
-    known = None if hint is None else WarmStart(point=hint, n_steps=100)
-    points = run_study(searching_cell(12), warm_start=known, at_once=round_size)
+    warm_start = None if best_before is None else WarmStart(point=best_before, n_steps=100)
+    points = run_study(searching_cell(12), warm_start=warm_start, at_once=round_size)
     close = [(a, b) for i, a in enumerate(points) for b in points[:i] if near(a, b)]
     assert points[0] == OWN and len(points) == 12
     assert close == []
