@@ -23,15 +23,11 @@ from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.text.stream.corpus import build_corpus
 from kcap_ray.training.loop import Progress
 from kcap_ray.training.point import Point
+from tests.execution.tuned_cell import TUNE, TUNED_CELL, WARM_START
 from tests.tiny import BIOD, BIOS, tiny_cell
 
 CPU = torch.device("cpu")
 Timed = TypeVar("Timed", TrialRecord, ResultRow)
-TUNE = TuneConfig(
-    trials=5, lr=Range(low=1e-4, high=1e-1), weight_decay=Range(low=1e-3, high=1.0), fused=2
-)
-TUNED = tiny_cell(tune=TUNE, exposures=4)
-HINT = WarmStart(point=Point(lr=5e-3, weight_decay=0.5), n_steps=10)
 
 
 class Killed(BaseException):
@@ -79,7 +75,7 @@ def kill_after(n_points: int) -> Callable[[Progress], None]:
     return count
 
 
-@pytest.mark.parametrize("cell", [tiny_cell(exposures=5), tiny_cell(BIOS, exposures=3), TUNED])
+@pytest.mark.parametrize("cell", [tiny_cell(exposures=5), tiny_cell(BIOS, exposures=3), TUNED_CELL])
 def test_the_numbers_of_a_row_belong_together(tmp_path: Path, cell: Cell) -> None:
     """Bits, parameters and ratios agree with each other, with the cell and with the best trial."""
     directory = CellDirectory(tmp_path)
@@ -101,19 +97,19 @@ def test_the_numbers_of_a_row_belong_together(tmp_path: Path, cell: Cell) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("warm_start", [None, HINT])
+@pytest.mark.parametrize("warm_start", [None, WARM_START])
 def test_a_cell_killed_again_and_again_has_the_row_of_one_run(
     tmp_path: Path, warm_start: WarmStart | None
 ) -> None:
     """Between programs and inside of them: the row, the trials, the weights, the curve."""
     whole, killed = CellDirectory(tmp_path / "whole"), CellDirectory(tmp_path / "killed")
-    row = finish(TUNED, whole, warm_start=warm_start)
-    n_steps = length_of(TUNED).steps
+    row = finish(TUNED_CELL, whole, warm_start=warm_start)
+    n_steps = length_of(TUNED_CELL).steps
     for n_points in (n_steps // 2, n_steps, n_steps + 1, n_steps + 5):
         with pytest.raises(Killed):
-            finish(TUNED, killed, warm_start=warm_start, on_progress=kill_after(n_points))
+            finish(TUNED_CELL, killed, warm_start=warm_start, on_progress=kill_after(n_points))
         assert killed.result() is None
-    again = finish(TUNED, killed, warm_start=warm_start)
+    again = finish(TUNED_CELL, killed, warm_start=warm_start)
     assert untimed(again) == untimed(row)
     assert list(map(untimed, killed.trials())) == list(map(untimed, whole.trials()))
     weights = [(d.checkpoint / "model.safetensors").read_bytes() for d in (whole, killed)]
@@ -154,13 +150,13 @@ def test_a_resume_file_that_is_torn_costs_time_alone(
 
 def test_a_failed_row_counts_the_trials_that_had_finished(run: RunDirectory) -> None:
     """What is in the ledger was run, whatever came after; what cannot be read counts as none."""
-    directory = run.cell(TUNED.cell_id)
+    directory = run.cell(TUNED_CELL.cell_id)
     with pytest.raises(Killed):
-        finish(TUNED, directory, on_progress=kill_after(length_of(TUNED).steps + 1))
-    row = fail_cell(TUNED, directory, sweep="tiny", reason="broke")
+        finish(TUNED_CELL, directory, on_progress=kill_after(length_of(TUNED_CELL).steps + 1))
+    row = fail_cell(TUNED_CELL, directory, sweep="tiny", reason="broke")
     assert (row.n_trials, row.n_trials_ok, row.stored_bits) == (2, 2, None)
     directory.trials_file.write_text("{\n")
-    assert fail_cell(TUNED, directory, sweep="tiny", reason="broke").n_trials == 0
+    assert fail_cell(TUNED_CELL, directory, sweep="tiny", reason="broke").n_trials == 0
 
 
 def run_all(
@@ -236,7 +232,7 @@ def test_a_cell_tries_its_neighbours_best_second(run: RunDirectory, warm_start: 
     assert is_warm_started == warm_start
 
 
-def test_only_a_result_is_a_hint(tmp_path: Path) -> None:
+def test_only_a_result_is_a_warm_start(tmp_path: Path) -> None:
     """A neighbour that has none, or that failed or diverged, tells nothing."""
     row = finish(tiny_cell(lr=5e-3, exposures=2), CellDirectory(tmp_path))
     assert warm_start_of(row) == WarmStart(

@@ -4,19 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from kcap_ray.config.cell import Range, TuneConfig
 from kcap_ray.execution.cell import CellProgress
-from kcap_ray.execution.search import WarmStart
 from kcap_ray.runs.record import TrialRecord
 from kcap_ray.runs.results import CellDirectory
 from kcap_ray.training.point import Point
-from tests.tiny import tiny_cell
-
-TUNE = TuneConfig(
-    trials=5, lr=Range(low=1e-4, high=1e-1), weight_decay=Range(low=1e-3, high=1.0), fused=2
-)
-TUNED = tiny_cell(tune=TUNE, exposures=4)
-WARM_START = WarmStart(point=Point(lr=5e-3, weight_decay=0.5), n_steps=10)
+from tests.execution.tuned_cell import TUNED_CELL, WARM_START
 
 
 def record_of(trial: int, point: Point, *, is_lost: bool = False) -> TrialRecord:
@@ -34,7 +26,7 @@ def record_of(trial: int, point: Point, *, is_lost: bool = False) -> TrialRecord
 def test_progress_after_a_restart_asks_for_the_same_points(tmp_path: Path, n_rounds: int) -> None:
     """From the records of the ledger alone the study is as it was, and so is what is left."""
     directory = CellDirectory(tmp_path)
-    progress = CellProgress(TUNED, directory, WARM_START)
+    progress = CellProgress(TUNED_CELL, directory, WARM_START)
     for number in range(n_rounds):
         first, points = progress.next_round()
         assert (first, len(points)) == (2 * number, min(2, 5 - 2 * number))
@@ -43,7 +35,7 @@ def test_progress_after_a_restart_asks_for_the_same_points(tmp_path: Path, n_rou
         ]
         directory.add_trials(records)
         progress.tell(first, records)
-    restarted = CellProgress(TUNED, directory, WARM_START)
+    restarted = CellProgress(TUNED_CELL, directory, WARM_START)
     assert restarted.is_finished == progress.is_finished == (n_rounds == 3)
     if not progress.is_finished:
         assert restarted.next_round() == progress.next_round()
@@ -55,7 +47,7 @@ def test_a_round_recorded_in_part_comes_again_as_a_whole(tmp_path: Path, n_recor
     study gets the results once the whole batch is there.
     """
     directory = CellDirectory(tmp_path)
-    progress = CellProgress(TUNED, directory, WARM_START)
+    progress = CellProgress(TUNED_CELL, directory, WARM_START)
     rounds = []
     while not progress.is_finished:
         first, points = progress.next_round()
@@ -66,7 +58,7 @@ def test_a_round_recorded_in_part_comes_again_as_a_whole(tmp_path: Path, n_recor
     directory.trials_file.write_text(
         "".join(f"{line}\n" for line in directory.trials_file.read_text().splitlines()[:n_recorded])
     )
-    restarted = CellProgress(TUNED, directory, WARM_START)
+    restarted = CellProgress(TUNED_CELL, directory, WARM_START)
     assert not restarted.is_finished
     begun = (n_recorded - 1) // 2
     assert restarted.next_round() == rounds[begun]
@@ -81,7 +73,7 @@ def test_trials_at_other_points_are_kept(tmp_path: Path) -> None:
     directory.add_trials(
         record_of(i, Point(lr=lr, weight_decay=0.1)) for i, lr in enumerate((2e-3, 3e-3, 4e-3))
     )
-    progress = CellProgress(TUNED, directory, WARM_START)
+    progress = CellProgress(TUNED_CELL, directory, WARM_START)
     n_left = 0
     while not progress.is_finished:
         first, points = progress.next_round()
