@@ -1,19 +1,11 @@
 """What sweep files expand to."""
 
-from functools import partial
-
 import pytest
 
 from kcap_ray.models.spec import parse_model
 from kcap_ray.planning.sweep import load_sweep
 from kcap_ray.text.stream.corpus import facts_of
-from tests.planning.sweep_text import COMPLETE, load_text
-
-
-@pytest.fixture
-def load(tmp_path):
-    """Loads a sweep from its text."""
-    return partial(load_text, tmp_path)
+from tests.planning.complete_sweep import COMPLETE
 
 
 def ratio(cell):
@@ -23,9 +15,9 @@ def ratio(cell):
     return facts.demand_bits / spec.n_params
 
 
-def test_first_axis_varies_slowest(load):
+def test_first_axis_varies_slowest(load_text):
     """The cells come in the order of nested loops over the axes, first axis outermost."""
-    sweep = load(COMPLETE)
+    sweep = load_text(COMPLETE)
     points = [(cell.data.n_people, cell.model.name) for cell in sweep.cells]
     models = ["gpt2-1-1", "gpt2-2-1", "gpt2-2-2"]
     assert points == [(n, model) for n in (100, 200) for model in models]
@@ -33,30 +25,30 @@ def test_first_axis_varies_slowest(load):
     assert (sweep.name, sweep.question) == ("demo", "does it expand?")
 
 
-def test_nested_and_dotted_keys_are_the_same(load):
+def test_nested_and_dotted_keys_are_the_same(load_text):
     """Writing `train.lr` or `train: {lr: ...}` makes the same cells."""
     dotted = COMPLETE.replace(
         "train: {exposures: 20, lr: 1e-3, weight_decay: 0.01, batch_windows: 8, precision: fp32}",
         "train.exposures: 2e1\n  train.lr: 0.001\n  train.weight_decay: 1.0e-2\n"
         "  train.batch_windows: 8\n  train.precision: fp32",
     ).replace("data.n_people: [100, 200]", "data: {n_people: [100, 200]}")
-    assert load(dotted).cells == load(COMPLETE).cells
+    assert load_text(dotted).cells == load_text(COMPLETE).cells
 
 
-def test_neighbour_is_one_step_back_on_the_first_axis(load):
+def test_neighbour_is_one_step_back_on_the_first_axis(load_text):
     """A cell's neighbour differs in the first coordinate alone; the first of each row has none."""
-    sweep = load(COMPLETE)
+    sweep = load_text(COMPLETE)
     ids = {(cell.data.n_people, cell.model.name): cell.cell_id for cell in sweep.cells}
     for (n_people, model), cell_id in ids.items():
         before = ids[100, model] if n_people == 200 else None
         assert sweep.neighbour[cell_id] == before
 
 
-def test_where_keeps_only_cells_in_the_range(load):
+def test_where_keeps_only_cells_in_the_range(load_text):
     """R_max falls with the model's size, so an upper end leaves out the smallest models first."""
-    everything = load(COMPLETE + "where: {max_capacity_ratio: {low: 0}}")
-    assert everything.cells == load(COMPLETE).cells and everything.n_left_out == 0
-    some = load(COMPLETE, where__max_capacity_ratio__high=str(ratio(everything.cells[1])))
+    everything = load_text(COMPLETE + "where: {max_capacity_ratio: {low: 0}}")
+    assert everything.cells == load_text(COMPLETE).cells and everything.n_left_out == 0
+    some = load_text(COMPLETE, where__max_capacity_ratio__high=str(ratio(everything.cells[1])))
     limit = ratio(everything.cells[1])
     kept = [cell.cell_id for cell in some.cells]
     assert kept == [cell.cell_id for cell in everything.cells if ratio(cell) <= limit]
@@ -64,13 +56,13 @@ def test_where_keeps_only_cells_in_the_range(load):
     assert all(back is None or back in kept for back in some.neighbour.values())
 
 
-def test_published_recipe_fills_what_is_left_out(load):
+def test_published_recipe_fills_what_is_left_out(load_text):
     """lr, weight decay, batch and precision are the paper's, unless the file says otherwise."""
     text = "base: {train.exposures: 100, data.n_people: 200_000, model: gpt2-2-2}"
-    (cell,) = load(text).cells
+    (cell,) = load_text(text).cells
     assert (cell.train.lr, cell.train.weight_decay) == (1e-3, 0.01)
     assert (cell.train.batch_windows, cell.train.precision) == (48, "fp16")
-    (cell,) = load(text, train__precision="bf16", train__lr="3e-4").cells
+    (cell,) = load_text(text, train__precision="bf16", train__lr="3e-4").cells
     assert (cell.train.lr, cell.train.precision, cell.train.batch_windows) == (3e-4, "bf16", 48)
 
 
@@ -95,12 +87,12 @@ def test_published_recipe_fills_what_is_left_out(load):
     ],
 )
 def test_what_is_not_printed_begins_with_the_nearest_that_is(
-    load, override, source, taken, difference
+    load_text, override, source, taken, difference
 ):
     """The nearest printed setting fills in, and a note says which, and for what it was printed."""
     text = "base: {train.exposures: 100, data.n_people: 50_000, model: gpt2-2-2}"
-    assert load(text).notes == ()
-    sweep = load(text, **override)
+    assert load_text(text).notes == ()
+    sweep = load_text(text, **override)
     (cell,), (note,) = sweep.cells, sweep.notes
     assert (cell.train.lr, cell.train.batch_windows) == taken
     assert source in note and difference in note and "1 cell" in note
@@ -113,39 +105,43 @@ def test_no_setting_of_the_published_sweep_is_refused(tmp_path):
         assert sweep.cells and (sweep.notes or "data.kind" not in changes)
 
 
-def test_override_replaces_an_axis_and_base_values(load):
+def test_override_replaces_an_axis_and_base_values(load_text):
     """`--set` on a key of the grid replaces that axis; a list makes an axis of a base key."""
-    one = load(COMPLETE, data__n_people="300", name="other", seed="3")
+    one = load_text(COMPLETE, data__n_people="300", name="other", seed="3")
     assert {cell.data.n_people for cell in one.cells} == {300}
     assert len(one.cells) == 3 and one.name == "other" and one.cells[0].seed == 3
-    more = load(COMPLETE, train__lr="[1e-3, 2e-3]", model="gpt2-1-1")
+    more = load_text(COMPLETE, train__lr="[1e-3, 2e-3]", model="gpt2-1-1")
     assert [cell.train.lr for cell in more.cells] == [1e-3, 2e-3, 1e-3, 2e-3]
-    tuned = load(COMPLETE, tune="{trials: 2, lr: {low: 1e-4, high: 1e-2}}", tune__lr__high="1e-3")
+    tuned = load_text(
+        COMPLETE, tune="{trials: 2, lr: {low: 1e-4, high: 1e-2}}", tune__lr__high="1e-3"
+    )
     assert tuned.cells[0].tune.lr.high == 1e-3
-    assert load(COMPLETE, tune="{lr: {low: 1e-4, high: 1}}", tune__lr="null").cells == (
-        load(COMPLETE).cells
+    assert load_text(COMPLETE, tune="{lr: {low: 1e-4, high: 1}}", tune__lr="null").cells == (
+        load_text(COMPLETE).cells
     )
 
 
-def test_words_and_numbers_read_as_written(load):
+def test_words_and_numbers_read_as_written(load_text):
     """`on` is a word and `1e-3` a number, as YAML 1.2 has it."""
-    cell = load(COMPLETE, train__compile="on", train__eps="1e-8").cells[0]
+    cell = load_text(COMPLETE, train__compile="on", train__eps="1e-8").cells[0]
     assert (cell.train.compile, cell.train.eps) == ("on", 1e-8)
 
 
-def test_pools_are_found_beside_the_file_and_in_the_working_directory(load, tmp_path, monkeypatch):
+def test_pools_are_found_beside_the_file_and_in_the_working_directory(
+    load_text, tmp_path, monkeypatch
+):
     """A directory of pools is sought beside the sweep first; its path is relative to the working
     directory where it is inside of that, and absolute where it is not.
     """
     (tmp_path / "mine").mkdir()
     (tmp_path / "elsewhere" / "theirs").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert load(COMPLETE, data__pools="mine").cells[0].data.pools == str(tmp_path / "mine")
-    theirs = load(COMPLETE, data__pools="theirs").cells[0].data.pools
+    assert load_text(COMPLETE, data__pools="mine").cells[0].data.pools == str(tmp_path / "mine")
+    theirs = load_text(COMPLETE, data__pools="theirs").cells[0].data.pools
     assert theirs == "theirs"
 
 
-def test_files_of_facts_are_found_beside_the_sweep(load, tmp_path, monkeypatch):
+def test_files_of_facts_are_found_beside_the_sweep(load_text, tmp_path, monkeypatch):
     """Files of the table and of its parts are sought beside the sweep; one that is not there yet
     is named by its place under the working directory, and nothing is refused.
     """
@@ -154,55 +150,55 @@ def test_files_of_facts_are_found_beside_the_sweep(load, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "elsewhere")
     text = COMPLETE.replace("  data.kind: bioS\n  data.pools: mini", "  data.kind: tuples")
     parts = "[{kind: tuples, file: facts.csv, n_people: 3, weight: 1}]"
-    (one, *_) = load(text, data__file="facts.csv", data__parts=parts).cells
+    (one, *_) = load_text(text, data__file="facts.csv", data__parts=parts).cells
     assert {one.data.file, one.data.parts[0].file} == {str(tmp_path / "facts.csv")}
-    (later, *_) = load(text, data__file="later.csv").cells
+    (later, *_) = load_text(text, data__file="later.csv").cells
     assert later.data.file == "later.csv"
 
 
-def test_a_cell_is_the_same_wherever_its_files_lie(load, tmp_path, monkeypatch):
+def test_a_cell_is_the_same_wherever_its_files_lie(load_text, tmp_path, monkeypatch):
     """Seen from another directory, and by a worker in a directory of its own, the id is equal."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "mine").mkdir()
     ids = set()
     for place in (tmp_path, tmp_path / "elsewhere"):
         monkeypatch.chdir(place)
-        cell = load(COMPLETE, data__pools="mine").cells[0]
+        cell = load_text(COMPLETE, data__pools="mine").cells[0]
         ids |= {cell.cell_id, cell.with_absolute_paths().cell_id}
         assert cell.with_absolute_paths().data.pools == str(tmp_path / "mine")
     assert len(ids) == 1
 
 
-def test_junk_brings_its_own_setting(load):
+def test_junk_brings_its_own_setting(load_text):
     """A cell with junk never begins with the setting of data without it."""
     text = "base: {train.exposures: 100, data.n_people: 200_000, model: gpt2-2-2}"
-    assert load(text).cells[0].train.lr == 1e-3
-    assert load(text, data__junk="{n_people: 100_000_000}").cells[0].train.lr == 5e-4
-    sweep = load(text, data__junk="{n_people: 100_000_000, ratio: 3}")
+    assert load_text(text).cells[0].train.lr == 1e-3
+    assert load_text(text, data__junk="{n_people: 100_000_000}").cells[0].train.lr == 5e-4
+    sweep = load_text(text, data__junk="{n_people: 100_000_000, ratio: 3}")
     assert sweep.cells[0].train.lr == 5e-4
     assert "junk7x100M in place of junk3x100M" in sweep.notes[0]
 
 
-def test_an_axis_may_set_several_keys_together(load):
+def test_an_axis_may_set_several_keys_together(load_text):
     """An axis over a group moves its keys together instead of crossing them."""
     text = COMPLETE.replace(
         "data.n_people: [100, 200]",
         "data: [{n_people: 100, seed: 1}, {n_people: 200, seed: 2}]",
     )
-    pairs = {(cell.data.n_people, cell.data.seed) for cell in load(text).cells}
+    pairs = {(cell.data.n_people, cell.data.seed) for cell in load_text(text).cells}
     assert pairs == {(100, 1), (200, 2)}
 
 
-def test_a_biography_that_cannot_fit_the_window_is_said(load):
+def test_a_biography_that_cannot_fit_the_window_is_said(load_text):
     """In the plan, before anything runs: of bioD by its mean, of own facts by the longest."""
     biod = "{kind: bioD, pools: mini, K: 6, C: 5, D: 9, L: 5, T: 99}"
     text = COMPLETE.replace("data.n_people: [100, 200]", "data.n_people: [5]")
     text = text.replace("  data.kind: bioS\n  data.pools: mini\n", f"  data: {biod}\n")
-    (note,) = load(text).notes
+    (note,) = load_text(text).notes
     assert "does not fit into a window of 128" in note and "3 cells" in note
-    assert load(text, train__window_tokens="256").notes == ()
+    assert load_text(text, train__window_tokens="256").notes == ()
     facts = "sweeps/examples/elements.csv"
     settings = "{exposures: 2, lr: 1e-3, weight_decay: 0, batch_windows: 8, precision: fp32}"
     text = f"base: {{data: {{kind: tuples, n_people: 9}}, model: gpt2-1-1, train: {settings}}}"
-    (cell,) = (own := load(text, data__file=facts, train__window_tokens="9")).cells
+    (cell,) = (own := load_text(text, data__file=facts, train__window_tokens="9")).cells
     assert "window of 9" in own.notes[0] and cell.data.n_people == 9

@@ -1,12 +1,10 @@
 """How mistakes in sweep files are answered."""
 
-from functools import partial
-
 import pytest
 
 from kcap_ray.config.errors import UserError
 from kcap_ray.planning.sweep import load_sweep
-from tests.planning.sweep_text import COMPLETE, load_text
+from tests.planning.complete_sweep import COMPLETE
 
 HUNDRED = ", ".join(map(str, range(1, 101)))
 SIX_AXES = COMPLETE[: COMPLETE.index("grid:")] + "  model: gpt2-1-1\ngrid:\n"
@@ -25,27 +23,21 @@ SIX_AXES = SIX_AXES.replace("batch_windows: 8, ", "") + "".join(
 """A million million cells, which nobody waits for."""
 
 
-@pytest.fixture
-def load(tmp_path):
-    """Loads a sweep from its text."""
-    return partial(load_text, tmp_path)
-
-
-def refused(load, text, **overrides):
+def refused(load_text, text, **overrides):
     """The message with which the sweep is refused; every message is at most two lines."""
     with pytest.raises(UserError) as caught:
-        load(text, **overrides)
+        load_text(text, **overrides)
     message = str(caught.value)
     assert message.count("\n") <= 1
     return message
 
 
-def test_batches_of_other_windows_must_be_written(load):
+def test_batches_of_other_windows_must_be_written(load_text):
     """A batch is counted in windows: with shorter ones it would be another batch."""
     text = "base: {train.exposures: 100, data.n_people: 50_000, model: gpt2-2-2}"
-    message = refused(load, text, train__window_tokens="128")
+    message = refused(load_text, text, train__window_tokens="128")
     assert "512 tokens" in message and "128" in message and "train.batch_windows" in message
-    assert load(text, train__window_tokens="128", train__batch_windows="48").cells[0].train.lr
+    assert load_text(text, train__window_tokens="128", train__batch_windows="48").cells[0].train.lr
 
 
 @pytest.mark.parametrize(
@@ -60,9 +52,9 @@ def test_batches_of_other_windows_must_be_written(load):
         ("tune.lr.hihg: 5", "tune.lr.high"),
     ],
 )
-def test_unknown_key_names_the_closest(load, line, named):
+def test_unknown_key_names_the_closest(load_text, line, named):
     """A mistyped key is answered with the field that was meant, and with the file."""
-    message = refused(load, f"base:\n  {line}\n")
+    message = refused(load_text, f"base:\n  {line}\n")
     assert f"did you mean {named}?" in message
     assert "some.yaml" in message
 
@@ -90,11 +82,11 @@ def test_unknown_key_names_the_closest(load, line, named):
         ("train.batch_windows: 0", "train.batch_windows"),
     ],
 )
-def test_wrong_value_says_what_was_given_and_what_is_allowed(load, line, given):
+def test_wrong_value_says_what_was_given_and_what_is_allowed(load_text, line, given):
     """Every wrong value names its key and what was given, or what may be written instead."""
     base = "base: {train.exposures: 100, data.n_people: 50_000, model: gpt2-2-2}"
     key, value = line.split(": ", 1)
-    message = refused(load, base, **{key: value})
+    message = refused(load_text, base, **{key: value})
     assert key in message and given in message
 
 
@@ -126,9 +118,9 @@ def test_wrong_value_says_what_was_given_and_what_is_allowed(load, line, given):
         (COMPLETE + "where: {n_people: 3}", "where"),
     ],
 )
-def test_wrong_file_is_answered_with_its_name_and_the_place(load, text, part):
+def test_wrong_file_is_answered_with_its_name_and_the_place(load_text, text, part):
     """The message names the file and the section, line or key that is wrong."""
-    message = refused(load, text)
+    message = refused(load_text, text)
     assert "some.yaml" in message and part in message
 
 
