@@ -35,7 +35,7 @@ from jax_side import INSTALL, assert_same_model, has_jax, jax_process, jax_versi
 from our_side import first_batches
 from record import arguments, claim, write
 from trial_processes import on_all_cores
-from trial_programs import N_WARM_UP, points, program
+from trial_programs import N_WARM_UP, points, warm_trials
 from turns import Race, Turns, exit_status, later, turn_of
 
 from kcap_ray.config.cell import Cell
@@ -61,8 +61,8 @@ def race_of(
     trials = points(cell, n_trials)
     # A GPU takes as long for one trial as for another, so the first and the last stand for all.
     alone = list(range(n_trials)) if device.type == "cpu" else sorted({0, n_trials - 1})
-    fused = program(cell, trials, batches, device)
-    separate = [program(cell, [trials[i]], batches, device) for i in alone]
+    fused = warm_trials(cell, trials, batches, device)
+    separate = [warm_trials(cell, [trials[i]], batches, device) for i in alone]
     theirs = np.concatenate([one.first_losses for one in separate], axis=1)
     differences = {"separate": _difference(fused.first_losses[:, alone], theirs)}
 

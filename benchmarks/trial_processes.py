@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from our_side import first_batches
-from trial_programs import N_WARM_UP, points, program
+from trial_programs import N_WARM_UP, points, warm_trials
 from turns import wait
 
 from kcap_ray.config.cell import Cell
@@ -25,7 +25,7 @@ def _process(
     """Trials in a process of their own: gets ready, waits for the others, steps."""
     torch.set_num_threads(n_threads)
     batches = first_batches(cell, N_WARM_UP + n_steps)
-    side = program(cell, trials, batches, torch.device(device)).side
+    side = warm_trials(cell, trials, batches, torch.device(device)).side
     barrier.wait()
     for number in range(n_steps):
         side(number + N_WARM_UP)

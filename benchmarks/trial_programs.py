@@ -30,19 +30,19 @@ def points(cell: Cell, n_trials: int) -> list[Point]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Program:
-    """A program that has taken its first steps."""
+class WarmTrials:
+    """Trials that one program trains, and that have taken their first steps."""
 
     side: Side
     first_losses: np.ndarray
-    """Losses [N_WARM_UP, E] of them."""
+    """Losses of these steps [N_WARM_UP, E]."""
 
 
-def program(
+def warm_trials(
     cell: Cell, trials: Sequence[Point], batches: np.ndarray, device: torch.device
-) -> Program:
-    """A program of these trials, compiled, and on a GPU recorded."""
+) -> WarmTrials:
+    """The trials, warmed up: their program is compiled, and on a GPU recorded."""
     step = TrainStep(cell, spec_of(cell), trials, n_steps=len(batches), device=device)
     side = our_side(step, batches)
     losses = torch.stack([side(number) for number in range(N_WARM_UP)])
-    return Program(side=side, first_losses=losses.float().cpu().numpy())
+    return WarmTrials(side=side, first_losses=losses.float().cpu().numpy())

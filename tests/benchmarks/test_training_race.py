@@ -95,7 +95,7 @@ def test_fused_trials_have_the_losses_of_separate_ones(load):
     found, differences = race_of(cell, 3, batches, cpu, rounds=1, steps=2)
     assert max(differences.values()) < 1e-5
     assert {len(seconds) for seconds in found.step_s.values()} == {1}
-    losses = programs.program(cell, programs.points(cell, 3), batches, cpu).first_losses
+    losses = programs.warm_trials(cell, programs.points(cell, 3), batches, cpu).first_losses
     assert np.ptp(losses[-1]) > 1e-4
 
 
