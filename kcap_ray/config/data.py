@@ -52,7 +52,7 @@ class FrequencyConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class KnowledgeConfig:
-    """One table of facts, and in which words it is said (arXiv 2404.05405, section 2)."""
+    """One table of facts, and how it is rendered (arXiv 2404.05405, section 2)."""
 
     kind: DataKind = "bioS"
     """Kind of knowledge."""
@@ -224,7 +224,7 @@ class JunkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(KnowledgeConfig):
-    """All that is said in training: the table of facts, and what else stands around it."""
+    """All data of training: the table of facts, and what is mixed with it."""
 
     vocab: Vocab = "compact"
     """`compact`: only the GPT-2 tokens that the data can produce, renumbered; `full`: all 50,257.

@@ -174,8 +174,8 @@ class FailureRecord:
         for file in self._logs.glob(f"worker-*-{pid}.err") if self._logs else ():
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
             # Lines that begin with a colon are Ray's own marks.
-            spoken = [line.strip() for line in lines if line.strip() and not line.startswith(":")]
-            return " / ".join(spoken[-_N_LOG_LINES:])[:_LONGEST]
+            written = [line.strip() for line in lines if line.strip() and not line.startswith(":")]
+            return " / ".join(written[-_N_LOG_LINES:])[:_LONGEST]
         return ""
 
 

@@ -61,7 +61,7 @@ def questions_of(source: Source, people_P: NDArray[np.int64]) -> Iterator[Questi
     """The questions about these people, person by person.
 
     Of bioS, in all its kinds, the values are as the pools have them; of other kinds as a biography
-    for measurement says them.
+    for measurement has them.
     """
     kind = source.knowledge.kind
     samples = source.evaluation(people_P, seed=0)
@@ -69,11 +69,11 @@ def questions_of(source: Source, people_P: NDArray[np.int64]) -> Iterator[Questi
         yield from _of_bios(source, samples)
         return
     for person, biography in zip(people_P.tolist(), source.as_text(samples), strict=True):
-        said = {span.attribute: biography.text[span.start : span.end] for span in biography.spans}
+        texts = {span.attribute: biography.text[span.start : span.end] for span in biography.spans}
         for number, attribute in enumerate(source.attributes):
-            if attribute in said:
-                asked = _ANY.format(attribute=attribute, name=said["name"])
-                yield Question(person, number, asked, said[attribute])
+            if attribute in texts:
+                asked = _ANY.format(attribute=attribute, name=texts["name"])
+                yield Question(person, number, asked, texts[attribute])
 
 
 def _of_bios(source: Source, samples: Samples) -> Iterator[Question]:

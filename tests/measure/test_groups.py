@@ -47,8 +47,8 @@ def test_groups_say_whose_bits_they_are() -> None:
     assert [record["band"] for record in records] == [0, 1, 2, 0, 1]
     for source, own, exposures in ((main, records[:3], 10.0), (part, records[3:], 20.0)):
         assert sum(record["n_people"] for record in own) == source.n_people
-        told = sum(record["exposures"] * record["n_people"] for record in own)
-        assert told == pytest.approx(exposures * source.n_people)
+        n_samples = sum(record["exposures"] * record["n_people"] for record in own)
+        assert n_samples == pytest.approx(exposures * source.n_people)
         assert own == sorted(own, key=lambda record: record["exposures"])
     assert sum(record["stored_bits"] for record in records) == pytest.approx(total_bits(groups))
     assert sum(record["demand_bits"] for record in records) == pytest.approx(corpus.demand_bits)

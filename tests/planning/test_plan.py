@@ -65,7 +65,7 @@ def test_shortest_run_has_one_step(load):
 
 
 @pytest.mark.parametrize("around, times", [("junk", 8), ("parts", 3)])
-def test_what_is_told_around_the_people_makes_a_run_longer(load, around, times):
+def test_junk_and_other_tables_make_a_run_longer(load, around, times):
     """Seven tokens of junk for each useful one make it eight times as long; parts add theirs."""
     given = {
         "junk": {"data__junk": "{ratio: 7, n_people: 1000}"},

@@ -48,20 +48,20 @@ def names_of(cell: Cell, first: int, last: int) -> set[str]:
     return found
 
 
-def told_of(texts: list[str], names: set[str]) -> set[str]:
+def named_in(texts: list[str], names: set[str]) -> set[str]:
     """Those of the names that begin a text."""
     begin = [(name, (f" {name} ", f" {name}'s ")) for name in names]
     return {name for name, forms in begin if any(text.startswith(forms) for text in texts)}
 
 
 @pytest.mark.parametrize("n_people", [1, 7, 40, 1000])
-def test_so_many_people_of_the_table_are_told_of_once(n_people: int) -> None:
+def test_so_many_people_of_the_table_occur_once(n_people: int) -> None:
     """All of them where the table is smaller; the rest of the last window begins again."""
     n_samples = min(n_people, 40)
     texts = biographies(PEOPLE, calibration_people=n_people)
     table = names_of(PEOPLE, 0, 40)
-    assert len(told_of(texts[:n_samples], table)) == n_samples
-    assert told_of(texts[n_samples:], table) <= told_of(texts[:n_samples], table)
+    assert len(named_in(texts[:n_samples], table)) == n_samples
+    assert named_in(texts[n_samples:], table) <= named_in(texts[:n_samples], table)
 
 
 def test_calibration_is_rendered_as_training_is_but_anew() -> None:
@@ -81,8 +81,8 @@ def test_junk_is_about_people_beyond_the_table() -> None:
     for data in (PEOPLE.data, replace(PEOPLE.data, junk=JunkConfig(n_people=100))):
         cell = replace(PEOPLE, data=data)
         texts = biographies(cell, calibration="junk", calibration_people=30)
-        assert not told_of(texts, names_of(cell, 0, 40))
-        assert told_of(texts[:30], names_of(cell, 40, 70)) == names_of(cell, 40, 70)
+        assert not named_in(texts, names_of(cell, 0, 40))
+        assert named_in(texts[:30], names_of(cell, 40, 70)) == names_of(cell, 40, 70)
 
 
 def test_random_tokens_are_as_many_and_uniform() -> None:
@@ -108,7 +108,7 @@ def test_every_table_of_a_mixture_is_read_about() -> None:
             for s in biography.spans[:1]
         }
         # The first of the second table stands behind the rest of a window of the first one.
-        assert len(told_of(texts, names)) in (9, 10)
+        assert len(named_in(texts, names)) in (9, 10)
     windows_WT = calibration_windows(PARTS, QuantizeConfig(calibration_people=10))
     expected = sum(10 * source.mean_tokens / PARTS.train.window_tokens for source in tables)
     assert expected - 1 < len(windows_WT) < expected + 3

@@ -24,8 +24,8 @@ def biography_records(
     """One record for each person: text, GPT-2's ids without the end of text, spans of the values,
     and for each id what its loss counts for: `name`, an attribute, or None.
 
-    `train` says it as in the given exposure; `eval` as it is said for measurement, whatever
-    the exposure. Spans are characters of the text; the pronoun's is its first occurrence. Useful
+    `train` renders as in the given exposure; `eval` as for measurement, whatever the exposure.
+    Spans are characters of the text; the pronoun's is its first occurrence. Useful
     biographies among junk begin with `MARKER_TEXT` where they have a token of their own.
     """
     people_P = np.atleast_1d(np.asarray(people, dtype=np.int64))

@@ -209,18 +209,18 @@ def _ends_to_count(listing: _Listing, pieces: Pieces, first: int) -> NDArray[np.
     own_N = 1 + np.maximum.reduceat(np.where(pieces.is_value[span], places, -1), starts_N)
     stops_N = own_N.copy()
     data = pieces.tokens[span].astype(">u2").tobytes()  # bytes in this order sort as tokens do
-    said = [data[2 * start : 2 * stop] for start, stop in zip(starts_N, stops_N, strict=True)]
+    counted = [data[2 * start : 2 * stop] for start, stop in zip(starts_N, stops_N, strict=True)]
     can_count = len(listing.rights) == 1
     while True:
-        order = sorted(range(len(said)), key=said.__getitem__)
-        begun = [(i, j) for i, j in pairwise(order) if said[j].startswith(said[i])]
+        order = sorted(range(len(counted)), key=counted.__getitem__)
+        begun = [(i, j) for i, j in pairwise(order) if counted[j].startswith(counted[i])]
         if not begun:
             return offset + ragged_places(own_N, stops_N - own_N)
         for i, j in begun:
             if not can_count or stops_N[i] == ends_N[i]:
                 raise UserError(_not_told_apart(listing, i, j))
             stops_N[i] += 1
-            said[i] = data[2 * starts_N[i] : 2 * stops_N[i]]
+            counted[i] = data[2 * starts_N[i] : 2 * stops_N[i]]
 
 
 def _not_told_apart(listing: _Listing, shorter: int, longer: int) -> str:

@@ -36,5 +36,5 @@ def copy_of(rows: list[dict[str, Any]], file: Path, data: DataConfig) -> DataCon
 
 
 def texts_of(rows: list[dict[str, Any]], person: int, use: str) -> list[str]:
-    """What the file says of a person."""
+    """Texts of a person in the file."""
     return [row["text"] for row in rows if (row["person_id"], row["use"]) == (person, use)]

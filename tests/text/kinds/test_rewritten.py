@@ -25,8 +25,8 @@ def corpus(bior_data: DataConfig) -> Corpus:
     return build_corpus(bior_data)
 
 
-def texts_told(corpus: Corpus, person: int, exposures: range) -> list[str]:
-    """What is said of a person, exposure after exposure."""
+def sampled_texts(corpus: Corpus, person: int, exposures: range) -> list[str]:
+    """Texts of a person, exposure after exposure."""
     return [
         record["text"][1:]
         for exposure in exposures
@@ -42,18 +42,18 @@ def test_1000_exposures_of_40_texts_are_25_passes(bior_data, bior_rows, tmp_path
         {**one[v % len(one)], "variant": v, "text": f"{one[0]['text']} Nr {v}."} for v in range(40)
     ]
     corpus = build_corpus(replace(copy_of(many, tmp_path / "40.parquet", bior_data), n_people=1))
-    occurrences = texts_told(corpus, 0, range(1000))
+    occurrences = sampled_texts(corpus, 0, range(1000))
     assert Counter(occurrences) == {row["text"]: 25 for row in many}
     passes = [tuple(occurrences[start : start + 40]) for start in range(0, 1000, 40)]
     assert all(len(set(texts)) == 40 for texts in passes)
     assert len(set(passes)) == 25
 
 
-def test_every_text_for_training_is_told_equally_often(corpus, bior_rows):
-    """Of all people, in whole passes; what is kept for evaluation is never told."""
+def test_every_text_for_training_is_sampled_equally_often(corpus, bior_rows):
+    """Of all people, in whole passes; what is kept for evaluation is never sampled."""
     n_passes = 3
     for person in (0, 7, N_PEOPLE - 1):
-        occurrences = texts_told(corpus, person, range(n_passes * PER_PERSON))
+        occurrences = sampled_texts(corpus, person, range(n_passes * PER_PERSON))
         train = texts_of(bior_rows, person, "train")
         assert Counter(occurrences) == dict.fromkeys(train, n_passes)
         assert not set(occurrences) & set(texts_of(bior_rows, person, "eval"))
@@ -147,7 +147,7 @@ def test_people_may_have_unequal_numbers_of_texts(bior_data, bior_rows, tmp_path
     kept = [row for row in bior_rows if row["variant"] < 1 + row["person_id"] % PER_PERSON]
     corpus = build_corpus(copy_of(kept, tmp_path / "unequal.parquet", bior_data))
     for person in range(PER_PERSON):
-        occurrences = texts_told(corpus, person, range(12))
+        occurrences = sampled_texts(corpus, person, range(12))
         train = texts_of(kept, person, "train")
         assert Counter(occurrences) == dict.fromkeys(train, 12 // (1 + person))
     lengths = [

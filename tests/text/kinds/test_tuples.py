@@ -212,8 +212,8 @@ def test_a_perfect_model_is_measured_at_the_demand(data) -> None:
     assert stored_bits(entropy, loss).total == pytest.approx(entropy.demand_bits, rel=1e-10)
 
 
-def test_only_tokens_of_the_people_told_of_are_in_the_vocabulary(tmp_path) -> None:
-    """Everything that 3 of the people say, and nothing else."""
+def test_only_tokens_of_the_people_in_use_are_in_the_vocabulary(tmp_path) -> None:
+    """All tokens of the texts of 3 of the people, and no others."""
     data = DataConfig(kind="tuples", file=facts_file(tmp_path, FACTS), n_people=3)
     corpus = build_corpus(data)
     occurrences = corpus.main.renderer.tokens(samples(load_tuples(data), 0, 20))

@@ -164,7 +164,7 @@ def test_the_marker_is_one_new_token_in_front_of_useful_biographies_only():
     assert np.mean(is_marked) == pytest.approx(1 / 3.5, abs=0.03)
 
 
-def test_people_are_told_of_by_their_frequency():
+def test_people_are_sampled_by_their_frequency():
     """Biographies in the stream follow the frequencies of the table."""
     data = DATA["frequency"]
     source = build_corpus(data).main
@@ -184,7 +184,7 @@ def test_people_are_told_of_by_their_frequency():
 
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=5, deadline=None)
-def test_one_person_told_of_twice_in_an_exposure_is_told_of_differently(seed):
+def test_one_person_sampled_twice_in_an_exposure_is_rendered_differently(seed):
     """A frequent person's biographies are rendered differently each time."""
     corpus = build_corpus(replace(MINI, frequency=FrequencyConfig(zipf=2.0)))
     source = corpus.main

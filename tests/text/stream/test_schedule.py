@@ -20,7 +20,7 @@ def samples_of(schedule: ByFrequency | Everybody, n_exposures: int) -> np.ndarra
 
 
 @given(exponent=st.floats(0, 3), n_exposures=st.integers(1, 40))
-def test_people_are_told_of_as_often_as_their_frequency_says(exponent, n_exposures):
+def test_people_are_sampled_as_often_as_their_frequency_says(exponent, n_exposures):
     """After any number of exposures the count is within one of frequency * exposures."""
     frequency_P = zipf_frequency(N_PEOPLE, exponent, seed=1)
     counts_P = samples_of(ByFrequency(frequency_P, seed=2), n_exposures)
