@@ -33,8 +33,8 @@ class Region:
     high: float | None = None
     of: Literal["all", "lowest"] = "all"
     """`all`: every number; `lowest`: the lowest of them ("up to 1.3 times lower")."""
-    wording: str
-    """The criterion and its margin in words, for instance `at least 0.9: no loss within 10%`."""
+    criterion: str
+    """What must hold and its margin, in words, for instance `at least 0.9: no loss within 10%`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +182,7 @@ def _sentence(part: Part, failed: Sequence[_Condition] = ()) -> str:
         ends = ordered[:1]
     shown = " to ".join(f"{_number(unit, part)} at {unit.where}" for unit in ends)
     side = "outside" if failed else "needed"
-    return f"{part.name} {shown} ({side}: {part.region.wording})"
+    return f"{part.name} {shown} ({side}: {part.region.criterion})"
 
 
 def _number(unit: Unit, part: Part) -> str:

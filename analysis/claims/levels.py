@@ -111,7 +111,7 @@ def check_saturation(rows: pd.DataFrame) -> Outcome:
         for own in small
     ]
     region = Region(
-        low=SATURATED_RATIO_BAND, wording=f"at least {SATURATED_RATIO_BAND:g} of the demand"
+        low=SATURATED_RATIO_BAND, criterion=f"at least {SATURATED_RATIO_BAND:g} of the demand"
     )
     name = f"R / R_max of {len(units)} model{'s' * (len(units) > 1)}"
     return judge([Part(name=name, region=region, units=tuple(units))], too_few=_too_few(rows))
@@ -119,7 +119,7 @@ def check_saturation(rows: pd.DataFrame) -> Outcome:
 
 def check_ceiling(ceiling: float) -> Check:
     """No model stores more than `ceiling` bits per parameter."""
-    region = Region(high=ceiling, wording=f"at most {ceiling:g}")
+    region = Region(high=ceiling, criterion=f"at most {ceiling:g}")
 
     def check(rows: pd.DataFrame) -> Outcome:
         own = [one for one in _data_sets(rows) if one.largest_max_ratio > ceiling]

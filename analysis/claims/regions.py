@@ -20,7 +20,7 @@ def times_lower(factor: float) -> Region:
     return Region(
         low=low,
         high=high,
-        wording=f"{low:.3g} to {high:.3g}: {factor:g} times lower, within 25%",
+        criterion=f"{low:.3g} to {high:.3g}: {factor:g} times lower, within 25%",
     )
 
 
@@ -30,7 +30,7 @@ def times_higher(factor: float) -> Region:
     return Region(
         low=low,
         high=high,
-        wording=f"{low:.3g} to {high:.3g}: {factor:g} times higher, within 25%",
+        criterion=f"{low:.3g} to {high:.3g}: {factor:g} times higher, within 25%",
     )
 
 
@@ -42,14 +42,14 @@ def up_to_times_lower(factor: float, *, at_least: float | None = None) -> Region
         low=low,
         high=high,
         of="lowest",
-        wording=f"lowest {low:.3g} to {high:.3g}: up to {factor:g} times lower",
+        criterion=f"lowest {low:.3g} to {high:.3g}: up to {factor:g} times lower",
     )
 
 
 def more_than_times_lower(factor: float) -> Region:
     """ "More than 2 times lower"."""
     return Region(
-        high=1 / factor, wording=f"at most {1 / factor:.3g}: more than {factor:g} times lower"
+        high=1 / factor, criterion=f"at most {1 / factor:.3g}: more than {factor:g} times lower"
     )
 
 
@@ -57,23 +57,23 @@ def equal(margin: float = EQUAL_MARGIN) -> Region:
     """ "The same": equivalent within the margin, in both directions."""
     low, high = 1 - margin, 1 / (1 - margin)
     return Region(
-        low=low, high=high, wording=f"{low:.3g} to {high:.3g}: the same within {margin:.0%}"
+        low=low, high=high, criterion=f"{low:.3g} to {high:.3g}: the same within {margin:.0%}"
     )
 
 
 def no_loss(margin: float = EQUAL_MARGIN) -> Region:
     """ "Costs nothing": not lower by more than the margin; a gain is no loss."""
     low = 1 - margin
-    return Region(low=low, wording=f"at least {low:.3g}: no loss beyond {margin:.0%}")
+    return Region(low=low, criterion=f"at least {low:.3g}: no loss beyond {margin:.0%}")
 
 
 def about(bits: float) -> Region:
     """ "0.7 bits per parameter", of a number that is given to one digit: within 25% of it."""
     low, high = bits / FACTOR_MARGIN, bits * FACTOR_MARGIN
-    return Region(low=low, high=high, wording=f"{low:.3g} to {high:.3g} bits per parameter")
+    return Region(low=low, high=high, criterion=f"{low:.3g} to {high:.3g} bits per parameter")
 
 
 def about_or_more(bits: float, margin: float = 0.0) -> Region:
     """Peaks of so many bits per parameter or more, with a margin where it says "about"."""
     low = bits * (1 - margin)
-    return Region(low=low, wording=f"at least {low:.3g} bits per parameter")
+    return Region(low=low, criterion=f"at least {low:.3g} bits per parameter")
