@@ -1,6 +1,7 @@
 """What a cell's search starts from, when its neighbour fails and comes back."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,16 @@ def test_a_search_goes_on_from_where_it_began(run: RunDirectory) -> None:
     first.finish(dataclasses.replace(row, lr=6e-3))
     changed = start_of(CELLS[1], FIRST, run)
     assert changed is not None and changed.point.lr == 6e-3
+
+
+def test_a_start_written_by_an_earlier_version_is_read(run: RunDirectory) -> None:
+    """Under the names that it has on disk, with no result of the neighbour to go by."""
+    point = {"lr": 5e-3, "weight_decay": 0.1}
+    start = {"neighbour": FIRST, "hint": {"point": point, "n_steps": 7}}
+    folder = run.cell(SECOND).path
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "start.json").write_text(json.dumps(start))
+    assert start_of(CELLS[1], FIRST, run) == WarmStart(point=Point(**point), n_steps=7)
 
 
 def test_a_search_that_began_from_another_cell_keeps_what_it_has(run: RunDirectory) -> None:
