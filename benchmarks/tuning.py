@@ -11,8 +11,8 @@
 in costly cells the second is at the own point, as the first of the full study is: the same run.
 `compare` writes `docs/results/tuning/comparison.json`.
 
-Decided before more than two of the miniature's 28 cells were seen, both of which had learnt all
-there is to know: its cells and ranges; the form of the rule and what it expects beforehand
+Decided before more than two of the miniature's 28 cells were seen, both of which had stored the
+whole demand: its cells and ranges; the form of the rule and what it expects beforehand
 (`kcap_ray/execution/transfer_rule.py`); that a cell is costly above 2e10 operations a trial, which
 makes 14 cells costly; that the loss is 1 - R / R of the full study, in percent, and that it is
 judged over the costly cells, since the others have the full study and lose nothing.
