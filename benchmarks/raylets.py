@@ -132,7 +132,7 @@ def _raylets(n_raylets: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="kcap-raylets-", ignore_cleanup_errors=True) as own:
         os.environ["RAY_TMPDIR"] = own
         (Path(own) / "ray").mkdir()
-        node = {"num_cpus": 1, "object_store_memory": 10**8}
+        node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 10**8}
         head = node | {"include_dashboard": False, "dashboard_port": None, "temp_dir": own}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
