@@ -3,7 +3,7 @@
 from kcap_ray.runs.columns import Asked, Measured, Outcome, Provenance, Stored, Trained
 from kcap_ray.runs.columns_quantized import Quantized
 from kcap_ray.runs.columns_search import Confirmed
-from kcap_ray.runs.record import CurvePoint, ResultRow, TrialRecord
+from kcap_ray.runs.record import CurvePoint, ResultRow, TrialRecord, TrialRow
 from kcap_ray.runs.schema import SCHEMA_VERSION, Field, fields_of, names_of
 
 _SECTIONS = (Outcome, Asked, Trained, Measured, Stored, Confirmed, Quantized, Provenance)
@@ -42,6 +42,10 @@ def page() -> str:
     lines += ["## trials.jsonl: a line per tuning trial", ""]
     lines += [f"As above: {', '.join(f'`{n}`' for n in names_of(TrialRecord) if n in shared)}.", ""]
     lines += [*_TABLE, *map(_line, trial), ""]
+    lines += ["## trials.parquet: a row per trial of a compact run", ""]
+    lines += ["The columns of trials.jsonl, empty where a line lacks them, and:", ""]
+    beside = [field for field in fields_of(TrialRow) if field.name not in names_of(TrialRecord)]
+    lines += [*_TABLE, *map(_line, beside), ""]
     lines += ["## history.parquet: the loss curve of the best trial", ""]
     lines += [*_TABLE, *map(_line, fields_of(CurvePoint))]
     return "\n".join(lines) + "\n"

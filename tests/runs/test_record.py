@@ -23,6 +23,7 @@ from kcap_ray.runs.record import (
     ResultRow,
     TrainingProgress,
     TrialRecord,
+    TrialRow,
 )
 from kcap_ray.runs.schema import (
     SCHEMA_VERSION,
@@ -37,7 +38,7 @@ from kcap_ray.text.kinds.bios import ATTRIBUTES
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = sorted((ROOT / "docs" / "results").glob("*/results.parquet"))
-RECORDS = (ResultRow, TrialRecord, CurvePoint)
+RECORDS = (ResultRow, TrialRecord, CurvePoint, TrialRow)
 SAMPLE: dict[type, Any] = {int: 3, float: 0.1 + 0.2, str: "x", bool: True}
 
 
