@@ -18,6 +18,9 @@ DEMAND_LIMITED_SHARE = 0.9
 # In the name of a data set: junk, other tables, frequencies that differ between people.
 AROUND = re.compile(r"-junk[\d.]|\+|-zipf|-by_")
 
+CELL_COLUMNS = ("dataset", "n_people", "exposures", "family", "model", "n_params", "seed")
+"""What names a cell in a table of several rows per cell."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GroupKey:

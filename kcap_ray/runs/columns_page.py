@@ -1,6 +1,7 @@
 """docs/columns.md, from the schema: `python -m kcap_ray.runs.columns_page > docs/columns.md`."""
 
 from kcap_ray.runs.columns import Asked, Measured, Outcome, Provenance, Stored, Trained
+from kcap_ray.runs.columns_json import GroupRecord, SiteRecord
 from kcap_ray.runs.columns_quantized import Quantized
 from kcap_ray.runs.columns_search import Confirmed
 from kcap_ray.runs.record import CurvePoint, ResultRow, TrialRecord, TrialRow
@@ -18,7 +19,7 @@ def page() -> str:
         "# Columns",
         "",
         "`make columns` writes this page from `kcap_ray/runs/columns.py`, `columns_search.py`, "
-        "`columns_quantized.py` and `record.py`.",
+        "`columns_quantized.py`, `columns_json.py` and `record.py`.",
         "",
         f"The schema version is {SCHEMA_VERSION}. A file without the column `schema_version` is of "
         "version 1, where `loss_value_nats` and `loss_value1_nats` of bioD were means over the "
@@ -37,6 +38,9 @@ def page() -> str:
         title = (section.__doc__ or "").rstrip(".")
         lines += [f"### {title}", "", *_TABLE, *map(_line, fields_of(section)), ""]
     lines += ["### Best trial and settings", "", *_TABLE, *map(_line, own), ""]
+    for name, kind in (("groups", GroupRecord), ("sites", SiteRecord)):
+        lines += [f"### An object of the list in `{name}`", ""]
+        lines += [*_TABLE, *map(_line, fields_of(kind)), ""]
     shared = {*names_of(ResultRow)} & {*names_of(TrialRecord)}
     trial = [field for field in fields_of(TrialRecord) if field.name not in shared]
     lines += ["## trials.jsonl: a line per tuning trial", ""]
@@ -52,9 +56,9 @@ def page() -> str:
 
 
 def _line(field: Field) -> str:
-    kind = field.kind.__name__ + (" or nothing" if field.is_optional else "")
-    since = f" (since version {field.column.since})" if field.column.since > 1 else ""
-    return f"| `{field.name}` | {kind} | {field.column.unit} | {field.column.meaning}{since} |"
+    column = field.column
+    since = f" (since version {column.since})" if column.since > 1 else ""
+    return f"| `{field.name}` | {field.kind_text} | {column.unit} | {column.meaning}{since} |"
 
 
 if __name__ == "__main__":
