@@ -1,6 +1,7 @@
 """docs/columns.md, from the schema: `python -m kcap_ray.runs.columns_page > docs/columns.md`."""
 
 from kcap_ray.runs.columns import Asked, Measured, Outcome, Provenance, Stored, Trained
+from kcap_ray.runs.columns_extraction import ExtractionRecord
 from kcap_ray.runs.columns_json import GroupRecord, SiteRecord
 from kcap_ray.runs.columns_quantized import Quantized
 from kcap_ray.runs.columns_search import Confirmed
@@ -19,7 +20,7 @@ def page() -> str:
         "# Columns",
         "",
         "`make columns` writes this page from `kcap_ray/runs/columns.py`, `columns_search.py`, "
-        "`columns_quantized.py`, `columns_json.py` and `record.py`.",
+        "`columns_quantized.py`, `columns_json.py`, `columns_extraction.py` and `record.py`.",
         "",
         f"The schema version is {SCHEMA_VERSION}. A file without the column `schema_version` is of "
         "version 1, where `loss_value_nats` and `loss_value1_nats` of bioD were means over the "
@@ -51,7 +52,9 @@ def page() -> str:
     beside = [field for field in fields_of(TrialRow) if field.name not in names_of(TrialRecord)]
     lines += [*_TABLE, *map(_line, beside), ""]
     lines += ["## history.parquet: the loss curve of the best trial", ""]
-    lines += [*_TABLE, *map(_line, fields_of(CurvePoint))]
+    lines += [*_TABLE, *map(_line, fields_of(CurvePoint)), ""]
+    lines += ["## extraction.json: a record per cell and settings of `kcap extract`", ""]
+    lines += [*_TABLE, *map(_line, fields_of(ExtractionRecord))]
     return "\n".join(lines) + "\n"
 
 

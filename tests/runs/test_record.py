@@ -16,6 +16,7 @@ from analysis.report_tables import SHOWN, head_of
 from kcap_ray.cli.results_table import results_table
 from kcap_ray.config.errors import UserError
 from kcap_ray.measure.bits import NATS_PER_BIT
+from kcap_ray.runs.columns_extraction import ExtractionRecord
 from kcap_ray.runs.columns_json import GroupRecord, SiteRecord, list_text, read_list
 from kcap_ray.runs.columns_page import page
 from kcap_ray.runs.record import (
@@ -39,9 +40,13 @@ from kcap_ray.text.kinds.bios import ATTRIBUTES
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = sorted((ROOT / "docs" / "results").glob("*/results.parquet"))
-RECORDS = (ResultRow, TrialRecord, CurvePoint, TrialRow, GroupRecord, SiteRecord)
+RECORDS = (ResultRow, TrialRecord, CurvePoint, TrialRow, GroupRecord, SiteRecord, ExtractionRecord)
 SAMPLE: dict[type, Any] = {int: 3, float: 0.1 + 0.2, str: "x", bool: True}
-HELD: dict[type | None, Any] = {None: lambda one: one, tuple: lambda one: (one, one)}
+HELD: dict[type | None, Any] = {
+    None: lambda one: one,
+    tuple: lambda one: (one, one),
+    dict: lambda one: {"x": one},
+}
 
 
 def values_of(record: type, **values: Any) -> dict[str, Any]:
@@ -91,6 +96,14 @@ def test_committed_lists_of_records_are_written_as_they_are(path: Path) -> None:
     for name, kind in (("groups", GroupRecord), ("sites", SiteRecord)):
         for text in table[name].to_pylist() if name in table.column_names else ():
             assert not text or list_text(read_list(kind, text)) == text
+
+
+def test_a_committed_extraction_is_written_as_it_is() -> None:
+    """Byte by byte."""
+    (path,) = (ROOT / "docs" / "results").glob("*/extraction.json")
+    text = path.read_text(encoding="utf-8")
+    records = [record.to_dict() for record in read_list(ExtractionRecord, text)]
+    assert json.dumps(records, indent=1) + "\n" == text
 
 
 def test_progress_comes_back_from_json() -> None:
