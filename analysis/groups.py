@@ -144,14 +144,12 @@ def row_of_largest(rows: pd.DataFrame, column: str) -> dict[str, Any]:
     return {str(name): value for name, value in best.items()}
 
 
-def row_of_largest_mean(rows: pd.DataFrame, column: str) -> dict[str, Any]:
-    """The model whose mean over its rows, which differ by seed, is largest in this column: its
-    first row, with the means of all numbers. Of noisy rows the largest would be too large.
+def rows_of_largest_mean(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The rows of the model, which differ by seed, whose mean is largest in this column: of noisy
+    rows the largest would be too large.
     """
     models = [own for _, own in rows.groupby("model", sort=False)]
-    best = max(models, key=lambda own: own[column].mean())
-    means = best.mean(numeric_only=True).to_dict()
-    return {str(name): means.get(name, value) for name, value in best.iloc[0].items()}
+    return max(models, key=lambda own: own[column].mean())
 
 
 def full_pool_bits(n_people: np.ndarray | pd.Series) -> np.ndarray:
