@@ -138,12 +138,6 @@ def split_by(rows: pd.DataFrame, column: str) -> dict[Any, pd.DataFrame]:
     return dict(list(rows.groupby(column)))
 
 
-def row_of_largest(rows: pd.DataFrame, column: str) -> dict[str, Any]:
-    """The row in which this column is largest, by column name."""
-    best = rows.sort_values(column, kind="stable").iloc[-1].to_dict()
-    return {str(name): value for name, value in best.items()}
-
-
 def rows_of_largest_mean(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """The rows of the model, which differ by seed, whose mean is largest in this column: of noisy
     rows the largest would be too large.
