@@ -1,16 +1,12 @@
 """What is stored of frequent and of rare people."""
 
-import json
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from analysis.groups import families_of
-
-NUMBERS = ("n_people", "exposures", "demand_bits", "stored_bits")
-CELL_COLUMNS = ("dataset", "n_people", "exposures", "family", "model", "n_params", "seed")
+from analysis.groups import CELL_COLUMNS, families_of
+from kcap_ray.runs.columns_json import GroupRecord, read_list
 
 
 def find_bands(rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -38,19 +34,18 @@ def find_bands(rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return table, tuple(notes)
 
 
-def _read(text: object) -> list[dict[str, Any]] | None:
+def _read(text: object) -> list[GroupRecord] | None:
     """Bands of one row; empty where it has none; None where they cannot be read."""
     if not isinstance(text, str) or not text:
         return []
     try:
-        bands = json.loads(text)
-        ok = all({"table", "band", *NUMBERS} <= set(band) and band["demand_bits"] for band in bands)
-    except (ValueError, TypeError):
+        bands = read_list(GroupRecord, text)
+    except ValueError:
         return None
-    return bands if ok else None
+    return bands if all(band.demand_bits for band in bands) else None
 
 
-def _bands(bands: list[dict[str, Any]]) -> Iterator[dict[str, object]]:
+def _bands(bands: Sequence[GroupRecord]) -> Iterator[dict[str, object]]:
     """The bands in their order; of two tables of the same name the second is `name (2)`.
 
     Bands of a table stand together in ascending order, so one that does not go up begins another.
@@ -58,15 +53,15 @@ def _bands(bands: list[dict[str, Any]]) -> Iterator[dict[str, object]]:
     seen: Counter[str] = Counter()
     before: tuple[str, int] | None = None
     for band in bands:
-        name, number = str(band["table"]), int(band["band"])
+        name, number = band.table, band.band
         if before is None or before[0] != name or number <= before[1]:
             seen[name] += 1
         before = name, number
         yield {
             "table": name if seen[name] == 1 else f"{name} ({seen[name]})",
             "band": number,
-            "band_people": int(band["n_people"]),
-            "times": float(band["exposures"]),
-            "demand_bits": float(band["demand_bits"]),
-            "stored_bits": float(band["stored_bits"]),
+            "band_people": band.n_people,
+            "times": float(band.exposures),
+            "demand_bits": float(band.demand_bits),
+            "stored_bits": float(band.stored_bits),
         }

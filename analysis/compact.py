@@ -3,8 +3,9 @@
     sweep.yaml            the sweep file
     environment.json      command, commit, versions and machine; digests of the files that were read
     results.parquet       one row per cell and quantization, each with its whole configuration
-    trials.parquet        one row per trial: `cell_id` and the fields of its record; those after the
-                          search, with fresh seeds or beyond an edge, have a `part`
+    trials.parquet        one row per trial, in the columns of `TrialRow`: `cell_id` and those of
+                          its record; those after the search, with fresh seeds or beyond an edge,
+                          have a `part`
     curves.parquet        one row per logged step of each cell's best trial: `cell_id`, `step`, ...
 
 Every record of `cells/*/` is a row of one of the tables, with equal values. Checkpoints, logs and
@@ -31,6 +32,8 @@ from analysis.cell_tables import (
 )
 from analysis.files import ResultsError
 from analysis.load import read_environment
+from kcap_ray.runs.record import TrialRecord, TrialRow
+from kcap_ray.runs.schema import arrow_schema, names_of
 
 RESULTS_TABLE = "results.parquet"
 FILES = frozenset(
@@ -93,21 +96,30 @@ def _cell_ids(directory: Path, results: pa.Table) -> list[str]:
 
 def _trials(directory: Path, cell_ids: list[str]) -> pa.Table | None:
     """All records of all cells, in their order; a field that a record lacks is null."""
-    records: list[dict[str, Any]] = []
-    files = [
-        (cell_id, path)
+    tables = [
+        _rows_of(path, cell_id)
         for name in (TRIALS, f"{PARTS}/*/{TRIALS}")
         for cell_id, path in _cell_files(directory, cell_ids, name)
     ]
-    for cell_id, path in files:
-        own, n_broken = read_json_lines(path)
-        if n_broken:
-            raise ResultsError(f"{path}: {n_broken} unreadable line(s); run the sweep again first")
-        records += [record | {"cell_id": cell_id} | _part(path) for record in own]
-    if not records:
-        return None
-    names = dict.fromkeys(["cell_id", *(name for record in records for name in record)])
-    return pa.table({name: [record.get(name) for record in records] for name in names})
+    return pa.concat_tables(tables) if any(table.num_rows for table in tables) else None
+
+
+def _rows_of(path: Path, cell_id: str) -> pa.Table:
+    """The records of one file, in the columns of `TrialRow`; ResultsError for what they cannot
+    hold.
+    """
+    records, n_broken = read_json_lines(path)
+    if n_broken:
+        raise ResultsError(f"{path}: {n_broken} unreadable line(s); run the sweep again first")
+    known = {*names_of(TrialRecord)}
+    others = [name for record in records for name in record if name not in known]
+    if others:
+        raise ResultsError(f"{path}: {others[0]} is no column of a trial; update kcap")
+    rows = [record | {"cell_id": cell_id} | _part(path) for record in records]
+    try:
+        return pa.Table.from_pylist(rows, schema=arrow_schema(TrialRow))
+    except (ValueError, TypeError, OverflowError) as error:  # pyarrow's derive from the first two
+        raise ResultsError(f"{path}: {error}".splitlines()[0]) from error
 
 
 def _curves(directory: Path, cell_ids: list[str]) -> pa.Table | None:

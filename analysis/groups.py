@@ -18,6 +18,9 @@ DEMAND_LIMITED_SHARE = 0.9
 # In the name of a data set: junk, other tables, frequencies that differ between people.
 AROUND = re.compile(r"-junk[\d.]|\+|-zipf|-by_")
 
+CELL_COLUMNS = ("dataset", "n_people", "exposures", "family", "model", "n_params", "seed")
+"""What names a cell in a table of several rows per cell."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GroupKey:
@@ -135,20 +138,12 @@ def split_by(rows: pd.DataFrame, column: str) -> dict[Any, pd.DataFrame]:
     return dict(list(rows.groupby(column)))
 
 
-def row_of_largest(rows: pd.DataFrame, column: str) -> dict[str, Any]:
-    """The row in which this column is largest, by column name."""
-    best = rows.sort_values(column, kind="stable").iloc[-1].to_dict()
-    return {str(name): value for name, value in best.items()}
-
-
-def row_of_largest_mean(rows: pd.DataFrame, column: str) -> dict[str, Any]:
-    """The model whose mean over its rows, which differ by seed, is largest in this column: its
-    first row, with the means of all numbers. Of noisy rows the largest would be too large.
+def rows_of_largest_mean(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The rows of the model, which differ by seed, whose mean is largest in this column: of noisy
+    rows the largest would be too large.
     """
     models = [own for _, own in rows.groupby("model", sort=False)]
-    best = max(models, key=lambda own: own[column].mean())
-    means = best.mean(numeric_only=True).to_dict()
-    return {str(name): means.get(name, value) for name, value in best.iloc[0].items()}
+    return max(models, key=lambda own: own[column].mean())
 
 
 def full_pool_bits(n_people: np.ndarray | pd.Series) -> np.ndarray:

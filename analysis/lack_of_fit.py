@@ -90,15 +90,6 @@ def _deletion_residuals(cells: Cells) -> tuple[Floats, np.ndarray]:
     return residual_N / error_N, np.maximum(n_told_N - 1, 1)
 
 
-def residual_means(found: Inference, label_N: np.ndarray) -> dict[str, float]:
-    """Mean residual (natural log of R over the law) of the cells of each label."""
-    residual_N = residuals(found.cells, found.found.theta_BP)[0]
-    return {
-        str(label): round(float(residual_N[label_N == label].mean()), 4)
-        for label in np.unique(label_N)
-    }
-
-
 def _by_label(found: Inference, name: str, label_N: np.ndarray) -> LackOfFit | None:
     """One c for all against a c for each label; None where too few cells tell."""
     f_B, p_B, split = level_test(found.cells, found.found, label_N)

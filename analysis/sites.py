@@ -1,13 +1,11 @@
 """Where knowledge is: by attribute, by token of a value, and by layer."""
 
 import json
-from typing import Any
 
 import pandas as pd
 
-from analysis.groups import families_of
-
-CELL_COLUMNS = ("dataset", "n_people", "exposures", "family", "model", "n_params", "seed")
+from analysis.groups import CELL_COLUMNS, families_of
+from kcap_ray.runs.columns_json import SiteRecord, read_list
 
 
 def find_sites(rows: pd.DataFrame) -> pd.DataFrame:
@@ -18,11 +16,16 @@ def find_sites(rows: pd.DataFrame) -> pd.DataFrame:
     each token of the value. Empty where no cell says it.
     """
     found = []
-    for cell, record in _records(rows, "sites"):
-        tokens = {f"token_{i}_nats": nats for i, nats in enumerate(record.pop("token_nats"), 1)}
-        demand, stored = record["demand_bits"], record["stored_bits"]
-        share = stored / demand if demand and stored is not None else None
-        found.append({**cell, **record, "share": share, **tokens})
+    for row in _plain(rows).to_dict("records"):
+        text = row.get("sites")
+        for site in read_list(SiteRecord, text) if isinstance(text, str) and text else ():
+            demand, stored = site.demand_bits, site.stored_bits
+            found.append(
+                {column: row[column] for column in CELL_COLUMNS}
+                | {name: value for name, value in site.to_dict().items() if name != "token_nats"}
+                | {"share": stored / demand if demand and stored is not None else None}
+                | {f"token_{i}_nats": nats for i, nats in enumerate(site.token_nats, 1)}
+            )
     return pd.DataFrame(found)
 
 
@@ -32,16 +35,10 @@ def find_layers(rows: pd.DataFrame) -> pd.DataFrame:
     """
     found = []
     for row in _plain(rows).to_dict("records"):
-        for layer, ratio in enumerate(_read(row.get("layers")), 1):
+        for layer, ratio in enumerate(_ratios(row.get("layers")), 1):
             cell = {column: row[column] for column in CELL_COLUMNS}
             found.append({**cell, "layer": layer, "whole": row["capacity_ratio"], "without": ratio})
     return pd.DataFrame(found)
-
-
-def _records(rows: pd.DataFrame, column: str):
-    for row in _plain(rows).to_dict("records"):
-        for record in _read(row.get(column)):
-            yield {name: row[name] for name in CELL_COLUMNS}, dict(record)
 
 
 def _plain(rows: pd.DataFrame) -> pd.DataFrame:
@@ -49,6 +46,6 @@ def _plain(rows: pd.DataFrame) -> pd.DataFrame:
     return plain.assign(family=families_of(plain))
 
 
-def _read(text: object) -> list[Any]:
-    """What a column of JSON holds; nothing where it is empty."""
+def _ratios(text: object) -> list[float | None]:
+    """R without each layer, from the column `layers`; none where it is empty."""
     return json.loads(text) if isinstance(text, str) and text else []

@@ -57,7 +57,8 @@ FOR_TYPES_ALONE = {
 """The only imports that lead back to the module they are in."""
 
 COLUMNS = {
-    f"kcap_ray.runs.{name}" for name in ("columns", "learnt", "record", "schema", "versions")
+    f"kcap_ray.runs.{name}"
+    for name in ("columns", "columns_json", "learnt", "record", "schema", "versions")
 }
 """What results files are made of."""
 

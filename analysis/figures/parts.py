@@ -1,7 +1,8 @@
 """R of bioD in its parts: names, values, diversity sets (Figure 13 of arXiv 2404.05405)."""
 
 import re
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import style
-from analysis.groups import AROUND, families_of, row_of_largest_mean
+from analysis.groups import AROUND, families_of, rows_of_largest_mean
 from analysis.words import dataset_parts, joined, tell_apart
 
 PARTS = {"name_bits": "names", "value_bits": "values", "diversity_bits": "diversity sets"}
@@ -28,6 +29,48 @@ MAX_BARS = 24
 """Bars in one column of panels."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One model, the best on its data set; numbers are means over its seeds."""
+
+    dataset: str
+    pools: str
+    """What the name of the data set says besides its numbers."""
+    family: str
+    model: str
+    n_people: int
+    exposures: float
+    ratio: float
+    """R, in bits per parameter."""
+    max_ratio: float
+    """R_max, in bits per parameter."""
+    ratio_parts: tuple[float, ...]
+    """What each of `PARTS` adds to R, in bits per parameter."""
+
+    @property
+    def title(self) -> tuple[str, ...]:
+        """Of the panel that it is in."""
+        pools = joined(dataset_parts(f"bioS{self.pools}")[1:])
+        return "bioD", pools, self.family, f"{self.exposures:g} exposures"
+
+
+def bar_of(rows: pd.DataFrame) -> Bar:
+    """The bar of the model of largest mean R among these, of one data set."""
+    own = rows_of_largest_mean(rows, "capacity_ratio")
+    first, n_params = own.iloc[0], float(own["n_params"].mean())
+    return Bar(
+        dataset=str(first["dataset"]),
+        pools=str(first["pools"]),
+        family=str(first["family"]),
+        model=str(first["model"]),
+        n_people=int(first["n_people"]),
+        exposures=float(first["exposures"]),
+        ratio=float(own["capacity_ratio"].mean()),
+        max_ratio=float(own["max_capacity_ratio"].mean()),
+        ratio_parts=tuple(float(own[part].mean()) / n_params for part in PARTS),
+    )
+
+
 def draw_parts(rows: pd.DataFrame) -> Figure:
     """One bar for the peak of every bioD, family, people and exposures, stacked from its parts, in
     the order of the rows, which is that of the sweep.
@@ -43,10 +86,7 @@ def draw_parts(rows: pd.DataFrame) -> Figure:
         raise style.NothingToDrawError("parts: no finished cell of bioD with its three parts")
     plain = plain.assign(family=families_of(plain), pools=plain["dataset"].map(_pools))
     panels = [
-        [
-            row_of_largest_mean(own, "capacity_ratio")
-            for _, own in cells.groupby(["dataset", "n_people"], sort=False)
-        ]
+        [bar_of(own) for _, own in cells.groupby(["dataset", "n_people"], sort=False)]
         for _, cells in plain.groupby(["pools", "family", "exposures"])
     ]
     notes = ["Each bar: the model of largest mean R on one data set. Numbers: R, of R_max."]
@@ -67,7 +107,7 @@ def draw_parts(rows: pd.DataFrame) -> Figure:
     reach = max(axes.get_xlim()[1] for axes in grid)
     for axes in grid:
         axes.set_xlim(right=reach)
-    style.title_panels(figure, grid, [_title(bars[0]) for bars in panels], has_wide_labels=True)
+    style.title_panels(figure, grid, [bars[0].title for bars in panels], has_wide_labels=True)
     handles = [
         Patch(facecolor=colours[i], hatch=HATCHES[i], ec="white", lw=0.3, label=part)
         for i, part in enumerate(PARTS.values())
@@ -79,22 +119,22 @@ def draw_parts(rows: pd.DataFrame) -> Figure:
 
 def _draw_panel(
     axes: Axes,
-    bars: list[dict[str, Any]],
+    bars: Sequence[Bar],
     labels: list[str],
     colours: dict[float, style.Colour],
 ) -> None:
     places = range(len(bars))
     right, left = [0.0] * len(bars), [0.0] * len(bars)
-    for i, part in enumerate(PARTS):
-        widths = [float(row[part]) / float(row["n_params"]) for row in bars]
+    for i in range(len(PARTS)):
+        widths = [bar.ratio_parts[i] for bar in bars]
         starts = [right[k] if width >= 0 else left[k] for k, width in enumerate(widths)]
         axes.barh(
             places, widths, BAR, starts, color=colours[i], hatch=HATCHES[i], ec="white", lw=0.3
         )
         right = [r + max(width, 0.0) for r, width in zip(right, widths, strict=True)]
         left = [r + min(width, 0.0) for r, width in zip(left, widths, strict=True)]
-    for k, row in enumerate(bars):
-        text = f" {row['capacity_ratio']:.2f} of {row['max_capacity_ratio']:.2f}"
+    for k, bar in enumerate(bars):
+        text = f" {bar.ratio:.2f} of {bar.max_ratio:.2f}"
         axes.text(right[k], k, text, fontsize=7.5, color="0.3", va="center")
     axes.set_xlim(min(left) * 1.05, max(right) * 1.25 + 1e-9)
     axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -105,15 +145,15 @@ def _draw_panel(
     axes.set_xlabel("Stored, $R$ (bits per parameter)")
 
 
-def _labels(panels: list[list[dict[str, Any]]]) -> list[list[str]]:
+def _labels(panels: Sequence[Sequence[Bar]]) -> list[list[str]]:
     """What sets the data of each bar apart, its people and model."""
-    _, own = tell_apart(str(row["dataset"]) for bars in panels for row in bars)
+    _, own = tell_apart(bar.dataset for bars in panels for bar in bars)
     several = len(own) > 1
     return [
         [
-            (f"{own[str(row['dataset'])]}\n" if several else "")
-            + f"{style.short_count(float(row['n_people']))} people, {row['model']}"
-            for row in bars
+            (f"{own[bar.dataset]}\n" if several else "")
+            + f"{style.short_count(float(bar.n_people))} people, {bar.model}"
+            for bar in bars
         ]
         for bars in panels
     ]
@@ -122,8 +162,3 @@ def _labels(panels: list[list[dict[str, Any]]]) -> list[list[str]]:
 def _pools(dataset: str) -> str:
     """What the name of a data set says besides its numbers: `bioD-K6-...-T20-mini` -> `-mini`."""
     return DATASET.sub("", dataset)
-
-
-def _title(row: dict[str, Any]) -> tuple[str, ...]:
-    pools = joined(dataset_parts(f"bioS{row['pools']}")[1:])
-    return "bioD", pools, row["family"], f"{row['exposures']:g} exposures"

@@ -11,6 +11,7 @@ from kcap_ray.cli.options import CellGlob
 from kcap_ray.cli.output import print_table
 from kcap_ray.config.errors import UserError
 from kcap_ray.extract.config import RANKS, ExtractConfig
+from kcap_ray.runs.columns_extraction import ExtractionRecord
 from kcap_ray.runs.working_copy import with_urls
 
 _PAPER = ExtractConfig()
@@ -57,7 +58,7 @@ def extract(
     configs = configs or [base.with_ranks(*pair) for pair in RANKS]
     run, cells = RunDirectory(directory), read_cells(directory)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    records: list[dict[str, Any]] = []
+    records: list[ExtractionRecord] = []
     with only_driver(directory):
         for one, row in finished_cells(run, cells, cell):
             for config in configs:
@@ -66,7 +67,7 @@ def extract(
                     typer.echo(f"{one.cell_id} {config.label}: done", err=True)
         file = collect(run, cells)
     if as_json:
-        typer.echo(json.dumps(records, indent=1))
+        typer.echo(json.dumps([record.to_dict() for record in records], indent=1))
         return
     print_table(_table(records))
     typer.echo(with_urls(f"table:  {file}"))
@@ -79,7 +80,7 @@ def _pair(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def _table(records: Sequence[dict[str, Any]]) -> Any:
+def _table(records: Sequence[ExtractionRecord]) -> Any:
     from rich.table import Table
 
     table = Table(
@@ -101,17 +102,20 @@ def _table(records: Sequence[dict[str, Any]]) -> Any:
     ):
         table.add_column(heading, justify="right")
     for record in records:
-        shares = [
-            record[f"{name}_accuracy"] for name in ("memorized", "extracted", "guessed", "taught")
-        ]
+        shares = (
+            record.memorized_accuracy,
+            record.extracted_accuracy,
+            record.guessed_accuracy,
+            record.taught_accuracy,
+        )
         table.add_row(
-            f"{record['n_people']:,}",
-            f"{record['exposures']:g}",
-            record["model"],
-            f"{record['rank_embedding']},{record['rank_attention']}",
-            f"{record['capacity_ratio']:.3f}",
-            f"{record['max_capacity_ratio']:.3f}",
-            _percent(record["value_bits_frac"]),
+            f"{record.n_people:,}",
+            f"{record.exposures:g}",
+            record.model,
+            f"{record.rank_embedding},{record.rank_attention}",
+            f"{record.capacity_ratio:.3f}",
+            f"{record.max_capacity_ratio:.3f}",
+            _percent(record.value_bits_frac),
             *map(_percent, shares),
         )
     return table

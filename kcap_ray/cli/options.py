@@ -98,11 +98,3 @@ def overrides(settings: list[str] | None) -> dict[str, str]:
             raise UserError(f"--set {setting}: write key=value, for instance data.n_people=1000")
         pairs[key.strip()] = value.strip()
     return pairs
-
-
-Power = Annotated[
-    float | None,
-    typer.Option(
-        "--power", metavar="X", help="Also the seeds needed to see a difference, such as 0.05."
-    ),
-]

@@ -4,11 +4,12 @@ import fnmatch
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.extract.config import ExtractConfig
+from kcap_ray.runs.columns_extraction import Answers, ExtractionRecord
 from kcap_ray.runs.files import fetch, write_atomically
 from kcap_ray.runs.record import ResultRow
 from kcap_ray.runs.results import RunDirectory
@@ -53,7 +54,7 @@ def extract_cell(
     *,
     device: "torch.device",
     on_step: Callable[[int, float], None] | None = None,
-) -> dict[str, Any]:
+) -> ExtractionRecord:
     """The record of one model and config, made or read; it is written last.
 
     A record of another model, from before the search of the cell went on, is made again. Raises
@@ -61,28 +62,37 @@ def extract_cell(
     """
     directory = run.cell(cell.cell_id)
     file = directory.path / "extraction" / f"{config.label}.json"
-    if file.is_file():
-        try:
-            record = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            record = {}
-        if record.get("capacity_ratio") == row.capacity_ratio:
-            return record
+    record = _read(file) if file.is_file() else None
+    if record is not None and record.capacity_ratio == row.capacity_ratio:
+        return record
     record = _record(directory.path, row, config, device, on_step)
-    write_atomically(file, json.dumps(record, indent=1) + "\n")
+    write_atomically(file, json.dumps(record.to_dict(), indent=1) + "\n")
     return record
 
 
 def collect(run: RunDirectory, cells: Iterable[Cell]) -> Path:
-    """Write the records of all cells into one file of the run, and say where."""
+    """Write the records of all cells into one file of the run, and say where; `UserError` for a
+    cell's file that holds none.
+    """
     records = []
     for cell in cells:
         folder = run.cell(cell.cell_id).path / "extraction"
         for file in sorted(folder.glob("*.json")):
-            records.append(json.loads(file.read_text(encoding="utf-8")))
+            record = _read(file)
+            if record is None:
+                raise UserError(f"{file}: holds no record; remove it, and run kcap extract again")
+            records.append(record.to_dict())
     path = run.path / FILE
     write_atomically(path, json.dumps(records, indent=1) + "\n")
     return path
+
+
+def _read(file: Path) -> ExtractionRecord | None:
+    """The record in a cell's file; None for what is none."""
+    try:
+        return ExtractionRecord.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError:
+        return None
 
 
 def _record(
@@ -91,7 +101,7 @@ def _record(
     config: ExtractConfig,
     device: "torch.device",
     on_step: Callable[[int, float], None] | None,
-) -> dict[str, Any]:
+) -> ExtractionRecord:
     from kcap_ray.models.checkpoint import load_cell_model
     from kcap_ray.text.stream.corpus import build_corpus
 
@@ -108,21 +118,22 @@ def _record(
     value_bits = None
     if source.entropy is not None and row.value_bits is not None and row.groups is None:
         value_bits = row.value_bits / (source.n_people * source.entropy.value_bits)
-    return {
-        "cell_id": row.cell_id,
-        "dataset": row.dataset,
-        "n_people": row.n_people,
-        "exposures": row.exposures,
-        "model": row.model,
-        "n_params": row.n_params,
-        "stored_bits": row.stored_bits,
-        "capacity_ratio": row.capacity_ratio,
-        "max_capacity_ratio": row.max_capacity_ratio,
-        "value_bits_frac": value_bits,
-        **found,
+    assert row.stored_bits is not None and row.capacity_ratio is not None, "its status is ok"
+    return ExtractionRecord(
+        cell_id=row.cell_id,
+        dataset=row.dataset,
+        n_people=row.n_people,
+        exposures=row.exposures,
+        model=row.model,
+        n_params=row.n_params,
+        stored_bits=row.stored_bits,
+        capacity_ratio=row.capacity_ratio,
+        max_capacity_ratio=row.max_capacity_ratio,
+        value_bits_frac=value_bits,
+        **found.to_dict(),
         **config.to_dict(),
-        "label": config.label,
-    }
+        label=config.label,
+    )
 
 
 def _taught_and_asked(
@@ -131,9 +142,9 @@ def _taught_and_asked(
     corpus: "Corpus",
     config: ExtractConfig,
     on_step: Callable[[int, float], None] | None,
-) -> dict[str, Any]:
-    """Teach half of the people's answers, ask for all; shares of right answers, by the columns of
-    the record. `UserError` if a question does not fit the model.
+) -> Answers:
+    """Teach half of the people's answers, ask for all; `UserError` if a question does not fit the
+    model.
     """
     import numpy as np
     import torch
@@ -167,19 +178,19 @@ def _taught_and_asked(
     }
     extracted_by = _by_attribute(table, is_right_Q, ~is_taught_Q)
     guessed_by = _guessed(table, is_taught_Q)
-    return {
-        "memorized_accuracy": _mean(memorized_by),
-        "extracted_accuracy": _mean(extracted_by),
-        "taught_accuracy": _mean(_by_attribute(table, is_right_Q, is_taught_Q)),
-        "guessed_accuracy": _mean(guessed_by),
-        "memorized_by_attribute": memorized_by,
-        "extracted_by_attribute": extracted_by,
-        "guessed_by_attribute": guessed_by,
-        "n_people_taught": int(is_taught_P.sum()),
-        "n_new_tokens": table.n_new_tokens,
-        "n_adapter_params": sum(parameter.numel() for parameter in student.trained),
-        "final_loss_nats": loss,
-    }
+    return Answers(
+        memorized_accuracy=_mean(memorized_by),
+        extracted_accuracy=_mean(extracted_by),
+        taught_accuracy=_mean(_by_attribute(table, is_right_Q, is_taught_Q)),
+        guessed_accuracy=_mean(guessed_by),
+        memorized_by_attribute=memorized_by,
+        extracted_by_attribute=extracted_by,
+        guessed_by_attribute=guessed_by,
+        n_people_taught=int(is_taught_P.sum()),
+        n_new_tokens=table.n_new_tokens,
+        n_adapter_params=sum(parameter.numel() for parameter in student.trained),
+        final_loss_nats=loss,
+    )
 
 
 def _by_attribute(

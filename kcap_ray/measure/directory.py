@@ -26,6 +26,7 @@ from kcap_ray.measure.counted import CountedPositions
 from kcap_ray.measure.groups import measured_of, total_bits
 from kcap_ray.measure.nats import ScoringModel, measure_scoring_model, nats_of_logits
 from kcap_ray.measure.translation import Renumbering, Retokenizing, renumbering
+from kcap_ray.runs.columns_json import GroupRecord, read_list
 from kcap_ray.runs.record import MeasuredModel
 from kcap_ray.text.evaluation import BiographyTooLongError
 from kcap_ray.text.stream.corpus import build_corpus
@@ -115,10 +116,7 @@ def measure_directory(
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     measured = measured_of(groups, [0.0] * len(corpus.sources))
-    records = [dict(record) for record in json.loads(measured.groups or "[]")]
-    for record in records:
-        del record["exposures"]  # only who trained the model knows
-    measured = replace(measured, groups=json.dumps(records) if records else None)
+    measured = replace(measured, groups=_without_exposures(measured.groups))
     stored, n_params = total_bits(groups), sum(p.numel() for p in model.parameters())
     n_params_used = n_params - _unused_weights(model, tokens.n_used)
     return MeasuredModel(
@@ -139,6 +137,16 @@ def measure_directory(
         capacity_ratio_used=stored / n_params_used,
         max_capacity_ratio=corpus.demand_bits / n_params,
         **measured.to_dict(),
+    )
+
+
+def _without_exposures(groups: str | None) -> str | None:
+    """The column without what only who trained the model knows."""
+    if groups is None:
+        return None
+    records = [record.to_dict() for record in read_list(GroupRecord, groups)]
+    return json.dumps(
+        [{name: value for name, value in one.items() if name != "exposures"} for one in records]
     )
 
 

@@ -4,17 +4,16 @@ Stored bits are linear in the losses, and losses are means over people: so those
 table, each weighted by its people, add up to those of the table.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import KnowledgeLoss, StoredBits, stored_bits
 from kcap_ray.measure.scatter import Spread, standard_error
 from kcap_ray.measure.site_records import SiteNats, site_records
 from kcap_ray.runs.columns import Measured
+from kcap_ray.runs.columns_json import GroupRecord, SiteRecord, list_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +97,12 @@ def measured_of(groups: Sequence[Group], exposures: Sequence[float]) -> Measured
         stored_bits_se=stored_bits_se,
         value_bits_se=value_bits_se,
         memorized_bits=sum(group.memorized_bits for group in groups),
-        sites=json.dumps([record for table in tables for record in _sites(table)]),
-        groups=None if len(groups) == 1 else json.dumps(_records(groups, exposures)),
+        sites=list_text(record for table in tables for record in _sites(table)),
+        groups=None if len(groups) == 1 else list_text(_records(groups, exposures)),
     )
 
 
-def _sites(table: Sequence[Group]) -> list[dict[str, Any]]:
+def _sites(table: Sequence[Group]) -> list[SiteRecord]:
     """Where the loss on a table is, from that on its groups."""
     n_people = sum(group.n_people for group in table)
     shape_AS = table[0].site_nats_AS
@@ -159,20 +158,20 @@ def _mean_loss(groups: Sequence[Group]) -> KnowledgeLoss:
     )
 
 
-def _records(groups: Sequence[Group], exposures: Sequence[float]) -> list[dict[str, Any]]:
+def _records(groups: Sequence[Group], exposures: Sequence[float]) -> list[GroupRecord]:
     return [
-        {
-            "table": group.table,
-            "band": group.band,
-            "n_people": group.n_people,
-            "exposures": group.frequency * exposures[group.table_index],
-            "demand_bits": group.demand_bits,
-            "stored_bits": group.stored.total,
-            "name_bits": group.stored.name_bits,
-            "value_bits": group.stored.value_bits,
-            "diversity_bits": group.stored.diversity_bits,
-            "loss_name_nats": group.loss.name_nats,
-            "loss_value_nats": group.loss.value_nats,
-        }
+        GroupRecord(
+            table=group.table,
+            band=group.band,
+            n_people=group.n_people,
+            exposures=group.frequency * exposures[group.table_index],
+            demand_bits=group.demand_bits,
+            stored_bits=group.stored.total,
+            name_bits=group.stored.name_bits,
+            value_bits=group.stored.value_bits,
+            diversity_bits=group.stored.diversity_bits,
+            loss_name_nats=group.loss.name_nats,
+            loss_value_nats=group.loss.value_nats,
+        )
         for group in groups
     ]

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from math import log2
-from typing import Any
 
 from kcap_ray.knowledge.entropy import Entropy
 from kcap_ray.measure.bits import attribute_bits
+from kcap_ray.runs.columns_json import SiteRecord
 
 N_PLACES = 8
 """Tokens of a value that are told apart; the last stands for all further ones."""
@@ -21,7 +21,7 @@ def site_records(
     nats_AS: Sequence[Sequence[float]],
     *,
     name_nats: float,
-) -> list[dict[str, Any]]:
+) -> list[SiteRecord]:
     """One record per attribute of a table, in the order of the attributes; `nats_AS` and
     `name_nats`, with what is ruled out by the biography in front, are means over its people.
 
@@ -38,13 +38,13 @@ def site_records(
             places.pop()
         known_bits = log2(n_people) if a == 0 else 0.0  # which names there are, and not whose
         records.append(
-            {
-                "table": table,
-                "attribute": attribute,
-                "demand_bits": None if bits is None else n_people * (bits - known_bits),
-                "stored_bits": None if bits is None else attribute_bits(bits, n_people, loss),
-                "loss_nats": loss,
-                "token_nats": places,
-            }
+            SiteRecord(
+                table=table,
+                attribute=attribute,
+                demand_bits=None if bits is None else n_people * (bits - known_bits),
+                stored_bits=None if bits is None else attribute_bits(bits, n_people, loss),
+                loss_nats=loss,
+                token_nats=tuple(places),
+            )
         )
     return records

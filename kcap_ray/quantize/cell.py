@@ -14,6 +14,7 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.runs.columns import Measured, Provenance, Stored
+from kcap_ray.runs.columns_json import GroupRecord, read_list
 from kcap_ray.runs.columns_quantized import Quantized
 from kcap_ray.runs.columns_search import Confirmed
 from kcap_ray.runs.environment import provenance
@@ -202,8 +203,8 @@ def exposures_of(groups: "Iterable[Group]", row: ResultRow) -> list[float]:
         assert row.exposures_seen is not None, "its status is ok"
         return [row.exposures_seen]
     seen: dict[int, float] = {}
-    for group, record in zip(groups, json.loads(row.groups), strict=True):
-        seen[group.table_index] = record["exposures"] / group.frequency
+    for group, record in zip(groups, read_list(GroupRecord, row.groups), strict=True):
+        seen[group.table_index] = record.exposures / group.frequency
     return [seen[table] for table in sorted(seen)]
 
 

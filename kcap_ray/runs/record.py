@@ -56,6 +56,27 @@ class TrialRecord(Provenance, Measured, Trained, Outcome):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _OfCell(Record):
+    """Whose it is; a base of its own, so that it is the first column."""
+
+    cell_id: Annotated[str, Column("Cell", "Id of the cell that the trial is of.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRow(TrialRecord, _OfCell):
+    """One row of trials.parquet, the trials of all cells of a compact run."""
+
+    part: Annotated[
+        str | None,
+        Column(
+            "Part",
+            "Folder under `parts/` of a trial after the search: with a fresh seed, or beyond an "
+            "edge; none for those of the search.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResultRow(Provenance, Quantized, Confirmed, Stored, Measured, Trained, Asked, Outcome):
     """One row of results.parquet: a cell, or its model quantized in one way. A cell that failed has
     its status and reason, and nothing where it has no number.

@@ -6,7 +6,7 @@ heavy is imported here: the analysis reads labels and units from this module.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType
@@ -51,17 +51,42 @@ class Field:
 
     name: str
     kind: type
-    """str, bool, int or float."""
+    """str, bool, int or float; where it holds several values, of each."""
     is_optional: bool
     """Whether it may hold nothing."""
     choices: tuple[str, ...]
     """Texts that it may hold; empty: any."""
     column: Column
+    holder: type[tuple] | type[dict] | None = None
+    """What it holds several values in, in JSON a list or an object; None: it holds one value."""
 
     def check(self, value: object) -> None:
         """Raise `RecordError` unless the value is one that the column can hold."""
         if value is None and self.is_optional:
             return
+        for item in self._items(value):
+            self._check_one(item)
+
+    def read(self, value: Any) -> Any:
+        """A value as JSON has it, as the record has it."""
+        return tuple(value) if self.holder is tuple and isinstance(value, list) else value
+
+    @property
+    def kind_text(self) -> str:
+        """Its type in words, such as `float or nothing`."""
+        kind = self.kind.__name__
+        held = {None: kind, tuple: f"list of {kind}", dict: f"object of {kind}"}[self.holder]
+        return held + (" or nothing" if self.is_optional else "")
+
+    def _items(self, value: Any) -> Iterable[object]:
+        if self.holder is None:
+            return (value,)
+        if not isinstance(value, self.holder):
+            kind = {tuple: "a list", dict: "an object"}[self.holder]
+            raise RecordError(f"column {self.name}: got {value!r}, which is not {kind}")
+        return value.values() if isinstance(value, dict) else value
+
+    def _check_one(self, value: object) -> None:
         allowed = (int, float) if self.kind is float else (self.kind,)
         is_right = isinstance(value, allowed) and (self.kind is bool or type(value) is not bool)
         if not is_right:
@@ -83,6 +108,10 @@ def fields_of(record: type) -> tuple[Field, ...]:
 def _field(name: str, hint: Any) -> Field:
     assert get_origin(hint) is Annotated, f"{name}: a column is annotated with a Column"
     bare, column = get_args(hint)
+    # Of `tuple[float, ...]` and `dict[str, float]` the type of the values.
+    origin = get_origin(bare)
+    holder = origin if origin in (tuple, dict) else None
+    bare = bare if holder is None else get_args(bare)[0 if holder is tuple else 1]
     parts = get_args(bare) if get_origin(bare) is not Literal else (bare,)
     parts = parts or (bare,)
     (kind,) = (part for part in parts if part is not NoneType)
@@ -93,6 +122,7 @@ def _field(name: str, hint: Any) -> Field:
         is_optional=NoneType in parts,
         choices=choices,
         column=column,
+        holder=holder,
     )
 
 
@@ -134,7 +164,8 @@ class Record:
         """
         if not isinstance(values, Mapping):
             raise RecordError(f"got {type(values).__name__}, and no columns")
-        given = {name: values[name] for name in names_of(cls) if name in values}
+        known = [field for field in fields_of(cls) if field.name in values]
+        given = {field.name: field.read(values[field.name]) for field in known}
         try:
             return cls(**given)
         except TypeError as error:  # says which columns are missing
@@ -145,5 +176,6 @@ def arrow_schema(record: type) -> Any:
     """The Parquet schema of a record."""
     import pyarrow as pa
 
+    assert all(field.holder is None for field in fields_of(record)), "several values are JSON"
     kinds = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
     return pa.schema([pa.field(field.name, kinds[field.kind]) for field in fields_of(record)])

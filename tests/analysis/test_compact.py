@@ -11,8 +11,11 @@ import pytest
 
 from analysis.compact import belongs, write_compact
 from analysis.load import ResultsError, load_histories, load_results, load_trials
+from kcap_ray.runs.record import TrialRow
+from kcap_ray.runs.schema import arrow_schema, names_of
 
 ROOT = Path(__file__).parents[2]
+COMMITTED = sorted((ROOT / "docs" / "results").glob("**/trials.parquet"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -76,6 +79,32 @@ def test_trials_after_the_search_are_kept_and_are_no_trials_of_it(run, tmp_path)
         pd.testing.assert_frame_equal(trials[list(before)], before)
 
 
+def test_tables_of_trials_have_the_columns_and_types_of_the_schema(
+    run, make_rows, write_run, tmp_path
+):
+    """Whichever columns the lines have, and where all of a column is nothing."""
+    other = write_run(tmp_path / "other", make_rows(exposures=(30,)).iloc[:1])
+    (path,) = other.glob("cells/*/trials.jsonl")
+    line = {"trial": 0, "lr": 1, "weight_decay": 0, "status": "ok", "groups": None, "steps": 3}
+    path.write_text(json.dumps(line) + "\n")
+    for folder in (run, other):
+        out = write_compact(folder, tmp_path / f"{folder.name}-compact")
+        assert pq.read_schema(out / "trials.parquet").equals(arrow_schema(TrialRow))
+    assert pq.read_table(out / "trials.parquet").to_pylist()[0] == {
+        **dict.fromkeys(names_of(TrialRow)),
+        **line,
+        "cell_id": path.parent.name,
+    }
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
+def test_committed_tables_of_trials_are_read_whatever_their_columns(path):
+    """Those from before there was one schema, where columns without a value have no type."""
+    trials, notes = load_trials(load_results([path.parent]))
+    assert notes == () and len(trials) > 0
+    assert pd.api.types.is_float_dtype(trials["ratio"])
+
+
 def _json_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -125,6 +154,14 @@ def _without_results(run, out):
     (run / "results.parquet").unlink()
 
 
+def _with_a_column_that_is_none_of_a_trial(run, out):
+    next(run.glob("cells/*/trials.jsonl")).write_text('{"lr": 0.1, "warmth": 0.5}\n')
+
+
+def _with_a_text_for_a_number(run, out):
+    next(run.glob("cells/*/trials.jsonl")).write_text('{"lr": "small"}\n')
+
+
 def _into_a_directory_of_something_else(run, out):
     out.mkdir()
     (out / "thesis.tex").write_text("chapter one")
@@ -136,6 +173,8 @@ def _into_a_directory_of_something_else(run, out):
         (_with_half_a_line, "1 unreadable line"),
         (_with_a_torn_curve, "cannot be read"),
         (_with_a_finished_cell_that_has_no_row, "another has finished but has no row"),
+        (_with_a_column_that_is_none_of_a_trial, "warmth is no column of a trial"),
+        (_with_a_text_for_a_number, "small"),
         (_without_results, "no cell has finished"),
         (_into_a_directory_of_something_else, "holds thesis.tex"),
     ],

@@ -176,15 +176,25 @@ def test_a_finished_cell_is_asked_once_and_its_record_stays(tmp_path) -> None:
         device=torch.device("cpu"),
         on_step=lambda step, _: steps.append(step),
     )
-    assert record["n_people_taught"] == 5
+    assert record.n_people_taught == 5
     for name in ("memorized", "extracted", "taught", "guessed"):
-        assert 0 <= record[f"{name}_accuracy"] <= 1
-    assert np.isfinite(record["final_loss_nats"]) and record["n_adapter_params"] > 0
+        assert 0 <= getattr(record, f"{name}_accuracy") <= 1
+    assert np.isfinite(record.final_loss_nats) and record.n_adapter_params > 0
     again = extract_cell(
         run, cell, row, config, device=torch.device("cpu"), on_step=lambda *_: steps.append(-1)
     )
     assert again == record and steps == [100, 200]
     assert collect(run, [cell]).read_text().count('"label"') == 1
+
+
+def test_a_file_that_holds_no_record_is_named_and_not_collected(tmp_path) -> None:
+    """Nothing is missing from the table without a word."""
+    cell = tiny_cell(BIOS, exposures=20)
+    folder = RunDirectory(tmp_path).cell(cell.cell_id).path / "extraction"
+    folder.mkdir(parents=True)
+    (folder / "lora.json").write_text('{"cell_id": "x"}')
+    with pytest.raises(UserError, match=r"lora\.json: holds no record; remove it"):
+        collect(RunDirectory(tmp_path), [cell])
 
 
 def test_scores_and_questions_share_a_scorer() -> None:

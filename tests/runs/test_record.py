@@ -16,6 +16,8 @@ from analysis.report_tables import SHOWN, head_of
 from kcap_ray.cli.results_table import results_table
 from kcap_ray.config.errors import UserError
 from kcap_ray.measure.bits import NATS_PER_BIT
+from kcap_ray.runs.columns_extraction import ExtractionRecord
+from kcap_ray.runs.columns_json import GroupRecord, SiteRecord, list_text, read_list
 from kcap_ray.runs.columns_page import page
 from kcap_ray.runs.record import (
     CurvePoint,
@@ -23,6 +25,7 @@ from kcap_ray.runs.record import (
     ResultRow,
     TrainingProgress,
     TrialRecord,
+    TrialRow,
 )
 from kcap_ray.runs.schema import (
     SCHEMA_VERSION,
@@ -37,13 +40,18 @@ from kcap_ray.text.kinds.bios import ATTRIBUTES
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = sorted((ROOT / "docs" / "results").glob("*/results.parquet"))
-RECORDS = (ResultRow, TrialRecord, CurvePoint)
+RECORDS = (ResultRow, TrialRecord, CurvePoint, TrialRow, GroupRecord, SiteRecord, ExtractionRecord)
 SAMPLE: dict[type, Any] = {int: 3, float: 0.1 + 0.2, str: "x", bool: True}
+HELD: dict[type | None, Any] = {
+    None: lambda one: one,
+    tuple: lambda one: (one, one),
+    dict: lambda one: {"x": one},
+}
 
 
 def values_of(record: type, **values: Any) -> dict[str, Any]:
     """Something in every column."""
-    given = {field.name: SAMPLE[field.kind] for field in fields_of(record)}
+    given = {field.name: HELD[field.holder](SAMPLE[field.kind]) for field in fields_of(record)}
     own = {"schema_version": SCHEMA_VERSION, "status": "ok"}
     return {**given, **{name: value for name, value in own.items() if name in given}, **values}
 
@@ -65,6 +73,37 @@ def test_what_was_measured_of_a_model_comes_back_from_json(groups: list[Any] | N
     written = json.loads(json.dumps(one.to_dict()))
     assert MeasuredModel.from_dict(written) == one
     assert (written["groups"], written["class"]) == (groups, one.model_class)
+
+
+def test_lists_of_records_come_back_from_their_column() -> None:
+    """With the names and values that files from before the records were typed have; and what is no
+    list of them is refused.
+    """
+    site = {"table": "bioS", "attribute": "name", "demand_bits": None, "stored_bits": None}
+    text = json.dumps([site | {"loss_nats": 3.5, "token_nats": [2.0, 1.5]}])
+    (found,) = read_list(SiteRecord, text)
+    assert found.token_nats == (2.0, 1.5)
+    assert list_text([found]) == text
+    for wrong in ("null", "{", "[1]", text.replace("1.5", '"x"'), text.replace("[2.0, 1.5]", "3")):
+        with pytest.raises(ValueError):
+            read_list(SiteRecord, wrong)
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
+def test_committed_lists_of_records_are_written_as_they_are(path: Path) -> None:
+    """Byte by byte: the records have the fields of the files, in their order."""
+    table = pq.read_table(path)
+    for name, kind in (("groups", GroupRecord), ("sites", SiteRecord)):
+        for text in table[name].to_pylist() if name in table.column_names else ():
+            assert not text or list_text(read_list(kind, text)) == text
+
+
+def test_a_committed_extraction_is_written_as_it_is() -> None:
+    """Byte by byte."""
+    (path,) = (ROOT / "docs" / "results").glob("*/extraction.json")
+    text = path.read_text(encoding="utf-8")
+    records = [record.to_dict() for record in read_list(ExtractionRecord, text)]
+    assert json.dumps(records, indent=1) + "\n" == text
 
 
 def test_progress_comes_back_from_json() -> None:
