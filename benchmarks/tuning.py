@@ -89,6 +89,8 @@ def read(full: Path, rule: Path | None, costly_flops: float) -> list[Studied]:
 def _ratios(directory: Path) -> dict[str, list[float]]:
     found: dict[str, dict[int, float]] = {}
     for row in pq.read_table(directory / "trials.parquet").to_pylist():
+        if row.get("part"):  # on fresh seeds, after the search
+            continue
         ratio = row["capacity_ratio"]
         found.setdefault(row["cell_id"], {})[row["trial"]] = 0.0 if ratio is None else ratio
     return {name: [trials[n] for n in sorted(trials)] for name, trials in found.items()}
