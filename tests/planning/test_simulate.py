@@ -107,13 +107,15 @@ def test_the_papers_sweep_keeps_64_devices_busy():
     """
     sweep = load_sweep("exposure100")
     found = {
-        width: plan_on_cluster(
+        (width, n_devices): plan_on_cluster(
             jobs_of(sweep.cells, sweep.neighbour, device_of("a100"), max_width=width),
-            VirtualCluster(n_devices=64),
+            VirtualCluster(n_devices=n_devices),
             None,
         )
-        for width in (1, 8)
+        for width, n_devices in ((1, 64), (8, 64), (8, 512))
     }
-    assert found[8].makespan_hours <= 1.3 * found[8].ideal_hours
-    assert found[1].makespan_hours > 2 * found[1].ideal_hours
-    assert all(plan.n_cells_done == len(sweep.cells) for plan in found.values())
+    assert found[8, 64].makespan_hours <= 1.3 * found[8, 64].ideal_hours
+    assert found[1, 64].makespan_hours > 2 * found[1, 64].ideal_hours
+    for plan in found.values():
+        assert plan.n_cells_done == len(sweep.cells)
+        assert plan.chain_hours <= plan.makespan_hours, "no chain takes longer than the sweep"
