@@ -25,6 +25,12 @@ def marked_if_costly(cell: Cell) -> Cell:
     return replace(cell, tune=cell.tune.as_costly())
 
 
+ALL_COSTLY = (
+    "No cell is cheap enough to be tuned in full, so there is no rule: "
+    "`--set tune.costly_flops=null` tunes all of them in full"
+)
+
+
 def note_on_cost(cell: Cell) -> str | None:
     """That the cell is costly, so that it is tuned by fewer trials."""
     tune = cell.tune

@@ -20,7 +20,7 @@ from kcap_ray.config.schema import build_cell
 from kcap_ray.config.sweep_file import SweepFile, Values, override, read_sections, read_where
 from kcap_ray.config.yaml import parse_yaml, read_yaml
 from kcap_ray.models.spec import model_of
-from kcap_ray.planning.costly import marked_if_costly, note_on_cost
+from kcap_ray.planning.costly import ALL_COSTLY, marked_if_costly, note_on_cost
 from kcap_ray.planning.neighbour import Before, Index, neighbours
 from kcap_ray.planning.run_length import spec_of
 from kcap_ray.planning.shipped import find_sweep
@@ -131,6 +131,8 @@ def _resolve(draft: SweepFile, *, path: Path, text: str) -> Sweep:
         raise UserError(
             f"where: leaves out all {n_left_out} cells of the grid; widen max_capacity_ratio"
         )
+    if all(cell.tune.is_costly for cell in kept.values()):
+        notes[ALL_COSTLY] = len(kept)
     axes = {key: [_shown(value) for value in axis] for key, axis in draft.grid.items()}
     ids = {index: cell.cell_id for index, cell in kept.items()}
     _refuse_equal_cells(ids, axes)

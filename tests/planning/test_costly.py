@@ -48,6 +48,7 @@ def test_cells_above_a_number_of_operations_have_few_trials_and_learn_from_all_o
     expected = sum(trial_flops(cell) * cell.tune.trials for cell in sweep.cells)
     assert after["flops"] == pytest.approx(expected) and expected < before["flops"]
     assert any("is costly: 2 trials" in note for note in sweep.notes)
+    assert not any("there is no rule" in note for note in sweep.notes)
 
 
 def test_without_a_limit_or_with_as_many_trials_no_cell_is_costly(load):
@@ -57,6 +58,7 @@ def test_without_a_limit_or_with_as_many_trials_no_cell_is_costly(load):
     all_of_them = load(tune__costly_flops="0")
     assert {cell.tune.trials for cell in all_of_them.cells} == {1}
     assert set(all_of_them.neighbour.values()) == {None}
+    assert any("there is no rule" in note for note in all_of_them.notes)
 
 
 @pytest.mark.parametrize("setting", [{"tune__costly_trials": "0"}, {"tune__costly_flops": "-1"}])
