@@ -3,7 +3,7 @@ for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from kcap_ray.config.cell import Cell
@@ -89,6 +89,15 @@ class Job:
         if first + n_trials <= N_FIRST_POINTS:
             return 0
         return first - first % self.batch_trials
+
+    def on_at_most(self, n_devices: float) -> "Job":
+        """The job on a cluster of so many devices: workers that it has to have beyond those do
+        without, as Ray Train lets them, which takes the time of those that there are.
+        """
+        if self.widths[0] <= n_devices or n_devices < 1:
+            return self
+        most, seconds = int(n_devices), self.seconds
+        return replace(self, seconds=lambda n, width: seconds(n, min(width, most)))
 
     @property
     def first_hinted(self) -> int:
