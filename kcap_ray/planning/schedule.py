@@ -109,7 +109,7 @@ class Schedule:
     def longest_chain(self) -> tuple[str, float]:
         """The cell that would end last were every device free, and after how many seconds."""
         jobs = {cell_id: state.job for cell_id, state in self._states.items()}
-        widths = {cell_id: state.width for cell_id, state in self._states.items()}
+        widths = {cell_id: (state.width,) for cell_id, state in self._states.items()}
         return max(paths_to_end(jobs, widths).items(), key=lambda found: found[1])
 
     def next(self, free: float, *, left_s: float = math.inf) -> Start | None:

@@ -42,23 +42,29 @@ class Paths:
         self.ends_s: dict[str, float] = {}
         """Of the cells that were added, by id."""
 
-    def to_end_s(self, job: Job, width: int) -> float:
-        """Seconds to the end of a cell whose programs are spread over so many devices."""
-        whole = own_path_s(job, (width,), 0)
+    def to_end_s(self, job: Job, widths: tuple[int, ...]) -> float:
+        """Seconds to the end of a cell whose programs are spread over so many devices, whichever is
+        the fastest.
+        """
+        whole = own_path_s(job, widths, 0)
         group = self._waiting.before(job.cell_id)
         if not group.members:
             return whole
         if id(group) not in self._groups:
             self._groups[id(group)] = max(self.ends_s[name] for name in group.members)
-        return max(whole, self._groups[id(group)] + own_path_s(job, (width,), job.first_hinted))
+        return max(whole, self._groups[id(group)] + own_path_s(job, widths, job.first_hinted))
 
-    def add(self, job: Job, width: int) -> None:
-        """The cell has this width."""
-        self.ends_s[job.cell_id] = self.to_end_s(job, width)
+    def add(self, job: Job, widths: tuple[int, ...]) -> None:
+        """The cell has one of these widths."""
+        self.ends_s[job.cell_id] = self.to_end_s(job, widths)
 
 
-def paths_to_end(jobs: Mapping[str, Job], widths: Mapping[str, int]) -> dict[str, float]:
-    """Seconds from the start of the sweep to the end of each cell, were every device free."""
+def paths_to_end(
+    jobs: Mapping[str, Job], widths: Mapping[str, tuple[int, ...]]
+) -> dict[str, float]:
+    """Seconds from the start of the sweep to the end of each cell, were every device free, at the
+    fastest of its widths.
+    """
     waiting = Waiting(jobs)
     paths = Paths(waiting)
     for cell_id in waiting.in_order():
@@ -93,11 +99,11 @@ def choose_widths(
     for cell_id in waiting.in_order():
         job = jobs[cell_id]
         for width in job.widths[1:]:
-            is_short = paths.to_end_s(job, widths[cell_id]) <= most
+            is_short = paths.to_end_s(job, (widths[cell_id],)) <= most
             if is_short or width > n_devices:
                 break
             if not is_worth(job, job.program_trials, widths[cell_id], width):
                 break
             widths[cell_id] = width
-        paths.add(job, widths[cell_id])
+        paths.add(job, (widths[cell_id],))
     return widths
