@@ -50,6 +50,9 @@ class Job:
     waits_whole: bool = False
     """Whether no program starts before the neighbour has ended."""
 
+    done: frozenset[int] = frozenset()
+    """Trials that an earlier command has run."""
+
     @property
     def before(self) -> tuple[str, ...]:
         """The cells that it learns from."""
@@ -71,6 +74,14 @@ class Job:
             for first in range(start, stop, self.program_trials):
                 found.append((first, min(self.program_trials, stop - first)))
         return found + [(first, 1) for first in range(self.n_trials, self.n_runs)]
+
+    def programs_left(self) -> dict[int, int]:
+        """Those of which a trial is still to be done: first trial -> number of trials."""
+        return {
+            first: n_trials
+            for first, n_trials in self.programs()
+            if not self.done.issuperset(range(first, first + n_trials))
+        }
 
     def waits_for_neighbour(self, first: int, n_trials: int) -> bool:
         """Whether a program's points hang on the neighbour's result: those of the trial at its best

@@ -108,7 +108,8 @@ class _World:
         self.schedule = Schedule(jobs, n_devices=cluster.n_devices, order=order)
         self.nodes = Nodes(cluster, most_billed_s=room.node_s)
         self.now = 0.0
-        self.events: list[tuple[float, int, str, Any]] = []
+        self.events: list[tuple[float, bool, int, str, Any]] = []
+        """Those that end idle nodes come last of a moment, when work has been given to them."""
         self.counter = itertools.count()
         self.used = 0.0
         """Devices of the programs that were handed out, those of lost nodes too."""
@@ -122,7 +123,7 @@ class _World:
         self.ends: dict[str, float] = {}
 
     def at(self, time: float, kind: str, what: Any) -> None:
-        heapq.heappush(self.events, (time, next(self.counter), kind, what))
+        heapq.heappush(self.events, (time, kind == "idle", next(self.counter), kind, what))
 
     def left_s(self) -> float:
         return min(self.until_s - self.now, self.nodes.left_s(self.now))
@@ -130,13 +131,13 @@ class _World:
     def play(self) -> None:
         self.begin()
         while self.events and (self.runs or self.waiting or not self.schedule.is_empty):
-            time = self.events[0][0]
+            time, is_idle = self.events[0][:2]
             if time - self.now > (left := self.left_s()):
                 self.now += max(0.0, left)
                 break
             self.now = time
-            while self.events and self.events[0][0] == time:
-                _, _, kind, what = heapq.heappop(self.events)
+            while self.events and self.events[0][:2] == (time, is_idle):
+                *_, kind, what = heapq.heappop(self.events)
                 getattr(self, f"on_{kind}")(what)
             self.begin()
         for run in self.runs.values():

@@ -69,7 +69,7 @@ class Schedule:
             cell_id: _State(
                 job=job,
                 width=widths[cell_id],
-                waiting=dict(job.programs()),
+                waiting=job.programs_left(),
                 n_unfinished=job.n_runs,
             )
             for cell_id, job in known.items()
@@ -81,22 +81,33 @@ class Schedule:
         """Cell and first trial of what could start; other entries of the heap are void."""
         self._ready_devices = 0.0
         self._n_running = 0
+        self.has_started = False
+        """Whether a program was started."""
         self.n_dropped = 0
         """Cells that were left out, or not gone on with, for want of time."""
         self._paths: dict[tuple[str, int], float] = {}
         self._scales: dict[str, float] = {}
         self._tails = self._all_tails()
         for state in self._states.values():
-            self._release(state)
+            self._mark_done(state, state.job.done)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing runs and nothing is left to start."""
         return self._n_running == 0 and not self._ready
 
+    @property
+    def scale(self) -> float:
+        """What programs took of their planned time, in the median cell; 1 without a measurement."""
+        return statistics.median(self._scales.values()) if self._scales else 1.0
+
     def width(self, cell_id: str) -> int:
         """Devices that the cell's programs are spread over where none is idle."""
         return self._states[cell_id].width
+
+    def has(self, cell_id: str) -> bool:
+        """Whether the cell is in the schedule."""
+        return cell_id in self._states
 
     def is_over(self, cell_id: str) -> bool:
         """Whether the cell has ended; also of one that is not in the schedule."""
@@ -140,6 +151,7 @@ class Schedule:
             self._no_longer_ready(state, first)
             state.n_running += 1
             self._n_running += 1
+            self.has_started = True
             return Start(
                 cell_id=cell_id,
                 first_trial=first,
@@ -255,8 +267,7 @@ class Schedule:
     def _shortest_s(self, state: _State, first: int) -> float:
         """Least time to the end of the cell, as far off as what has ended was."""
         scale = self._scales.get(state.job.cell_id)
-        if scale is None:
-            scale = statistics.median(self._scales.values()) if self._scales else 1.0
+        scale = self.scale if scale is None else scale
         return scale * own_path_s(state.job, state.job.widths, first)
 
     def _all_tails(self) -> dict[str, float]:

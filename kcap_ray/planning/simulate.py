@@ -95,7 +95,7 @@ def _lists(
 
 
 def _ranks(jobs: Mapping[str, Job], waiting: Waiting) -> dict[str, tuple[float, int]]:
-    """By the dearest of a cell and those that it waits for; after those, where that is one of them."""
+    """By the dearest of a cell and those that it waits for, and after those if it is no dearer."""
     ranks: dict[str, tuple[float, int]] = {}
     of_groups: dict[int, float] = {}
     for number, cell_id in enumerate(waiting.in_order()):

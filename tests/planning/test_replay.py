@@ -95,3 +95,11 @@ def test_what_never_comes_to_a_checkpoint_is_refused():
     with pytest.raises(UserError, match="lost nodes"):
         simulate([wide(1, 60.0), wide(1, 10_000.0)][1:], cluster(1, save_every_s=60 * HOUR))
     assert simulate([wide(1, 5.0)], cluster(1, save_every_s=100 * HOUR)).n_cells_done == 1
+
+
+def test_a_machine_that_is_there_needs_neither_boot_nor_idle_time():
+    """Work that comes at the moment when a node would end is done on it."""
+    there = VirtualCluster(n_devices=2, node_devices=2, boot_s=0.0, idle_s=0.0)
+    chain = [Job(cell_id=f"c{i}", n_trials=6, seconds=lambda n, w: HOUR * n / w) for i in range(2)]
+    replay = simulate(chain, there)
+    assert replay.makespan_s == 6 * HOUR and replay.node_s == 6 * HOUR
