@@ -9,7 +9,7 @@ from dataclasses import replace
 from kcap_ray.planning.jobs import Job
 from kcap_ray.planning.replay import Replay, Room, replayed
 from kcap_ray.planning.schedule import Order
-from kcap_ray.planning.virtual_cluster import VirtualCluster
+from kcap_ray.planning.virtual_cluster import EPS, VirtualCluster
 from kcap_ray.planning.waiting import Waiting
 from kcap_ray.planning.widths import cost_s, paths_to_end
 
@@ -48,22 +48,32 @@ def fitting(
     if room.is_unlimited:
         return list(jobs), replayed(jobs, calm, order, room)
     names, lengths = _lists(jobs, cluster, order, room)
-
-    def tried(n_steps: int) -> tuple[list[Job], Replay]:
-        chosen = set(names[: lengths[n_steps - 1] if n_steps else 0])
-        found = [job for job in jobs if job.cell_id in chosen]
-        return found, replayed(found, calm, order, Room())
-
-    best, low, high = tried(0), 0, len(lengths)
-    middle = high
+    most_s = min(room.seconds * cluster.n_devices, room.node_s * cluster.node_devices)
+    best: tuple[list[Job], Replay] = [], replayed([], calm, order, Room())
+    low, middle, high = 0, len(lengths), len(lengths)
     while low < high:
-        found = tried(middle)
-        if room.holds(found[1]):
-            best, low = found, middle
+        chosen = set(names[: lengths[middle - 1]])
+        found = [job for job in jobs if job.cell_id in chosen]
+        # What is more work than all devices can do in the time need not be simulated.
+        is_little = sum(map(_least_work_s, found)) <= most_s * (1 + EPS)
+        replay = replayed(found, calm, order, Room()) if is_little else None
+        if replay is not None and room.holds(replay):
+            best, low = (found, replay), middle
         else:
             high = middle - 1
         middle = (low + high + 1) // 2
     return best
+
+
+def _least_work_s(job: Job) -> float:
+    """Seconds of devices that what is left of the cell takes at least."""
+    return sum(
+        min(
+            job.share * job.seconds(n_trials, 1),
+            *(width * job.seconds(n_trials, width) for width in job.widths),
+        )
+        for n_trials in job.programs_left().values()
+    )
 
 
 def _lists(
@@ -78,7 +88,11 @@ def _lists(
     ranked = sorted(jobs, key=lambda job: (_column(job, order), ranks[job.cell_id]))
     if order == "column" and not math.isinf(room.seconds):
         fastest = paths_to_end(known, {name: job.widths for name, job in known.items()})
-        ranked = [job for job in ranked if cluster.boot_s + fastest[job.cell_id] <= room.seconds]
+        ranked = [
+            job
+            for job in ranked
+            if job.done or cluster.boot_s + fastest[job.cell_id] <= room.seconds
+        ]
     found: dict[str, None] = {}
     lengths, seen = [], set()
     for job in ranked:
