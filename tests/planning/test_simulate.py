@@ -92,7 +92,7 @@ def test_a_limit_ends_a_sweep_with_the_first_cells_done():
 
 
 def test_plans_are_simulations_with_their_price():
-    """Nodes are paid whole; a limit of money is one of time."""
+    """Nodes are paid whole, boot and idle time too; so a limit of money counts them."""
     price = price_of("a100")
     plan = plan_on_cluster(jobs(6), cluster(2), price)
     assert price is not None
