@@ -34,8 +34,8 @@ interval.
   is not near R_max, which is all there was to store.
 - The best of several (column *of*) is chosen by the same seeds that are averaged.
 - Two rows of one seed each do not rank their models.
-- Hours are the training of all trials, seeds and sizes behind a row, on the run's own machine,
-  which often had other work.
+- Hours are the training of all trials, fresh seeds and sizes behind a row, on the run's own
+  machine, which often had other work.
 - Runs of bioD from before a correction of what is credited were converted
   ([decision 0062](decisions/0062-what-is-counted.md)).
 
@@ -149,10 +149,15 @@ def _ratios(runs: Sequence[Run]) -> list[float]:
 
 
 def hours_of(rows: pd.DataFrame) -> dict[str, float]:
-    """Hours that the trials of each cell have trained; nothing of runs without a trials table."""
-    found, _ = collect_tables(rows.drop_duplicates(["run_dir", "cell_id"]), CellTables.trials)
+    """Hours that each cell has trained, fresh seeds too; nothing of runs without a trials table."""
+    return {cell_id: sum(hours) for cell_id, hours in run_hours(rows).items()}
+
+
+def run_hours(rows: pd.DataFrame) -> dict[str, list[float]]:
+    """The same, run by run."""
+    found, _ = collect_tables(rows.drop_duplicates(["run_dir", "cell_id"]), CellTables.trained)
     return {
-        str(row["cell_id"]): float((trials["train_time_s"] / trials["n_trials_fused"]).sum()) / 3600
+        str(row["cell_id"]): list((trials["train_time_s"] / trials["n_trials_fused"]) / 3600)
         for row, trials in found
         if {"train_time_s", "n_trials_fused"} <= set(trials.columns)
     }

@@ -41,6 +41,15 @@ class CellTables:
             self.notes.append(f"{cell_id}: {n_broken} unreadable line(s) in {TRIALS}")
         return pd.DataFrame(records) if records else None
 
+    def trained(self, cell_id: str) -> pd.DataFrame | None:
+        """One row per run of training of the cell: those of the search, and those after it."""
+        folder = self._directory / "cells" / cell_id
+        files = [folder / TRIALS, *sorted(folder.glob(f"{PARTS}/*/{TRIALS}"))]
+        records = [one for file in files if file.is_file() for one in read_json_lines(file)[0]]
+        if records:
+            return pd.DataFrame(records)
+        return _copy_of(_by_cell(self._trials_table).get(cell_id))
+
     def curve(self, cell_id: str) -> pd.DataFrame | None:
         """One row per logged step of the cell's best trial; None if there is none."""
         path = self._directory / "cells" / cell_id / CURVE
@@ -50,7 +59,11 @@ class CellTables:
 
     @cached_property
     def _all_trials(self) -> dict[str, pd.DataFrame]:
-        return _by_cell(_of_searches(self._read(self._directory / TRIALS_TABLE)))
+        return _by_cell(_of_searches(self._trials_table))
+
+    @cached_property
+    def _trials_table(self) -> pd.DataFrame | None:
+        return self._read(self._directory / TRIALS_TABLE)
 
     @cached_property
     def _all_curves(self) -> dict[str, pd.DataFrame]:

@@ -82,7 +82,7 @@ def judge(
     if not parts:
         reason = "; ".join(filter(None, [missing, aside]))
         return Outcome(verdict=Verdict.NOT_MEASURED, reason=reason, decided_by=missing)
-    parts = _with_pooled_variances(parts)
+    parts = pool_variances(parts)
     conditions = [condition for part in parts for condition in _conditions(part)]
     broken = holm([condition.error_if_false for condition in conditions])
     failed = [c for c, error in zip(conditions, broken, strict=True) if error <= ERROR]
@@ -104,7 +104,16 @@ def judge(
     return Outcome(verdict=Verdict.UNDECIDED, reason=reason, decided_by=decided_by, numbers=numbers)
 
 
-def _with_pooled_variances(parts: Sequence[Part]) -> list[Part]:
+def seeds_needed(part: Part, log_sd: float) -> int:
+    """Seeds of every model at which the part is decided, if its numbers stay where they are and as
+    noisy: at least MIN_SEEDS. `log_sd` stands for the scatter, over seeds, of what has too few.
+    """
+    open_ones = [c for c in _conditions(part) if c.error_if_true > ERROR]
+    return max([MIN_SEEDS, *(_seeds(condition, log_sd) for condition in open_ones)])
+
+
+def pool_variances(parts: Sequence[Part]) -> list[Part]:
+    """The parts in their order, with variances pooled among units that are about equally noisy."""
     units = [unit for part in parts for unit in part.units]
     better = moderate_peaks([u.peaks for u in units], [u.pooled_with for u in units])
     found = iter(
@@ -229,11 +238,11 @@ def _what_decides(conditions: Sequence[_Condition]) -> str:
     return f"about {n_seeds} seeds (now {now}), if {what} stays where it is and as noisy"
 
 
-def _seeds(condition: _Condition) -> int:
+def _seeds(condition: _Condition, log_sd: float = math.nan) -> int:
     peaks, bound = condition.unit.peaks, condition.bound
     if peaks.is_log:
         gap = abs(math.log(peaks.value / bound)) if bound > 0 else math.inf
     else:
         gap = abs(peaks.value - bound)
-    needed = seeds_to_resolve(gap, math.sqrt(peaks.spread.variance))
-    return max(needed, peaks.n_seeds + 1)
+    sd = math.sqrt(peaks.spread.variance) if peaks.has_scatter else log_sd
+    return max(seeds_to_resolve(gap, sd), peaks.n_seeds + 1)
