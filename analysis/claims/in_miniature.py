@@ -129,25 +129,25 @@ def _ratios(used: pd.DataFrame, name: str, hours: Mapping[str, float]) -> Iterat
     runs = runs_of(used)
     for claim, statements in IN_MINIATURE.items():
         for stated in statements:
-            own = [c for c in stated.find(runs) if _counts(c, stated)]
-            settings = dict.fromkeys((c.subject.exposures, c.subject.n_people) for c in own)
-            for exposures, people in settings:
-                its = [
-                    c
-                    for c in own
-                    if (c.subject.exposures, c.subject.n_people) == (exposures, people)
-                ]
-                is_of_weights = its[0].basis is Basis.SAME_WEIGHTS
-                wanted = exposures if is_of_weights else stated.exposures
+            settings: dict[tuple[float, int | None], list[Comparison]] = {}
+            for one in stated.find(runs):
+                if _counts(one, stated):
+                    # Rounded weights scatter from model to model, whatever these know.
+                    people = None if one.basis is Basis.SAME_WEIGHTS else one.subject.n_people
+                    settings.setdefault((one.subject.exposures, people), []).append(one)
+            for (exposures, people), own in settings.items():
+                wanted = exposures if people is None else stated.exposures
+                part, models = _part(own, stated), _models(runs, own)
+                n_shared = part.units[0].peaks.n_seeds if people is None else 1
                 yield Answer(
                     claim=claim,
-                    part=_part(its, stated),
+                    part=part,
                     run=name,
                     exposures=exposures,
-                    n_params=_ends(n for c in its for n in c.subject.n_params),
-                    n_people=(people, people),
+                    n_params=_ends(n for c in own for n in c.subject.n_params),
+                    n_people=_ends(c.subject.n_people for c in own),
                     distance=max(exposures / wanted, wanted / exposures),
-                    seed_hours=_hours_of(_models(runs, its), hours),
+                    seed_hours=_hours_of(models, hours) / n_shared,
                 )
 
 
@@ -166,9 +166,12 @@ def _part(own: Sequence[Comparison], stated: StatedRatio) -> Part:
     first, kind = own[0], ""
     peaks = [c.peaks for c in own if c.peaks is not None]
     if first.basis is Basis.SAME_WEIGHTS:
-        # Rounded weights scatter from model to model, and hardly from seed to seed.
-        by_size = {c.subject.sizes: c.ratio.value for c in own if c.ratio is not None}
-        peaks, kind = [peaks_of_values([*by_size.values()])], stated.name
+        models: dict[tuple[object, ...], float] = {}
+        for c in own:
+            side = c.subject
+            if c.ratio is not None:
+                models.setdefault((side.n_people, side.family, side.sizes), c.ratio.value)
+        peaks, kind = [peaks_of_values([*models.values()])], stated.name
     pooled_with = first.subject.exposures, first.basis, kind
     return Part(
         name=f"{stated.name} of {first.baseline.name}",

@@ -111,3 +111,19 @@ def test_hours_count_what_was_trained_after_the_search(
     after.mkdir(parents=True)
     (after / "trials.jsonl").write_text(line * 3)
     assert hours_of(load_results([run]).used) == {name: pytest.approx(2.0)}
+
+
+def test_rounded_weights_scatter_over_models(
+    make_cells: Callable, write_run: Callable, tmp_path: Path
+) -> None:
+    """Models of other sizes, people and optimizers are replicates; another tool is none."""
+    trained = make_cells({"gpt2": 1.0, "gpt2 (muon)": 1.2}, seeds=(0,), n_people=(800, 1600))
+    rows = [trained]
+    for tool, factor in (("", 0.3), ("-auto-gptq", 0.3)):
+        ratio = trained["capacity_ratio"] * factor
+        label = f"gptq-int4-g128{tool}"
+        rows.append(trained.assign(quantization=label, capacity_ratio=ratio + 0.01 * ratio**2))
+    run = write_run(tmp_path / "run", pd.concat(rows, ignore_index=True), with_cells=False)
+    (one,) = [one for one in read_answers([run]) if one.claim == "8"]
+    assert one.part.name.startswith("int4 of")
+    assert (one.n_seeds, one.n_people, one.word) == (len(trained), (800, 1600), Word.AGREES)
