@@ -38,7 +38,8 @@ with a statement, *differs* from it, or leaves it *open*; it decides nothing abo
 sizes.
 
 - R is in bits per parameter, and a ratio has an x. Of several models the lowest and the highest.
-- A peak is over two models or more, with as many people as show one so high.
+- A peak is over two models or more, with as many people as show one so high; a single model counts
+  where it is as high.
 - Runs at other exposures than the paper's stand here where there are none at the paper's, and for
   int8 and int4.
 - What int8 and int4 cost scatters from model to model: there *seeds* are models.

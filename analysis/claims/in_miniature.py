@@ -208,9 +208,7 @@ def _level_parts(
     for _, own in rows.groupby("dataset"):
         sets = [(one, unit) for one in data_sets(own) if (unit := one.unit()) is not None]
         for claim, (wanted, region) in PEAKS.items():
-            # One model is no peak.
-            several = [pair for pair in sets if len(sizes_of(pair[0].runs)) > 1]
-            units = [pair for pair in several if can_show(pair[0], region.low or 0.0)]
+            units = [pair for pair in sets if _shows_peak(*pair, region.low or 0.0)]
             if exposures == wanted and units:
                 yield claim, *_joined(f"peak of {family}", region, units)
         if exposures == 1000:
@@ -221,6 +219,11 @@ def _level_parts(
             above = [pair for pair in sets if pair[0].largest_max_ratio > (CEILING.high or 0.0)]
             if above:
                 yield "1c", *_joined(f"largest R of {family}", CEILING, above)
+
+
+def _shows_peak(one: DataSet, unit: Unit, low: float) -> bool:
+    """One model is no peak, unless it is as high as one must be."""
+    return unit.peaks.value >= low or (len(sizes_of(one.runs)) > 1 and can_show(one, low))
 
 
 def _joined(

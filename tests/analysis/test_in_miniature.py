@@ -67,9 +67,11 @@ def test_hours_are_those_of_the_missing_seeds_of_both_sides(
 
 
 def test_one_model_is_no_peak(answers: Callable) -> None:
-    """Two are; and what stores enough of many bits agrees that it stores no more than 2.3."""
-    alone = answers({"gpt2": 2.0}, exposures=(1000,))
+    """Two are, or one that is high enough; and one of 2.1 is shown to be below 2.3."""
+    alone = answers({"gpt2": 1.5}, exposures=(1000,))
     assert not any(claim == "1a, 3" for claim, _ in alone)
+    high = answers({"gpt2": 2.2}, "high", exposures=(1000,), log_sd=0.01)
+    assert high["1a, 3", "peak of gpt2"].word is Word.AGREES
     sizes = ((2, 1), (2, 2))
     found = answers({"gpt2": 2.1}, "two", exposures=(1000,), sizes=sizes, log_sd=0.01)
     assert found["1a, 3", "peak of gpt2"].word is Word.AGREES
