@@ -4,13 +4,13 @@ data and exposures, from the tables of committed runs.
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from analysis.cell_tables import CellTables, collect_tables
+from analysis.cell_tables import PART, CellTables, collect_tables
 from analysis.estimate import Estimate, mean
 from analysis.groups import GroupKey, split_groups
 from analysis.load import load_results, read_environment, read_sweep_text
@@ -150,17 +150,27 @@ def _ratios(runs: Sequence[Run]) -> list[float]:
 
 def hours_of(rows: pd.DataFrame) -> dict[str, float]:
     """Hours that each cell has trained, fresh seeds too; nothing of runs without a trials table."""
-    return {cell_id: sum(hours) for cell_id, hours in run_hours(rows).items()}
+    return {cell_id: float(own["hours"].sum()) for cell_id, own in _trained(rows)}
 
 
-def run_hours(rows: pd.DataFrame) -> dict[str, list[float]]:
-    """The same, run by run."""
-    found, _ = collect_tables(rows.drop_duplicates(["run_dir", "cell_id"]), CellTables.trained)
+def seed_hours_of(rows: pd.DataFrame) -> dict[str, float]:
+    """Hours that one seed more of each cell takes: as a run after its search did, where there were
+    any; else as long as the search, which every seed has to itself.
+    """
+    after = {cell_id: own.loc[own[PART].notna(), "hours"] for cell_id, own in _trained(rows)}
+    whole = hours_of(rows)
     return {
-        str(row["cell_id"]): list((trials["train_time_s"] / trials["n_trials_fused"]) / 3600)
-        for row, trials in found
-        if {"train_time_s", "n_trials_fused"} <= set(trials.columns)
+        cell_id: float(own.mean()) if len(own) else whole[cell_id] for cell_id, own in after.items()
     }
+
+
+def _trained(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Cells and their runs of training, with their `hours`: of fused ones, each has its share."""
+    found, _ = collect_tables(rows.drop_duplicates(["run_dir", "cell_id"]), CellTables.trained)
+    for row, own in found:
+        if {"train_time_s", "n_trials_fused"} <= set(own.columns):
+            hours = own["train_time_s"] / own["n_trials_fused"] / 3600
+            yield str(row["cell_id"]), own.assign(hours=hours)
 
 
 def command_of(directory: Path) -> str:

@@ -42,13 +42,21 @@ class CellTables:
         return pd.DataFrame(records) if records else None
 
     def trained(self, cell_id: str) -> pd.DataFrame | None:
-        """One row per run of training of the cell: those of the search, and those after it."""
+        """One row per run of training of the cell; column `part` names what came after its search,
+        and is empty for the search itself.
+        """
         folder = self._directory / "cells" / cell_id
-        files = [folder / TRIALS, *sorted(folder.glob(f"{PARTS}/*/{TRIALS}"))]
-        records = [one for file in files if file.is_file() for one in read_json_lines(file)[0]]
-        if records:
-            return pd.DataFrame(records)
-        return _copy_of(_by_cell(self._trials_table).get(cell_id))
+        files = [file for file in (folder / TRIALS,) if file.is_file()]
+        files += sorted(folder.glob(f"{PARTS}/*/{TRIALS}"))
+        records = [
+            {PART: None if file.parent == folder else file.parent.name, **one}
+            for file in files
+            for one in read_json_lines(file)[0]
+        ]
+        table = pd.DataFrame(records) if records else _by_cell(self._trials_table).get(cell_id)
+        if table is None or PART in table:
+            return table
+        return table.assign(**{PART: None})
 
     def curve(self, cell_id: str) -> pd.DataFrame | None:
         """One row per logged step of the cell's best trial; None if there is none."""

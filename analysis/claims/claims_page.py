@@ -3,8 +3,9 @@ take to decide it, and what was spent on the runs.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from analysis.board import command_of, hours_of, markdown_table
 from analysis.claims.claim import Finding, Verdict
@@ -15,6 +16,7 @@ from analysis.load import load_results
 from analysis.seeds import MAX_SEEDS
 from kcap_ray.runs.files import write_atomically
 
+_WORDS = (Word.AGREES, Word.DIFFERS, Word.OPEN)
 DIGEST_START, DIGEST_END = "<!-- written by make claims -->", "<!-- until here -->"
 _INTRODUCTION = """\
 # The paper's claims
@@ -22,8 +24,9 @@ _INTRODUCTION = """\
 What the committed runs say of each claim of [arXiv 2404.05405](https://arxiv.org/abs/2404.05405).
 `make claims` writes this page from the tables in `docs/results`.
 
-A verdict other than *not measured* takes the paper's data and sizes, and *holds* or *does not hold*
-an interval that decides it ([decision 0055](../decisions/0055-verdicts-by-intervals.md)). What
+A verdict other than *not measured* takes the paper's data and sizes (but for the bound, to which
+every row is held), and *holds* or *does not hold* an interval that decides it
+([decision 0055](../decisions/0055-verdicts-by-intervals.md)). What
 miniatures show decides nothing; it has [a table of its own](#in-miniature).
 Points that a GPU measured outside of a sweep are on [their own page](contact/README.md).
 """
@@ -38,16 +41,17 @@ with a statement, *differs* from it, or leaves it *open*; it decides nothing abo
 sizes.
 
 - R is in bits per parameter, and a ratio has an x. Of several models the lowest and the highest.
-- A peak is over two models or more, with as many people as show one so high; a single model counts
-  where it is as high.
-- Runs at other exposures than the paper's stand here where there are none at the paper's, and for
-  int8 and int4.
+- A peak is over two shapes or more, of which the highest is limited by its parameters and not by
+  its data (R_max of 1.5 times what is needed); whatever is as high as needed counts.
+- Runs at *other exposures* than the paper's stand here where there are none at the paper's, and say
+  nothing of the statement.
 - What int8 and int4 cost scatters from model to model: there *seeds* are models.
 - LLaMA and Mistral have tied weights, and a mixture 8 experts instead of 32: a second embedding, or
   32 experts, would be most of so small a model.
-- *To decide* says how many seeds in all would do, if the numbers stay where they are, and how many
-  hours more they train, on the machine of the run. With fewer than three seeds it is a guess from
-  the scatter of other runs.
+- Claim 7 replaces LLaMA's gated MLP; with gelu in the same step as well, where a run has only that.
+- *To decide* says how many seeds in all would do with a probability of 0.8, if the numbers stay
+  where they are, and how many hours more they train, on the machine of the run. With one seed it is
+  a guess from the scatter of other runs.
 """
 
 _PRICES = """\
@@ -55,9 +59,9 @@ _PRICES = """\
 
 The smallest part of the paper's sweeps that can decide each claim at the paper's sizes, planned by
 `kcap plan` and good to a factor of two (`python benchmarks/claim_prices.py`): two numbers of people
-where the claim is about each of them, and three fresh seeds for each cell, the fewest for a
-verdict. Claim 2 is about bioR too, which takes as much again once its texts are written; claim 8
-quantizes the models of claim 1.
+where the claim is about each of them, and three seeds of each cell, the fewest for a verdict.
+Whether three are enough depends on how much seeds scatter at these sizes, which nobody has
+published.
 """
 
 
@@ -100,8 +104,8 @@ def digest_of(directories: Sequence[Path], prices: Path) -> str:
     rows = []
     for one in findings:
         own = [answer.word for answer in answers if one.claim in answer.claim.split(", ")]
-        words = ", ".join(f"{own.count(word)} {word}" for word in Word if word in own)
-        price = [f"${t['dollars']:,.0f}" for t in tests if one.claim in t["claims"].split(", ")]
+        words = ", ".join(f"{own.count(word)} {word}" for word in _WORDS if word in own)
+        price = [_price_of(t) for t in tests if one.claim in t["claims"].split(", ")]
         statement = one.statement.replace("|", "\\|")
         rows.append((one.claim, statement, str(one.verdict), words or "nothing", *(price or [""])))
     columns = {
@@ -133,9 +137,14 @@ def with_digest(page: str, digest: str) -> str:
     return f"{before}{DIGEST_START}\n\n{digest}\n{DIGEST_END}{after}"
 
 
+def _price_of(test: Mapping[str, Any]) -> str:
+    """More where something is needed that cannot be planned."""
+    return f"{'more than ' if test['also'] else ''}${test['dollars']:,.0f}"
+
+
 def miniature_section(answers: Sequence[Answer]) -> str:
     """What runs in miniature say, statement by statement."""
-    counts = {word: sum(one.word is word for one in answers) for word in Word}
+    counts = {word: sum(one.word is word for one in answers) for word in _WORDS}
     summary = ", ".join(f"{n} {word}" for word, n in counts.items())
     columns = {
         "claim": "---",
@@ -165,7 +174,7 @@ def _answer_row(answer: Answer) -> tuple[str, ...]:
         part.region.criterion.partition(":")[0].removesuffix(" bits per parameter"),
         " to ".join(_number(unit, part) for unit in ends),
         str(answer.n_seeds),
-        word if answer.word is Word.OPEN else f"**{word}**",
+        f"**{word}**" if answer.word in (Word.AGREES, Word.DIFFERS) else word,
         _price(answer) if answer.word is Word.OPEN else "",
         f"{answer.exposures:g}",
         _range(answer.n_people),
@@ -199,7 +208,9 @@ def price_section(file: Path) -> str:
             f"{one['n_cells']:,}",
             f"{one['device_hours']:,.0f}",
             f"${one['dollars']:,.0f}",
-            "<br>".join(f"`{command}`" for command in one["commands"]),
+            "<br>".join(
+                [*(f"`{command}`" for command in one["commands"]), *filter(None, [one["also"]])]
+            ),
         )
         for one in found["tests"]
     ]

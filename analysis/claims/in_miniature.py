@@ -5,7 +5,6 @@ sizes, run by run. A miniature agrees with a statement, differs from it, or leav
 this decides the claim, which is about other sizes and other data.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -13,18 +12,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.board import run_hours
+from analysis.board import seed_hours_of
 from analysis.claims.claim import Verdict
 from analysis.claims.judge import Part, Region, Unit, judge, pool_variances, seeds_needed
-from analysis.claims.levels import DataSet, can_show, data_sets, saturation_of
+from analysis.claims.levels import (
+    REACH,
+    SATURATED_MAX_RATIO,
+    DataSet,
+    data_sets,
+    saturation_of,
+)
 from analysis.claims.regions import about_or_more
 from analysis.claims.relative import IN_MINIATURE
+from analysis.claims.scope import MIN_PARAMS, MIN_PEOPLE
 from analysis.claims.stated import MAX_SHARE_OF_DEMAND, StatedRatio
 from analysis.comparison import Basis, Comparison
-from analysis.groups import AROUND, families_of
+from analysis.groups import AROUND, families_of, has_full_pools
 from analysis.load import load_results
-from analysis.peaks import peaks_of_values
-from analysis.runs import Run, runs_of, sizes_of
+from analysis.peaks import peak_runs, peaks_of_values
+from analysis.runs import Run, by_seed, runs_of
 from analysis.seeds import committed_scatter, nearest_scatter
 
 OPTIMIZERS = ("gpt2", "gpt2 (muon)")
@@ -41,6 +47,7 @@ class Word(StrEnum):
     AGREES = "agrees"
     DIFFERS = "differs"
     OPEN = "open"
+    ASIDE = "other exposures"
 
 
 _WORDS = {Verdict.HOLDS: Word.AGREES, Verdict.FAILS: Word.DIFFERS}
@@ -59,12 +66,18 @@ class Answer:
     n_people: tuple[int, int]
     distance: float
     """Exposures over the paper's, or their inverse, whichever is above 1."""
+    n_scattering: int
+    """Models trained apart in one number: two in a ratio, none where weights were rounded."""
     seed_hours: float
     """What one seed more takes, of every model on both sides, on the machine of the run."""
 
     @property
     def word(self) -> Word:
-        """By intervals of 95%, of this statement alone."""
+        """By intervals of 95%, of this statement alone; at other exposures than the paper's it says
+        nothing of the statement.
+        """
+        if self.distance != 1:
+            return Word.ASIDE
         return _WORDS.get(judge([self.part]).verdict, Word.OPEN)
 
     @property
@@ -78,7 +91,7 @@ class Answer:
         than there is time for.
         """
         log_sd = nearest_scatter(self.exposures, committed_scatter()).log_sd
-        return seeds_needed(self.part, math.sqrt(2 if self.part.unit_of_number else 1) * log_sd)
+        return seeds_needed(self.part, self.n_scattering**0.5 * log_sd)
 
     @property
     def hours_needed(self) -> float:
@@ -119,7 +132,7 @@ def _answers_of(directory: Path) -> list[Answer]:
     used = load_results([directory]).used
     if used.empty:
         return []
-    hours = {name: sum(own) / len(own) for name, own in run_hours(used).items() if own}
+    hours = seed_hours_of(used)
     found = [*_levels(used, directory.name, hours), *_ratios(used, directory.name, hours)]
     parts = pool_variances([one.part for one in found])
     return [replace(one, part=part) for one, part in zip(found, parts, strict=True)]
@@ -136,7 +149,7 @@ def _ratios(used: pd.DataFrame, name: str, hours: Mapping[str, float]) -> Iterat
                     people = None if one.basis is Basis.SAME_WEIGHTS else one.subject.n_people
                     settings.setdefault((one.subject.exposures, people), []).append(one)
             for (exposures, people), own in settings.items():
-                wanted = exposures if people is None else stated.exposures
+                wanted = stated.exposures
                 part, models = _part(own, stated), _models(runs, own)
                 n_shared = part.units[0].peaks.n_seeds if people is None else 1
                 yield Answer(
@@ -147,6 +160,7 @@ def _ratios(used: pd.DataFrame, name: str, hours: Mapping[str, float]) -> Iterat
                     n_params=_ends(n for c in own for n in c.subject.n_params),
                     n_people=_ends(c.subject.n_people for c in own),
                     distance=max(exposures / wanted, wanted / exposures),
+                    n_scattering=0 if people is None else 2,
                     seed_hours=_hours_of(models, hours) / n_shared,
                 )
 
@@ -156,6 +170,8 @@ def _counts(comparison: Comparison, stated: StatedRatio) -> bool:
     if comparison.peaks is None or stated.is_papers(comparison):
         return False
     if stated.baseline_exposures not in (None, comparison.baseline.exposures):
+        return False
+    if stated.family not in (None, comparison.subject.family):
         return False
     shares = comparison.subject.share_of_demand, comparison.baseline.share_of_demand
     is_of_weights = comparison.basis is Basis.SAME_WEIGHTS
@@ -185,6 +201,7 @@ def _levels(used: pd.DataFrame, name: str, hours: Mapping[str, float]) -> Iterat
     """Peaks, saturation and the ceiling, of plain data sets."""
     is_plain = [name.startswith("bio") and not AROUND.search(name) for name in used["dataset"]]
     plain = used[is_plain]
+    plain = plain[~_is_papers(plain)]
     for family in OPTIMIZERS:
         for exposures in (100, 1000):
             rows = plain[(families_of(plain) == family) & (plain["exposures"] == exposures)]
@@ -197,6 +214,7 @@ def _levels(used: pd.DataFrame, name: str, hours: Mapping[str, float]) -> Iterat
                     n_params=_ends(run.n_params for run in runs),
                     n_people=_ends(run.n_people for run in runs),
                     distance=1.0,
+                    n_scattering=1,
                     seed_hours=_hours_of(runs, hours),
                 )
 
@@ -215,15 +233,30 @@ def _level_parts(
             saturation = saturation_of(own)
             if saturation is not None:
                 runs = [run for one, _ in sets for run in one.runs]
-                yield "1b", replace(saturation, name=f"R / R_max of {family}"), runs
-            above = [pair for pair in sets if pair[0].largest_max_ratio > (CEILING.high or 0.0)]
+                full = [run for run in runs if run.max_ratio <= SATURATED_MAX_RATIO]
+                yield "1b", replace(saturation, name=f"R / R_max of {family}"), full
+            ceiling = CEILING.high or 0.0
+            above = [pair for pair in sets if pair[0].largest_max_ratio >= REACH * ceiling]
             if above:
                 yield "1c", *_joined(f"largest R of {family}", CEILING, above)
 
 
 def _shows_peak(one: DataSet, unit: Unit, low: float) -> bool:
-    """One model is no peak, unless it is as high as one must be."""
-    return unit.peaks.value >= low or (len(sizes_of(one.runs)) > 1 and can_show(one, low))
+    """Whether it is as high as one must be; or, of several shapes, limited by the capacity of the
+    model at the peak and not by its data.
+    """
+    if unit.peaks.value >= low:
+        return True
+    shapes = {run.size.partition(" b")[0] for run in one.runs}
+    best = peak_runs(*by_seed(one.runs)).values()
+    return len(shapes) > 1 and any(run.max_ratio >= REACH * low for run in best)
+
+
+def _is_papers(rows: pd.DataFrame) -> pd.Series:
+    """Rows that the claims themselves are judged by."""
+    people = rows["exposures"].map({100: 50_000}).fillna(MIN_PEOPLE)
+    large = (rows["n_params"] >= MIN_PARAMS) & (rows["n_people"] >= people)
+    return large & has_full_pools(rows)
 
 
 def _joined(
@@ -249,7 +282,7 @@ def _models(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[Run]
 
 
 def _hours_of(runs: Sequence[Run], hours: Mapping[str, float]) -> float:
-    """One run of training of each model, whatever its seeds."""
+    """One seed more of each model."""
     models: dict[tuple[object, ...], list[float]] = {}
     for run in runs:
         key = run.dataset, run.family, run.exposures, run.n_people, run.size

@@ -65,7 +65,7 @@ def check_peaks(
 
     def check(rows: pd.DataFrame) -> Outcome:
         own = data_sets(rows)
-        testable = [one for one in own if can_show(one, low)]
+        testable = [one for one in own if _can_show(one, low)]
         units = [(one, unit) for one in testable if (unit := one.unit()) is not None]
         names = list(dict.fromkeys(one.name for one, _ in units))
         found = {name: [unit for one, unit in units if one.name == name] for name in names}
@@ -165,7 +165,7 @@ def data_sets(rows: pd.DataFrame) -> list[DataSet]:
     return [DataSet(runs=runs) for _, runs in sorted(groups.items())]
 
 
-def can_show(one: DataSet, low: float) -> bool:
+def _can_show(one: DataSet, low: float) -> bool:
     """Whether its models demand enough to show a capacity of `low`, or show it as it is.
 
     Models that demand little more than they can hold store less than their capacity, so that a

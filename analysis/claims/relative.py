@@ -194,7 +194,6 @@ IN_MINIATURE: dict[str, tuple[StatedRatio, ...]] = {
         stated_family("gpt2-mlp0", more_than_times_lower(1.5), 100),
     ),
     "7": (
-        stated_family("gpt2-gated", times_lower(1.3), 100),
         stated_family(_TIED_STANDARD, times_higher(1.3), 100, baseline=_LLAMA),
         stated_family(_TIED_STANDARD, equal(), 100),
         stated_family(f"{_TIED_STANDARD}-gelu", equal(), 100, baseline=_TIED_STANDARD),
@@ -210,5 +209,7 @@ IN_MINIATURE: dict[str, tuple[StatedRatio, ...]] = {
     "10": JUNK_RANDOM,
     "11": JUNK_REPEATED,
     "12": JUNK_TOKEN,
+    # Of Physics of Language Models, Part 4.1: a gated MLP loses about 30%.
+    "Part 4.1": (stated_family("gpt2-gated", times_lower(1.4), 100),),
 }
 """What is asked of a miniature for each claim that states ratios."""

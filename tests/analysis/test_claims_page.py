@@ -29,8 +29,8 @@ def test_the_digest_stands_between_its_marks_and_nowhere_else(
 ) -> None:
     """What stands before and behind them stays; without them nothing is written."""
     run = write_run(tmp_path / "run", make_rows(exposures=(100,)))
-    test = {"claims": "4, 5", "n_cells": 3, "device_hours": 5.0, "dollars": 9.2, "commands": ["x"]}
-    prices = {"price": "$1.84", "tests": [test]}
+    test = {"claims": "4, 5", "n_cells": 3, "device_hours": 5.0, "dollars": 9.2, "also": ""}
+    prices = {"price": "$1.84", "tests": [{**test, "commands": ["kcap sweep x"]}]}
     (tmp_path / "claim_prices.json").write_text(json.dumps(prices))
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{DIGEST_START}\nlast time\n{DIGEST_END}\nbehind\n")

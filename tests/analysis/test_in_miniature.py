@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from analysis.board import hours_of
 from analysis.claims.in_miniature import Answer, Word, read_answers
+from analysis.claims.judge import Part, Region, Unit, seeds_needed
 from analysis.load import load_results
+from analysis.peaks import peaks_of_values
 
 SETTING = {"dataset": "bioD-K6-C1-D50-L1-T2000-mini", "sizes": ((2, 2),)}
 
@@ -52,18 +56,29 @@ def test_what_is_open_says_how_many_seeds_and_hours_would_do(answers: Callable) 
 def test_hours_are_those_of_the_missing_seeds_of_both_sides(
     make_cells: Callable, write_run: Callable, tmp_path: Path
 ) -> None:
-    """A seed more takes one run of training of each model that is compared, and of no other."""
+    """A seed more takes what one took of each model that is compared, and of no other: its search,
+    or a run after it.
+    """
     cells = make_cells({"gpt2": 1.0, "gpt2-mlp1/4": 1.0, "gpt2-mlp0": 0.5}, seeds=(0,), **SETTING)
     run = write_run(tmp_path / "run", cells)
-    hours = {"gpt2": 1.0, "gpt2-mlp1/4": 2.0, "gpt2-mlp0": 4.0}
+    hours, names = {"gpt2": 1.0, "gpt2-mlp1/4": 2.0, "gpt2-mlp0": 4.0}, {}
     for row in cells.to_dict("records"):
         family = "gpt2" + row["model"].removeprefix("gpt2-2-2")
         trials = [{"train_time_s": 3600 * hours[family] * 3, "n_trials_fused": 3}] * 3
         file = run / "cells" / row["cell_id"] / "trials.jsonl"
         file.write_text("".join(json.dumps(trial) + "\n" for trial in trials))
-    found = {one.part.name: one for one in read_answers([run])}
-    one = found["gpt2-mlp1/4 of gpt2"]
-    assert one.hours_needed == pytest.approx((one.n_needed - 1) * 3.0)
+        names[family] = row["cell_id"]
+
+    def hours_of_a_seed() -> float:
+        (one,) = [a for a in read_answers([run]) if a.part.name == "gpt2-mlp1/4 of gpt2"]
+        return one.hours_needed / (one.n_needed - 1)
+
+    assert hours_of_a_seed() == pytest.approx(3 * 1.0 + 3 * 2.0)
+    after = run / "cells" / names["gpt2"] / "parts" / "lr0.01-wd0.01-seed1000000"
+    after.mkdir(parents=True)
+    trial = {"train_time_s": 1800.0, "n_trials_fused": 1}
+    (after / "trials.jsonl").write_text(json.dumps(trial) + "\n")
+    assert hours_of_a_seed() == pytest.approx(0.5 + 3 * 2.0)
 
 
 def test_one_model_is_no_peak(answers: Callable) -> None:
@@ -81,14 +96,15 @@ def test_one_model_is_no_peak(answers: Callable) -> None:
 def test_other_exposures_stand_in_only_where_nothing_else_does(
     make_cells: Callable, write_run: Callable, tmp_path: Path
 ) -> None:
-    """300 exposures for 1000, and not 30 for 100; nothing beside the paper's own exposures."""
+    """300 exposures for 1000, and not 20 for 100; they say nothing of the statement itself."""
     parts = [
         make_cells({"gpt2": 1.0, "gpt2-mlp0": 1.0}, exposures=(own,), rng_seed=own, **SETTING)
         for own in (20, 100, 300)
     ]
     run = write_run(tmp_path / "run", pd.concat(parts, ignore_index=True))
-    found = {(one.claim, one.exposures) for one in read_answers([run]) if "mlp0" in one.part.name}
-    assert found == {("5", 300), ("6", 100)}
+    own = [one for one in read_answers([run]) if "mlp0" in one.part.name]
+    assert {(one.claim, one.exposures) for one in own} == {("5", 300), ("6", 100)}
+    assert {one.claim for one in own if one.word is Word.ASIDE} == {"5"}
 
 
 def test_cells_taken_over_from_another_run_count_once(
@@ -118,8 +134,9 @@ def test_hours_count_what_was_trained_after_the_search(
 def test_rounded_weights_scatter_over_models(
     make_cells: Callable, write_run: Callable, tmp_path: Path
 ) -> None:
-    """Models of other sizes, people and optimizers are replicates; another tool is none."""
-    trained = make_cells({"gpt2": 1.0, "gpt2 (muon)": 1.2}, seeds=(0,), n_people=(800, 1600))
+    """Models of other sizes and people are replicates; another tool or optimizer is none."""
+    settings = {"seeds": (0,), "n_people": (800, 1600), "exposures": (1000,)}
+    trained = make_cells({"gpt2": 1.0, "gpt2 (muon)": 1.2}, **settings)
     rows = [trained]
     for tool, factor in (("", 0.3), ("-auto-gptq", 0.3)):
         ratio = trained["capacity_ratio"] * factor
@@ -127,5 +144,62 @@ def test_rounded_weights_scatter_over_models(
         rows.append(trained.assign(quantization=label, capacity_ratio=ratio + 0.01 * ratio**2))
     run = write_run(tmp_path / "run", pd.concat(rows, ignore_index=True), with_cells=False)
     (one,) = [one for one in read_answers([run]) if one.claim == "8"]
-    assert one.part.name.startswith("int4 of")
-    assert (one.n_seeds, one.n_people, one.word) == (len(trained), (800, 1600), Word.AGREES)
+    assert one.part.name == "int4 of gpt2"
+    assert (one.n_seeds, one.n_people) == (len(trained) / 2, (800, 1600))
+    assert one.word is Word.AGREES
+
+
+def test_a_number_that_two_claims_ask_for_is_pooled_once(answers: Callable) -> None:
+    """Claims 5 and 6 both compare LLaMA with GPT-2: that tells nothing of the variance twice."""
+    capacities = {"gpt2": 1.0, "gpt2-mlp1/4": 0.9, "gpt2-mlp0": 0.8, "llama-tied": 0.7}
+    found = answers(capacities, exposures=(300,), log_sd=0.2)
+    alone = answers(capacities, "alone", exposures=(100,), log_sd=0.2)
+    once = [found["5", f"{name} of gpt2"].part.units[0].peaks for name in list(capacities)[1:]]
+    # Three ratios of two degrees of freedom each: none knows more than all of them.
+    assert all(peaks.spread.df <= 6 + 1e-9 for peaks in once)
+    twice = [alone["6", f"{name} of gpt2"].part.units[0].peaks for name in list(capacities)[1:]]
+    assert all(peaks.spread.df <= 6 + 1e-9 for peaks in twice)
+
+
+def test_a_peak_that_its_data_limit_is_none(
+    make_cells: Callable, write_run: Callable, tmp_path: Path
+) -> None:
+    """The highest of two shapes must demand half as much again as the statement needs. Another one
+    that demands enough, and stores less, does not make its R a capacity.
+    """
+    cells = make_cells({"gpt2": 1.9}, exposures=(1000,), sizes=((2, 1), (4, 1)), log_sd=0.01)
+    is_small = cells["n_params"] == cells["n_params"].min()
+    demand = cells["n_params"].where(~is_small, cells["n_params"] * 3.2 / 2.4) * 2.4
+    stored = cells["capacity_ratio"].where(~is_small, 1.5).clip(upper=1.75)
+    noise = np.exp(np.random.default_rng(0).normal(0, 0.01, len(cells)))
+    cells = cells.assign(
+        demand_bits=demand,
+        max_capacity_ratio=demand / cells["n_params"],
+        capacity_ratio=stored * noise,
+        stored_bits=stored * noise * cells["n_params"],
+    )
+    answers = read_answers([write_run(tmp_path / "run", cells)])
+    assert not [one for one in answers if one.claim == "1a, 3"]
+
+
+def test_rows_of_the_papers_own_setting_are_no_miniatures(
+    make_cells: Callable, write_run: Callable, tmp_path: Path
+) -> None:
+    """They have their verdict already."""
+    cells = make_cells(
+        {"gpt2": 2.0}, dataset="bioS", n_people=(50_000,), exposures=(1000,), mini=False
+    )
+    assert not read_answers([write_run(tmp_path / "run", cells)])
+
+
+def test_one_broken_number_refutes_a_statement_about_several() -> None:
+    """The seeds that break the clearest one decide it, not those that the closest would take."""
+    rng = np.random.default_rng(0)
+    clear, close = (peaks_of_values(list(rng.normal(mean, 0.3, 3))) for mean in (0.4, 0.95))
+    part = Part(
+        name="peak",
+        region=Region(low=1.0, criterion="at least 1"),
+        units=tuple(Unit(where="", peaks=peaks) for peaks in (clear, close)),
+    )
+    alone = replace(part, units=part.units[:1])
+    assert seeds_needed(alone, 0.1) <= seeds_needed(part, 0.1) < 2 * seeds_needed(alone, 0.1)
