@@ -194,14 +194,24 @@ class Watch:
 
     def _log_ends(self, show: Callable[[list[CellState]], None] = lambda _: None) -> None:
         logged = set(self._reader.ended)
-        last = False
+        last = has_failed = False
         while not last:
             last = self._stop.wait(REFRESH_EVERY_S)
-            show(self._reader.states())
-            for cell_id, state in self._reader.ended.items():
-                if cell_id in logged:
-                    continue
-                logged.add(cell_id)
-                count = f"[{len(logged)}/{len(self._cells)}]"
-                level = logging.INFO if state.state == "ok" else logging.WARNING
-                _logger.log(level, "%s %s  %s  %s", count, cell_id, state.state, state.detail)
+            try:
+                show(self._reader.states())
+            except (OSError, ValueError) as error:
+                # A directory that does not answer, or a file of prices half written: the next look
+                # may find it.
+                if not has_failed:
+                    _logger.warning("the live table stands still: %s", error)
+                has_failed = True
+            self._log_new_ends(logged)
+
+    def _log_new_ends(self, logged: set[str]) -> None:
+        for cell_id, state in self._reader.ended.items():
+            if cell_id in logged:
+                continue
+            logged.add(cell_id)
+            count = f"[{len(logged)}/{len(self._cells)}]"
+            level = logging.INFO if state.state == "ok" else logging.WARNING
+            _logger.log(level, "%s %s  %s  %s", count, cell_id, state.state, state.detail)
