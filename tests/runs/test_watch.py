@@ -165,3 +165,17 @@ def test_cells_that_end_are_logged_though_a_look_at_the_others_failed(
         fail_cell(CELLS[0], run.cell(CELLS[0].cell_id), sweep="made-up", reason="no such data")
     assert [line for line in caplog.messages if "stale" in line] == [caplog.messages[0]]
     assert any("no such data" in line for line in caplog.messages)
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_the_fast_table_of_states_is_the_one_of_rich(width: int) -> None:
+    """Line by line, where a reason is long, too; rich is left for letters of two columns."""
+    states = [running(), CellState(cell=CELLS[1], state="ok", detail="R 1.25 of at most 1.5")]
+    fast = lines_of(states_table(states, LONG, width=width), width)
+    wide = CellState(cell=CELLS[2], state="failed", detail="\u6771\u4eac")
+    slow = lines_of(states_table([*states, wide], LONG, width=width), width)
+    assert fast[:3] == slow[:3]
+    failed = CellState(cell=CELLS[2], state="failed", detail="no such file " * 20)
+    lines = lines_of(states_table([*states, failed], LONG, width=width), width)
+    assert max(map(len, lines)) <= width
+    assert " ".join(lines).count("such") == 20
