@@ -1,4 +1,4 @@
-"""P9, sizes: what `kcap plan`, `kcap status` and `kcap report` take on sweeps of thousands of cells.
+"""P9, sizes: what `kcap plan`, `status` and `report` take on sweeps of thousands of cells.
 
 Processor time of the whole command, in all of its threads and processes, median over rounds. Plan:
 10,000 cells of the published figure, without `--devices`. Status and report: a run of 1,000 cells
