@@ -21,7 +21,8 @@ def transferred(cell: Cell, guides: Iterable[str], run: RunDirectory) -> WarmSta
     if None in rows:
         return None
     finished = [row for row in rows if row is not None and row.status != "failed"]
-    rule = fit_rule([guide_of(row, run.cell(row.cell_id).trials()) for row in finished])
+    n_trials = cell.tune.guide_trials
+    rule = fit_rule([guide_of(row, run.cell(row.cell_id).trials()[:n_trials]) for row in finished])
     if rule is None:
         return None
     own = Point(lr=cell.train.lr, weight_decay=cell.train.weight_decay)
@@ -40,11 +41,19 @@ def setup_of(cell: Cell) -> Setup:
 
 
 def guide_of(row: ResultRow, trials: Iterable[TrialRecord]) -> Guide:
-    """A finished cell as the rule reads it."""
+    """A finished cell as the rule reads it, with its own point where the search tries it: inside of
+    the ranges, as a weight decay of 0 is not where another one is searched.
+    """
     cell = Cell.from_dict(json.loads(row.config))
+    tune, own = cell.tune, Point(lr=cell.train.lr, weight_decay=cell.train.weight_decay)
     return Guide(
         setup=setup_of(cell),
-        own=Point(lr=cell.train.lr, weight_decay=cell.train.weight_decay),
+        own=Point(
+            lr=tune.lr.clip(own.lr) if tune.lr else own.lr,
+            weight_decay=(
+                tune.weight_decay.clip(own.weight_decay) if tune.weight_decay else own.weight_decay
+            ),
+        ),
         trials=tuple(
             (Point(lr=one.lr, weight_decay=one.weight_decay), _finite(one.capacity_ratio))
             for one in trials
