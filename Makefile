@@ -83,7 +83,8 @@ COMMITTED_RUNS = $$(dirname docs/results/*/results.parquet docs/results/contact/
 board: .venv/installed  ## docs/capacity.md, from the tables of docs/results
 	$(BIN)/python -m analysis board --out docs/capacity.md $(COMMITTED_RUNS)
 
-claims: .venv/installed  ## docs/results/claims.md: the paper's claims, from the same tables
+claims: .venv/installed  ## docs/results/claims.md and the table in its README: the paper's claims, from the same tables
+	$(BIN)/python -m analysis.power $(COMMITTED_RUNS)
 	$(BIN)/python -m analysis claims-page --out docs/results/claims.md $(COMMITTED_RUNS)
 
 figures: .venv/installed  ## redraw all figures and reports of docs/results from its tables

@@ -285,12 +285,13 @@ def claims_page(
     directories: Directories,
     out: Annotated[Path, typer.Option(help="Page to write, in Markdown.")],
 ) -> None:
-    """Write the page of the paper's claims: verdicts, what miniatures show, hours spent."""
+    """Write the page of the paper's claims: verdicts, what miniatures show, prices (those of
+    claim_prices.json beside it), hours spent; and its digest into README.md beside it.
+    """
     with user_errors():
-        from analysis.claims.claims_page import page_of
-        from kcap_ray.runs.files import write_atomically
+        from analysis.claims.claims_page import write_page
 
-        write_atomically(out, page_of(directories))
+        write_page(directories, out)
         typer.echo(str(out))
 
 

@@ -4,13 +4,13 @@ data and exposures, from the tables of committed runs.
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from analysis.cell_tables import CellTables, collect_tables
+from analysis.cell_tables import PART, CellTables, collect_tables
 from analysis.estimate import Estimate, mean
 from analysis.groups import GroupKey, split_groups
 from analysis.load import load_results, read_environment, read_sweep_text
@@ -34,8 +34,8 @@ interval.
   is not near R_max, which is all there was to store.
 - The best of several (column *of*) is chosen by the same seeds that are averaged.
 - Two rows of one seed each do not rank their models.
-- Hours are the training of all trials, seeds and sizes behind a row, on the run's own machine,
-  which often had other work.
+- Hours are the training of all trials, fresh seeds and sizes behind a row, on the run's own
+  machine, which often had other work.
 - Runs of bioD from before a correction of what is credited were converted
   ([decision 0062](decisions/0062-what-is-counted.md)).
 
@@ -149,13 +149,28 @@ def _ratios(runs: Sequence[Run]) -> list[float]:
 
 
 def hours_of(rows: pd.DataFrame) -> dict[str, float]:
-    """Hours that the trials of each cell have trained; nothing of runs without a trials table."""
-    found, _ = collect_tables(rows.drop_duplicates(["run_dir", "cell_id"]), CellTables.trials)
+    """Hours that each cell has trained, fresh seeds too; nothing of runs without a trials table."""
+    return {cell_id: float(own["hours"].sum()) for cell_id, own in _trained(rows)}
+
+
+def seed_hours_of(rows: pd.DataFrame) -> dict[str, float]:
+    """Hours that one seed more of each cell takes: as a run after its search did, where there were
+    any; else as long as the search, which every seed has to itself.
+    """
+    after = {cell_id: own.loc[own[PART].notna(), "hours"] for cell_id, own in _trained(rows)}
+    whole = hours_of(rows)
     return {
-        str(row["cell_id"]): float((trials["train_time_s"] / trials["n_trials_fused"]).sum()) / 3600
-        for row, trials in found
-        if {"train_time_s", "n_trials_fused"} <= set(trials.columns)
+        cell_id: float(own.mean()) if len(own) else whole[cell_id] for cell_id, own in after.items()
     }
+
+
+def _trained(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Cells and their runs of training, with their `hours`: of fused ones, each has its share."""
+    found, _ = collect_tables(rows.drop_duplicates(["run_dir", "cell_id"]), CellTables.trained)
+    for row, own in found:
+        if {"train_time_s", "n_trials_fused"} <= set(own.columns):
+            hours = own["train_time_s"] / own["n_trials_fused"] / 3600
+            yield str(row["cell_id"]), own.assign(hours=hours)
 
 
 def command_of(directory: Path) -> str:

@@ -41,6 +41,23 @@ class CellTables:
             self.notes.append(f"{cell_id}: {n_broken} unreadable line(s) in {TRIALS}")
         return pd.DataFrame(records) if records else None
 
+    def trained(self, cell_id: str) -> pd.DataFrame | None:
+        """One row per run of training of the cell; column `part` names what came after its search,
+        and is empty for the search itself.
+        """
+        folder = self._directory / "cells" / cell_id
+        files = [file for file in (folder / TRIALS,) if file.is_file()]
+        files += sorted(folder.glob(f"{PARTS}/*/{TRIALS}"))
+        records = [
+            {PART: None if file.parent == folder else file.parent.name, **one}
+            for file in files
+            for one in read_json_lines(file)[0]
+        ]
+        table = pd.DataFrame(records) if records else _by_cell(self._trials_table).get(cell_id)
+        if table is None or PART in table:
+            return table
+        return table.assign(**{PART: None})
+
     def curve(self, cell_id: str) -> pd.DataFrame | None:
         """One row per logged step of the cell's best trial; None if there is none."""
         path = self._directory / "cells" / cell_id / CURVE
@@ -50,7 +67,11 @@ class CellTables:
 
     @cached_property
     def _all_trials(self) -> dict[str, pd.DataFrame]:
-        return _by_cell(_of_searches(self._read(self._directory / TRIALS_TABLE)))
+        return _by_cell(_of_searches(self._trials_table))
+
+    @cached_property
+    def _trials_table(self) -> pd.DataFrame | None:
+        return self._read(self._directory / TRIALS_TABLE)
 
     @cached_property
     def _all_curves(self) -> dict[str, pd.DataFrame]:

@@ -82,13 +82,14 @@ def group_by(runs: Iterable[Run], key: Callable[[Run], Key]) -> dict[Key, list[R
 def by_seed(*sides: Sequence[Run]) -> tuple[list[Run], ...]:
     """The runs of each side with one run for each fresh seed, where all of them have some.
 
-    Where a cell has several rows they stay as they are, one replicate each: its seeds were tuned
-    apart, and what tuning scatters is in the differences of their means alone.
+    Where a model has rows of several seeds they stay as they are, one replicate each: its seeds
+    were tuned apart, and what tuning scatters is in the differences of their means alone. Several
+    rows of one seed, from runs that share cells, count as one of each fresh seed.
     """
     runs = [run for side in sides for run in side]
     cells = group_by(runs, lambda run: (*setting_of(run), run.family, run.size, run.quantization))
-    has_one_row = all(len({run.cell for run in own}) == 1 for own in cells.values())
-    if not has_one_row or not all(run.fresh for run in runs):
+    has_one_seed = all(len({run.replicate for run in own}) == 1 for own in cells.values())
+    if not has_one_seed or not all(run.fresh for run in runs):
         return tuple(list(side) for side in sides)
     return tuple([one for run in side for one in _seeds_of(run)] for side in sides)
 

@@ -41,10 +41,10 @@ def seeds_for_difference(difference: float, log_sd: float, *, power: float = POW
     return seeds_to_resolve(math.log1p(difference), math.sqrt(2) * log_sd, power=power)
 
 
-def seeds_to_resolve(gap: float, sd: float, *, power: float = POWER) -> int:
-    """Smallest n at which a t-test of level 95% sees a mean `gap` away from a bound: the smallest n
-    with n >= ((t(0.975, n - 1) + t(power, n - 1)) sd / gap)^2, at least 2; MAX_SEEDS + 1 where it
-    is larger than MAX_SEEDS.
+def seeds_to_resolve(gap: float, sd: float, *, power: float = POWER, level: float = LEVEL) -> int:
+    """Smallest n at which a two-sided t-test sees a mean `gap` away from a bound: at a level of 95%
+    the smallest n with n >= ((t(0.975, n - 1) + t(power, n - 1)) sd / gap)^2, at least 2; MAX_SEEDS
+    + 1 where it is larger than MAX_SEEDS.
     """
     from scipy import special
 
@@ -55,7 +55,7 @@ def seeds_to_resolve(gap: float, sd: float, *, power: float = POWER) -> int:
     low, high = 2, MAX_SEEDS + 1
     while low < high:
         n = (low + high) // 2
-        reach = special.stdtrit(n - 1, (1 + LEVEL) / 2) + special.stdtrit(n - 1, power)
+        reach = special.stdtrit(n - 1, (1 + level) / 2) + special.stdtrit(n - 1, power)
         if n >= (float(reach) * sd / gap) ** 2:
             high = n
         else:

@@ -15,7 +15,8 @@ Decided before more than two of the miniature's 28 cells were seen, both of whic
 whole demand: its cells and ranges; the form of the rule and what it expects beforehand
 (`kcap_ray/execution/transfer_rule.py`); that a cell is costly above 2e10 operations a trial, which
 makes 14 cells costly; that the loss is 1 - R / R of the full study, in percent, and that it is
-judged over the costly cells, since the others have the full study and lose nothing.
+judged over the costly cells, since the others have the full study and lose nothing. A loss has its
+sign: where R is higher than the full study's, it is a gain, and within the goal.
 
 Other ways of spending less are judged by the same trials. Cost is in operations, and a share of the
 full study's. Successive halving stands for ASHA: six points are trained in part, of which the best
@@ -186,8 +187,9 @@ def _show(found: Mapping[str, Any]) -> None:
         one = way["costly_cells"]
         print(
             f"{name}: cost {way['cost']:.1%}; costly cells: median {one['median_percent']:.1f}%, "
-            f"worst {one['worst_percent']:.1f}%, {one['within_3_percent']} of {one['cells']} "
-            f"within 3%; all cells: median {way['all_cells']['median_percent']:.1f}%, "
+            f"worst {one['worst_percent']:.1f}%, gain at most {one['largest_gain_percent']:.1f}%, "
+            f"{one['within_3_percent']} of {one['cells']} within 3%; "
+            f"all cells: median {way['all_cells']['median_percent']:.1f}%, "
             f"worst {way['all_cells']['worst_percent']:.1f}%"
         )
     if "fresh_seeds" in found:
@@ -195,7 +197,8 @@ def _show(found: Mapping[str, Any]) -> None:
         print(
             f"on fresh seeds: costly cells: median {one['median_percent']:.1f}%, "
             f"worst {one['worst_percent']:.1f}%, {one['within_3_percent']} of {one['cells']} "
-            "within 3%"
+            f"within 3%; gain at most {one['largest_gain_percent']:.1f}%, "
+            f"{one['differ_by_at_most_3_percent']} differ by at most 3%"
         )
 
 

@@ -10,14 +10,14 @@ not to; what neither can be said of is undecided.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from analysis.claims.claim import Outcome, Verdict
 from analysis.multiple_tests import holm
 from analysis.peaks import Peaks
 from analysis.pooling import moderate_peaks
-from analysis.seeds import MAX_SEEDS, seeds_to_resolve
+from analysis.seeds import LEVEL, MAX_SEEDS, seeds_to_resolve
 
 ERROR = 0.025
 """Of each side, so that a verdict is that of a 95% interval."""
@@ -69,6 +69,8 @@ class _Condition:
     error_if_false: float
     """Probability of such numbers at most, were the condition true."""
     bound: float
+    is_met: bool
+    """Whether the number is on the right side, however surely."""
 
 
 def judge(
@@ -82,7 +84,7 @@ def judge(
     if not parts:
         reason = "; ".join(filter(None, [missing, aside]))
         return Outcome(verdict=Verdict.NOT_MEASURED, reason=reason, decided_by=missing)
-    parts = _with_pooled_variances(parts)
+    parts = pool_variances(parts)
     conditions = [condition for part in parts for condition in _conditions(part)]
     broken = holm([condition.error_if_false for condition in conditions])
     failed = [c for c, error in zip(conditions, broken, strict=True) if error <= ERROR]
@@ -99,28 +101,48 @@ def judge(
         )
     if is_shown and not too_few:
         return Outcome(verdict=Verdict.HOLDS, reason=reason, numbers=numbers)
-    open_ones = [] if is_shown else [c for c in conditions if c.error_if_true > ERROR]
-    decided_by = "; ".join(filter(None, [_what_decides(open_ones), too_few]))
+    decided_by = "; ".join(filter(None, ["" if is_shown else _what_decides(conditions), too_few]))
     return Outcome(verdict=Verdict.UNDECIDED, reason=reason, decided_by=decided_by, numbers=numbers)
 
 
-def _with_pooled_variances(parts: Sequence[Part]) -> list[Part]:
+def seeds_needed(part: Part, log_sd: float) -> int:
+    """Seeds of every model at which the part is decided, if its numbers stay where they are and as
+    noisy: at least MIN_SEEDS. `log_sd` stands for the scatter, over seeds, of what has too few.
+    """
+    return max(MIN_SEEDS, _decider(_conditions(part), log_sd)[0])
+
+
+def pool_variances(parts: Sequence[Part]) -> list[Part]:
+    """The parts in their order, with variances pooled among units that are about equally noisy.
+
+    A number that several parts ask for counts once. What was pooled is not pooled again.
+    """
     units = [unit for part in parts for unit in part.units]
-    better = moderate_peaks([u.peaks for u in units], [u.pooled_with for u in units])
-    found = iter(
-        Unit(where=unit.where, peaks=peaks, pooled_with=unit.pooled_with)
-        for unit, peaks in zip(units, better, strict=True)
-        if peaks is not None
+    distinct = {_identity(unit): unit for unit in units}
+    better = moderate_peaks(
+        [unit.peaks for unit in distinct.values()], [unit.pooled_with for unit in distinct.values()]
     )
+    pooled = {
+        key: Unit(where=unit.where, peaks=peaks, pooled_with=object())
+        for (key, unit), peaks in zip(distinct.items(), better, strict=True)
+        if peaks is not None
+    }
     return [
         Part(
             name=part.name,
             region=part.region,
-            units=tuple(next(found) for _ in part.units),
+            units=tuple(replace(pooled[_identity(u)], where=u.where) for u in part.units),
             unit_of_number=part.unit_of_number,
         )
         for part in parts
     ]
+
+
+def _identity(unit: Unit) -> tuple[object, ...]:
+    """Equal for the same number measured by the same seeds."""
+    peaks = unit.peaks
+    # The variance of one seed is not a number, and no two of these are equal.
+    return unit.pooled_with, peaks.value, repr(peaks.spread), peaks.n_seeds
 
 
 def _conditions(part: Part) -> list[_Condition]:
@@ -143,6 +165,7 @@ def _conditions(part: Part) -> list[_Condition]:
                     error_if_true=min(1.0, len(below) * lowest.error_if_true),
                     error_if_false=max(condition.error_if_false for condition in below),
                     bound=region.high,
+                    is_met=any(condition.is_met for condition in below),
                 )
             ]
         found += below
@@ -151,15 +174,19 @@ def _conditions(part: Part) -> list[_Condition]:
 
 def _at_least(part: Part, unit: Unit, bound: float) -> _Condition:
     high, low = unit.peaks.tail_at_least(bound), unit.peaks.tail_at_most(bound)
-    return _condition(part, unit, bound, (high, low))
+    is_met = unit.peaks.value >= bound
+    return _condition(part, unit, bound, (high, low), is_met)
 
 
 def _at_most(part: Part, unit: Unit, bound: float) -> _Condition:
     high, low = unit.peaks.tail_at_least(bound), unit.peaks.tail_at_most(bound)
-    return _condition(part, unit, bound, (low, high))
+    is_met = unit.peaks.value <= bound
+    return _condition(part, unit, bound, (low, high), is_met)
 
 
-def _condition(part: Part, unit: Unit, bound: float, errors: tuple[float, float]) -> _Condition:
+def _condition(
+    part: Part, unit: Unit, bound: float, errors: tuple[float, float], is_met: bool
+) -> _Condition:
     is_enough = unit.peaks.n_seeds >= MIN_SEEDS
     return _Condition(
         part=part,
@@ -167,6 +194,7 @@ def _condition(part: Part, unit: Unit, bound: float, errors: tuple[float, float]
         error_if_true=errors[0] if is_enough else 1.0,
         error_if_false=errors[1] if is_enough else 1.0,
         bound=bound,
+        is_met=is_met,
     )
 
 
@@ -209,18 +237,16 @@ def _numbers(part: Part) -> dict[str, float]:
 
 def _what_decides(conditions: Sequence[_Condition]) -> str:
     """More seeds, how many, and of what; or that no affordable number of them will do."""
-    if not conditions:
-        return ""
-    few = [c for c in conditions if c.unit.peaks.n_seeds < MIN_SEEDS]
+    open_ones = [c for c in conditions if c.error_if_true > ERROR]
+    few = [c for c in open_ones if c.unit.peaks.n_seeds < MIN_SEEDS]
     if few:
         now = min(condition.unit.peaks.n_seeds for condition in few)
         return f"at least {MIN_SEEDS} seeds of every model (now {now})"
-    copies = [c for c in conditions if not c.unit.peaks.has_scatter]
+    copies = [c for c in open_ones if not c.unit.peaks.has_scatter]
     if copies:
         what = f"{copies[0].part.name} at {copies[0].unit.where}"
         return f"seeds that were trained apart: {what} is the same in all to the last digit"
-    needed = [(_seeds(condition), condition) for condition in conditions]
-    n_seeds, worst = max(needed, key=lambda pair: pair[0])
+    n_seeds, worst = _decider(conditions)
     what = f"{worst.part.name} at {worst.unit.where}"
     if n_seeds > MAX_SEEDS:
         bound = f"{worst.bound:.3g}{worst.part.unit_of_number}"
@@ -229,11 +255,24 @@ def _what_decides(conditions: Sequence[_Condition]) -> str:
     return f"about {n_seeds} seeds (now {now}), if {what} stays where it is and as noisy"
 
 
-def _seeds(condition: _Condition) -> int:
+def _decider(conditions: Sequence[_Condition], log_sd: float = math.nan) -> tuple[int, _Condition]:
+    """Seeds that decide, and the condition that they decide: the first to be broken of those that
+    are not met, where Holm's correction asks the most of it; else the last one to be shown.
+    """
+    broken, level = [c for c in conditions if not c.is_met], 1 - 2 * ERROR / len(conditions)
+    if broken:
+        needed = [(_seeds(condition, log_sd, level), condition) for condition in broken]
+        return min(needed, key=lambda pair: pair[0])
+    open_ones = [c for c in conditions if c.error_if_true > ERROR] or conditions
+    needed = [(_seeds(condition, log_sd), condition) for condition in open_ones]
+    return max(needed, key=lambda pair: pair[0])
+
+
+def _seeds(condition: _Condition, log_sd: float, level: float = LEVEL) -> int:
     peaks, bound = condition.unit.peaks, condition.bound
     if peaks.is_log:
         gap = abs(math.log(peaks.value / bound)) if bound > 0 else math.inf
     else:
         gap = abs(peaks.value - bound)
-    needed = seeds_to_resolve(gap, math.sqrt(peaks.spread.variance))
-    return max(needed, peaks.n_seeds + 1)
+    sd = math.sqrt(peaks.spread.variance) if peaks.has_scatter else log_sd
+    return max(seeds_to_resolve(gap, sd, level=level), peaks.n_seeds + 1)

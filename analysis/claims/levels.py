@@ -23,7 +23,7 @@ REACH = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class _DataSet:
+class DataSet:
     """All models trained on one data set of one number of people."""
 
     runs: list[Run]
@@ -64,7 +64,7 @@ def check_peaks(
     assert low is not None, "a claim about peaks has a lowest one"
 
     def check(rows: pd.DataFrame) -> Outcome:
-        own = _data_sets(rows)
+        own = data_sets(rows)
         testable = [one for one in own if _can_show(one, low)]
         units = [(one, unit) for one in testable if (unit := one.unit()) is not None]
         names = list(dict.fromkeys(one.name for one, _ in units))
@@ -95,14 +95,22 @@ def check_peaks(
 
 def check_saturation(rows: pd.DataFrame) -> Outcome:
     """R / R_max is at least the band for every model with R_max up to 1.8."""
+    part = saturation_of(rows)
+    if part is None:
+        least = rows["max_capacity_ratio"].min()
+        return judge(
+            [], missing=f"a model with R_max up to {SATURATED_MAX_RATIO} (smallest: {least:.2f})"
+        )
+    return judge([part], too_few=_too_few(rows))
+
+
+def saturation_of(rows: pd.DataFrame) -> Part | None:
+    """R / R_max of every model with R_max up to 1.8; None where there is none."""
     (runs,) = by_seed(unquantized(rows))
     models = group_by(runs, lambda run: (run.n_people, run.size))
     small = [own for own in models.values() if own[0].max_ratio <= SATURATED_MAX_RATIO]
     if not small:
-        least = min(own[0].max_ratio for own in models.values())
-        return judge(
-            [], missing=f"a model with R_max up to {SATURATED_MAX_RATIO} (smallest: {least:.2f})"
-        )
+        return None
     units = [
         Unit(
             where=f"gpt2-{own[0].size}, N={own[0].n_people:,}, R_max {own[0].max_ratio:.2f}",
@@ -114,7 +122,7 @@ def check_saturation(rows: pd.DataFrame) -> Outcome:
         low=SATURATED_RATIO_BAND, criterion=f"at least {SATURATED_RATIO_BAND:g} of the demand"
     )
     name = f"R / R_max of {len(units)} model{'s' * (len(units) > 1)}"
-    return judge([Part(name=name, region=region, units=tuple(units))], too_few=_too_few(rows))
+    return Part(name=name, region=region, units=tuple(units))
 
 
 def check_ceiling(ceiling: float) -> Check:
@@ -122,7 +130,7 @@ def check_ceiling(ceiling: float) -> Check:
     region = Region(high=ceiling, criterion=f"at most {ceiling:g}")
 
     def check(rows: pd.DataFrame) -> Outcome:
-        own = [one for one in _data_sets(rows) if one.largest_max_ratio > ceiling]
+        own = [one for one in data_sets(rows) if one.largest_max_ratio > ceiling]
         if not own:
             return judge([], missing=f"no model demands more than {ceiling:g} bits per parameter")
         units = tuple(unit for one in own if (unit := one.unit()) is not None)
@@ -151,12 +159,13 @@ def check_bound(rows: pd.DataFrame) -> Outcome:
     return Outcome(verdict=Verdict.FAILS, reason=reason, numbers=numbers)
 
 
-def _data_sets(rows: pd.DataFrame) -> list[_DataSet]:
+def data_sets(rows: pd.DataFrame) -> list[DataSet]:
+    """Unquantized rows by data set and number of people."""
     groups = group_by(unquantized(rows), lambda run: (run.dataset, run.n_people))
-    return [_DataSet(runs=runs) for _, runs in sorted(groups.items())]
+    return [DataSet(runs=runs) for _, runs in sorted(groups.items())]
 
 
-def _can_show(one: _DataSet, low: float) -> bool:
+def _can_show(one: DataSet, low: float) -> bool:
     """Whether its models demand enough to show a capacity of `low`, or show it as it is.
 
     Models that demand little more than they can hold store less than their capacity, so that a
@@ -168,7 +177,7 @@ def _can_show(one: _DataSet, low: float) -> bool:
     return unit is not None and unit.peaks.value >= low
 
 
-def _left_out(too_big: Sequence[_DataSet]) -> str:
+def _left_out(too_big: Sequence[DataSet]) -> str:
     if not too_big:
         return ""
     names = ", ".join(

@@ -49,7 +49,7 @@ def _family(subject: str, baseline: str = "gpt2") -> Find:
     return find
 
 
-def _stated_family(
+def stated_family(
     subject: str,
     region: Region,
     exposures: float,
@@ -57,6 +57,7 @@ def _stated_family(
     baseline: str = "gpt2",
     min_params: int = MIN_PARAMS,
 ) -> StatedRatio:
+    """R of one family over that of another, by their names."""
     return StatedRatio(
         name=subject,
         find=_family(subject, baseline),
@@ -69,29 +70,29 @@ def _stated_family(
 
 
 ARCHITECTURES_1000 = (
-    _stated_family("llama", equal(), 1000, min_params=LARGE),
-    _stated_family("mistral", equal(), 1000, min_params=LARGE),
-    _stated_family("gpt2-mlp1/4", equal(), 1000),
-    _stated_family("gpt2-mlp0", equal(), 1000),
+    stated_family("llama", equal(), 1000, min_params=LARGE),
+    stated_family("mistral", equal(), 1000, min_params=LARGE),
+    stated_family("gpt2-mlp1/4", equal(), 1000),
+    stated_family("gpt2-mlp0", equal(), 1000),
 )
 
 ARCHITECTURES_100 = (
-    _stated_family("llama", up_to_times_lower(1.3), 100, min_params=LARGE),
-    _stated_family("mistral", up_to_times_lower(1.3), 100, min_params=LARGE),
-    _stated_family("gpt2-mlp1/4", no_loss(), 100),
-    _stated_family("gpt2-mlp0", more_than_times_lower(1.5), 100),
+    stated_family("llama", up_to_times_lower(1.3), 100, min_params=LARGE),
+    stated_family("mistral", up_to_times_lower(1.3), 100, min_params=LARGE),
+    stated_family("gpt2-mlp1/4", no_loss(), 100),
+    stated_family("gpt2-mlp0", more_than_times_lower(1.5), 100),
 )
 
 LADDER_100 = (
-    _stated_family(_STANDARD, times_higher(1.3), 100, baseline="llama", min_params=LARGE),
-    _stated_family(_STANDARD, equal(), 100, baseline="gpt2", min_params=LARGE),
-    _stated_family(f"{_STANDARD}-tied-gelu", equal(), 100, baseline=f"{_STANDARD}-tied"),
-    _stated_family("gpt2", equal(), 100, baseline=_STEP_BEFORE),
+    stated_family(_STANDARD, times_higher(1.3), 100, baseline="llama", min_params=LARGE),
+    stated_family(_STANDARD, equal(), 100, baseline="gpt2", min_params=LARGE),
+    stated_family(f"{_STANDARD}-tied-gelu", equal(), 100, baseline=f"{_STANDARD}-tied"),
+    stated_family("gpt2", equal(), 100, baseline=_STEP_BEFORE),
 )
 
 EXPERTS = (
-    _stated_family("gpt2-moe32", times_lower(1.3), 1000),
-    _stated_family("gpt2-moe32", times_lower(1.5), 100),
+    stated_family("gpt2-moe32", times_lower(1.3), 1000),
+    stated_family("gpt2-moe32", times_lower(1.5), 100),
 )
 
 
@@ -173,3 +174,42 @@ JUNK_TOKEN = (
     _stated_junk("junk and token", f"{_RANDOM}-token", times_lower(2), 100, token=True),
     _stated_junk("junk and token", f"{_RANDOM}-token", no_loss(), 300, token=True),
 )
+
+_LLAMA, _MISTRAL = "llama-tied", "mistral-tied"
+"""With tied weights: a second embedding is most of so small a model, as the paper says of its own
+small ones.
+"""
+_TIED_STANDARD = f"{_LLAMA}-standard"
+IN_MINIATURE: dict[str, tuple[StatedRatio, ...]] = {
+    "5": (
+        stated_family(_LLAMA, equal(), 1000),
+        stated_family(_MISTRAL, equal(), 1000),
+        stated_family("gpt2-mlp1/4", equal(), 1000),
+        stated_family("gpt2-mlp0", equal(), 1000),
+    ),
+    "6": (
+        stated_family(_LLAMA, up_to_times_lower(1.3), 100),
+        stated_family(_MISTRAL, up_to_times_lower(1.3), 100),
+        stated_family("gpt2-mlp1/4", no_loss(), 100),
+        stated_family("gpt2-mlp0", more_than_times_lower(1.5), 100),
+    ),
+    "7": (
+        stated_family(_TIED_STANDARD, times_higher(1.3), 100, baseline=_LLAMA),
+        stated_family(_TIED_STANDARD, equal(), 100),
+        stated_family(f"{_TIED_STANDARD}-gelu", equal(), 100, baseline=_TIED_STANDARD),
+        stated_family(f"{_TIED_STANDARD}-gelu", times_higher(1.3), 100, baseline=_LLAMA),
+        stated_family(f"{_TIED_STANDARD}-gelu", equal(), 100),
+    ),
+    "8": QUANTIZED,
+    "9": (
+        # 32 experts would be nearly all of so small a model.
+        stated_family("gpt2-moe8", times_lower(1.3), 1000),
+        stated_family("gpt2-moe8", times_lower(1.5), 100),
+    ),
+    "10": JUNK_RANDOM,
+    "11": JUNK_REPEATED,
+    "12": JUNK_TOKEN,
+    # Of Physics of Language Models, Part 4.1: a gated MLP loses about 30%.
+    "Part 4.1": (stated_family("gpt2-gated", times_lower(1.4), 100),),
+}
+"""What is asked of a miniature for each claim that states ratios."""

@@ -96,6 +96,7 @@ NOT_SCIENCE = (
     "tune.costly_flops",
     "tune.costly_trials",
     "tune.is_costly",
+    "tune.guide_trials",
     # Seeds that are averaged over are a sequence too.
     "tune.confirm_seeds",
 )

@@ -22,7 +22,7 @@ _KIND = {
     str: "a text",
 }
 
-_NO_KEYS = ("contents", "is_costly")
+_NO_KEYS = ("contents", "is_costly", "guide_trials")
 """Fields that are found out and not asked for."""
 
 

@@ -84,10 +84,17 @@ class TuneConfig:
     """
     costly_trials: int = 1
     """Trials of a costly cell in place of `trials`. The first is where a rule puts it that is
-    fitted to the trials of the sweep's other cells, the second is the cell's own point.
+    fitted to the trials of the sweep's other cells, the second is the cell's own point, and further
+    ones are spread over the ranges and proposed, as in a full study. With a larger number the
+    search goes on, also where that makes the cell one with a full study, which without that
+    history would begin at the own point and try the neighbour's best.
     """
     is_costly: bool = False
     """Whether the cell is costly, so that `trials` is that of one. No key of a sweep file."""
+    guide_trials: int | None = None
+    """Of a costly cell, the `trials` of one that is not: as many trials of each of the others the
+    rule is fitted to, however many more an earlier run made. No key of a sweep file.
+    """
     confirm_seeds: int = 0
     """Fresh seeds with which the best point is trained again after the search; the result is the
     mean over them. 0: the result is the best trial itself, which flatters it.
@@ -118,7 +125,13 @@ class TuneConfig:
         """The same of a costly cell: fewer trials, and none beyond the ranges."""
         if self.trials <= self.costly_trials:
             return self
-        return replace(self, trials=self.costly_trials, widen=0, is_costly=True)
+        return replace(
+            self,
+            trials=self.costly_trials,
+            widen=0,
+            is_costly=True,
+            guide_trials=self.trials,
+        )
 
     def __post_init__(self) -> None:
         check(self.trials >= 1, f"tune.trials: got {self.trials}; at least 1 is needed")

@@ -1,5 +1,6 @@
 """Stops a sweep when its time or its money is spent: what runs is saved first, as by Ctrl-C."""
 
+import logging
 import math
 import os
 import signal
@@ -14,6 +15,8 @@ from kcap_ray.planning.prices import Price
 from kcap_ray.planning.replay import Room
 from kcap_ray.planning.virtual_cluster import VirtualCluster
 
+_logger = logging.getLogger(__name__)
+
 LOOK_EVERY_S = 1.0
 
 _HOUR = 3600.0
@@ -22,6 +25,9 @@ _HOUR = 3600.0
 class Budget:
     """What this command may still spend. Within it the process is sent Ctrl-C when a limit is
     reached, which does not leave it: `reached` says so.
+
+    Devices are counted in a thread of their own: a cluster whose head does not answer may hold up a
+    count, or have it fail, but no limit. Meanwhile the last count is paid for.
     """
 
     def __init__(
@@ -45,7 +51,7 @@ class Budget:
         self._spent = 0.0
         self._n_now = 0.0
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._is_failing = False
         self.reached: str | None = None
         """The limit that was reached, in words."""
 
@@ -77,7 +83,9 @@ class Budget:
     def __enter__(self) -> "Budget":
         self._look()
         if not math.isinf(self.left_s()):
-            self._thread.start()
+            threading.Thread(target=self._watch, daemon=True).start()
+            if self._price is not None:
+                threading.Thread(target=self._keep_counting, daemon=True).start()
         return self
 
     def __exit__(
@@ -109,15 +117,39 @@ class Budget:
         return 0.0 if self._price is None else self._price.dollars_per_hour * n_devices / _HOUR
 
     def _look(self) -> None:
-        now = time.monotonic()
-        if self._price is not None:
+        self._count()
+        self._pay()
+
+    def _count(self) -> None:
+        if self._price is None:
+            return
+        try:
             self._n_now = self._n_devices()
+        except Exception as error:  # whatever a cluster raises that does not answer
+            if not self._is_failing:
+                _logger.warning(
+                    "%s: devices cannot be counted (%s: %s); %g are taken to be up until they can",
+                    self.named,
+                    type(error).__name__,
+                    error,
+                    self._n_now,
+                )
+            self._is_failing = True
+            return
+        self._is_failing = False
+
+    def _pay(self) -> None:
+        now = time.monotonic()
         self._spent += self._dollars_per_s(self._n_now) * (now - self._looked)
         self._looked = now
 
+    def _keep_counting(self) -> None:
+        while not self._stop.wait(LOOK_EVERY_S):
+            self._count()
+
     def _watch(self) -> None:
         while not self._stop.wait(LOOK_EVERY_S):
-            self._look()
+            self._pay()
             if self.left_s() <= 0:
                 self.reached = self.named
                 os.kill(os.getpid(), signal.SIGINT)

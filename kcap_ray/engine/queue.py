@@ -18,7 +18,7 @@ from kcap_ray.execution.after_search import Step, fresh_seeds, next_steps
 from kcap_ray.execution.ahead import ahead_of
 from kcap_ray.execution.cell import CellProgress, fail_cell, finish_cell
 from kcap_ray.execution.search import CellStudy
-from kcap_ray.execution.start import neighbour_of, start_of, starts_over, to_do
+from kcap_ray.execution.start import began_by_rule, neighbour_of, start_of, starts_over, to_do
 from kcap_ray.planning.cost import device_of
 from kcap_ray.planning.jobs import N_FIRST_POINTS, Job, jobs_of
 from kcap_ray.planning.neighbour import Before
@@ -250,7 +250,13 @@ class SweepQueue:
         """Points of a program of the search; None if the cell is done after all."""
         job, before = self._jobs[cell.cell_id], self._before(cell)
         first, stop = start.first_trial, start.first_trial + start.n_trials
-        if not job.waits_for_neighbour(first, start.n_trials) and stop <= N_FIRST_POINTS:
+        directory = self._directory.cell(cell.cell_id)
+        hangs_on_others = (
+            job.waits_for_neighbour(first, start.n_trials)
+            or stop > N_FIRST_POINTS
+            or began_by_rule(directory)
+        )
+        if not hangs_on_others:
             study = CellStudy(
                 cell,
                 n_steps=length_of(cell).steps,
@@ -259,7 +265,6 @@ class SweepQueue:
                 has_neighbour=before is not None,
             )
             return study.ask(stop)[first:]
-        directory = self._directory.cell(cell.cell_id)
         warm_start = start_of(cell, before, self._directory)
         if is_done(cell, directory.result()):
             return None

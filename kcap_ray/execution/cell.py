@@ -22,7 +22,7 @@ from kcap_ray.execution.arithmetic import trained_precision
 from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.host_cpus import own_cpus
 from kcap_ray.execution.search import CellStudy, WarmStart
-from kcap_ray.execution.start import neighbour_of, start_of, to_do
+from kcap_ray.execution.start import began_by_rule, neighbour_of, start_of, to_do
 from kcap_ray.planning.asked import asked_of
 from kcap_ray.planning.neighbour import Before
 from kcap_ray.planning.run_length import length_of, spec_of, trial_batch_size, trials_at_once
@@ -69,6 +69,7 @@ class CellProgress:
             warm_start=warm_start,
             trial_batch_size=trial_batch_size(cell, spec),
             has_neighbour=has_neighbour,
+            began_by_rule=began_by_rule(directory),
         )
         self._begun: tuple[int, list[Point]] | None = None
         recorded = directory.trials()

@@ -47,10 +47,10 @@ class CellStudy:
     """The search over one cell's learning rate and weight decay; larger `capacity_ratio` is better.
 
     First the cell's own point (the paper's values), then the neighbour's best, then points spread
-    evenly over the ranges, and from the fifth on what Optuna's TPE proposes. A costly cell begins
-    at the point of the rule that other cells' trials give, and its own point is the second. None is
-    near an earlier one, as far as the ranges have room: such a proposal is left out, and the next
-    taken.
+    evenly over the ranges, and from the fifth on what Optuna's TPE proposes. A costly cell, or one
+    that was costly when it began, begins at the point of the rule that other cells' trials give,
+    and its own point is the second, before the spread ones. None is near an earlier one, as far as
+    the ranges have room: such a proposal is left out, and the next taken.
     Of the first ones only the second hangs on the neighbour: where that has no result, or a point
     near another's, a spread one stands there.
     """
@@ -63,9 +63,11 @@ class CellStudy:
         warm_start: WarmStart | None,
         trial_batch_size: int = 1,
         has_neighbour: bool = False,
+        began_by_rule: bool = False,
     ) -> None:
         """`trial_batch_size`: consecutive points chosen without the results of one another.
-        `has_neighbour`: whether there is one, with a result or without.
+        `has_neighbour`: whether there is one, with a result or without. `began_by_rule`: whether
+        the search began at a rule's point, though the cell may no longer be costly.
         """
         self.cell, self.n_steps, self.warm_start = cell, n_steps, warm_start
         self.trial_batch_size = trial_batch_size
@@ -76,6 +78,7 @@ class CellStudy:
         self._n_told = 0
         # A single trial at the own point needs no search, and so no Optuna.
         self._has_neighbour = has_neighbour or warm_start is not None
+        self._begins_by_rule = began_by_rule or cell.tune.is_costly
         self._study = self._new_study() if cell.tune.ranges else None
 
     @property
@@ -96,9 +99,10 @@ class CellStudy:
 
     def _first_points(self) -> list[Point]:
         first = [self._clipped(self._own)]
-        if self.cell.tune.is_costly and self.warm_start is not None:
+        start = self.warm_start
+        if start is not None and self._begins_by_rule:
             # Where there may be no second trial, the first is the one that is thought best.
-            first.insert(0, self._clipped(self.warm_start.point))
+            first.insert(0, self._clipped(start.point))
             if _is_near_any(first[1], first[:1]):
                 first[1] = self._spread_from(first[:1])
             while len(first) < N_FIRST_POINTS:

@@ -91,8 +91,8 @@ def start_of(cell: Cell, before: Before | None, run: RunDirectory) -> WarmStart 
 
     A search that began from another point of that neighbour is set aside: more trials may have
     changed what is best there, and it may have had no result. One that began from another cell, as
-    an earlier version's did, keeps what it started from. So does a costly cell, whose point is from
-    a rule: it would hardly move, and the trial is what is to be saved.
+    an earlier version's did, keeps what it started from. So does a cell that was costly when it
+    began, whose point is from a rule: it would hardly move, and the trial is what is to be saved.
     """
     if before is None:
         return None
@@ -168,6 +168,16 @@ def _recorded(directory: CellDirectory) -> dict[str, Any] | None:
 
 def _warm_start(values: Mapping[str, Any]) -> WarmStart:
     return WarmStart(point=Point(**values["point"]), n_steps=values["n_steps"])
+
+
+def began_by_rule(directory: CellDirectory) -> bool:
+    """Whether the search began at a rule's point, and so goes on as a costly cell's does, though
+    the cell may no longer be one.
+    """
+    recorded = _recorded(directory)
+    return (
+        recorded is not None and recorded["neighbour"] == RULE and recorded[_WARM_START] is not None
+    )
 
 
 def _set_aside(directory: CellDirectory) -> None:

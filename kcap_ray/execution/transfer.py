@@ -22,7 +22,7 @@ def transferred(cell: Cell, guides: Iterable[str], run: RunDirectory) -> WarmSta
     names = tuple(guides)
     directories = [run.cell(name) for name in names]
     files = [file for one in directories for file in (one.result_file, one.trials_file)]
-    rule = _fitted(run, names, tuple(map(_stamp, files)))
+    rule = _fitted(run, names, cell.tune.guide_trials, tuple(map(_stamp, files)))
     if rule is None:
         return None
     own = Point(lr=cell.train.lr, weight_decay=cell.train.weight_decay)
@@ -32,9 +32,13 @@ def transferred(cell: Cell, guides: Iterable[str], run: RunDirectory) -> WarmSta
 
 @lru_cache(maxsize=8)
 def _fitted(
-    run: RunDirectory, guides: tuple[str, ...], stamps: tuple[tuple[int, ...] | None, ...]
+    run: RunDirectory,
+    guides: tuple[str, ...],
+    n_trials: int,
+    stamps: tuple[tuple[int, ...] | None, ...],
 ) -> TransferRule | None:
-    """The rule of the cells of these ids; all costly cells that have the same ones share it.
+    """The rule of the first `n_trials` of the cells of these ids; costly cells that have the same
+    ones share it.
 
     `stamps`: of what the cells have written; another one makes the rule be fitted again.
     """
@@ -42,7 +46,7 @@ def _fitted(
     if None in rows:
         return None
     finished = [row for row in rows if row is not None and row.status != "failed"]
-    return fit_rule([guide_of(row, run.cell(row.cell_id).trials()) for row in finished])
+    return fit_rule([guide_of(row, run.cell(row.cell_id).trials()[:n_trials]) for row in finished])
 
 
 def _stamp(file: Path) -> tuple[int, ...] | None:
@@ -65,11 +69,19 @@ def setup_of(cell: Cell) -> Setup:
 
 
 def guide_of(row: ResultRow, trials: Iterable[TrialRecord]) -> Guide:
-    """A finished cell as the rule reads it."""
+    """A finished cell as the rule reads it, with its own point where the search tries it: inside of
+    the ranges, as a weight decay of 0 is not where another one is searched.
+    """
     cell = Cell.from_dict(json.loads(row.config))
+    tune, own = cell.tune, Point(lr=cell.train.lr, weight_decay=cell.train.weight_decay)
     return Guide(
         setup=setup_of(cell),
-        own=Point(lr=cell.train.lr, weight_decay=cell.train.weight_decay),
+        own=Point(
+            lr=tune.lr.clip(own.lr) if tune.lr else own.lr,
+            weight_decay=(
+                tune.weight_decay.clip(own.weight_decay) if tune.weight_decay else own.weight_decay
+            ),
+        ),
         trials=tuple(
             (Point(lr=one.lr, weight_decay=one.weight_decay), _finite(one.capacity_ratio))
             for one in trials

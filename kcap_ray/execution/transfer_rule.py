@@ -77,6 +77,7 @@ class Guide:
 
     setup: Setup
     own: Point
+    """Inside of the ranges that are searched: the rule is expected to lie near."""
     trials: tuple[tuple[Point, float | None], ...]
     """Points and their R; None where a trial diverged."""
 

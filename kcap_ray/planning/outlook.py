@@ -10,8 +10,6 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.planning.cost import BUILT_IN, device_of
 from kcap_ray.planning.prices import PriceKind, price_of, shipped_prices
-from kcap_ray.planning.run_length import spec_of
-from kcap_ray.planning.training_time import training_s
 from kcap_ray.runs.progress import CellState
 from kcap_ray.runs.watch import Outlook
 
@@ -40,6 +38,10 @@ class SweepOutlook:
     @cached_property
     def _planned_s(self) -> dict[str, float]:
         """Planned training time by cell, in units that only their ratio matters of."""
+        # These load numpy, which a sweep that has ended need not wait for.
+        from kcap_ray.planning.run_length import spec_of
+        from kcap_ray.planning.training_time import training_s
+
         planned = {}
         for cell in self._cells:
             try:

@@ -64,7 +64,8 @@ class Following:
             with contextlib.suppress(OSError):
                 self._send()
             if self._listens:
-                self._look_for_request()
+                with contextlib.suppress(OSError):
+                    self._look_for_request()
 
     def _send(self, *, is_last: bool = False) -> None:
         for path in following(self._copy.path):
@@ -89,8 +90,12 @@ class Following:
         self.take_request()
         if self._request is not None and self._request != before:
             path = self._copy.path / REQUEST
-            path.write_bytes(self._request)
-            os.utime(path)
+            try:
+                path.write_bytes(self._request)
+                os.utime(path)
+            except OSError:
+                self._request = before  # asked again with the next look
+                raise
 
     def take_request(self) -> None:
         """Take over a request to save, as the file by which it is asked here."""

@@ -78,9 +78,13 @@ def saves_first(cells: Sequence[Cell], directory: RunDirectory) -> Iterator[None
         threading.Thread(target=wait, daemon=True).start()
 
     def wait() -> None:
-        _wait_until_saved(cells, directory, has_ended)
-        if not has_ended.is_set():
-            os.kill(os.getpid(), signal.SIGINT)
+        try:
+            _wait_until_saved(cells, directory, has_ended)
+        except OSError as error:
+            _logger.warning("whether all is saved is not known: %s", error)
+        finally:  # nothing that goes wrong here may keep the command from its end
+            if not has_ended.is_set():
+                os.kill(os.getpid(), signal.SIGINT)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,12 +1,16 @@
 """Tables for terminals, files and pipes."""
 
 from collections.abc import Iterable, Mapping
+from textwrap import wrap
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 Justify = Literal["left", "right"]
+
+_LEAST_LAST = 8
+"""Characters that a last column is broken into at least, however narrow the terminal."""
 
 
 def text_table(
@@ -33,8 +37,11 @@ def text_table(
     return table
 
 
-def aligned(columns: Mapping[str, Justify], rows: Iterable[Iterable[str]]) -> str:
-    """The same as text, in as many characters as it needs, without a newline at the end.
+def aligned(
+    columns: Mapping[str, Justify], rows: Iterable[Iterable[str]], *, width: int | None = None
+) -> str:
+    """The same as text, without a newline at the end: in as many characters as it needs, or in
+    `width` where the last column, which is then broken into lines, leaves that many.
 
     Not by rich, which takes a third of a millisecond for a cell of a table, and would take most of
     the time of a plan of a thousand rows.
@@ -42,9 +49,13 @@ def aligned(columns: Mapping[str, Justify], rows: Iterable[Iterable[str]]) -> st
     table = [list(columns), *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     sides = [str.ljust if side == "left" else str.rjust for side in columns.values()]
-    return "\n".join(
-        "  ".join(
-            side(text, width) for side, text, width in zip(sides, line, widths, strict=True)
-        ).rstrip()
-        for line in table
-    )
+    indent = sum(widths[:-1]) + 2 * len(widths[:-1])
+    if width is not None:
+        widths[-1] = min(widths[-1], max(_LEAST_LAST, width - indent))
+    lines = []
+    for *texts, last in table:
+        first, *others = [last] if len(last) <= widths[-1] else wrap(last, widths[-1])
+        cells = zip(sides, (*texts, first), widths, strict=True)
+        lines.append("  ".join(side(text, n) for side, text, n in cells).rstrip())
+        lines += [" " * indent + sides[-1](other, widths[-1]).rstrip() for other in others]
+    return "\n".join(lines)

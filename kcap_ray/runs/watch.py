@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from kcap_ray.config.cell import Cell
 from kcap_ray.runs.progress import CellState, LedgerReader
 from kcap_ray.runs.results import RunDirectory
-from kcap_ray.runs.text_table import Justify, text_table
+from kcap_ray.runs.text_table import Justify, aligned, text_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -113,7 +113,26 @@ def states_table(
     ]
     columns: dict[str, Justify]
     columns = {"cell": "left", "state": "left", "done": "right", "time": "right", "left": "right"}
-    return _with_line({**columns, "": "left"}, lines, summary(states, outlook or Outlook()))
+    line = summary(states, outlook or Outlook())
+    if all(text.isascii() for texts in lines for text in texts):
+        return _as_text({**columns, "": "left"}, lines, line, width=width)
+    return _with_line({**columns, "": "left"}, lines, line)
+
+
+def _as_text(
+    columns: Mapping[str, Justify], lines: Sequence[Sequence[str]], line: str, *, width: int
+) -> "RenderableType":
+    """The same as `_with_line` for texts whose characters are all as wide as one: in a tenth of the
+    time, for sweeps of a thousand cells.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    heading, *rest = aligned(columns, lines, width=width).split("\n")
+    rows = [Text(heading, style="table.header"), Text("\n".join(rest))] if rest else [Text(heading)]
+    for row in rows:
+        row.no_wrap, row.overflow = True, "ignore"
+    return Group(*rows, Text(line))
 
 
 def _with_line(
@@ -194,14 +213,24 @@ class Watch:
 
     def _log_ends(self, show: Callable[[list[CellState]], None] = lambda _: None) -> None:
         logged = set(self._reader.ended)
-        last = False
+        last = has_failed = False
         while not last:
             last = self._stop.wait(REFRESH_EVERY_S)
-            show(self._reader.states())
-            for cell_id, state in self._reader.ended.items():
-                if cell_id in logged:
-                    continue
-                logged.add(cell_id)
-                count = f"[{len(logged)}/{len(self._cells)}]"
-                level = logging.INFO if state.state == "ok" else logging.WARNING
-                _logger.log(level, "%s %s  %s  %s", count, cell_id, state.state, state.detail)
+            try:
+                show(self._reader.states())
+            except (OSError, ValueError) as error:
+                # A directory that does not answer, or a file of prices half written: the next look
+                # may find it.
+                if not has_failed:
+                    _logger.warning("the live table stands still: %s", error)
+                has_failed = True
+            self._log_new_ends(logged)
+
+    def _log_new_ends(self, logged: set[str]) -> None:
+        for cell_id, state in self._reader.ended.items():
+            if cell_id in logged:
+                continue
+            logged.add(cell_id)
+            count = f"[{len(logged)}/{len(self._cells)}]"
+            level = logging.INFO if state.state == "ok" else logging.WARNING
+            _logger.log(level, "%s %s  %s  %s", count, cell_id, state.state, state.detail)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.digest import file_digest
+from kcap_ray.config.errors import UserError
 from kcap_ray.runs.files import fetch, write_atomically
 from kcap_ray.runs.log import logged_to
 from kcap_ray.runs.record import CurvePoint
@@ -100,17 +101,11 @@ class Tracking:
             # The same row, copied from a store, which has another clock.
             before["written_at"] = written_at
             return
-        row = directory.result()
-        if row is None:
+        log = _log_of(cell, directory)
+        if log is None:
             return
-        fetch(directory.path / "curves")
-        curves = {
-            trial.trial: curve
-            for trial in directory.trials()
-            if (curve := read_curve(directory, trial.trial))
-        }
         try:
-            place = self._trackers[name].log(CellLog(cell=cell, row=row, curves=curves))
+            place = self._trackers[name].log(log)
             done[cell.cell_id] = {
                 "written_at": written_at,
                 "digest": digest,
@@ -122,6 +117,22 @@ class Tracking:
         except Exception as error:  # another program's, over a network; or a full disk
             _log.warning("%s: %s; no more is logged there", name, _one_line(error))
             del self._trackers[name]
+
+
+def _log_of(cell: Cell, directory: CellDirectory) -> CellLog | None:
+    """What is logged of a finished cell; None where it cannot be read now, as in a store that does
+    not answer: the next look, or the next command, finds it.
+    """
+    try:
+        row = directory.result()
+        fetch(directory.path / "curves")
+        trials = directory.trials()
+    except (OSError, UserError) as error:
+        _log.debug("%s: %s", cell.cell_id, error)
+        return None
+    found = {one.trial: read_curve(directory, one.trial) for one in trials}
+    curves = {number: curve for number, curve in found.items() if curve}
+    return None if row is None else CellLog(cell=cell, row=row, curves=curves)
 
 
 def read_curve(directory: CellDirectory, trial: int) -> list[CurvePoint]:

@@ -105,3 +105,12 @@ def test_models_of_other_batches_are_no_seeds_of_one_another(make_rows: Callable
     (first, second) = runs_of(both)
     assert [run.size for run in plain] == [first.size.removesuffix(" b4")]
     assert second.size == first.size.removesuffix(" b4") + " b2" != plain[0].size
+
+
+def test_runs_that_share_cells_keep_their_fresh_seeds(make_cells: Callable) -> None:
+    """Two rows of one seed are no two seeds: both runs together know as many as each."""
+    rows = folded(make_cells({"gpt2": 1.0, "llama": 0.8}))
+    both = pd.concat([rows.assign(run_dir=name) for name in ("first", "second")])
+    alone, together = (by_seed(runs_of(own.reset_index(drop=True))) for own in (rows, both))
+    assert {run.replicate for run in together[0]} == {run.replicate for run in alone[0]}
+    assert len({run.replicate for run in together[0]}) == len(FRESH)

@@ -1,9 +1,11 @@
 """A budget of time or money ends what runs in it, and nothing else does so unseen."""
 
+import logging
 import math
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -93,3 +95,59 @@ def test_what_is_left_is_room_to_plan_in() -> None:
     assert budget.room().seconds == pytest.approx(7200, abs=5)
     assert math.isinf(budget.room().node_s)
     assert Budget(Limits(), price=DOLLAR_A_SECOND, n_devices=lambda: 1.0).room().is_unlimited
+
+
+def failing_from_the_second_on() -> Callable[[], float]:
+    """A head that answers once, and then has an error for every question."""
+    n_asked = 0
+
+    def count() -> float:
+        nonlocal n_asked
+        n_asked += 1
+        if n_asked > 1:
+            raise RuntimeError("GCS unavailable")
+        return 3.0
+
+    return count
+
+
+def hanging_from_the_second_on() -> Callable[[], float]:
+    """A head that answers once, and then holds up whoever asks."""
+    n_asked = 0
+
+    def count() -> float:
+        nonlocal n_asked
+        n_asked += 1
+        if n_asked > 1:
+            threading.Event().wait(30)
+        return 3.0
+
+    return count
+
+
+@pytest.mark.parametrize("limits", [Limits(max_hours=0.3 / 3600, max_cost=1e6), Limits(max_cost=1)])
+@pytest.mark.parametrize("devices", [failing_from_the_second_on, hanging_from_the_second_on])
+def test_limits_hold_though_the_devices_cannot_be_counted(
+    limits: Limits,
+    devices: Callable[[], Callable[[], float]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The last count is paid for, and that is said once."""
+    budget = Budget(limits, price=DOLLAR_A_SECOND, n_devices=devices())
+    began = time.monotonic()
+    with caplog.at_level(logging.WARNING), budget:
+        time.sleep(20)
+    assert time.monotonic() - began < 10
+    assert budget.reached is not None
+    said = [line for line in caplog.messages if "cannot be counted" in line]
+    assert len(said) == (devices is failing_from_the_second_on)
+
+
+def test_a_sweep_begins_though_its_first_count_fails() -> None:
+    """Its hours are kept, and its money from the first count that succeeds."""
+
+    def count() -> float:
+        raise RuntimeError("GCS unavailable")
+
+    with Budget(Limits(max_cost=60.0), price=DOLLAR_A_SECOND, n_devices=count) as budget:
+        assert budget.left_s() == pytest.approx(60.0, rel=0.05)

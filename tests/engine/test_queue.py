@@ -284,3 +284,28 @@ def test_a_lost_program_is_handed_out_again_at_once_where_its_node_is_replaced(t
     assert queue.next_program() is None
     n_devices = 4.0
     assert queue.next_program() is lost
+
+
+@pytest.mark.parametrize("costly_trials", [1, 2])
+@pytest.mark.parametrize("n_slots", [1, 4])
+def test_a_cell_that_was_costly_goes_on_from_there_on_any_number_of_machines(
+    tmp_path, n_slots, costly_trials
+):
+    """With a full study it tries its own point, whatever came first, and no point twice."""
+    tune = dataclasses.replace(TUNE, trials=6, fused=None, costly_trials=costly_trials)
+    full = tiny_cell(model="gpt2-2-6", batch_windows=16_384, steps=100, tune=tune, lr=1e-2)
+    costly = dataclasses.replace(full, tune=tune.as_costly())
+
+    def machines(cell, before):
+        neighbour = {**NEIGHBOUR, cell.cell_id: before}
+        return Machines(tmp_path, n_slots=n_slots, cells=[*CELLS, cell], neighbour=neighbour)
+
+    machines(costly, tuple(IDS)).run()
+    directory = machines(full, IDS[0]).directory.cell(full.cell_id)
+    first = directory.trials()
+    assert len(first) == costly_trials
+    machines(full, IDS[0]).run()
+    rates = [one.lr for one in directory.trials()]
+    assert rates[:costly_trials] == [one.lr for one in first]
+    assert rates[0] != rates[1] == 1e-2
+    assert len(set(rates)) == 6

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from kcap_ray.config.cell import Range, TuneConfig
-from kcap_ray.execution.cell import fail_cell, finish_cell
+from kcap_ray.execution.cell import CellProgress, fail_cell, finish_cell
 from kcap_ray.execution.search import CellStudy, WarmStart
 from kcap_ray.execution.start import start_of, to_do
-from kcap_ray.execution.transfer import transferred
+from kcap_ray.execution.transfer import guide_of, transferred
 from kcap_ray.execution.transfer_rule import CURVATURES, Guide, Setup, TransferRule, fit_rule
+from kcap_ray.planning.run_length import spec_of, trial_batch_size
 from kcap_ray.runs.record import TrialRecord
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.training.point import Point
@@ -196,3 +197,97 @@ def test_a_costly_cell_that_began_without_a_rule_begins_anew_when_there_is_one(r
     assert start_of(COSTLY, IDS, run) == transferred(COSTLY, IDS, run) is not None
     assert run.cell(COSTLY.cell_id).trials() == []
     assert (run.cell(COSTLY.cell_id).path / "without_neighbour" / "trials.jsonl").exists()
+
+
+@pytest.mark.parametrize("batch_windows", [4, 2**18])
+@pytest.mark.parametrize("n_first", [1, 2])
+def test_a_cell_that_was_costly_goes_on_when_it_has_a_full_study(run, n_first, batch_windows):
+    """As with more costly trials: the rule's point, its own, then others, in trial batches of
+    several or of one. Its own point is tried whatever came first.
+    """
+    train = dataclasses.replace(COSTLY.train, batch_windows=batch_windows, steps=50)
+    full = dataclasses.replace(COSTLY, tune=TUNE, train=train)
+    assert (trial_batch_size(full, spec_of(full)) == 1) == (batch_windows > 4)
+    few, five = (
+        dataclasses.replace(full, tune=dataclasses.replace(TUNE, costly_trials=n).as_costly())
+        for n in (n_first, 5)
+    )
+    other = RunDirectory(run.path.parent / "other")
+    other.prepare()
+    for directory, cell in itertools.product((run, other), CHEAP):
+        finish(directory, cell, best=5e-2)
+    rule, points = transferred(few, IDS, run), points_of(run, few, IDS)
+    whole = points_of(run, full, IDS[0])
+    assert len(points) == n_first and len(whole) == 6
+    assert whole[:n_first] == points
+    assert rule is not None and whole[0] == rule.point
+    assert whole[1].lr == full.train.lr
+    assert len({point.lr for point in whole}) == 6
+    assert points_of(other, five, IDS) == whole[:5]
+
+
+def points_of(run: RunDirectory, cell, before) -> list[Point]:
+    """Make up the trials that the cell still needs; all of its points."""
+    directory = run.cell(cell.cell_id)
+    start = start_of(cell, before, run)
+    progress = CellProgress(cell, directory, start, has_neighbour=True)
+    while not progress.is_finished:
+        first, points = progress.next_round()
+        n_done = len(directory.trials()) - first
+        records = [
+            TrialRecord(
+                trial=first + number, lr=point.lr, weight_decay=point.weight_decay,
+                status="ok", bits=1.0, capacity_ratio=1.0 / (1 + first + number),
+            )
+            for number, point in enumerate(points)
+        ]  # fmt: skip
+        directory.add_trials(records[n_done:])
+        progress.tell(first, directory.trials()[first:])
+    return [Point(lr=one.lr, weight_decay=one.weight_decay) for one in directory.trials()]
+
+
+def test_the_rule_is_of_as_many_trials_as_the_sweep_asks_for(run):
+    """Further ones, of an earlier run with more, change nothing: no table hangs on what else there
+    is in its directory.
+    """
+    for cell in CHEAP:
+        finish(run, cell, best=2e-2)
+    before = transferred(COSTLY, IDS, run)
+    for name in IDS:
+        run.cell(name).add_trials(
+            [
+                TrialRecord(trial=number, lr=2e-4, weight_decay=0.01, status="ok", bits=1.0,
+                            capacity_ratio=3.0)
+                for number in (6, 7)
+            ]
+        )  # fmt: skip
+    assert transferred(COSTLY, IDS, run) == before
+
+
+def test_a_weight_decay_of_zero_pulls_no_rule_out_of_the_range(run):
+    """Where another one is searched the own point is tried at the range's end, and the rule is
+    expected near that: the best decay, planted at 0.05, is found.
+    """
+    decays = Range(low=1e-3, high=1e-1)
+    tune = dataclasses.replace(TUNE, weight_decay=decays)
+    cells = [tiny_cell(exposures=n, tune=tune, lr=1e-2, weight_decay=0.0) for n in (2, 3)]
+    best, found = Point(lr=1e-2, weight_decay=0.05), []
+    for cell in cells:
+        directory = run.cell(cell.cell_id)
+        decays_tried = (1e-3, 3e-3, 1e-2, 3e-2, 6e-2, 1e-1)
+        directory.add_trials(
+            TrialRecord(
+                trial=number, lr=best.lr, weight_decay=decay, status="ok", bits=1.0,
+                capacity_ratio=math.exp(-0.05 * math.log(decay / best.weight_decay) ** 2),
+            )
+            for number, decay in enumerate(decays_tried)
+        )  # fmt: skip
+        finish_cell(cell, directory, sweep="made-up")
+        row = directory.result()
+        assert row is not None
+        found.append(guide_of(row, directory.trials()))
+    assert [guide.own.weight_decay for guide in found] == [1e-3, 1e-3]
+    rule = fit_rule(found)
+    assert rule is not None
+    point = rule.point(found[0].setup, cells[0].tune.ranges, Point(lr=1e-2, weight_decay=0.0))
+    assert point.weight_decay == pytest.approx(best.weight_decay, rel=0.5)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kcap_ray.runs import interrupt
 from kcap_ray.runs.interrupt import REQUEST, request_file, saves_first
 from kcap_ray.runs.results import RunDirectory
 from tests.tiny import tiny_cell
@@ -66,3 +67,21 @@ def test_a_second_one_ends_it_at_once(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         sleep_until_stopped()
     assert time.monotonic() - began < 5
+
+
+def test_a_command_ends_though_its_directory_cannot_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that is gone is a reason to be stopped."""
+
+    def gone(*_: object) -> None:
+        raise OSError("stale file handle")
+
+    monkeypatch.setattr(interrupt, "_wait_until_saved", gone)
+    run = RunDirectory(tmp_path)
+    run.prepare()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), saves_first(CELLS, run):
+        os.kill(os.getpid(), signal.SIGTERM)
+        sleep_until_stopped()
+    assert time.monotonic() - began < 10

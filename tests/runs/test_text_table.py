@@ -29,3 +29,15 @@ def test_a_table_is_the_same_with_its_caption_and_nothing_in_it_is_markup() -> N
             assert lines == [*LINES, "[b]"]
         assert all(line.startswith(("cell", "[red]one[/red]", "two", " ", "[b]")) for line in lines)
         assert " ".join(file.getvalue().split()).count("reason") == 20
+
+
+def test_a_last_column_that_is_too_wide_is_broken_below_itself() -> None:
+    """Into the width that there is, and nothing else is."""
+    lines = aligned(COLUMNS, ROWS, width=60).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert [line[:21].split() for line in lines if line[:21].strip()] == [
+        ["cell", "[n]"],
+        ["[red]one[/red]", "1"],
+        ["two", "1,000"],
+    ]
+    assert " ".join(lines).split().count("reason") == 20

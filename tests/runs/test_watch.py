@@ -2,6 +2,8 @@
 
 import io
 import json
+import logging
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 from rich.console import Console
 
 from kcap_ray.config.cell import Range, TuneConfig
+from kcap_ray.execution.cell import fail_cell
+from kcap_ray.runs import watch
 from kcap_ray.runs.manifest import only_driver
 from kcap_ray.runs.progress import CellState, cell_states
 from kcap_ray.runs.record import TrainingProgress
@@ -133,3 +137,45 @@ def test_the_live_table_has_the_largest_ratio_that_was_measured() -> None:
     state = running(programs=(first, second, training()))
     _, row, _ = lines_of(live_table([state], LONG, width=80), 80)
     assert row.endswith("1/4 1.500 R 0.500") and len(row) <= 80
+
+
+def test_cells_that_end_are_logged_though_a_look_at_the_others_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file system that does not answer for a moment is said once."""
+    monkeypatch.setattr(watch, "REFRESH_EVERY_S", 0.01)
+    run, n_looks = RunDirectory(tmp_path), 0
+    run.prepare()
+
+    watched = watch.Watch(CELLS[:1], run)
+    states = watched._reader.states
+
+    def failing() -> list[CellState]:
+        nonlocal n_looks
+        n_looks += 1
+        if n_looks in (2, 3):
+            raise OSError("stale file handle")
+        return states()
+
+    monkeypatch.setattr(watched._reader, "states", failing)
+    with caplog.at_level(logging.INFO), watched:
+        end = time.monotonic() + 10
+        while n_looks < 4 and time.monotonic() < end:
+            time.sleep(0.01)
+        fail_cell(CELLS[0], run.cell(CELLS[0].cell_id), sweep="made-up", reason="no such data")
+    assert [line for line in caplog.messages if "stale" in line] == [caplog.messages[0]]
+    assert any("no such data" in line for line in caplog.messages)
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_the_fast_table_of_states_is_the_one_of_rich(width: int) -> None:
+    """Line by line, where a reason is long, too; rich is left for letters of two columns."""
+    states = [running(), CellState(cell=CELLS[1], state="ok", detail="R 1.25 of at most 1.5")]
+    fast = lines_of(states_table(states, LONG, width=width), width)
+    wide = CellState(cell=CELLS[2], state="failed", detail="\u6771\u4eac")
+    slow = lines_of(states_table([*states, wide], LONG, width=width), width)
+    assert fast[:3] == slow[:3]
+    failed = CellState(cell=CELLS[2], state="failed", detail="no such file " * 20)
+    lines = lines_of(states_table([*states, failed], LONG, width=width), width)
+    assert max(map(len, lines)) <= width
+    assert " ".join(lines).count("such") == 20

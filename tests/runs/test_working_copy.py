@@ -1,13 +1,14 @@
 """What a working copy does is in the store; a process that dies anywhere leaves nothing half."""
 
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.runs import files
+from kcap_ray.runs import files, following
 from kcap_ray.runs.files import move, remove, remove_tree, replaced_directory, write_atomically
 from kcap_ray.runs.interrupt import ask_to_save
 from kcap_ray.runs.lease import Lease, held
@@ -159,6 +160,31 @@ def test_a_request_to_save_reaches_another_copy(tmp_path: Path) -> None:
         ask_to_save(RunDirectory(driver.path))
         worker.following._look_for_request()
         assert (worker.path / ".save").stat().st_mtime_ns > first
+
+
+def test_a_request_that_cannot_be_written_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that is full for a moment; the thread goes on."""
+    monkeypatch.setattr(following, "FOLLOWS_EVERY_S", 0.01)
+    disk, n_tries, wait = Disk(tmp_path / "there"), 0, time.monotonic() + 10
+    write = Path.write_bytes
+
+    def full_at_first(path: Path, content: bytes) -> int:
+        nonlocal n_tries
+        if path == tmp_path / "worker" / ".save":
+            n_tries += 1
+            if n_tries < 3:
+                raise OSError("no space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full_at_first)
+    with copy_on(disk, tmp_path / "driver") as driver, copy_on(disk, tmp_path / "worker") as worker:
+        worker.following._listens = True
+        ask_to_save(RunDirectory(driver.path))
+        while not (worker.path / ".save").exists() and time.monotonic() < wait:
+            time.sleep(0.01)
+    assert (tmp_path / "worker" / ".save").exists()
 
 
 def test_what_is_only_looked_at_follows(tmp_path: Path) -> None:

@@ -234,3 +234,31 @@ def test_a_row_that_is_copied_anew_is_not_logged_again(
         os.utime(run.cell(cell.cell_id).result_file, (1e9, 1e9))
     send(run, "copied")
     assert sorted(sent) == sorted(cell.cell_id for cell in CELLS)
+
+
+def test_a_store_that_does_not_answer_ends_no_logging(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be read is sent with a later look."""
+    sent: list[str] = []
+    n_looks = 0
+
+    class Sent:
+        def log(self, one: CellLog) -> str:
+            sent.append(one.cell.cell_id)
+            return "there"
+
+    def fails_at_first(_: object) -> None:
+        nonlocal n_looks
+        n_looks += 1
+        if n_looks == 1:
+            raise OSError("no answer for 300 s")
+
+    monkeypatch.setattr(kcap_ray.tracking.sync, "open_tracker", lambda *_: Sent())
+    monkeypatch.setattr(kcap_ray.tracking.sync, "fetch", fails_at_first)
+    monkeypatch.setattr(kcap_ray.tracking.sync, "LOOK_EVERY_S", 0.01)
+    end = time.monotonic() + 10
+    with Tracking(["slow"], "tiny", CELLS, run):
+        while len(sent) < len(CELLS) and time.monotonic() < end:
+            time.sleep(0.01)
+    assert sorted(sent) == sorted(cell.cell_id for cell in CELLS)
