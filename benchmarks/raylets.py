@@ -31,8 +31,9 @@ from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.view import ClusterView
 from kcap_ray.planning.cost import device_of
 from kcap_ray.planning.jobs import jobs_of, planned_seconds
-from kcap_ray.planning.simulate import VirtualCluster, simulate
+from kcap_ray.planning.simulate import simulate
 from kcap_ray.planning.sweep import Sweep, load_sweep
+from kcap_ray.planning.virtual_cluster import VirtualCluster
 from kcap_ray.runs.record import TrialRecord
 from kcap_ray.runs.results import RunDirectory
 

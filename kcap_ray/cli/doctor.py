@@ -241,7 +241,7 @@ def sweep_check(sweep: Any, found: Any, prices: PriceFile) -> Check:
     from kcap_ray.planning.jobs import jobs_of
     from kcap_ray.planning.plan import dollars_text, hours_text
     from kcap_ray.planning.prices import price_of
-    from kcap_ray.planning.simulate import VirtualCluster
+    from kcap_ray.planning.virtual_cluster import VirtualCluster
 
     use_gpu = found.gpus > 0
     n_devices = found.gpus if use_gpu else found.cpus

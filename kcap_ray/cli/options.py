@@ -1,6 +1,7 @@
 """Arguments and options that several verbs of `kcap` share."""
 
 import glob
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +18,13 @@ def complete_sweep(incomplete: str) -> list[str]:
     files = [str(path) for path in near if path.suffix in (".yaml", ".yml")]
     folders = [f"{path}/" for path in near if path.is_dir()]
     return [name for name in shipped_sweeps() if name.startswith(incomplete)] + files + folders
+
+
+def finite(parameter: typer.CallbackParam, value: float | None) -> float | None:
+    """The value of an option; UserError for infinity and for what is no number."""
+    if value is not None and not math.isfinite(value):
+        raise UserError(f"{parameter.opts[0]} {value}: write a finite number")
+    return value
 
 
 SWEEP_HELP = "Sweep file (YAML), or the name of a sweep that comes with kcap, such as quickstart."
@@ -65,17 +73,22 @@ Order = Annotated[
     ),
 ]
 MaxHours = Annotated[
-    float | None, typer.Option(metavar="H", min=0, help="Stop after so many hours.")
+    float | None,
+    typer.Option(metavar="H", min=0, callback=finite, help="Stop after so many hours."),
 ]
 MaxCost = Annotated[
-    float | None, typer.Option(metavar="$", min=0, help="Stop when so many dollars are spent.")
+    float | None,
+    typer.Option(metavar="$", min=0, callback=finite, help="Stop when so many dollars are spent."),
 ]
 RetryFailed = Annotated[
     bool,
     typer.Option(help="Run cells again that a mistake made fail; others are in any case."),
 ]
 SaveEvery = Annotated[
-    float, typer.Option("--save-every", metavar="S", min=0, help="Seconds between checkpoints.")
+    float,
+    typer.Option(
+        "--save-every", metavar="S", min=0, callback=finite, help="Seconds between checkpoints."
+    ),
 ]
 
 Trackers = Annotated[

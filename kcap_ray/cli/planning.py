@@ -16,6 +16,7 @@ from kcap_ray.cli.options import (
     SaveEvery,
     Set,
     SweepFile,
+    finite,
     overrides,
 )
 from kcap_ray.cli.output import seeds_of_plan
@@ -66,7 +67,7 @@ def plan(
             typer.echo(json.dumps({"cells": cells, **_seeds(rows, power)}, indent=1))
         return
     found = _on_cluster(
-        loaded, device, {"n_devices": devices}, prices, (pricing, order, max_hours, max_cost)
+        loaded, device, {"n_devices": devices}, prices, (pricing, order, max_hours, max_cost, 1)
     )
     if as_json:
         totals = {**found["plan"].to_dict(), "price_source": found["source"]}
@@ -87,15 +88,21 @@ def simulate(
     settings: Set = None,
     device: PlanDevice = "a100",
     spot_loss_per_hour: Annotated[
-        float, typer.Option(min=0, help="Losses of a node for each hour that it is up.")
+        float,
+        typer.Option(min=0, callback=finite, help="Losses of a node for each hour that it is up."),
     ] = 0.0,
     node_devices: NodeDevices = NODE_DEVICES,
-    boot_minutes: Annotated[float, typer.Option(min=0, help="Boot of a node.")] = 12.5,
+    boot_minutes: Annotated[
+        float, typer.Option(min=0, callback=finite, help="Boot of a node.")
+    ] = 12.5,
     idle_minutes: Annotated[
-        float, typer.Option(min=0, help="Idle time after which a node ends.")
+        float, typer.Option(min=0, callback=finite, help="Idle time after which a node ends.")
     ] = 35.0,
     save_every_s: SaveEvery = 300.0,
     seed: Annotated[int, typer.Option(help="Of the losses.")] = 0,
+    runs: Annotated[
+        int, typer.Option(min=1, help="Seeds of losses, of which mean and range are given.")
+    ] = 5,
     prices: Prices = None,
     pricing: PriceKind = "block",
     order: Order = "longest",
@@ -115,12 +122,14 @@ def simulate(
         "save_every_s": save_every_s,
         "seed": seed,
     }
-    asked = (pricing, order, max_hours, max_cost)
+    asked = (pricing, order, max_hours, max_cost, runs)
     found = [
         _on_cluster(loaded, device, {**common, "n_devices": n}, prices, asked) for n in devices
     ]
     if as_json:
-        plans = [{**one["plan"].to_dict(), "price_source": one["source"]} for one in found]
+        plans = [
+            {**one["plan"].to_dict(), **one["runs"], "price_source": one["source"]} for one in found
+        ]
         head = {"sweep": loaded.name, "device": device, "order": order, "cluster": common}
         typer.echo(json.dumps({**head, "plans": plans}, indent=1))
         return
@@ -145,13 +154,14 @@ def _on_cluster(
     loaded: Any, device: str, cluster: dict[str, Any], prices: Any, asked: tuple[Any, ...]
 ) -> dict[str, Any]:
     """The plan on a cluster, as a value and as lines, and where its price is from."""
-    from kcap_ray.planning.cluster_plan import Limits, plan_on_cluster, render_cluster_plan
+    from kcap_ray.planning.cluster_plan import Limits, render_cluster_plan
     from kcap_ray.planning.cost import device_of
     from kcap_ray.planning.jobs import jobs_of
+    from kcap_ray.planning.loss_runs import plan_with_losses, render_loss_runs
     from kcap_ray.planning.prices import price_of
-    from kcap_ray.planning.simulate import VirtualCluster
+    from kcap_ray.planning.virtual_cluster import VirtualCluster
 
-    pricing, order, max_hours, max_cost = asked
+    pricing, order, max_hours, max_cost, n_runs = asked
     found = device_of(device)
     price = price_of(found.name, kind=pricing, file=prices)
     if max_cost is not None and price is None:
@@ -166,9 +176,10 @@ def _on_cluster(
     virtual = VirtualCluster(**{**cluster, "node_devices": per_node})
     jobs = jobs_of(loaded.cells, loaded.neighbour, found, column=loaded.column, max_width=per_node)
     limits = Limits(max_hours=max_hours, max_cost=max_cost)
-    plan = plan_on_cluster(jobs, virtual, price, order=order, limits=limits)
+    plan, runs = plan_with_losses(jobs, virtual, price, asked=(order, limits), n_runs=n_runs)
     return {
         "plan": plan,
-        "lines": render_cluster_plan(plan, price),
+        "runs": {} if runs is None else {"runs": runs.to_dict()},
+        "lines": render_cluster_plan(plan, price) + ([render_loss_runs(runs)] if runs else []),
         "source": None if price is None else str(price),
     }

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kcap_ray.config.cell import Cell
@@ -14,6 +14,7 @@ from kcap_ray.engine.program import Program
 from kcap_ray.execution.placement import PLANNED_GPU, programs_per_gpu
 from kcap_ray.planning.cost import BUILT_IN
 from kcap_ray.planning.run_length import spec_of
+from kcap_ray.planning.virtual_cluster import VirtualCluster
 
 LAUNCHER = {"node:__internal_head__": 0.001}
 """What the trial of a data-parallel cell takes: a place on the head, which is no spot machine.
@@ -47,6 +48,8 @@ class ClusterCapacity:
     node_gpus: int = 0
     accelerator: str = "gpu"
     """Model of the GPUs, in small letters, as Ray names it."""
+    is_autoscaled: bool = False
+    """Whether nodes come when they are needed, and end when they are idle."""
 
     def of_node(self, *, use_gpu: bool) -> int:
         """Devices of a node, at least 1."""
@@ -67,8 +70,19 @@ def cluster_capacity() -> ClusterCapacity:
         node_cpus=int(max((node.get("CPU", 0) for node in nodes), default=0)),
         # Nodes that are not up yet are taken to be those of cluster.yaml.
         node_gpus=int(max((node.get("GPU", 0) for node in nodes), default=0)) or min(gpus, 8),
+        is_autoscaled=bool(at_most),
         accelerator=models[0].lower().partition("-")[0] if models else PLANNED_GPU,
     )
+
+
+def nodes_of(found: ClusterCapacity, *, use_gpu: bool) -> VirtualCluster:
+    """The cluster's nodes as plans have them: those of an autoscaler boot and end as cluster.yaml
+    says, others are there already and stay.
+    """
+    n_devices = max(1, found.gpus if use_gpu else found.cpus)
+    per_node = min(found.of_node(use_gpu=use_gpu), n_devices)
+    nodes = VirtualCluster(n_devices=n_devices, node_devices=per_node)
+    return nodes if found.is_autoscaled else replace(nodes, boot_s=0.0, idle_s=0.0)
 
 
 def joined_capacity(

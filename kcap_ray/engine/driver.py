@@ -16,6 +16,7 @@ from kcap_ray.engine.capacity import (
     devices_now,
     joined_capacity,
     n_concurrent,
+    nodes_of,
     planned_device,
     resources_of,
     share_of_device,
@@ -123,6 +124,7 @@ def _run(sweep: Sweep, todo: list[Cell], directory: RunDirectory, options: Optio
             options.limits,
             price=_price(options, found, use_gpu=use_gpu),
             n_devices=partial(devices_now, use_gpu=use_gpu),
+            nodes=nodes_of(found, use_gpu=use_gpu),
         )
         view = ClusterView(
             device=planned_device(found, use_gpu=use_gpu),
@@ -130,6 +132,8 @@ def _run(sweep: Sweep, todo: list[Cell], directory: RunDirectory, options: Optio
             max_width=found.of_node(use_gpu=use_gpu) if address else 1,
             share=partial(share_of_device, use_gpu=use_gpu),
             left_s=budget.left_s,
+            room=budget.room,
+            nodes=nodes_of(found, use_gpu=use_gpu),
         )
         queue = SweepQueue(
             todo,

@@ -22,6 +22,7 @@ from kcap_ray.engine.nodes import BEFORE_S, NODE_DEATH_S, RayNodes, comes_true
 from kcap_ray.engine.program import Program
 from kcap_ray.engine.storage import storage_of
 from kcap_ray.planning.run_length import length_of
+from kcap_ray.planning.virtual_cluster import resize_every_s
 from kcap_ray.runs.log import logged_to
 from kcap_ray.runs.opening import RunPlace
 from kcap_ray.runs.results import CellDirectory, RunDirectory
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from kcap_ray.execution.cell_run import CellRun
 
 _LONGEST_OF_PEER = 60
-
-MIN_RESIZE_S = 60.0
-"""Seconds that data-parallel workers train at least before more of them take over."""
 
 
 def run_program(
@@ -97,8 +95,7 @@ def run_data_parallel(
         },
         scaling_config=ray.train.ScalingConfig(
             num_workers=(1, program.workers),
-            # More workers start from the last checkpoint: at most half of the time is lost so.
-            elastic_resize_monitor_interval_s=max(MIN_RESIZE_S, 2 * save_every_s),
+            elastic_resize_monitor_interval_s=resize_every_s(save_every_s),
             use_gpu=use_gpu,
         ),
         run_config=ray.train.RunConfig(

@@ -11,17 +11,19 @@ from dataclasses import replace
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.engine.program import Program
+from kcap_ray.engine.ran_ahead import RanAhead
+from kcap_ray.engine.rounds import Rounds
 from kcap_ray.engine.view import ClusterView
 from kcap_ray.execution.after_search import Step, fresh_seeds, next_steps
-from kcap_ray.execution.ahead import ahead_of, done_ahead, take_in
+from kcap_ray.execution.ahead import ahead_of
 from kcap_ray.execution.cell import CellProgress, fail_cell, finish_cell
 from kcap_ray.execution.search import CellStudy
 from kcap_ray.execution.start import began_by_rule, neighbour_of, start_of, starts_over, to_do
 from kcap_ray.planning.cost import device_of
-from kcap_ray.planning.jobs import N_FIRST_POINTS, jobs_of
+from kcap_ray.planning.jobs import N_FIRST_POINTS, Job, jobs_of
 from kcap_ray.planning.neighbour import Before
 from kcap_ray.planning.run_length import length_of
-from kcap_ray.planning.schedule import Order, Schedule, Start
+from kcap_ray.planning.schedule import Order, Start
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.files import refresh, remove
 from kcap_ray.runs.results import RunDirectory
@@ -51,8 +53,7 @@ class SweepQueue:
         self._used = 0.0
         self._starts: dict[tuple[str, int], Start] = {}
         self._given_back: list[Program] = []
-        self._ended: dict[str, dict[int, int]] = {}
-        """Of each cell the programs that ran ahead and have ended: first trial -> trials."""
+        self._ahead = RanAhead(directory)
         self._reasons: dict[str, str] = {}
         jobs = jobs_of(
             todo,
@@ -71,11 +72,10 @@ class SweepQueue:
             job.cell_id: replace(job, waits_whole=True) if job.cell_id in over else job
             for job in jobs
         }
-        n_devices = self._view.n_devices()
-        self._schedule = Schedule(list(self._jobs.values()), n_devices=n_devices, order=order[0])
-        for cell in todo:
-            if cell.cell_id not in over:
-                self._take_up(cell)
+        self._starts_over = over
+        self._rounds = Rounds(list(self._cells), self._view, order[0])
+        self._schedule = self._rounds.first(self._jobs_left())
+        self._take_up()
 
     @property
     def is_empty(self) -> bool:
@@ -84,8 +84,8 @@ class SweepQueue:
 
     @property
     def has_dropped(self) -> bool:
-        """Whether some cell was left out for want of time or money."""
-        return self._schedule.n_dropped > 0
+        """Whether some cell was left out for want of time or money, once the queue is empty."""
+        return bool(self._rounds.open)
 
     @property
     def spreads(self) -> bool:
@@ -102,9 +102,12 @@ class SweepQueue:
                 return self._again(free)
             start = self._schedule.next(free, left_s=self._view.left_s())
             if start is None:
+                if self._begins_round():
+                    continue
                 return None
             program = self._program(start)
             if program is not None:
+                self._starts_over.discard(start.cell_id)
                 self._used += start.devices
                 self._starts[start.cell_id, start.first_trial] = start
                 return program
@@ -128,13 +131,13 @@ class SweepQueue:
             self._schedule.failed(cell_id)
         else:
             if program.is_ahead:
-                ended = self._ended.setdefault(cell_id, {})
-                ended[start.first_trial] = start.n_trials
-            self._take_in(cell_id)
+                self._ahead.add(cell_id, start.first_trial, start.n_trials)
+            self._ahead.take_in(cell_id)
             self._measured(program, start)
             self._schedule.finished(cell_id, start.first_trial, start.n_trials)
             self._after_search(program.cell)
         self._close(program.cell)
+        self._begins_round()
 
     def _start_of(self, program: Program) -> Start:
         return self._starts[program.cell.cell_id, self._number(program)]
@@ -153,29 +156,31 @@ class SweepQueue:
     def _before(self, cell: Cell) -> Before | None:
         return neighbour_of(cell, self._neighbour)
 
-    def _take_up(self, cell: Cell) -> None:
-        """Count what an earlier command has done of a cell."""
-        cell_id, directory = cell.cell_id, self._directory.cell(cell.cell_id)
-        job = self._jobs[cell_id]
-        ahead = done_ahead(directory)
-        for first, n_trials in job.programs():
-            if first < job.n_trials and ahead.get(first, 0) >= n_trials:
-                self._ended.setdefault(cell_id, {})[first] = n_trials
-        self._take_in(cell_id)
-        done = set(range(min(len(directory.trials()), job.n_trials)))
-        for first, n_trials in self._ended.get(cell_id, {}).items():
-            done |= set(range(first, first + n_trials))
-        if done:
-            self._schedule.already_done(cell_id, done)
-        self._after_search(cell)
-        self._close(cell)
+    def _begins_round(self) -> bool:
+        """Once nothing runs, go on with what can be finished in what is left of a limit."""
+        if not self._schedule.is_empty:
+            return False
+        schedule = self._rounds.following(self._jobs_left(), self._schedule)
+        if schedule is not None:
+            self._schedule = schedule
+            self._take_up()
+        return schedule is not None
 
-    def _take_in(self, cell_id: str) -> None:
-        """Move into the ledger what ran ahead, as far as nothing before it is missing."""
-        directory, ended = self._directory.cell(cell_id), self._ended.get(cell_id, {})
-        while ended and (first := len(directory.trials())) in ended:
-            take_in(directory, first)
-            del ended[first]
+    def _jobs_left(self) -> dict[str, Job]:
+        """The jobs of the cells that have not ended, with what is done of them."""
+        return {
+            cell_id: self._jobs[cell_id]
+            if cell_id in self._starts_over
+            else replace(self._jobs[cell_id], done=self._ahead.done_trials(self._jobs[cell_id]))
+            for cell_id in self._rounds.open
+        }
+
+    def _take_up(self) -> None:
+        """Count the cells that need nothing more, or none of their runs after the search."""
+        for cell_id in list(self._rounds.open):
+            if self._schedule.has(cell_id) and cell_id not in self._starts_over:
+                self._after_search(self._cells[cell_id])
+                self._close(self._cells[cell_id])
 
     def _measured(self, program: Program, start: Start) -> None:
         last = self._number(program)
@@ -287,6 +292,7 @@ class SweepQueue:
         directory = self._directory.cell(cell.cell_id)
         if not self._schedule.is_over(cell.cell_id):
             return
+        self._rounds.open.pop(cell.cell_id, None)
         reason = self._reasons.pop(cell.cell_id, None)
         if reason is not None:
             fail_cell(cell, directory, sweep=self._sweep, reason=reason)

@@ -9,8 +9,10 @@ from typing import Any
 from kcap_ray.planning.jobs import Job
 from kcap_ray.planning.plan import dollars_text, hours_text
 from kcap_ray.planning.prices import Price
+from kcap_ray.planning.replay import Room
 from kcap_ray.planning.schedule import Order, Schedule
-from kcap_ray.planning.simulate import VirtualCluster, simulate
+from kcap_ray.planning.simulate import simulate
+from kcap_ray.planning.virtual_cluster import VirtualCluster
 
 _HOUR = 3600.0
 
@@ -26,12 +28,13 @@ class Limits:
     max_cost: float | None = None
     """Dollars, for whole nodes."""
 
-    def seconds(self, price: Price | None, n_devices: int) -> float:
-        """Time until the first of them is reached with all devices up."""
-        hours = [math.inf if self.max_hours is None else self.max_hours]
+    def room(self, price: Price | None, node_devices: int) -> Room:
+        """The same in seconds, and in seconds of nodes of so many devices, billed whole."""
+        node_s = math.inf
         if self.max_cost is not None and price is not None and price.dollars_per_hour > 0:
-            hours.append(self.max_cost / (price.dollars_per_hour * n_devices))
-        return min(hours) * _HOUR
+            node_s = self.max_cost / (price.dollars_per_hour * node_devices) * _HOUR
+        seconds = math.inf if self.max_hours is None else self.max_hours * _HOUR
+        return Room(seconds=seconds, node_s=node_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,10 @@ class ClusterPlan:
     n_cells: int
     n_cells_done: int
     """Less than all where a limit was reached."""
+    n_cells_unfinished: int
+    """Cells that were begun and are not done: where nodes are lost, a limit may come first."""
+    n_narrowed_cells: int
+    """Cells that ask for more workers than there are devices, and train on those that there are."""
     n_wide_cells: int
     """Cells with data-parallel programs."""
     max_workers: int
@@ -70,7 +77,9 @@ class ClusterPlan:
     def limited_by(self) -> str:
         """What the makespan hangs on."""
         if self.n_cells_done < self.n_cells:
-            return f"the limit given: {self.n_cells_done:,} of {self.n_cells:,} cells are done"
+            done = f"the limit given: {self.n_cells_done:,} of {self.n_cells:,} cells are done"
+            begun = self.n_cells_unfinished
+            return f"{done}, {begun:,} are begun" if begun else done
         if self.makespan_hours <= NEAR_IDEAL * self.ideal_hours:
             return f"the number of devices: on {self.n_devices} no schedule is much shorter"
         chain = f"the chain of trials that ends with {self.chain_cell}"
@@ -95,8 +104,8 @@ def plan_on_cluster(
     limits: Limits | None = None,
 ) -> ClusterPlan:
     """Simulate the jobs on the cluster; `price`: of a device-hour."""
-    until_s = (limits or Limits()).seconds(price, cluster.n_devices)
-    replay = simulate(jobs, cluster, order=order, until_s=until_s)
+    room = (limits or Limits()).room(price, cluster.node_devices)
+    replay = simulate(jobs, cluster, order=order, room=room)
     chain_cell, chain_s = Schedule(jobs, n_devices=cluster.n_devices).longest_chain()
     if replay.n_cells_done == len(jobs):
         # The chain has the widths of the beginning; cells that are made wider later end sooner.
@@ -120,6 +129,8 @@ def plan_on_cluster(
         lost_device_hours=replay.lost_device_s / _HOUR,
         n_cells=len(jobs),
         n_cells_done=replay.n_cells_done,
+        n_cells_unfinished=replay.n_unfinished,
+        n_narrowed_cells=sum(job.widths[0] > cluster.n_devices for job in jobs),
         n_wide_cells=sum(width > 1 for width in replay.widths.values()),
         max_workers=max(replay.widths.values(), default=1),
     )
@@ -127,11 +138,13 @@ def plan_on_cluster(
 
 def render_cluster_plan(plan: ClusterPlan, price: Price | None) -> list[str]:
     """The plan as lines of text."""
-    ratio = plan.makespan_hours / plan.ideal_hours if plan.ideal_hours else 1.0
+    ideal = ""
+    if plan.n_cells_done == plan.n_cells and plan.ideal_hours:
+        ratio = plan.makespan_hours / plan.ideal_hours
+        ideal = f", {ratio:.2f} times the ideal {hours_text(plan.ideal_hours)}"
     days = f" ({plan.makespan_hours / 24:,.1f} days)" if plan.makespan_hours >= 48 else ""
     lines = [
-        f"on {plan.n_devices} devices: {hours_text(plan.makespan_hours)} hours{days}, "
-        f"{ratio:.2f} times the ideal {hours_text(plan.ideal_hours)}; "
+        f"on {plan.n_devices} devices: {hours_text(plan.makespan_hours)} hours{days}{ideal}; "
         f"they train {plan.utilization:.0%} of the time",
         f"limited by {plan.limited_by}",
     ]
@@ -139,6 +152,11 @@ def render_cluster_plan(plan: ClusterPlan, price: Price | None) -> list[str]:
         lines.append(
             f"{plan.n_wide_cells:,} of {plan.n_cells:,} cells train data-parallel, on up to "
             f"{plan.max_workers} devices"
+        )
+    if plan.n_narrowed_cells:
+        lines.append(
+            f"{plan.n_narrowed_cells:,} cells ask for more workers than there are devices; they "
+            f"train on {plan.n_devices}, on the same batches"
         )
     if plan.n_lost_nodes:
         lines.append(

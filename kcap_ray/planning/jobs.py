@@ -3,7 +3,7 @@ for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from kcap_ray.config.cell import Cell
@@ -50,6 +50,9 @@ class Job:
     waits_whole: bool = False
     """Whether no program starts before the neighbour has ended."""
 
+    done: frozenset[int] = frozenset()
+    """Trials that an earlier command has run."""
+
     @property
     def before(self) -> tuple[str, ...]:
         """The cells that it learns from."""
@@ -72,6 +75,14 @@ class Job:
                 found.append((first, min(self.program_trials, stop - first)))
         return found + [(first, 1) for first in range(self.n_trials, self.n_runs)]
 
+    def programs_left(self) -> dict[int, int]:
+        """Those of which a trial is still to be done: first trial -> number of trials."""
+        return {
+            first: n_trials
+            for first, n_trials in self.programs()
+            if not self.done.issuperset(range(first, first + n_trials))
+        }
+
     def waits_for_neighbour(self, first: int, n_trials: int) -> bool:
         """Whether a program's points hang on the neighbour's result: those of the trial at its best
         point, and of all that a search proposes.
@@ -89,6 +100,15 @@ class Job:
         if first + n_trials <= N_FIRST_POINTS:
             return 0
         return first - first % self.batch_trials
+
+    def on_at_most(self, n_devices: float) -> "Job":
+        """The job on a cluster of so many devices: workers that it has to have beyond those do
+        without, as Ray Train lets them, which takes the time of those that there are.
+        """
+        if self.widths[0] <= n_devices or n_devices < 1:
+            return self
+        most, seconds = int(n_devices), self.seconds
+        return replace(self, seconds=lambda n, width: seconds(n, min(width, most)))
 
     @property
     def first_hinted(self) -> int:

@@ -13,6 +13,7 @@ from kcap_ray.engine import budget as module
 from kcap_ray.engine.budget import Budget
 from kcap_ray.planning.cluster_plan import Limits
 from kcap_ray.planning.prices import Price
+from kcap_ray.planning.virtual_cluster import VirtualCluster
 
 DOLLAR_A_SECOND = Price(
     device="mine", kind="yours", dollars_per_hour=3600.0, date="", source="a test"
@@ -66,6 +67,34 @@ def test_an_interrupt_of_the_users_is_none_of_a_limit() -> None:
         raise KeyboardInterrupt
     assert budget.reached is None
     assert math.isinf(Budget(Limits(), price=None, n_devices=lambda: 1.0).left_s())
+
+
+def test_boot_and_idle_time_are_paid_for_too() -> None:
+    """Three devices come that took ten seconds to boot, and will be idle for four when all is over:
+    of 100 dollars 58 are left to train for, which three devices do for 19 seconds.
+    """
+    counts = iter([0.0, 3.0, 3.0])
+    nodes = VirtualCluster(n_devices=3, node_devices=3, boot_s=10.0, idle_s=4.0)
+    budget = Budget(
+        Limits(max_cost=100.0),
+        price=DOLLAR_A_SECOND,
+        n_devices=lambda: next(counts),
+        nodes=nodes,
+    )
+    for _ in range(3):
+        budget._look()
+    assert budget.left_s() == pytest.approx((100 - 3 * 10 - 3 * 4) / 3, abs=0.5)
+    room = budget.room()
+    assert room.node_s == pytest.approx((100 - 3 * 10) / 3, abs=0.5)
+    assert math.isinf(room.seconds)
+
+
+def test_what_is_left_is_room_to_plan_in() -> None:
+    """Of both limits; without one there is no end to it."""
+    budget = Budget(Limits(max_hours=2.0), price=None, n_devices=lambda: 1.0)
+    assert budget.room().seconds == pytest.approx(7200, abs=5)
+    assert math.isinf(budget.room().node_s)
+    assert Budget(Limits(), price=DOLLAR_A_SECOND, n_devices=lambda: 1.0).room().is_unlimited
 
 
 def failing_from_the_second_on() -> Callable[[], float]:

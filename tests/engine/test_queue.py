@@ -269,6 +269,23 @@ def test_costly_cells_start_when_all_others_have_ended(tmp_path, seed):
     assert [row.n_trials for row in rows if row] == [2, 2]
 
 
+def test_a_lost_program_is_handed_out_again_at_once_where_its_node_is_replaced(tmp_path):
+    """As `kcap simulate` has it; on a cluster that is smaller now, when its devices are free."""
+    n_devices = 4.0
+    cells = [tiny_cell(workers=2), tiny_cell(workers=2, exposures=8)]
+    view = ClusterView(n_devices=lambda: n_devices)
+    queue = SweepQueue(cells, {}, RunDirectory(tmp_path), sweep="made-up", view=view)
+    lost, other = queue.next_program(), queue.next_program()
+    assert lost is not None and other is not None and queue.next_program() is None
+    queue.give_back(lost)
+    assert queue.next_program() is lost
+    queue.give_back(lost)
+    n_devices = 3.0
+    assert queue.next_program() is None
+    n_devices = 4.0
+    assert queue.next_program() is lost
+
+
 @pytest.mark.parametrize("costly_trials", [1, 2])
 @pytest.mark.parametrize("n_slots", [1, 4])
 def test_a_cell_that_was_costly_goes_on_from_there_on_any_number_of_machines(

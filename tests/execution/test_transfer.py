@@ -148,6 +148,25 @@ def test_what_a_costly_cell_began_from_stays(run):
     assert start_of(COSTLY, IDS, run) == found
 
 
+def test_a_rule_is_fitted_once_for_all_costly_cells(run, monkeypatch):
+    """And again when a guide has other trials; without one that has ended there is none."""
+    n_fits = 0
+
+    def counted(guides):
+        nonlocal n_fits
+        n_fits += 1
+        return fit_rule(guides)
+
+    monkeypatch.setattr("kcap_ray.execution.transfer.fit_rule", counted)
+    finish(run, CHEAP[0], best=2e-2)
+    assert transferred(COSTLY, IDS, run) is None
+    finish(run, CHEAP[1], best=2e-2)
+    found = [transferred(COSTLY, IDS, run) for _ in range(20)]
+    assert n_fits == 1 and None not in found and len(set(found)) == 1
+    finish(run, CHEAP[0], best=9e-3)
+    assert transferred(COSTLY, IDS, run) != found[0] and n_fits == 2
+
+
 def test_there_is_no_rule_before_all_others_are_over(run):
     """It is of the sweep's cells, not of those that happen to be done: a failed one is over, and
     says nothing.

@@ -1,6 +1,7 @@
 """The schedule: what waits for what, what comes first, and on how many devices."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -201,3 +202,64 @@ def test_every_program_runs_once_in_any_order():
         assert sorted(seen) == sorted(
             [("a", i) for i in range(6) if i not in done] + [("b", i) for i in range(6)]
         )
+
+
+def test_workers_beyond_the_cluster_take_the_time_of_those_that_there_are():
+    """Eight asked for on four devices train as four do, and half as fast on two that are left."""
+    schedule = Schedule([job("a", hours=8, trials=2, widths=(8,))], n_devices=4)
+    start = schedule.next(4.0)
+    assert start is not None and (start.workers, start.devices) == (8, 4.0)
+    assert schedule.seconds(start) == 2 * 3600
+    assert schedule.seconds(start, devices=2.0) == 4 * 3600
+    assert schedule.longest_chain() == ("a", 2 * 3600)
+
+
+def test_planning_takes_time_that_grows_as_the_cells_do():
+    """Also where half of them wait for the other half: no cell is asked for its programs' times
+    more than a hundred times.
+    """
+    n_asked = 0
+
+    def seconds(n_trials: int, workers: int) -> float:
+        nonlocal n_asked
+        n_asked += 1
+        return 100.0 * n_trials / workers
+
+    n_cells, widths = 1000, (1, 2, 4, 8)
+    names = tuple(f"c{i}" for i in range(n_cells // 2))
+    cells = [Job(cell_id=name, n_trials=2, seconds=seconds, widths=widths) for name in names]
+    cells += [
+        Job(cell_id=f"d{i}", n_trials=2, seconds=seconds, widths=widths, neighbour=names)
+        for i in range(n_cells // 2)
+    ]
+    cells = [replace(one, waits_whole=one.neighbour is not None) for one in cells]
+    schedule = Schedule(cells, n_devices=64)
+    schedule.longest_chain()
+    assert n_asked <= 100 * n_cells
+    ended = []
+    while not schedule.is_empty:
+        starts = started(schedule, free=64.0)
+        end(schedule, starts)
+        ended += [start.cell_id for start in starts]
+    assert ended.index("d0") > max(map(ended.index, names)) and len(ended) == 2 * n_cells
+
+
+def test_a_chain_of_thousands_of_cells_is_planned():
+    """Each waits for the one before it; the first one's path is that of all."""
+    chain = [job("c0", trials=1)]
+    chain += [job(f"c{i}", trials=2, neighbour=f"c{i - 1}") for i in range(1, 3000)]
+    cell_id, seconds = Schedule(chain, order="cheapest").longest_chain()
+    assert (cell_id, seconds) == ("c2999", 3000 * 3600)
+
+
+def test_a_cell_that_could_end_on_more_devices_is_begun():
+    """Its own width is not the fastest one; what takes too long on any is left out as a whole."""
+    jobs = [job("a", hours=8, trials=2, widths=(1, 2, 4, 8)), job("b", hours=9, trials=2)]
+    schedule = Schedule(jobs)
+    starts = []
+    while (start := schedule.next(9.0, left_s=1.5 * 3600)) is not None:
+        starts.append(start)
+    assert {start.cell_id for start in starts} == {"a"}
+    assert schedule.n_dropped == 1
+    end(schedule, starts)
+    assert schedule.is_empty and schedule.is_over("a") and not schedule.is_over("b")

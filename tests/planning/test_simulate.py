@@ -9,8 +9,10 @@ from kcap_ray.planning.cluster_plan import Limits, plan_on_cluster, render_clust
 from kcap_ray.planning.cost import device_of
 from kcap_ray.planning.jobs import Job, jobs_of
 from kcap_ray.planning.prices import price_of
-from kcap_ray.planning.simulate import VirtualCluster, simulate
+from kcap_ray.planning.replay import Room
+from kcap_ray.planning.simulate import simulate
 from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.planning.virtual_cluster import VirtualCluster
 
 HOUR = 3600.0
 
@@ -82,22 +84,24 @@ def test_work_since_the_last_checkpoint_is_lost_with_a_node():
 def test_a_limit_ends_a_sweep_with_the_first_cells_done():
     """Three and a half hours: what would end later is not begun."""
     some = [*jobs(4), Job(cell_id="dear", n_trials=1, seconds=lambda n, w: 9 * HOUR)]
-    replay = simulate(some, cluster(1, node_devices=1), order="cheapest", until_s=3.6 * HOUR)
+    replay = simulate(
+        some, cluster(1, node_devices=1), order="cheapest", room=Room(seconds=3.6 * HOUR)
+    )
     assert sorted(replay.ends) == ["c0", "c1", "c2"]
     assert replay.makespan_s == 3.5 * HOUR
 
 
 def test_plans_are_simulations_with_their_price():
-    """Nodes are paid whole; a limit of money is one of time."""
+    """Nodes are paid whole, boot and idle time too; so a limit of money counts them."""
     price = price_of("a100")
     plan = plan_on_cluster(jobs(6), cluster(2), price)
     assert price is not None
     assert plan.price == pytest.approx(4.5 * 2 * price.dollars_per_hour)
     assert plan.ideal_hours == 3.0 and plan.utilization == pytest.approx(6 / 7)
-    limits = Limits(max_cost=2 * 2 * price.dollars_per_hour)
+    limits = Limits(max_cost=2.5 * 2 * price.dollars_per_hour)
     short = plan_on_cluster(jobs(6), cluster(2), price, limits=limits)
     assert short.n_cells_done == 2 and "limit" in short.limited_by
-    assert math.isinf(Limits().seconds(price, 2))
+    assert math.isinf(Limits().room(price, 2).seconds)
     assert any("4.5 node-hours" in line for line in render_cluster_plan(plan, price))
 
 
