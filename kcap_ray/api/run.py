@@ -61,7 +61,7 @@ def run_here(
     from kcap_ray.planning.outlook import SweepOutlook
     from kcap_ray.runs.interrupt import saves_first
     from kcap_ray.runs.log import command_logged_to
-    from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
+    from kcap_ray.runs.manifest import clear_failed, only_driver, table_at_end, write_manifest
     from kcap_ray.runs.model_files import with_kept_files
     from kcap_ray.runs.watch import Watch
 
@@ -77,7 +77,11 @@ def run_here(
         )
         use_gpu = device == "gpu" or (device == "auto" and torch.cuda.is_available())
         clear_failed(cells, directory, mistakes=retry_failed)
-        with Watch(cells, directory, SweepOutlook(cells)), saves_first(cells, directory):
+        with (
+            table_at_end(directory),
+            Watch(cells, directory, SweepOutlook(cells)),
+            saves_first(cells, directory),
+        ):
             run_cells(
                 cells,
                 sweep.neighbour,
@@ -86,4 +90,3 @@ def run_here(
                 device=torch.device("cuda" if use_gpu else "cpu"),
                 save_every_s=save_every_s,
             )
-        directory.collect(read_cells(directory.path))

@@ -34,7 +34,7 @@ from kcap_ray.planning.schedule import Order
 from kcap_ray.planning.sweep import Sweep
 from kcap_ray.runs.interrupt import saves_first
 from kcap_ray.runs.log import command_logged_to
-from kcap_ray.runs.manifest import clear_failed, only_driver, read_cells, write_manifest
+from kcap_ray.runs.manifest import clear_failed, only_driver, table_at_end, write_manifest
 from kcap_ray.runs.model_files import with_kept_files
 from kcap_ray.runs.results import RunDirectory
 from kcap_ray.runs.watch import Watch
@@ -88,10 +88,10 @@ def run_sweep(sweep: Sweep, directory: RunDirectory, options: Options | None = N
             cells=sweep.cells,
         )
         clear_failed(sweep.cells, directory, mistakes=options.retry_failed)
-        todo = to_do(sweep.cells, sweep.neighbour, directory)
-        if todo:
-            reached = _run(sweep, todo, directory, options)
-        directory.collect(read_cells(directory.path))
+        with table_at_end(directory):
+            todo = to_do(sweep.cells, sweep.neighbour, directory)
+            if todo:
+                reached = _run(sweep, todo, directory, options)
     return reached
 
 

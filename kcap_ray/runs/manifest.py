@@ -208,3 +208,18 @@ def read_cells(path: Path) -> list[Cell]:
     if manifest is None:
         raise UserError(f"{path}: not a run directory (no readable {MANIFEST} in it)")
     return [with_file_here(stored.cell, RunDirectory(path)) for stored in manifest.cells]
+
+
+@contextlib.contextmanager
+def table_at_end(directory: RunDirectory) -> Iterator[None]:
+    """Write the table of the run at the end, of the cells that are done: a command that is stopped,
+    or fails, has done some as well.
+    """
+    try:
+        yield
+    except BaseException:
+        # What ended the command is what its user must hear of, not that there is no room.
+        with contextlib.suppress(OSError, UserError):
+            directory.collect(read_cells(directory.path))
+        raise
+    directory.collect(read_cells(directory.path))

@@ -3,6 +3,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from kcap_ray.config.errors import UserError
@@ -14,6 +15,7 @@ from kcap_ray.runs.manifest import (
     clear_failed,
     only_driver,
     read_cells,
+    table_at_end,
     write_manifest,
 )
 from kcap_ray.runs.model_files import with_kept_files
@@ -218,3 +220,29 @@ def test_a_run_that_lost_manifest_and_results_begins_anew(
     assert read_cells(run.path) == sweep.cells
     assert (run.path / "earlier-results.parquet").read_bytes() == b"a table"
     assert "made anew" in caplog.text
+
+
+@pytest.mark.parametrize("end", [None, KeyboardInterrupt(), SystemExit(2), UserError("no cluster")])
+def test_a_command_that_is_stopped_leaves_the_table_of_what_is_done(
+    sweep: Sweep, run: RunDirectory, end: BaseException | None
+) -> None:
+    """And what ended it stays what it was."""
+    write(sweep, run)
+    done = sweep.cells[0]
+    try:
+        with table_at_end(run):
+            fail_cell(done, run.cell(done.cell_id), sweep=sweep.name, reason="out of memory")
+            if end is not None:
+                raise end
+    except BaseException as error:
+        assert error is end
+    assert pq.read_table(run.results_file)["cell_id"].to_pylist() == [done.cell_id]
+
+
+def test_a_table_that_cannot_be_written_hides_nothing(sweep: Sweep, run: RunDirectory) -> None:
+    write(sweep, run)
+    run.results_file.mkdir()
+    with pytest.raises(KeyboardInterrupt), table_at_end(run):
+        raise KeyboardInterrupt
+    with pytest.raises(OSError), table_at_end(run):
+        pass
