@@ -89,6 +89,9 @@ claims: .venv/installed  ## docs/results/claims.md and the table in its README: 
 
 figures: .venv/installed  ## redraw all figures and reports of docs/results from its tables
 	dirname docs/results/*/results.parquet | xargs -n 1 -P 2 $(BIN)/python -m analysis report
+	$(BIN)/python -m analysis plot --published --figure residuals --out docs/results/published/residuals.png
+	$(BIN)/python -m analysis plot --published docs/results/contact/run1000 docs/results/bios_10k \
+	  --figure capacity --out docs/results/published/measured.png
 
 clean:  ## remove .venv and caches; runs/ stays
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
