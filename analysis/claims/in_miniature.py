@@ -37,7 +37,7 @@ OPTIMIZERS = ("gpt2", "gpt2 (muon)")
 PEAKS = {"1a, 3": (1000, about_or_more(2.0, margin=0.05)), "4": (100, about_or_more(1.0))}
 """Exposures of the claims about peaks, and where these must lie, in bits per parameter."""
 MAX_DISTANCE = 4.0
-"""Exposures over the paper's, or their inverse, up to which a run says something of a statement."""
+"""Exposures over the paper's, or their inverse, up to which a number stands beside a statement."""
 CEILING = Region(high=2.3, criterion="at most 2.3 bits per parameter")
 
 
