@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -112,11 +113,12 @@ def peak(name, head_dim, n_trials, n_windows, **train):
     return estimate, status("VmHWM") - before
 
 def in_child(*arguments, **train):
-    if os.fork() == 0:
-        estimate, real = peak(*arguments, **train)
-        print(*arguments, estimate, real, flush=True)
-        os._exit(0)
-    os.wait()
+    for _ in range(3):
+        if os.fork() == 0:
+            estimate, real = peak(*arguments, **train)
+            print(*arguments, estimate, real, flush=True)
+            os._exit(0)
+        os.wait()
 
 torch.set_num_threads(1)
 peak("gpt2-1-1", 16, 1, 1)
@@ -134,12 +136,14 @@ def test_estimates_are_near_the_peaks_of_real_programs() -> None:
     """One trial and several; bound by logits, by activations and by weights; every optimizer.
 
     A process that forks shares memory with its child, some 30 MiB of which the child soon makes
-    its own: programs of 150 MiB and more can be compared.
+    its own: programs of 150 MiB and more can be compared. Of three runs the median counts: a
+    kernel that takes pages of idle processes away changes what is measured now and then.
     """
     done = subprocess.run(
         [sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    peaks = [line.split() for line in done.stdout.splitlines()]
-    assert len(peaks) == 5
-    for *shape, estimate, real in peaks:
-        assert 0.6 < int(estimate) / int(real) < 1.3, shape
+    ratios: dict[str, list[float]] = {}
+    for *shape, estimate, real in (line.split() for line in done.stdout.splitlines()):
+        ratios.setdefault(" ".join(shape), []).append(int(estimate) / int(real))
+    assert [len(own) for own in ratios.values()] == [3] * 5
+    assert all(0.6 < statistics.median(own) < 1.3 for own in ratios.values()), ratios
