@@ -188,7 +188,7 @@ def _junk(rows: pd.DataFrame, names: Names) -> str:
         for c, p in ends
     ]
     without = all(p.interval.low is None for _, p in pairs)
-    why = " One seed: no interval." if without else ""
+    why = " One seed: no interval." if without else " In brackets: 95% intervals."
     at = f"{found[0].baseline.exposures:g}"
     return (
         f"Useful capacity, where that without junk at {at} exposures is 1: from "
