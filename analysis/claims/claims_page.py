@@ -107,7 +107,8 @@ def digest_of(directories: Sequence[Path], prices: Path) -> str:
         words = ", ".join(f"{own.count(word)} {word}" for word in _WORDS if word in own)
         price = [_price_of(t) for t in tests if one.claim in t["claims"].split(", ")]
         statement = one.statement.replace("|", "\\|")
-        rows.append((one.claim, statement, str(one.verdict), words or "nothing", *(price or [""])))
+        found = words or ("other exposures" if own else "nothing")
+        rows.append((one.claim, statement, str(one.verdict), found, *(price or [""])))
     columns = {
         "": "---",
         "the paper's claim": "---",

@@ -11,7 +11,7 @@ from analysis.claims.scope import MIN_PARAMS
 from analysis.comparison import Basis, Comparison
 from analysis.groups import is_full_pool_demand
 from analysis.peaks import Peaks
-from analysis.runs import Run, runs_of
+from analysis.runs import Run, group_by, runs_of
 
 MAX_SHARE_OF_DEMAND = 0.8
 """Peak over the largest R_max tried up to which a ratio of peaks is one of capacities. Beyond, the
@@ -95,7 +95,7 @@ class _Evidence:
 
     stated: StatedRatio
     found: list[Comparison]
-    """In any setting."""
+    """In any setting, within one run."""
     own: list[tuple[Comparison, Peaks]]
     """In the paper's setting."""
 
@@ -122,8 +122,10 @@ class _Evidence:
 
 
 def _gather(stated: StatedRatio, runs: Sequence[Run]) -> _Evidence:
-    found = [c for c in stated.find(runs) if c.peaks is not None]
-    own = [(c, c.peaks) for c in found if c.peaks is not None and stated.is_papers(c)]
+    own = [(c, c.peaks) for c in stated.find(runs) if c.peaks is not None and stated.is_papers(c)]
+    # Elsewhere runs are tuned and sized as each likes: a ratio across them is of their settings.
+    each = group_by(runs, lambda run: run.cell[0]).values()
+    found = [c for of_run in each for c in stated.find(of_run) if c.peaks is not None]
     own.sort(key=lambda pair: (pair[0].subject.n_people, pair[0].subject.sizes))
     return _Evidence(stated=stated, found=found, own=own)
 

@@ -187,3 +187,13 @@ def test_peaks_that_the_data_limit_are_not_of_capacities(make_cells):
     rows = make_cells({"gpt2": 3.0, **dict.fromkeys(list(FAMILIES_100)[1:], 2.6)}, **FULL)
     finding = judged(rows.assign(exposures=1000.0), "5")
     assert finding.verdict is Verdict.NOT_MEASURED
+
+
+def test_what_is_told_of_other_settings_is_told_within_a_run(make_cells):
+    """A model of one run over gpt2 of another, which was tuned otherwise, is no ratio of models."""
+    settings = {"n_people": (3200,), "sizes": ((2, 2),), "seeds": (0,), "log_sd": 0.0}
+    first = make_cells({"gpt2": 1.0, "gpt2-mlp0": 0.8}, **settings).assign(run_dir="first")
+    second = make_cells({"gpt2": 0.4}, **settings).assign(run_dir="second")
+    reason = judged(pd.concat([second, first]), "6").reason
+    assert reason == judged(first, "6").reason
+    assert "gpt2-mlp0 0.80x of gpt2" in reason
