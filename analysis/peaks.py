@@ -149,14 +149,20 @@ def peaks_of_values(values: Sequence[float], *, is_log: bool = False) -> Peaks:
 
 
 def peak_runs(runs: Sequence[Run]) -> dict[Replicate, Run]:
-    """The runs of the model of largest mean R, one for each seed that has every size."""
+    """The runs of the model of largest mean R, one for each seed that has every size; where several
+    runs share size and seed, the first of them with the mean of their R.
+    """
     seeds = _complete_seeds(runs)
     if not seeds:
         return {}
     by_size = _by_size(runs)
     means = {size: float(_ratios(own, seeds).mean()) for size, own in by_size.items()}
     best = max(means, key=lambda size: (means[size], size))
-    return {seed: by_size[best][seed][0] for seed in seeds}
+    ratios = _ratios(by_size[best], seeds)
+    return {
+        seed: replace(by_size[best][seed][0], ratio=float(ratio))
+        for seed, ratio in zip(seeds, ratios, strict=True)
+    }
 
 
 def _by_size(runs: Sequence[Run]) -> dict[str, dict[Replicate, list[Run]]]:

@@ -5,6 +5,8 @@ sizes, run by run. A miniature agrees with a statement, differs from it, or leav
 this decides the claim, which is about other sizes and other data.
 """
 
+import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -14,31 +16,18 @@ import pandas as pd
 
 from analysis.board import seed_hours_of
 from analysis.claims.claim import Verdict
-from analysis.claims.judge import Part, Region, Unit, judge, pool_variances, seeds_needed
-from analysis.claims.levels import (
-    REACH,
-    SATURATED_MAX_RATIO,
-    DataSet,
-    data_sets,
-    saturation_of,
-)
-from analysis.claims.regions import about_or_more
+from analysis.claims.judge import Part, Unit, judge, pool_variances, seeds_needed
+from analysis.claims.miniature_levels import levels_of
 from analysis.claims.relative import IN_MINIATURE
-from analysis.claims.scope import MIN_PARAMS, MIN_PEOPLE
 from analysis.claims.stated import MAX_SHARE_OF_DEMAND, StatedRatio
 from analysis.comparison import Basis, Comparison
-from analysis.groups import AROUND, families_of, has_full_pools
 from analysis.load import load_results
-from analysis.peaks import peak_runs, peaks_of_values
-from analysis.runs import Run, by_seed, runs_of
+from analysis.peaks import peaks_of_values
+from analysis.runs import Run, runs_of
 from analysis.seeds import committed_scatter, nearest_scatter
 
-OPTIMIZERS = ("gpt2", "gpt2 (muon)")
-PEAKS = {"1a, 3": (1000, about_or_more(2.0, margin=0.05)), "4": (100, about_or_more(1.0))}
-"""Exposures of the claims about peaks, and where these must lie, in bits per parameter."""
 MAX_DISTANCE = 4.0
 """Exposures over the paper's, or their inverse, up to which a number stands beside a statement."""
-CEILING = Region(high=2.3, criterion="at most 2.3 bits per parameter")
 
 
 class Word(StrEnum):
@@ -112,8 +101,13 @@ def read_answers(directories: Iterable[Path]) -> list[Answer]:
         if one.distance == 1
         or (one.distance <= MAX_DISTANCE and (one.claim, one.part.name) not in measured)
     ]
-    order = {claim: place for place, claim in enumerate(_ORDER)}
-    return sorted(_without_copies(shown), key=lambda one: order[one.claim])
+    return sorted(_without_copies(shown), key=lambda one: _place(one.claim))
+
+
+def _place(claim: str) -> tuple[float, str]:
+    """By number and letter; what another paper says comes last."""
+    number = re.match(r"\d+", claim)
+    return (float(number[0]) if number else math.inf, claim)
 
 
 def _without_copies(answers: Iterable[Answer]) -> list[Answer]:
@@ -123,9 +117,6 @@ def _without_copies(answers: Iterable[Answer]) -> list[Answer]:
         values = tuple(unit.peaks.value for unit in one.part.units)
         found.setdefault((one.claim, one.part.name, values), one)
     return list(found.values())
-
-
-_ORDER = ("1a, 3", "1b", "1c", "4", *IN_MINIATURE)
 
 
 def _answers_of(directory: Path) -> list[Answer]:
@@ -198,72 +189,18 @@ def _part(own: Sequence[Comparison], stated: StatedRatio) -> Part:
 
 
 def _levels(used: pd.DataFrame, name: str, hours: Mapping[str, float]) -> Iterator[Answer]:
-    """Peaks, saturation and the ceiling, of plain data sets."""
-    is_plain = [name.startswith("bio") and not AROUND.search(name) for name in used["dataset"]]
-    plain = used[is_plain]
-    plain = plain[~_is_papers(plain)]
-    for family in OPTIMIZERS:
-        for exposures in (100, 1000):
-            rows = plain[(families_of(plain) == family) & (plain["exposures"] == exposures)]
-            for claim, part, runs in _level_parts(rows, family, exposures):
-                yield Answer(
-                    claim=claim,
-                    part=part,
-                    run=name,
-                    exposures=exposures,
-                    n_params=_ends(run.n_params for run in runs),
-                    n_people=_ends(run.n_people for run in runs),
-                    distance=1.0,
-                    n_scattering=1,
-                    seed_hours=_hours_of(runs, hours),
-                )
-
-
-def _level_parts(
-    rows: pd.DataFrame, family: str, exposures: int
-) -> Iterator[tuple[str, Part, list[Run]]]:
-    """Claim, what is measured of it, and the models behind that."""
-    for _, own in rows.groupby("dataset"):
-        sets = [(one, unit) for one in data_sets(own) if (unit := one.unit()) is not None]
-        for claim, (wanted, region) in PEAKS.items():
-            units = [pair for pair in sets if _shows_peak(*pair, region.low or 0.0)]
-            if exposures == wanted and units:
-                yield claim, *_joined(f"peak of {family}", region, units)
-        if exposures == 1000:
-            saturation = saturation_of(own)
-            if saturation is not None:
-                runs = [run for one, _ in sets for run in one.runs]
-                full = [run for run in runs if run.max_ratio <= SATURATED_MAX_RATIO]
-                yield "1b", replace(saturation, name=f"R / R_max of {family}"), full
-            ceiling = CEILING.high or 0.0
-            above = [pair for pair in sets if pair[0].largest_max_ratio >= REACH * ceiling]
-            if above:
-                yield "1c", *_joined(f"largest R of {family}", CEILING, above)
-
-
-def _shows_peak(one: DataSet, unit: Unit, low: float) -> bool:
-    """Whether it is as high as one must be; or, of several shapes, limited by the capacity of the
-    model at the peak and not by its data.
-    """
-    if unit.peaks.value >= low:
-        return True
-    shapes = {run.size.partition(" b")[0] for run in one.runs}
-    best = peak_runs(*by_seed(one.runs)).values()
-    return len(shapes) > 1 and any(run.max_ratio >= REACH * low for run in best)
-
-
-def _is_papers(rows: pd.DataFrame) -> pd.Series:
-    """Rows that the claims themselves are judged by."""
-    people = rows["exposures"].map({100: 50_000}).fillna(MIN_PEOPLE)
-    large = (rows["n_params"] >= MIN_PARAMS) & (rows["n_people"] >= people)
-    return large & has_full_pools(rows)
-
-
-def _joined(
-    name: str, region: Region, units: Sequence[tuple[DataSet, Unit]]
-) -> tuple[Part, list[Run]]:
-    part = Part(name=name, region=region, units=tuple(unit for _, unit in units))
-    return part, [run for one, _ in units for run in one.runs]
+    for level in levels_of(used):
+        yield Answer(
+            claim=level.claim,
+            part=level.part,
+            run=name,
+            exposures=level.exposures,
+            n_params=_ends(run.n_params for run in level.runs),
+            n_people=_ends(run.n_people for run in level.runs),
+            distance=1.0,
+            n_scattering=1,
+            seed_hours=_hours_of(level.runs, hours),
+        )
 
 
 def _models(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[Run]:

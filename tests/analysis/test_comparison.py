@@ -92,6 +92,19 @@ def test_several_sizes_are_compared_by_their_peaks(make_cells):
     assert found.ratio.value == pytest.approx(peaks["llama"] / peaks["gpt2"])
 
 
+def test_runs_that_share_size_and_seed_count_as_their_mean(make_cells):
+    """Two runs of the same cell: the pairs of seeds say the same as the ratio beside them."""
+    rows = make_cells({"gpt2": 1.0, "llama": 0.8}, sizes=ONE_SIZE)
+    again = rows.assign(run_dir="again", capacity_ratio=rows["capacity_ratio"] * 1.4)
+    found = only(compare_architectures(pd.concat([rows, again])))
+    alone = only(compare_architectures(rows))
+    assert found.ratio is not None and found.peaks is not None
+    assert found.ratio.value == pytest.approx(found.peaks.value)
+    assert found.ratio.value == pytest.approx(alone.ratio.value)
+    mixed = pd.concat([rows, again[again["arch"] == "llama"]])
+    assert only(compare_architectures(mixed)).ratio.value == pytest.approx(1.2 * alone.ratio.value)
+
+
 def test_a_single_size_is_compared_with_the_same_layers_and_heads(make_cells):
     """Other sizes of the baseline do not take part."""
     rows = pd.concat([make_cells({"gpt2": 1.0}), make_cells({"llama": 0.8}, sizes=ONE_SIZE)])

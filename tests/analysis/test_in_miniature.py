@@ -149,6 +149,27 @@ def test_rounded_weights_scatter_over_models(
     assert one.word is Word.AGREES
 
 
+def test_peaks_of_rounded_models_are_over_shapes(
+    make_cells: Callable, write_run: Callable, tmp_path: Path
+) -> None:
+    """In bits per parameter, over two shapes or more; the models as trained have no part in it."""
+
+    def int4_peaks(name: str, sizes: tuple[tuple[int, int], ...]) -> list[Answer]:
+        trained = make_cells({"gpt2": 2.0}, exposures=(1000,), sizes=sizes, log_sd=0.01)
+        rounded = trained.assign(
+            quantization="gptq-int4-g128", capacity_ratio=trained["capacity_ratio"] * 0.35
+        )
+        rows = pd.concat([trained, rounded], ignore_index=True)
+        found = read_answers([write_run(tmp_path / name, rows, with_cells=False)])
+        return [one for one in found if one.claim == "8b"]
+
+    assert not int4_peaks("alone", ((2, 2),))
+    found = int4_peaks("two", ((2, 1), (2, 2)))
+    assert {one.part.name for one in found} == {"peak of gpt2 in int4"}
+    assert all(one.word is Word.AGREES for one in found)
+    assert all(0.6 < one.part.units[0].peaks.value < 0.8 for one in found)
+
+
 def test_a_number_that_two_claims_ask_for_is_pooled_once(answers: Callable) -> None:
     """Claims 5 and 6 both compare LLaMA with GPT-2: that tells nothing of the variance twice."""
     capacities = {"gpt2": 1.0, "gpt2-mlp1/4": 0.9, "gpt2-mlp0": 0.8, "llama-tied": 0.7}
