@@ -10,7 +10,7 @@ A model that vmap cannot take has no record: the script says why, and the
 list of these is in every record.
 
 Peer: the same trials one after another, as kcap trains them
-Goal: none; decision 0096 draws the conclusion
+Goal: none; decision 0097 draws the conclusion
 Needs: nothing else
 
     python benchmarks/own_trials.py
