@@ -77,6 +77,12 @@ def family_of(arch: str, model: str, optimizer: str = "adamw") -> str:
     return family if optimizer == "adamw" else f"{family} ({optimizer})"
 
 
+def optimizer_of(family: str) -> str:
+    """The optimizer in the name of a family: `gpt2 (muon)` -> `muon`, `gpt2` -> `adamw`."""
+    match = re.search(r" \((\w+)\)$", family)
+    return match[1] if match else "adamw"
+
+
 def size_of(model: str) -> str:
     """Layers and heads of a model name: `llama-4-2-standard` -> `4-2`; other names as they are."""
     match = MODEL_NAME.fullmatch(model)

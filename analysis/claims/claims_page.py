@@ -48,6 +48,7 @@ sizes.
 - What int8 and int4 cost scatters from model to model: there *seeds* are models.
 - LLaMA and Mistral have tied weights, and a mixture 8 experts instead of 32: a second embedding, or
   32 experts, would be most of so small a model.
+- The paper trains by AdamW. What says *muon* was trained by it on both sides.
 - Claim 7 replaces LLaMA's gated MLP; with gelu in the same step as well, where a run has only that.
 - *To decide* says how many seeds in all would do with a probability of 0.8, if the numbers stay
   where they are, and how many hours more they train, on the machine of the run. With one seed it is

@@ -21,6 +21,7 @@ from analysis.claims.miniature_levels import levels_of
 from analysis.claims.relative import IN_MINIATURE
 from analysis.claims.stated import MAX_SHARE_OF_DEMAND, StatedRatio
 from analysis.comparison import Basis, Comparison
+from analysis.groups import optimizer_of
 from analysis.load import load_results
 from analysis.peaks import peaks_of_values
 from analysis.runs import Run, runs_of
@@ -170,7 +171,8 @@ def _counts(comparison: Comparison, stated: StatedRatio) -> bool:
 
 
 def _part(own: Sequence[Comparison], stated: StatedRatio) -> Part:
-    first, kind = own[0], ""
+    first = own[0]
+    kind = optimizer_of(first.subject.family)
     peaks = [c.peaks for c in own if c.peaks is not None]
     if first.basis is Basis.SAME_WEIGHTS:
         models: dict[tuple[object, ...], float] = {}

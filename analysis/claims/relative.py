@@ -180,36 +180,52 @@ _LLAMA, _MISTRAL = "llama-tied", "mistral-tied"
 small ones.
 """
 _TIED_STANDARD = f"{_LLAMA}-standard"
+
+
+def _of_architectures(by: str = "") -> dict[str, tuple[StatedRatio, ...]]:
+    """What is asked of architectures. Both sides are AdamW's, or as `by` says behind a name."""
+
+    def stated(
+        subject: str, region: Region, exposures: float, baseline: str = "gpt2"
+    ) -> StatedRatio:
+        return stated_family(f"{subject}{by}", region, exposures, baseline=f"{baseline}{by}")
+
+    return {
+        "5": (
+            stated(_LLAMA, equal(), 1000),
+            stated(_MISTRAL, equal(), 1000),
+            stated("gpt2-mlp1/4", equal(), 1000),
+            stated("gpt2-mlp0", equal(), 1000),
+        ),
+        "6": (
+            stated(_LLAMA, up_to_times_lower(1.3), 100),
+            stated(_MISTRAL, up_to_times_lower(1.3), 100),
+            stated("gpt2-mlp1/4", no_loss(), 100),
+            stated("gpt2-mlp0", more_than_times_lower(1.5), 100),
+        ),
+        "7": (
+            stated(_TIED_STANDARD, times_higher(1.3), 100, _LLAMA),
+            stated(_TIED_STANDARD, equal(), 100),
+            stated(f"{_TIED_STANDARD}-gelu", equal(), 100, _TIED_STANDARD),
+            stated(f"{_TIED_STANDARD}-gelu", times_higher(1.3), 100, _LLAMA),
+            stated(f"{_TIED_STANDARD}-gelu", equal(), 100),
+        ),
+        "9": (
+            # 32 experts would be nearly all of so small a model.
+            stated("gpt2-moe8", times_lower(1.3), 1000),
+            stated("gpt2-moe8", times_lower(1.5), 100),
+        ),
+        # Of Physics of Language Models, Part 4.1: a gated MLP loses about 30%.
+        "Part 4.1": (stated("gpt2-gated", times_lower(1.4), 100),),
+    }
+
+
+_BY_ADAMW, _BY_MUON = _of_architectures(), _of_architectures(" (muon)")
 IN_MINIATURE: dict[str, tuple[StatedRatio, ...]] = {
-    "5": (
-        stated_family(_LLAMA, equal(), 1000),
-        stated_family(_MISTRAL, equal(), 1000),
-        stated_family("gpt2-mlp1/4", equal(), 1000),
-        stated_family("gpt2-mlp0", equal(), 1000),
-    ),
-    "6": (
-        stated_family(_LLAMA, up_to_times_lower(1.3), 100),
-        stated_family(_MISTRAL, up_to_times_lower(1.3), 100),
-        stated_family("gpt2-mlp1/4", no_loss(), 100),
-        stated_family("gpt2-mlp0", more_than_times_lower(1.5), 100),
-    ),
-    "7": (
-        stated_family(_TIED_STANDARD, times_higher(1.3), 100, baseline=_LLAMA),
-        stated_family(_TIED_STANDARD, equal(), 100),
-        stated_family(f"{_TIED_STANDARD}-gelu", equal(), 100, baseline=_TIED_STANDARD),
-        stated_family(f"{_TIED_STANDARD}-gelu", times_higher(1.3), 100, baseline=_LLAMA),
-        stated_family(f"{_TIED_STANDARD}-gelu", equal(), 100),
-    ),
+    **{claim: (*stated, *_BY_MUON[claim]) for claim, stated in _BY_ADAMW.items()},
     "8": QUANTIZED,
-    "9": (
-        # 32 experts would be nearly all of so small a model.
-        stated_family("gpt2-moe8", times_lower(1.3), 1000),
-        stated_family("gpt2-moe8", times_lower(1.5), 100),
-    ),
     "10": JUNK_RANDOM,
     "11": JUNK_REPEATED,
     "12": JUNK_TOKEN,
-    # Of Physics of Language Models, Part 4.1: a gated MLP loses about 30%.
-    "Part 4.1": (stated_family("gpt2-gated", times_lower(1.4), 100),),
 }
 """What is asked of a miniature for each claim that states ratios."""

@@ -13,6 +13,7 @@ from analysis.groups import (
     family_of,
     full_pool_bits,
     has_full_pools,
+    optimizer_of,
     rows_of_largest_mean,
     split_groups,
 )
@@ -40,6 +41,7 @@ def test_an_optimizer_other_than_adamw_is_a_family_of_its_own(make_cells):
     rows = make_cells({"gpt2": 1.0, "gpt2 (muon)": 1.3}, seeds=(0,))
     groups = {key.family: set(group["optimizer"]) for key, group in split_groups(rows)}
     assert groups == {"gpt2": {"adamw"}, "gpt2 (muon)": {"muon"}}
+    assert all({optimizer_of(family)} == optimizers for family, optimizers in groups.items())
     assert [peak.group.family for peak in find_peaks(rows)] == ["gpt2", "gpt2 (muon)"]
 
 

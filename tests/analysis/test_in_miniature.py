@@ -149,6 +149,17 @@ def test_rounded_weights_scatter_over_models(
     assert one.word is Word.AGREES
 
 
+def test_architectures_are_compared_under_one_optimizer(answers: Callable) -> None:
+    """A model trained by Muon with another one trained by it, and never with one by AdamW."""
+    capacities = {"gpt2": 1.0, "gpt2-mlp0": 1.0, "gpt2 (muon)": 1.4, "gpt2-mlp0 (muon)": 0.8}
+    found = answers(capacities, log_sd=0.01)
+    words = {part: one.word for (claim, part), one in found.items() if claim == "6"}
+    assert words == {
+        "gpt2-mlp0 of gpt2": Word.DIFFERS,
+        "gpt2-mlp0 (muon) of gpt2 (muon)": Word.AGREES,
+    }
+
+
 def test_peaks_of_rounded_models_are_over_shapes(
     make_cells: Callable, write_run: Callable, tmp_path: Path
 ) -> None:
