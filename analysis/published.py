@@ -28,6 +28,13 @@ def published_results() -> Results:
     return Results(directories=(), rows=rows.assign(**plain, excluded_because=""))
 
 
+def is_published(rows: pd.DataFrame) -> pd.Series:
+    """Which of the rows are published cells, and not of a run."""
+    if "approximate" not in rows.columns:
+        return pd.Series(False, index=rows.index)
+    return rows["approximate"].notna()
+
+
 def _read(exposures: int) -> pd.DataFrame:
     points = pd.read_csv(DIRECTORY / FILES[exposures], comment="#")
     n_params, demand_bits = points["P_params"].astype(float), full_pool_bits(points["N"])

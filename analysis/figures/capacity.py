@@ -11,7 +11,7 @@ from analysis.figures import style
 from analysis.figures.style import Colour
 from analysis.fit import CapacityFit
 from analysis.groups import GroupKey, has_full_pools, split_groups
-from analysis.published import published_rows
+from analysis.published import is_published, published_rows
 from analysis.words import dataset_parts
 
 GUIDES = (2.0, 1.0, 0.5, 0.25)
@@ -23,7 +23,8 @@ LABEL_ROOM = 1.3
 def draw_capacity(
     rows: pd.DataFrame, fits: Sequence[CapacityFit], excluded: pd.DataFrame
 ) -> Figure:
-    """One panel per group of cells: stored bits, demand, fitted law and published points.
+    """One panel per group of cells: stored bits, demand, fitted law and published points, which are
+    hollow, whether they are among the rows or not.
 
     Raises NothingToDrawError where no row stores a positive number of bits.
     """
@@ -148,12 +149,13 @@ def _draw_people(
             mec=colour,
             mew=0.7,
             ms=3.5,
-            alpha=0.45,
+            alpha=0.7,
             zorder=1.5,
         )
+    ours = cells[~is_published(cells)]
     axes.plot(
-        cells["n_params"],
-        cells["stored_bits"],
+        ours["n_params"],
+        ours["stored_bits"],
         marker,
         color=colour,
         mec="white",

@@ -22,6 +22,8 @@ from analysis.figures.style import (
 from analysis.figures.symbols import set_own_symbols
 from analysis.load import ResultsError, load_results
 from analysis.plots import check_request, draw, fit_inputs, save
+from analysis.published import published_rows
+from analysis.verbs import results_of
 
 NAMES = ["capacity", "ratio", "exposures", "residuals", "tuning", "training"]
 SIZES = ((2, 2), (4, 2), (4, 3), (4, 4), (6, 4))
@@ -83,6 +85,21 @@ def test_published_points_appear_only_beside_the_same_setting(make_rows, write_r
     full = make_rows(n_people=(50_000,), exposures=(1000,), sizes=SIZES)
     inputs = fit_inputs(load_results([write_run(tmp_path / "full", full, with_cells=False)]))
     assert "published" in texts(draw("capacity", inputs))
+
+
+def test_published_points_among_the_rows_are_hollow_and_ours_are_full(
+    make_rows, write_run, tmp_path
+):
+    """As the legend says, also where both are asked for: `plot --published DIR`."""
+    full = make_rows(n_people=(50_000,), exposures=(1000,), sizes=SIZES)
+    run = write_run(tmp_path / "full", full, with_cells=False)
+    (axes,) = draw("capacity", fit_inputs(results_of([run], published=True))).axes[1:]
+    marked = [line for line in axes.lines if line.get_linestyle() == "None"]
+    hollow = [line for line in marked if line.get_markerfacecolor() == "none"]
+    ours = [line for line in marked if line not in hollow]
+    published = published_rows()
+    assert sum(len(line.get_xdata()) for line in ours) == len(full)
+    assert sum(len(line.get_xdata()) for line in hollow) == (published["exposures"] == 1000).sum()
 
 
 def test_panels_stay_inside_the_figure_and_apart(figure_of):
