@@ -15,7 +15,7 @@ from analysis.estimate import Estimate, mean
 from analysis.groups import GroupKey, split_groups
 from analysis.load import load_results, read_environment, read_sweep_text
 from analysis.runs import Run, group_by, runs_of
-from analysis.words import dataset_words
+from analysis.words import dataset_words, hours_words
 
 MIN_EXPOSURES = 100
 """What is seen less often is not on the board: it is the beginning of learning."""
@@ -83,7 +83,7 @@ class Entry:
             f"{self.n_people:,}",
             str(self.n_seeds),
             str(self.n_models),
-            "" if self.hours is None else f"{self.hours:.2g}",
+            "" if self.hours is None else hours_words(self.hours),
             f"`{self.folder}`",
         )
 

@@ -134,3 +134,8 @@ class Names:
         """A label that begins with a data set (`bioS-mini, gpt2`), with its short name."""
         dataset, comma, rest = text.partition(", ")
         return self.data(dataset) + comma + rest
+
+
+def hours_words(hours: float) -> str:
+    """Hours as a table shows them: whole from ten on, else two digits."""
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"

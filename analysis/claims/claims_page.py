@@ -14,6 +14,7 @@ from analysis.claims.judge import Part, Unit
 from analysis.claims.paper import judge_claims
 from analysis.load import load_results
 from analysis.seeds import MAX_SEEDS
+from analysis.words import hours_words
 from kcap_ray.runs.files import write_atomically
 
 _WORDS = (Word.AGREES, Word.DIFFERS, Word.OPEN)
@@ -76,7 +77,7 @@ def page_of(directories: Sequence[Path], prices: Path | None = None) -> str:
     rows = [_claim_row(one) for one in findings]
     runs = list(_run_rows(directories))
     total = sum(hours for _, _, hours, _ in runs)
-    spent = [(name, cells, f"{hours:.2g}", command) for name, cells, hours, command in runs]
+    spent = [(name, cells, hours_words(hours), command) for name, cells, hours, command in runs]
     columns = {"": "---", "claim": "---", "verdict": "---", "what there is": "---"}
     return "\n".join(
         [
@@ -194,7 +195,7 @@ def _number(unit: Unit, part: Part) -> str:
 def _price(answer: Answer) -> str:
     if answer.n_needed > MAX_SEEDS:
         return "too close to the bound"
-    return f"{answer.n_needed:,} seeds, {answer.hours_needed:.2g} hours"
+    return f"{answer.n_needed:,} seeds, {hours_words(answer.hours_needed)} hours"
 
 
 def _range(ends: tuple[int, int]) -> str:
