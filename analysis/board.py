@@ -186,7 +186,7 @@ def render(entries: Iterable[Entry]) -> str:
     """The page: a section for each number of exposures and data set, the largest R first; what has
     no other beside it comes together in the last one.
     """
-    settings = _by_setting(entries)
+    settings = _by_setting(_without_copies(entries))
     parts, alone = [_INTRODUCTION], []
     for (exposures, dataset), own in settings.items():
         setting = f"{exposures:g} exposures, {dataset_words(dataset)}"
@@ -201,6 +201,14 @@ def render(entries: Iterable[Entry]) -> str:
     rows = [(f"`{folder}`", f"`{command}`") for folder, command in commands]
     parts.append(f"\n## Commands\n\n{markdown_table(rows, {'run': '---', 'command': '---'})}")
     return "".join(parts)
+
+
+def _without_copies(entries: Iterable[Entry]) -> list[Entry]:
+    """Cells that one run took over from another stand once, in the first: same model, same R."""
+    found: dict[tuple[object, ...], Entry] = {}
+    for one in entries:
+        found.setdefault((one.key, one.model, one.n_people, one.ratio), one)
+    return list(found.values())
 
 
 def _by_setting(entries: Iterable[Entry]) -> dict[tuple[float, str], list[Entry]]:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from analysis.groups import GroupKey
 
 # The column `dataset`: a table, junk around it, other tables, and whether windows mix them. A plus
@@ -138,4 +140,6 @@ class Names:
 
 def hours_words(hours: float) -> str:
     """Hours as a table shows them: whole from ten on, else two digits."""
-    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
+    if hours >= 10:
+        return f"{hours:,.0f}"
+    return np.format_float_positional(hours, precision=2, fractional=False, trim="-")

@@ -13,7 +13,10 @@ from analysis.claims.levels import (
     data_sets,
     saturation_of,
 )
-from analysis.claims.regions import about, about_or_more
+from analysis.claims.quantized_peaks import EXPOSURES as EXPOSURES_OF_INT4
+from analysis.claims.quantized_peaks import INT4_PEAK
+from analysis.claims.quantized_peaks import MIN_PEOPLE as MIN_PEOPLE_OF_INT4
+from analysis.claims.regions import about_or_more
 from analysis.claims.relative import papers_quantization
 from analysis.claims.scope import MIN_PARAMS, MIN_PEOPLE
 from analysis.groups import AROUND, families_of, has_full_pools
@@ -24,7 +27,6 @@ FAMILIES = ("gpt2", "gpt2 (muon)")
 PEAKS = {"1a, 3": (1000, about_or_more(2.0, margin=0.05)), "4": (100, about_or_more(1.0))}
 """Exposures of the claims about peaks, and where these must lie, in bits per parameter."""
 CEILING = Region(high=2.3, criterion="at most 2.3 bits per parameter")
-INT4_PEAK = about(0.7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +41,27 @@ class Level:
 
 
 def levels_of(used: pd.DataFrame) -> Iterator[Level]:
-    """Peaks, saturation and the ceiling, of plain data sets, with whatever is not the paper's."""
+    """Peaks, saturation, the ceiling and peaks in int4 of plain data sets, without the rows that
+    the claims themselves are judged by.
+    """
     is_plain = [name.startswith("bio") and not AROUND.search(name) for name in used["dataset"]]
     plain = used[is_plain]
-    plain = plain[~_is_papers(plain)]
     for family in FAMILIES:
+        own = plain[families_of(plain) == family]
         for exposures in (100, 1000):
-            rows = plain[(families_of(plain) == family) & (plain["exposures"] == exposures)]
-            for _, own in rows.groupby("dataset"):
-                yield from _of_data_set(own, family, exposures)
+            rows = own[own["exposures"] == exposures]
+            for _, trained in rows[~_is_papers(rows)].groupby("dataset"):
+                yield from _of_data_set(trained, family, exposures)
+        rows = own[own["exposures"] == EXPOSURES_OF_INT4]
+        for _, rounded in rows[~_is_papers(rows, MIN_PEOPLE_OF_INT4)].groupby("dataset"):
+            yield from _int4_peaks(rounded, family)
 
 
 def _of_data_set(own: pd.DataFrame, family: str, exposures: int) -> Iterator[Level]:
     sets = [(one, unit) for one in data_sets(own) if (unit := one.unit()) is not None]
     for claim, (wanted, region) in PEAKS.items():
-        units = [pair for pair in sets if _shows_peak(*pair, region.low or 0.0)]
+        low = region.low or 0.0
+        units = [(one, unit) for one, unit in sets if _shows_peak(one.runs, unit, low)]
         if exposures == wanted and units:
             yield _joined(claim, f"peak of {family}", region, units, exposures)
     if exposures != 1000:
@@ -71,30 +79,32 @@ def _of_data_set(own: pd.DataFrame, family: str, exposures: int) -> Iterator[Lev
     above = [pair for pair in sets if pair[0].largest_max_ratio >= REACH * ceiling]
     if above:
         yield _joined("1c", f"largest R of {family}", CEILING, above, exposures)
-    yield from _int4_peaks(own, family, exposures)
 
 
-def _int4_peaks(own: pd.DataFrame, family: str, exposures: int) -> Iterator[Level]:
-    """Peaks of models in int4, by number of people: over several shapes, as those of the paper."""
+def _int4_peaks(own: pd.DataFrame, family: str) -> Iterator[Level]:
+    """Peaks of models in int4, by number of people; one shape may lie below the peak, however high
+    it is.
+    """
     is_int4 = papers_quantization(4)
     runs = [run for run in runs_of(own) if is_int4.search(run.quantization)]
     for (_, people), found in group_by(runs, lambda run: (run.quantization, run.n_people)).items():
         peaks = measure_peaks(found)
-        if peaks is None or len(_shapes(found)) < 2:
+        if peaks is None:
             continue
         unit = Unit(where=f"N={people:,}", peaks=peaks)
-        part = Part(name=f"peak of {family} in int4", region=INT4_PEAK, units=(unit,))
-        yield Level(claim="8b", part=part, exposures=exposures, runs=found)
+        if len(_shapes(found)) > 1 and _shows_peak(found, unit, INT4_PEAK.low or 0.0):
+            part = Part(name=f"peak of {family} in int4", region=INT4_PEAK, units=(unit,))
+            yield Level(claim="8b", part=part, exposures=EXPOSURES_OF_INT4, runs=found)
 
 
-def _shows_peak(one: DataSet, unit: Unit, low: float) -> bool:
+def _shows_peak(runs: Sequence[Run], unit: Unit, low: float) -> bool:
     """Whether it is as high as one must be; or, of several shapes, limited by the capacity of the
     model at the peak and not by its data.
     """
     if unit.peaks.value >= low:
         return True
-    best = peak_runs(*by_seed(one.runs)).values()
-    return len(_shapes(one.runs)) > 1 and any(run.max_ratio >= REACH * low for run in best)
+    best = peak_runs(*by_seed(runs)).values()
+    return len(_shapes(runs)) > 1 and any(run.max_ratio >= REACH * low for run in best)
 
 
 def _shapes(runs: Sequence[Run]) -> set[str]:
@@ -102,9 +112,9 @@ def _shapes(runs: Sequence[Run]) -> set[str]:
     return {run.size.partition(" b")[0] for run in runs}
 
 
-def _is_papers(rows: pd.DataFrame) -> pd.Series:
-    """Rows that the claims themselves are judged by."""
-    people = rows["exposures"].map({100: 50_000}).fillna(MIN_PEOPLE)
+def _is_papers(rows: pd.DataFrame, min_people: int = MIN_PEOPLE) -> pd.Series:
+    """Rows that the claims themselves are judged by; `min_people` at 1000 exposures."""
+    people = rows["exposures"].map({100: 50_000}).fillna(min_people)
     large = (rows["n_params"] >= MIN_PARAMS) & (rows["n_people"] >= people)
     return large & has_full_pools(rows)
 

@@ -15,8 +15,8 @@ from analysis.claims.levels import (
     check_peaks,
     check_saturation,
 )
-from analysis.claims.quantized_peaks import check_quantized_peaks
-from analysis.claims.regions import about, about_or_more
+from analysis.claims.quantized_peaks import INT4_PEAK, check_quantized_peaks
+from analysis.claims.regions import about_or_more
 from analysis.claims.relative import (
     ARCHITECTURES_100,
     ARCHITECTURES_1000,
@@ -113,7 +113,7 @@ CLAIMS = (
     Claim(
         name="8b",
         statement="1000 exposures, GPT2 on bioS: models in int4 peak at 0.7 bits per parameter",
-        check=check_quantized_peaks(4, about(0.7)),
+        check=check_quantized_peaks(4, INT4_PEAK),
         contradiction=(
             "section 8 says only that int4 costs more than 2 times; at peaks of 2, 0.7 is 2.9 times"
         ),

@@ -4,6 +4,7 @@ import pandas as pd
 
 from analysis.claims.claim import Check, Outcome
 from analysis.claims.judge import Part, Region, Unit, judge
+from analysis.claims.regions import about
 from analysis.claims.relative import papers_quantization
 from analysis.claims.scope import MIN_PARAMS
 from analysis.groups import is_full_pool_demand
@@ -12,6 +13,8 @@ from analysis.runs import Run, group_by, runs_of
 
 EXPOSURES, MIN_PEOPLE = 1000, 50_000
 """Of the paper's figure of quantized models; GPT2 on bioS."""
+INT4_PEAK = about(0.7)
+"""Of its introduction, in bits per parameter."""
 
 
 def check_quantized_peaks(bits: int, region: Region) -> Check:

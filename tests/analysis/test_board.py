@@ -1,6 +1,7 @@
 """The board of capacities: the best of each kind of model, and the committed page."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +33,14 @@ def test_the_best_size_is_the_largest_mean_over_seeds(folder: Path) -> None:
     assert (entry.model, entry.ratio) == (best, means[best])
     assert (entry.n_seeds, entry.n_models, entry.key.exposures) == (2, 3, 1000)
     assert entry.command == "kcap sweep sweeps/synthetic.yaml"
+
+
+def test_cells_taken_over_from_another_run_stand_once(folder: Path) -> None:
+    """In the run that comes first."""
+    (entry,) = read_entries(folder)
+    page = render([entry, replace(entry, folder="copied"), replace(entry, n_people=1)])
+    assert page.count(f"| {entry.model} |") == 2
+    assert "copied" not in page
 
 
 def test_seeds_that_store_less_than_nothing_count(folder: Path) -> None:

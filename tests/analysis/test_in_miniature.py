@@ -160,22 +160,53 @@ def test_architectures_are_compared_under_one_optimizer(answers: Callable) -> No
     }
 
 
+def test_what_seeds_scatter_under_one_optimizer_says_nothing_of_the_other(
+    make_cells: Callable, write_run: Callable, tmp_path: Path
+) -> None:
+    """Muon's interval is the same whether noisy runs by AdamW stand beside it or not."""
+    families = ("gpt2", "gpt2-mlp0", "gpt2-mlp1/4")
+    quiet = make_cells({f"{name} (muon)": 1.0 for name in families}, log_sd=0.01, **SETTING)
+    noisy = make_cells(dict.fromkeys(families, 1.0), log_sd=0.3, rng_seed=1, **SETTING)
+
+    def spreads(name: str, rows: pd.DataFrame) -> dict[str, object]:
+        found = read_answers([write_run(tmp_path / name, rows)])
+        parts = [one.part for one in found if one.claim == "6" and "muon" in one.part.name]
+        return {part.name: part.units[0].peaks.spread for part in parts}
+
+    alone = spreads("alone", quiet)
+    assert len(alone) == 2
+    assert spreads("both", pd.concat([quiet, noisy], ignore_index=True)) == alone
+
+
 def test_peaks_of_rounded_models_are_over_shapes(
     make_cells: Callable, write_run: Callable, tmp_path: Path
 ) -> None:
     """In bits per parameter, over two shapes or more; the models as trained have no part in it."""
 
-    def int4_peaks(name: str, sizes: tuple[tuple[int, int], ...]) -> list[Answer]:
-        trained = make_cells({"gpt2": 2.0}, exposures=(1000,), sizes=sizes, log_sd=0.01)
+    def int4_peaks(name: str, factor: float = 0.35, **settings: object) -> list[Answer]:
+        own = {"exposures": (1000,), "sizes": ((2, 1), (2, 2)), "log_sd": 0.01} | settings
+        trained = make_cells({"gpt2": 2.0}, **own)
         rounded = trained.assign(
-            quantization="gptq-int4-g128", capacity_ratio=trained["capacity_ratio"] * 0.35
+            quantization="gptq-int4-g128", capacity_ratio=trained["capacity_ratio"] * factor
         )
         rows = pd.concat([trained, rounded], ignore_index=True)
         found = read_answers([write_run(tmp_path / name, rows, with_cells=False)])
         return [one for one in found if one.claim == "8b"]
 
-    assert not int4_peaks("alone", ((2, 2),))
-    found = int4_peaks("two", ((2, 1), (2, 2)))
+    assert not int4_peaks("alone", sizes=((2, 2),))
+    assert not int4_peaks("limited", n_people=(50,)), "by its data"
+    full = {"dataset": "bioS", "mini": False}
+    assert int4_peaks("few", n_people=(40_000,), **full), "the claim begins at 50,000"
+    assert not int4_peaks("papers", n_people=(50_000,), **full)
+    # One shape for each of two numbers of people makes no peak.
+    apart = [
+        make_cells({"gpt2": 2.0}, n_people=(n,), exposures=(1000,), sizes=((2, k),))
+        for n, k in ((800, 1), (1600, 2))
+    ]
+    rows = pd.concat(apart, ignore_index=True).assign(quantization="gptq-int4-g128")
+    run = write_run(tmp_path / "apart", rows, with_cells=False)
+    assert not [one for one in read_answers([run]) if one.claim == "8b"]
+    found = int4_peaks("two")
     assert {one.part.name for one in found} == {"peak of gpt2 in int4"}
     assert all(one.word is Word.AGREES for one in found)
     assert all(0.6 < one.part.units[0].peaks.value < 0.8 for one in found)
