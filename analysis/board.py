@@ -204,7 +204,9 @@ def render(entries: Iterable[Entry]) -> str:
 
 
 def _without_copies(entries: Iterable[Entry]) -> list[Entry]:
-    """Cells that one run took over from another stand once, in the first: same model, same R."""
+    """Cells that one run took over from another, or trained again to the same bits, stand once, in
+    the first run.
+    """
     found: dict[tuple[object, ...], Entry] = {}
     for one in entries:
         found.setdefault((one.key, one.model, one.n_people, one.ratio), one)
