@@ -124,22 +124,18 @@ def compare(
         from analysis.compare_runs import compare_runs
 
         found = compare_runs(load_results([first]), load_results([second]))
-        lines = []
-        for pair in found.pairs:
-            c, p = pair.comparison, pair.pooled
-            where = f"{c.subject.dataset}, N={c.subject.n_people:,}, {c.subject.exposures:g} exp."
-            holm = "" if p.p_holm is None else f"; pooled {p.interval}, p {p.p_holm:.2g} (Holm)"
-            note = f"  ({c.note})" if c.note else ""
-            lines.append(f"{pair.model}, {where}: {c.ratio}, {c.n_replicates} seeds{holm}{note}")
-        for exposures, mean in found.overall.items():
-            n_without = found.n_without_ratio.get(exposures, 0)
-            rest = f"; without {n_without} cell(s) of zero or negative bits" if n_without else ""
-            lines.append(
-                f"all cells at {exposures:g} exposures: {mean}, by the scatter of the cells{rest}"
-            )
-        if any(found.n_unpaired):
-            lines.append("without a partner: {} and {} rows".format(*found.n_unpaired))
-        show(lines, [found.to_json()], json_file)
+        show(found.lines(), [found.to_json()], json_file)
+
+
+@app.command()
+def ranks(directories: Directories, json_file: JsonFile = None) -> None:
+    """Whether runs rank architectures alike, by R over that of gpt2 in each."""
+    with user_errors():
+        from analysis.ranks import compare_rankings, rankings
+
+        found = [one for path in directories for one in rankings(load_results([path]))]
+        agreements = compare_rankings(found)
+        show([one.line() for one in agreements], [one.to_json() for one in agreements], json_file)
 
 
 @app.command()

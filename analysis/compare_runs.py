@@ -45,6 +45,25 @@ class RunsCompared:
     n_unpaired: tuple[int, int]
     """Rows of the first and of the second run whose cell or seed the other one lacks."""
 
+    def lines(self) -> list[str]:
+        """What is said of it: a line for each cell, for all at equal exposures, for the rest."""
+        lines = []
+        for pair in self.pairs:
+            c, p = pair.comparison, pair.pooled
+            where = f"{c.subject.dataset}, N={c.subject.n_people:,}, {c.subject.exposures:g} exp."
+            holm = "" if p.p_holm is None else f"; pooled {p.interval}, p {p.p_holm:.2g} (Holm)"
+            note = f"  ({c.note})" if c.note else ""
+            lines.append(f"{pair.model}, {where}: {c.ratio}, {c.n_replicates} seeds{holm}{note}")
+        for exposures, mean in self.overall.items():
+            n_without = self.n_without_ratio.get(exposures, 0)
+            rest = f"; without {n_without} cell(s) of zero or negative bits" if n_without else ""
+            lines.append(
+                f"all cells at {exposures:g} exposures: {mean}, by the scatter of the cells{rest}"
+            )
+        if any(self.n_unpaired):
+            lines.append("without a partner: {} and {} rows".format(*self.n_unpaired))
+        return lines
+
     def to_json(self) -> dict[str, object]:
         return {
             "cells": [pair.to_record() for pair in self.pairs],
@@ -72,7 +91,7 @@ def compare_runs(first: Results, second: Results) -> RunsCompared:
     names = first.name, second.name
     if names[0] == names[1]:
         names = tuple(str(results.directories[0]) for results in (first, second))
-    sides = _same_optimizer(first.used), _same_optimizer(second.used)
+    sides = without_a_shared_optimizer(first.used), without_a_shared_optimizer(second.used)
     cells = tuple(group_by(runs_of(rows), _key) for rows in sides)
     shared = [key for key in cells[0] if key in cells[1]]
     found = {key: _paired(cells[0][key], cells[1][key]) for key in shared}
@@ -108,7 +127,7 @@ def _overall(comparisons: Sequence[Comparison]) -> dict[float, Estimate]:
     return {exposures: geometric_mean(own) for exposures, own in sorted(ratios.items())}
 
 
-def _same_optimizer(rows: pd.DataFrame) -> pd.DataFrame:
+def without_a_shared_optimizer(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows, without their optimizer where all have the same."""
     return rows.assign(optimizer="adamw") if rows["optimizer"].nunique() == 1 else rows
 

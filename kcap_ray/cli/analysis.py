@@ -19,6 +19,7 @@ VERBS = {
     "table": "Print one of the report's tables of finished runs.",
     "claims": "Judge the claims of arXiv 2404.05405 by finished runs.",
     "compare": "Compare two runs, cell by cell, paired by seed.",
+    "ranks": "Whether runs rank architectures alike, by R over that of gpt2 in each.",
     "power": "Seeds needed to see a difference, from how much seeds scatter in finished runs.",
     "predict": "Predict R of a model that was not run, from the joint law of finished runs.",
 }
