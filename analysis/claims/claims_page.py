@@ -47,8 +47,8 @@ sizes.
 - Runs at *other exposures* than the paper's stand here where there are none at the paper's, and say
   nothing of the statement.
 - What int8 and int4 cost scatters from model to model: there *seeds* are models.
-- LLaMA and Mistral have tied weights, and a mixture 8 experts instead of 32: a second embedding, or
-  32 experts, would be most of so small a model.
+- LLaMA and Mistral have tied weights, and most mixtures 8 experts instead of 32: a second
+  embedding, or 32 experts, would be most of so small a model.
 - The paper trains by AdamW. What says *muon* was trained by it on both sides.
 - Claim 7 replaces LLaMA's gated MLP; with gelu in the same step as well, where a run has only that.
 - *To decide* says how many seeds in all would do with a probability of 0.8, if the numbers stay

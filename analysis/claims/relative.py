@@ -211,7 +211,9 @@ def _of_architectures(by: str = "") -> dict[str, tuple[StatedRatio, ...]]:
             stated(f"{_TIED_STANDARD}-gelu", equal(), 100),
         ),
         "9": (
-            # 32 experts would be nearly all of so small a model.
+            stated("gpt2-moe32", times_lower(1.3), 1000),
+            stated("gpt2-moe32", times_lower(1.5), 100),
+            # 32 experts are nearly all of the smallest models.
             stated("gpt2-moe8", times_lower(1.3), 1000),
             stated("gpt2-moe8", times_lower(1.5), 100),
         ),

@@ -160,6 +160,17 @@ def test_architectures_are_compared_under_one_optimizer(answers: Callable) -> No
     }
 
 
+def test_mixtures_of_8_and_of_32_experts_are_statements_of_their_own(answers: Callable) -> None:
+    """The paper's 32 where a run has them; 8 do not stand for them, nor lower their number."""
+    capacities = {"gpt2": 1.0, "gpt2-moe8": 0.68, "gpt2-moe32": 0.3}
+    found = answers(capacities, log_sd=0.01)
+    words = {part: one.word for (claim, part), one in found.items() if claim == "9"}
+    assert words == {
+        "gpt2-moe32 of gpt2": Word.DIFFERS,
+        "gpt2-moe8 of gpt2": Word.AGREES,
+    }
+
+
 def test_what_seeds_scatter_under_one_optimizer_says_nothing_of_the_other(
     make_cells: Callable, write_run: Callable, tmp_path: Path
 ) -> None:
