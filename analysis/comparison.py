@@ -21,7 +21,10 @@ import numpy as np
 from analysis.estimate import ROUNDING, Estimate, geometric_mean
 from analysis.groups import DEMAND_LIMITED_SHARE
 from analysis.peaks import Peaks, Replicate, measure_peaks, peak_runs, peaks_of_values
-from analysis.runs import Run, by_seed, sizes_of
+from analysis.runs import Run, by_seed, is_partly_fresh, sizes_of
+
+CHOSEN = "not all have fresh seeds: R of the chosen trials on both sides"
+"""Note of a comparison of what flatters on both sides."""
 
 
 class Basis(StrEnum):
@@ -147,6 +150,7 @@ def compare(names: tuple[str, str], subject: Sequence[Run], baseline: Sequence[R
     Each side's runs share data set, people and exposures. A replicate counts where it has every
     size that its side has anywhere, so that a failed model lowers no peak.
     """
+    is_chosen = is_partly_fresh(subject, baseline)
     subject, baseline, basis = _comparable(*by_seed(subject, baseline))
     best = peak_runs(subject), peak_runs(baseline)
     shared = sorted(best[0].keys() & best[1].keys())
@@ -160,22 +164,28 @@ def compare(names: tuple[str, str], subject: Sequence[Run], baseline: Sequence[R
         basis=basis,
         peaks=None if basis is Basis.NONE else measure_peaks(subject, baseline),
         n_left_out=len(everywhere) - len(shared),
+        is_chosen=is_chosen,
     )
 
 
 def compare_cells(
-    sides: tuple[Side, Side], pairs: Sequence[tuple[float, float]], *, basis: Basis
+    sides: tuple[Side, Side],
+    pairs: Sequence[tuple[float, float]],
+    *,
+    basis: Basis,
+    is_chosen: bool = False,
 ) -> Comparison:
     """R of one model in two states, from the pairs (subject, baseline) of each seed.
 
     The same weights before and after have no scatter that a logarithm would even out, and may store
-    less than nothing afterwards: their ratios are averaged as they are.
+    less than nothing afterwards: their ratios are averaged as they are. `is_chosen`: fresh seeds of
+    one side alone were left out.
     """
     peaks = None
     if pairs and all(b > 0 for _, b in pairs):
         is_log = basis is not Basis.SAME_WEIGHTS and all(a > 0 for a, _ in pairs)
         peaks = peaks_of_values([a / b for a, b in pairs], is_log=is_log)
-    return _comparison(sides, pairs, basis=basis, peaks=peaks)
+    return _comparison(sides, pairs, basis=basis, peaks=peaks, is_chosen=is_chosen)
 
 
 def _comparison(
@@ -185,6 +195,7 @@ def _comparison(
     basis: Basis,
     peaks: Peaks | None,
     n_left_out: int = 0,
+    is_chosen: bool = False,
 ) -> Comparison:
     """A comparison from pairs of R of the subject and R of the baseline, at their peaks."""
     return Comparison(
@@ -194,7 +205,7 @@ def _comparison(
         ratio=None if peaks is None else _students(pairs),
         peaks=peaks,
         n_replicates=len(pairs),
-        note="; ".join(_notes(sides, basis, pairs, n_left_out)),
+        note="; ".join([*_notes(sides, basis, pairs, n_left_out), *[CHOSEN] * is_chosen]),
     )
 
 

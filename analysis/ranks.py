@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.architectures import BASELINE, compare_families
-from analysis.compare_runs import without_a_shared_optimizer
 from analysis.comparison import Comparison
+from analysis.groups import split_by
 from analysis.load import Results, ResultsError
 from analysis.runs import unquantized
 
@@ -21,7 +21,7 @@ class Ranking:
     """R over GPT-2's of every architecture at one setting of one run."""
 
     name: str
-    """The run; with its data, exposures and people where it has several."""
+    """The run; with its optimizer, data, exposures and people where it has several."""
     ratios: dict[str, Comparison]
     """By architecture; those without a ratio are left out."""
 
@@ -34,21 +34,28 @@ class Agreement:
     families: tuple[str, ...]
     """What both rank, without GPT-2 itself."""
     correlation: float
-    """Spearman's rank correlation of the ratios, from -1 to 1; nan where one side is all ties."""
+    """Spearman's rank correlation of the ratios, from -1 to 1; nan where one side is all ties,
+    or where both are the same numbers.
+    """
     p: float
     """Two-sided, of no relation: by all permutations, or by many of them. Says nothing of how much
     the ratios scatter over seeds, which draws a correlation towards zero.
     """
     opposite: tuple[str, ...]
     """Above GPT-2 in one, below it in the other."""
+    reason: str
+    """Why there is no correlation; else empty."""
+    limited: tuple[str, ...]
+    """Limited by their data in one of them, so that their place may be that of R_max."""
 
     def line(self) -> str:
         is_number = self.correlation == self.correlation
-        said = f"{self.correlation:.2f}, p {self.p:.2g}" if is_number else "none, one side is tied"
+        said = f"{self.correlation:.2f}, p {self.p:.2g}" if is_number else f"none ({self.reason})"
         opposite = ", ".join(self.opposite) or "none"
+        limited = f"; limited by the data: {', '.join(self.limited)}" if self.limited else ""
         return (
             f"{self.names[0]} and {self.names[1]}: rank correlation {said}, of "
-            f"{', '.join(self.families)}; on opposite sides of {BASELINE}: {opposite}"
+            f"{', '.join(self.families)}; on opposite sides of {BASELINE}: {opposite}{limited}"
         )
 
     def to_json(self) -> dict[str, object]:
@@ -60,21 +67,23 @@ class Agreement:
             "rank_correlation": self.correlation if is_number else None,
             "p": self.p if is_number else None,
             "opposite": list(self.opposite),
+            "limited": list(self.limited),
         }
 
 
 def rankings(results: Results) -> list[Ranking]:
-    """One for each data set, exposures and people that has GPT-2 and others."""
-    runs = unquantized(without_a_shared_optimizer(results.used))
-    found = [one for one in compare_families(runs, BASELINE) if one.ratio is not None]
+    """One for each optimizer, data set, exposures and people that has GPT-2 and others."""
+    found: dict[tuple[str, ...], dict[str, Comparison]] = {}
+    for optimizer, rows in sorted(split_by(results.used, "optimizer").items()):
+        runs = unquantized(rows.assign(optimizer="adamw"))
+        for one in compare_families(runs, BASELINE):
+            if one.ratio is not None:
+                setting = str(optimizer), *_setting(one)
+                found.setdefault(setting, {})[one.subject.name] = one
     name = ", ".join(path.name for path in results.directories)
-    settings = sorted({_setting(one) for one in found})
     return [
-        Ranking(
-            name=name if len(settings) == 1 else f"{name} ({_words(setting)})",
-            ratios={one.subject.name: one for one in found if _setting(one) == setting},
-        )
-        for setting in settings
+        Ranking(name=name if len(found) == 1 else f"{name} ({', '.join(setting)})", ratios=ratios)
+        for setting, ratios in found.items()
     ]
 
 
@@ -105,9 +114,10 @@ def _agreement(first: Ranking, second: Ranking) -> Agreement:
     def correlation(values: Sequence[float]) -> float:
         return float(stats.spearmanr(values, sides[1]).statistic)
 
-    is_tied = any(len(set(values)) == 1 for values in sides)
+    reason = "one side is all ties" if any(len(set(values)) == 1 for values in sides) else ""
+    reason = "the same cells" if sides[0] == sides[1] else reason
     tested = None
-    if not is_tied:
+    if not reason:
         tested = stats.permutation_test(
             (sides[0],),
             correlation,
@@ -120,6 +130,12 @@ def _agreement(first: Ranking, second: Ranking) -> Agreement:
         families=families,
         correlation=float("nan") if tested is None else float(tested.statistic),
         p=float("nan") if tested is None else float(tested.pvalue),
+        reason=reason,
+        limited=tuple(
+            name
+            for name in families
+            if any(ranking.ratios[name].is_demand_limited for ranking in (first, second))
+        ),
         opposite=tuple(
             name for name, a, b in zip(families, *sides, strict=True) if (a - 1) * (b - 1) < 0
         ),
@@ -131,10 +147,6 @@ def _ratio(one: Comparison) -> float:
     return one.ratio.value
 
 
-def _setting(one: Comparison) -> tuple[str, float, int]:
-    return one.subject.dataset, one.subject.exposures, one.subject.n_people
-
-
-def _words(setting: tuple[str, float, int]) -> str:
-    dataset, exposures, n_people = setting
-    return f"{dataset}, {exposures:g} exposures, N={n_people:,}"
+def _setting(one: Comparison) -> tuple[str, ...]:
+    subject = one.subject
+    return subject.dataset, f"{subject.exposures:g} exposures", f"N={subject.n_people:,}"

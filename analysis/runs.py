@@ -36,6 +36,8 @@ class Run:
     """R_max, in bits per parameter."""
     fresh: tuple[tuple[int, float], ...] = ()
     """Fresh seeds that `ratio` is the mean over, and R of each; empty where it is one model's."""
+    batch_windows: float | None = None
+    """Windows of a step, where the table says it."""
     kept_ratio: float | None = None
     """R of the weights that were kept, where `ratio` is a mean over others; else None."""
 
@@ -47,23 +49,48 @@ class Run:
 
 def runs_of(rows: pd.DataFrame) -> list[Run]:
     """The rows in their order. Where models differ by their batch alone, it is part of their size:
-    they are no seeds of one another.
+    they are no seeds of one another. So it is beside them, of other families at their size.
     """
-    runs = [_run(row) for row in rows.to_dict("records")]
-    if "batch_windows" not in rows.columns:
-        return runs
-    windows = dict(zip(map(id, runs), rows["batch_windows"], strict=True))
-    models = group_by(runs, lambda run: (run.cell[0], *setting_of(run), run.family, run.size))
-    mixed = {
-        id(run)
-        for own in models.values()
-        if len({windows[id(run)] for run in own}) > 1
-        for run in own
+    runs = _each(rows)
+    mixed = _of_several_batches(runs)
+    return [_with_batch(run) if (run.cell[0], *_at(run)) in mixed else run for run in runs]
+
+
+def runs_of_both(first: pd.DataFrame, second: pd.DataFrame) -> tuple[list[Run], list[Run]]:
+    """The rows of two runs that are compared. Where one of them has several batches of a model, the
+    batch is part of the model's size in the other one too.
+    """
+    runs, others = _each(first), _each(second)
+    mixed = {key[1:] for key in _of_several_batches([*runs, *others])}
+    first_side, second_side = (
+        [_with_batch(run) if _at(run) in mixed else run for run in side] for side in (runs, others)
+    )
+    return first_side, second_side
+
+
+def _each(rows: pd.DataFrame) -> list[Run]:
+    return [_run(row) for row in rows.to_dict("records")]
+
+
+def _of_several_batches(runs: Sequence[Run]) -> set[tuple[object, ...]]:
+    """Run, setting and size at which some family was trained with several batches."""
+    models = group_by(runs, lambda run: (run.family, run.cell[0], *_at(run)))
+    return {
+        key[1:]
+        for key, own in models.items()
+        if len({run.batch_windows for run in own} - {None}) > 1
     }
-    return [
-        replace(run, size=f"{run.size} b{windows[id(run)]:g}") if id(run) in mixed else run
-        for run in runs
-    ]
+
+
+def _with_batch(run: Run) -> Run:
+    if run.batch_windows is None:
+        return run
+    return replace(run, size=f"{run.size} b{run.batch_windows:g}")
+
+
+def _at(run: Run) -> tuple[str, float, int, str]:
+    """Setting and size, where models differ by family or batch."""
+    return (*setting_of(run), run.size)
 
 
 def unquantized(rows: pd.DataFrame) -> list[Run]:
@@ -84,14 +111,23 @@ def by_seed(*sides: Sequence[Run]) -> tuple[list[Run], ...]:
 
     Where a model has rows of several seeds they stay as they are, one replicate each: its seeds
     were tuned apart, and what tuning scatters is in the differences of their means alone. Several
-    rows of one seed, from runs that share cells, count as one of each fresh seed.
+    rows of one seed, from runs that share cells, count as one of each fresh seed. Where only some
+    have fresh seeds, all are what they were when the best trial was chosen: a mean over fresh seeds
+    is no match for the best of several trials, which flatters.
     """
     runs = [run for side in sides for run in side]
     cells = group_by(runs, lambda run: (*setting_of(run), run.family, run.size, run.quantization))
     has_one_seed = all(len({run.replicate for run in own}) == 1 for own in cells.values())
+    if is_partly_fresh(*sides):
+        return tuple([run.as_kept for run in side] for side in sides)
     if not has_one_seed or not all(run.fresh for run in runs):
         return tuple(list(side) for side in sides)
     return tuple([one for run in side for one in _seeds_of(run)] for side in sides)
+
+
+def is_partly_fresh(*sides: Sequence[Run]) -> bool:
+    """Whether some runs are means over fresh seeds and others are not."""
+    return len({bool(run.fresh) for side in sides for run in side}) > 1
 
 
 def _seeds_of(run: Run) -> list[Run]:
@@ -128,8 +164,13 @@ def _run(row: dict[Any, Any]) -> Run:
         ratio=float(row["capacity_ratio"]),
         max_ratio=float(row["max_capacity_ratio"]),
         fresh=_fresh(row.get("confirmed")),
+        batch_windows=_number(row.get("batch_windows")),
         kept_ratio=float(row["selected_capacity_ratio"]) if row.get("n_confirm_seeds") else None,
     )
+
+
+def _number(value: object) -> float | None:
+    return None if value is None or pd.isna(value) else float(value)  # type: ignore
 
 
 def _fresh(confirmed: object) -> tuple[tuple[int, float], ...]:

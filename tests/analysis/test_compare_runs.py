@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -10,6 +11,7 @@ from analysis.compare_runs import compare_runs
 from analysis.load import ResultsError, load_results
 
 FAMILIES = {"gpt2": 1.0, "llama": 0.8}
+ALL = (100.0, "none")
 
 
 @pytest.fixture(name="run")
@@ -43,7 +45,7 @@ def test_cells_that_store_nothing_are_not_left_out_in_silence(make_cells, run):
     is_lost = rows["arch"].eq("llama")
     a = run("a", rows)
     b = run("b", rows.assign(capacity_ratio=(rows["capacity_ratio"] * 1.1).mask(is_lost, -0.01)))
-    assert compare_runs(results(a), results(b)).n_without_ratio == {100.0: 3}
+    assert compare_runs(results(a), results(b)).n_without_ratio == {ALL: 3}
     shown = CliRunner().invoke(app, ["compare", str(a), str(b)]).output
     assert "without 3 cell(s) of zero or negative bits" in shown
 
@@ -56,7 +58,7 @@ def test_what_one_run_does_better_is_seen_in_every_cell(make_cells, run):
     better = rows.assign(capacity_ratio=rows["capacity_ratio"] * 1.1)
     a, b = results(run("a", rows)), results(run("b", better))
     there, back = compare_runs(a, b), compare_runs(b, a)
-    assert there.overall[100.0].value == pytest.approx(1.1)
+    assert there.overall[ALL].value == pytest.approx(1.1)
     for one, other in zip(there.pairs, back.pairs, strict=True):
         assert one.comparison.ratio.value == pytest.approx(1.1)  # type: ignore
         assert one.comparison.ratio.value * other.comparison.ratio.value == pytest.approx(1.0)  # type: ignore
@@ -76,10 +78,68 @@ def test_optimizers_are_compared_where_each_run_has_one(make_cells, run):
     """Muon's cells against AdamW's; but not where one run has both."""
     adamw, muon = make_cells({"gpt2": 1.0}), make_cells({"gpt2 (muon)": 1.3})
     found = compare_runs(results(run("a", adamw)), results(run("b", muon)))
-    assert found.overall[100.0].value > 1.2
+    assert found.overall[ALL].value > 1.2
     both = run("both", make_cells({"gpt2": 1.0, "gpt2 (muon)": 1.3}))
     pairs = compare_runs(results(both), results(run("c", adamw))).pairs
     assert {pair.model for pair in pairs} == {"gpt2 2-1", "gpt2 4-1", "gpt2 4-2"}
+
+
+def test_muon_is_compared_with_muon_where_the_other_run_has_both(make_cells, run):
+    """It was set against AdamW's cells, as every run lost its optimizer for itself."""
+    muon = make_cells({"gpt2 (muon)": 1.3})
+    both = pd.concat([muon, make_cells({"gpt2": 0.8})], ignore_index=True)
+    found = compare_runs(results(run("both", both)), results(run("muon", muon)))
+    assert found.overall[ALL].value == pytest.approx(1.0)
+    assert found.n_unpaired == (9, 0)
+    back = compare_runs(results(run("muon", muon)), results(run("both", both)))
+    assert back.overall[ALL].value == pytest.approx(1.0)
+
+
+def test_a_run_of_one_batch_meets_the_same_batch_of_a_run_of_several(make_cells, run):
+    """The batch is part of a model's size in one of them, so it is in the other."""
+    rows = make_cells({"gpt2": 1.0})
+    other = rows.assign(batch_windows=8, capacity_ratio=rows["capacity_ratio"] * 0.9)
+    other["cell_id"] += "b8"
+    several = pd.concat([rows.assign(batch_windows=4), other], ignore_index=True)
+    found = compare_runs(
+        results(run("several", several)), results(run("one", rows.assign(batch_windows=4)))
+    )
+    assert found.overall[ALL].value == pytest.approx(1.0)
+    assert found.n_unpaired == (9, 0)
+    plain = compare_runs(results(run("a", rows.assign(batch_windows=4))), results(run("b", other)))
+    assert plain.overall[ALL].value == pytest.approx(0.9), "a batch may be what is compared"
+
+
+def test_a_mean_over_fresh_seeds_is_no_match_for_the_best_of_the_trials(make_cells, run):
+    """The same trained trials had 1.2 times what the mean over fresh seeds has."""
+    rows = make_cells({"gpt2": 1.0}, seeds=(0,))
+    fresh = rows.assign(
+        capacity_ratio=rows["capacity_ratio"] / 1.2,
+        selected_capacity_ratio=rows["capacity_ratio"],
+        confirmed=[json.dumps({"1000000": r / 1.2}) for r in rows["capacity_ratio"]],
+        n_confirm_seeds=1,
+    )
+    a, b = run("fresh", fresh), run("chosen", rows)
+    found = compare_runs(results(a), results(b))
+    assert found.overall[ALL].value == pytest.approx(1.0)
+    shown = CliRunner().invoke(app, ["compare", str(a), str(b)]).output
+    assert shown.count("R of the chosen trials") == 1
+
+
+def test_quantized_weights_do_not_make_a_run_surer_of_what_they_were(make_cells, run):
+    """Their ratios follow those of the weights they were made of."""
+    a, b = make_cells({"gpt2": 1.0}), make_cells({"gpt2": 1.0}, rng_seed=1)
+
+    def with_quantized(rows):
+        own = [rows.assign(quantization=f"gptq-int{bits}-g128") for bits in (8, 6, 5)]
+        return pd.concat([rows, *own], ignore_index=True)
+
+    alone = compare_runs(results(run("a", a)), results(run("b", b)))
+    found = compare_runs(results(run("c", with_quantized(a))), results(run("d", with_quantized(b))))
+    assert found.overall[ALL] == alone.overall[ALL]
+    assert len(found.overall) == 4
+    expected = {pair.model: pair.pooled for pair in alone.pairs}
+    assert {p.model: p.pooled for p in found.pairs if "gptq" not in p.model} == expected
 
 
 def test_runs_without_a_common_cell_are_refused(make_cells, run):

@@ -60,13 +60,13 @@ def test_fresh_seeds_give_the_interval_that_rows_of_as_many_seeds_give(rows):
 
 def test_rows_of_several_seeds_are_replicates_as_they_are(rows):
     """Each was tuned by itself, and what that scatters is between them alone; and where one side
-    has no fresh seeds, those of the other have no partners.
+    has no fresh seeds, those of the other have no partners: both are what was chosen.
     """
     again = folded(rows).assign(seed=7, cell_id=lambda rows: rows["cell_id"] + "again")
     two = runs_of(pd.concat([folded(rows), again], ignore_index=True))
     assert by_seed(two) == (two,)
     one, plain = runs_of(folded(rows)), runs_of(rows[rows["seed"] == 0])
-    assert by_seed(one, plain) == (one, plain)
+    assert by_seed(one, plain) == ([run.as_kept for run in one], plain)
     assert len(by_seed(one)[0]) == 3 * len(one)
 
 
@@ -105,6 +105,16 @@ def test_models_of_other_batches_are_no_seeds_of_one_another(make_rows: Callable
     (first, second) = runs_of(both)
     assert [run.size for run in plain] == [first.size.removesuffix(" b4")]
     assert second.size == first.size.removesuffix(" b4") + " b2" != plain[0].size
+
+
+def test_a_batch_of_its_own_is_compared_with_the_same_batch(make_rows: Callable) -> None:
+    """LLaMA has one batch, GPT-2 has it and another one."""
+    rows = make_rows(n_people=(50_000,), exposures=(1000,), sizes=((2, 2),))
+    llama = rows.assign(arch="llama", model="llama-2-2", cell_id="l", batch_windows=4)
+    gpt2 = [rows.assign(batch_windows=n, cell_id=f"g{n}") for n in (4, 8)]
+    (found,) = compare_architectures(with_optional_columns(pd.concat([llama, *gpt2])))
+    assert found.ratio is not None and found.ratio.value == pytest.approx(1.0)
+    assert found.subject.sizes == found.baseline.sizes
 
 
 def test_runs_that_share_cells_keep_their_fresh_seeds(make_cells: Callable) -> None:

@@ -55,9 +55,37 @@ def test_one_exchange_costs_what_the_formula_says(ranked):
 
 def test_runs_of_one_optimizer_each_are_compared(ranked):
     """Muon's architectures over gpt2 by Muon, against AdamW's over gpt2 by AdamW."""
-    muon = ranked("b", {f"{name} (muon)": r for name, r in LEVELS.items()})
-    (found,) = agreements(ranked("a", LEVELS), muon)
+    muon = {f"{name} (muon)": r**2 for name, r in LEVELS.items()}
+    (found,) = agreements(ranked("a", LEVELS), ranked("b", muon))
     assert found.correlation == pytest.approx(1.0)
+
+
+def test_optimizers_of_one_run_are_rankings_of_their_own(ranked):
+    """A run of Muon alone is not set against the half of another that is AdamW's."""
+    reverse = {f"{name} (muon)": 1 / r for name, r in LEVELS.items()}
+    both = ranked("both", {**LEVELS, **reverse})
+    muon = ranked("muon", {name: ratio**2 for name, ratio in reverse.items()})
+    found = {one.names: one.correlation for one in agreements(both, muon)}
+    by_optimizer = {
+        names[0].split("(")[1].split(",")[0]: r for names, r in found.items() if names[1] == "muon"
+    }
+    assert by_optimizer == {"adamw": pytest.approx(-1.0), "muon": pytest.approx(1.0)}
+
+
+def test_what_the_data_limit_is_named(ranked):
+    """Where all store what there is, ranks are those of the parameters."""
+    full = ranked("full", dict.fromkeys(LEVELS, 50.0), n_people=(100,))
+    other = ranked("other", LEVELS, n_people=(100,))
+    (found,) = agreements(full, other)
+    assert found.limited == found.families
+    assert "limited by the data" in found.line()
+
+
+def test_copies_of_a_run_agree_by_no_merit(ranked):
+    """Their correlation is 1 and says nothing."""
+    (found,) = agreements(ranked("a", LEVELS), ranked("b", LEVELS))
+    assert math.isnan(found.correlation)
+    assert "the same cells" in found.line()
 
 
 def test_settings_of_one_run_are_rankings_of_their_own(ranked):
@@ -72,7 +100,7 @@ def test_ties_have_no_correlation(ranked):
     same = ranked("b", LEVELS, capacity_ratio=0.5)
     found = agreements(ranked("a", LEVELS), same)
     assert math.isnan(found[0].correlation)
-    assert "tied" in found[0].line()
+    assert "ties" in found[0].line()
     shown = CliRunner().invoke(app, ["ranks", str(same.with_name("a")), str(same), "--json", "-"])
     (record,) = json.loads(shown.output)
     assert (record["rank_correlation"], record["p"]) == (None, None)
