@@ -2,9 +2,10 @@
 data and exposures, from the tables of committed runs.
 """
 
+import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ _INTRODUCTION = """\
 # Capacity board
 
 Bits per parameter (R) by architecture, optimizer and quantizer: of each kind of model the best
-size, number of people and batch that the run has, as the mean over seeds with Student's 95%
+size, number of people and other settings that the run has, as the mean over seeds with Student's 95%
 interval.
 `make board` writes this page from the tables in `docs/results`.
 
@@ -59,7 +60,7 @@ class Entry:
     """R_max of that model, in bits per parameter."""
     n_seeds: int
     n_models: int
-    """Sizes and numbers of people that it is the best of."""
+    """Sizes, numbers of people and other settings that it is the best of."""
     hours: float | None
     """Of training, of all trials behind it; None of quantized models, which are trained above."""
     folder: str
@@ -70,7 +71,8 @@ class Entry:
     def cells(self) -> tuple[str, ...]:
         """Markdown of the columns."""
         ends = self.ratio.low, self.ratio.high
-        interval = "one seed" if ends[0] is None else f"{ends[0]:.2f} to {ends[1]:.2f}"
+        none = "one seed" if self.n_seeds < 2 else "all equal"
+        interval = none if ends[0] is None else f"{ends[0]:.2f} to {ends[1]:.2f}"
         weights = "as trained" if self.key.quantization == "none" else self.key.quantization
         return (
             self.key.family,
@@ -123,8 +125,9 @@ def _entry(
 ) -> Entry:
     runs = runs_of(rows)
     models = dict(zip((run.cell for run in runs), rows["model"], strict=True))
-    sizes = group_by(runs, lambda run: (run.size, run.n_people))
-    best = max(sizes.values(), key=lambda own: mean(_ratios(own)).value)
+    settings = dict(zip(map(id, runs), map(_but_for_seeds, rows.to_dict("records")), strict=True))
+    tried = group_by(runs, lambda run: (run.size, run.n_people, settings[id(run)]))
+    best = max(tried.values(), key=lambda own: mean(_ratios(own)).value)
     ratios = _ratios(best)
     return Entry(
         key=key,
@@ -134,11 +137,19 @@ def _entry(
         ratio=mean(ratios),
         max_ratio=best[0].max_ratio,
         n_seeds=len(ratios),
-        n_models=len(sizes),
+        n_models=len(tried),
         hours=None if not hours else sum(hours.get(run.cell[1], 0.0) for run in runs),
         folder=directory.name,
         command=command_of(directory),
     )
+
+
+def _but_for_seeds(row: Mapping[Hashable, object]) -> str:
+    """The configuration, in which rows that are seeds of one another are alike."""
+    config = json.loads(str(row.get("config") or "{}"))
+    config.pop("seed", None)
+    config.get("data", {}).pop("seed", None)
+    return json.dumps(config, sort_keys=True)
 
 
 def _ratios(runs: Sequence[Run]) -> list[float]:

@@ -1,5 +1,6 @@
 """The board of capacities: the best of each kind of model, and the committed page."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,31 @@ def test_another_batch_is_no_seed(folder: Path) -> None:
     (entry,) = read_entries(folder)
     assert (entry.n_seeds, entry.n_models) == (2, 6)
     assert entry.ratio == before.ratio
+
+
+def test_other_settings_are_no_seeds(folder: Path) -> None:
+    """Five initial weights by one seed were five seeds, with an interval."""
+    rows = pd.read_parquet(folder / "results.parquet")
+    rows = rows[(rows["seed"] == 0) & (rows["exposures"] == 1000)]
+    settings = [
+        rows.assign(
+            capacity_ratio=rows["capacity_ratio"] * std,
+            cell_id=rows["cell_id"] + f"-{std}",
+            config=json.dumps({"seed": 0, "train": {"init_std": std}}),
+        )
+        for std in (0.8, 0.9, 1.0)
+    ]
+    pd.concat(settings, ignore_index=True).to_parquet(folder / "results.parquet")
+    (entry,) = read_entries(folder)
+    assert (entry.n_seeds, entry.n_models, entry.ratio.low) == (1, 9, None)
+    assert entry.ratio.value == rows["capacity_ratio"].max()
+    assert "one seed" in entry.cells
+    # Seeds that are equal to the last digit are seeds, and say nothing of how sure they are.
+    same = [rows.assign(seed=seed, cell_id=rows["cell_id"] + str(seed)) for seed in (0, 1, 2)]
+    pd.concat(same, ignore_index=True).to_parquet(folder / "results.parquet")
+    (entry,) = read_entries(folder)
+    assert entry.n_seeds == 3
+    assert "all equal" in entry.cells
 
 
 def test_a_single_model_has_no_interval_and_no_rival(folder: Path) -> None:
