@@ -57,9 +57,9 @@ class Side:
     capacity: Estimate | None
     """R in bits per parameter, geometric mean over replicates; None if some store no bits."""
     share_of_demand: float
-    """Mean R at the peak over the largest R_max tried: near 1, the data limit it."""
+    """Mean R at the peak over R_max of the model there: near 1, the data limit it."""
     is_demand_limited: bool
-    """Whether every model held nearly all there was, in some seed: it may hold more."""
+    """Whether the model at the peak held nearly all there was, in some seed: it may hold more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ def side_of(name: str, runs: Sequence[Run], best: Sequence[Run]) -> Side:
     """A side from all of its runs, and from those at the peak among them."""
     shown = best or runs
     ratios = [run.ratio for run in best]
-    shares = [run.ratio / max(run.max_ratio for run in runs) for run in shown]
+    shares = [run.ratio / run.max_ratio for run in shown]
     return Side(
         name=name,
         family=shown[0].family,

@@ -32,8 +32,8 @@ class Peak:
 
     @property
     def is_demand_limited(self) -> bool:
-        """Whether even the smallest model held nearly all there was: the true peak is higher."""
-        return self.ratio >= DEMAND_LIMITED_SHARE * self.largest_max_ratio
+        """Whether the model at the peak held nearly all there was: it may hold more."""
+        return self.ratio >= DEMAND_LIMITED_SHARE * self.max_ratio
 
     def to_json(self) -> dict[str, object]:
         return {**asdict(self), "is_demand_limited": self.is_demand_limited}

@@ -46,21 +46,35 @@ def seeds_to_resolve(gap: float, sd: float, *, power: float = POWER, level: floa
     the smallest n with n >= ((t(0.975, n - 1) + t(power, n - 1)) sd / gap)^2, at least 2; MAX_SEEDS
     + 1 where it is larger than MAX_SEEDS.
     """
-    from scipy import special
+    return seeds_to_resolve_all([(gap, sd)], power=power, level=level)
 
-    if sd == 0 or gap == math.inf:
-        return 2
-    if gap == 0:
-        return MAX_SEEDS + 1
+
+def seeds_to_resolve_all(
+    gaps: Sequence[tuple[float, float]], *, power: float = POWER, level: float = LEVEL
+) -> int:
+    """The same for several means and bounds, each a gap and a standard deviation, all of which are
+    to be seen at once: of a number between two bounds both. By Bonferroni's inequality, which is
+    exact where one number cannot miss both of its bounds.
+    """
     low, high = 2, MAX_SEEDS + 1
     while low < high:
         n = (low + high) // 2
-        reach = special.stdtrit(n - 1, (1 + level) / 2) + special.stdtrit(n - 1, power)
-        if n >= (float(reach) * sd / gap) ** 2:
+        missed = sum(miss_probability(gap, sd, n, level=level) for gap, sd in gaps)
+        if missed <= 1 - power:
             high = n
         else:
             low = n + 1
     return low
+
+
+def miss_probability(gap: float, sd: float, n: int, *, level: float = LEVEL) -> float:
+    """Of n seeds, that their test does not see a mean `gap` away from a bound."""
+    from scipy import special
+
+    if sd == 0 or gap == math.inf:
+        return 0.0
+    reach = float(special.stdtrit(n - 1, (1 + level) / 2))
+    return float(special.stdtr(n - 1, reach - gap * math.sqrt(n) / sd))
 
 
 def committed_scatter() -> list[Scatter]:

@@ -17,7 +17,12 @@ from analysis.claims.claim import Outcome, Verdict
 from analysis.multiple_tests import holm
 from analysis.peaks import Peaks
 from analysis.pooling import moderate_peaks
-from analysis.seeds import LEVEL, MAX_SEEDS, seeds_to_resolve
+from analysis.seeds import (
+    MAX_SEEDS,
+    miss_probability,
+    seeds_to_resolve,
+    seeds_to_resolve_all,
+)
 
 ERROR = 0.025
 """Of each side, so that a verdict is that of a 95% interval."""
@@ -257,22 +262,33 @@ def _what_decides(conditions: Sequence[_Condition]) -> str:
 
 def _decider(conditions: Sequence[_Condition], log_sd: float = math.nan) -> tuple[int, _Condition]:
     """Seeds that decide, and the condition that they decide: the first to be broken of those that
-    are not met, where Holm's correction asks the most of it; else the last one to be shown.
+    are not met, where Holm's correction asks the most of it; else all of them must be shown at
+    once, and the condition is the one that takes the most.
     """
     broken, level = [c for c in conditions if not c.is_met], 1 - 2 * ERROR / len(conditions)
     if broken:
-        needed = [(_seeds(condition, log_sd, level), condition) for condition in broken]
+        needed = [
+            (_more(condition, seeds_to_resolve(*_gap(condition, log_sd), level=level)), condition)
+            for condition in broken
+        ]
         return min(needed, key=lambda pair: pair[0])
-    open_ones = [c for c in conditions if c.error_if_true > ERROR] or conditions
-    needed = [(_seeds(condition, log_sd), condition) for condition in open_ones]
-    return max(needed, key=lambda pair: pair[0])
+    gaps = [_gap(condition, log_sd) for condition in conditions]
+    n_seeds = seeds_to_resolve_all(gaps)
+    missed = [miss_probability(*gap, n_seeds) for gap in gaps]
+    worst = conditions[missed.index(max(missed))]
+    return _more(worst, n_seeds), worst
 
 
-def _seeds(condition: _Condition, log_sd: float, level: float = LEVEL) -> int:
+def _more(condition: _Condition, n_seeds: int) -> int:
+    """Of what is not decided by as many as there are."""
+    return max(n_seeds, condition.unit.peaks.n_seeds + 1)
+
+
+def _gap(condition: _Condition, log_sd: float) -> tuple[float, float]:
+    """How far the number is from the bound, and how much it scatters from seed to seed."""
     peaks, bound = condition.unit.peaks, condition.bound
     if peaks.is_log:
         gap = abs(math.log(peaks.value / bound)) if bound > 0 else math.inf
     else:
         gap = abs(peaks.value - bound)
-    sd = math.sqrt(peaks.spread.variance) if peaks.has_scatter else log_sd
-    return max(seeds_to_resolve(gap, sd, level=level), peaks.n_seeds + 1)
+    return gap, math.sqrt(peaks.spread.variance) if peaks.has_scatter else log_sd

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.claims.claim import Check, Outcome, Verdict
 from analysis.claims.judge import Part, Region, Unit, judge
-from analysis.peaks import measure_peaks, peaks_of_values
+from analysis.peaks import measure_peaks, peak_runs, peaks_of_values
 from analysis.runs import Run, by_seed, group_by, unquantized
 
 # Demanded bits per parameter up to which Result 1(b) says that a model stores nearly everything.
@@ -65,7 +65,7 @@ def check_peaks(
 
     def check(rows: pd.DataFrame) -> Outcome:
         own = data_sets(rows)
-        testable = [one for one in own if _can_show(one, low)]
+        testable = [one for one in own if can_show(one, low)]
         units = [(one, unit) for one in testable if (unit := one.unit()) is not None]
         names = list(dict.fromkeys(one.name for one, _ in units))
         found = {name: [unit for one, unit in units if one.name == name] for name in names}
@@ -114,7 +114,7 @@ def saturation_of(rows: pd.DataFrame) -> Part | None:
     units = [
         Unit(
             where=f"gpt2-{own[0].size}, N={own[0].n_people:,}, R_max {own[0].max_ratio:.2f}",
-            peaks=peaks_of_values([run.ratio / run.max_ratio for run in own]),
+            peaks=peaks_of_values(_shares(own)),
         )
         for own in small
     ]
@@ -125,14 +125,25 @@ def saturation_of(rows: pd.DataFrame) -> Part | None:
     return Part(name=name, region=region, units=tuple(units))
 
 
+def _shares(own: Sequence[Run]) -> list[float]:
+    """R / R_max of one model in each seed; of several runs of one seed, their mean."""
+    seeds = group_by(own, lambda run: run.replicate).values()
+    return [sum(run.ratio / run.max_ratio for run in runs) / len(runs) for runs in seeds]
+
+
 def check_ceiling(ceiling: float) -> Check:
-    """No model stores more than `ceiling` bits per parameter."""
+    """No model stores more than `ceiling` bits per parameter; data sets whose models could not,
+    because of the data, say nothing.
+    """
     region = Region(high=ceiling, criterion=f"at most {ceiling:g}")
 
     def check(rows: pd.DataFrame) -> Outcome:
-        own = [one for one in data_sets(rows) if one.largest_max_ratio > ceiling]
+        own = [one for one in data_sets(rows) if can_show(one, ceiling)]
         if not own:
-            return judge([], missing=f"no model demands more than {ceiling:g} bits per parameter")
+            needed = REACH * ceiling
+            return judge(
+                [], missing=f"no model at a peak demands {needed:.3g} bits per parameter or more"
+            )
         units = tuple(unit for one in own if (unit := one.unit()) is not None)
         parts = [Part(name="largest R", region=region, units=units)] if units else []
         return judge(
@@ -165,16 +176,23 @@ def data_sets(rows: pd.DataFrame) -> list[DataSet]:
     return [DataSet(runs=runs) for _, runs in sorted(groups.items())]
 
 
-def _can_show(one: DataSet, low: float) -> bool:
-    """Whether its models demand enough to show a capacity of `low`, or show it as it is.
+def can_show(one: DataSet, low: float) -> bool:
+    """Whether the model at the peak demands enough to show a capacity of `low`, or shows it as it
+    is; where no seed has every model, whether one of them demands enough.
 
-    Models that demand little more than they can hold store less than their capacity, so that a
-    peak below `low` says nothing there.
+    A model that demands little more than it can hold stores less than its capacity, so that a peak
+    below `low` says nothing there; and what demands much and stores little does not speak for it.
     """
-    if one.largest_max_ratio >= REACH * low:
-        return True
     unit = one.unit()
-    return unit is not None and unit.peaks.value >= low
+    if unit is None:
+        return one.largest_max_ratio >= REACH * low
+    return unit.peaks.value >= low or is_shown_by_peak(one.runs, low)
+
+
+def is_shown_by_peak(runs: Sequence[Run], low: float) -> bool:
+    """Whether the model at the peak is limited by its capacity, and not by its data, at `low`."""
+    best = peak_runs(*by_seed(runs)).values()
+    return any(run.max_ratio >= REACH * low for run in best)
 
 
 def _left_out(too_big: Sequence[DataSet]) -> str:
@@ -183,7 +201,7 @@ def _left_out(too_big: Sequence[DataSet]) -> str:
     names = ", ".join(
         f"{one.name} {one.where} (largest R_max {one.largest_max_ratio:.2f})" for one in too_big
     )
-    return f"not testable, the smallest model is too big: {names}"
+    return f"not testable, the data limit the model at the peak: {names}"
 
 
 def _too_few(rows: pd.DataFrame) -> str:

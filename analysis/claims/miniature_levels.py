@@ -7,10 +7,11 @@ import pandas as pd
 
 from analysis.claims.judge import Part, Region, Unit
 from analysis.claims.levels import (
-    REACH,
     SATURATED_MAX_RATIO,
     DataSet,
+    can_show,
     data_sets,
+    is_shown_by_peak,
     saturation_of,
 )
 from analysis.claims.quantized_peaks import EXPOSURES as EXPOSURES_OF_INT4
@@ -20,8 +21,8 @@ from analysis.claims.regions import about_or_more
 from analysis.claims.relative import papers_quantization
 from analysis.claims.scope import MIN_PARAMS, MIN_PEOPLE
 from analysis.groups import AROUND, families_of, has_full_pools
-from analysis.peaks import measure_peaks, peak_runs
-from analysis.runs import Run, by_seed, group_by, runs_of
+from analysis.peaks import measure_peaks
+from analysis.runs import Run, group_by, runs_of
 
 FAMILIES = ("gpt2", "gpt2 (muon)")
 PEAKS = {"1a, 3": (1000, about_or_more(2.0, margin=0.05)), "4": (100, about_or_more(1.0))}
@@ -58,7 +59,12 @@ def levels_of(used: pd.DataFrame) -> Iterator[Level]:
 
 
 def _of_data_set(own: pd.DataFrame, family: str, exposures: int) -> Iterator[Level]:
-    sets = [(one, unit) for one in data_sets(own) if (unit := one.unit()) is not None]
+    noise = exposures, family
+    sets = [
+        (one, replace(unit, pooled_with=noise))
+        for one in data_sets(own)
+        if (unit := one.unit()) is not None
+    ]
     for claim, (wanted, region) in PEAKS.items():
         low = region.low or 0.0
         units = [(one, unit) for one, unit in sets if _shows_peak(one.runs, unit, low)]
@@ -71,12 +77,16 @@ def _of_data_set(own: pd.DataFrame, family: str, exposures: int) -> Iterator[Lev
         runs = [run for one, _ in sets for run in one.runs]
         yield Level(
             claim="1b",
-            part=replace(saturation, name=f"R / R_max of {family}"),
+            part=replace(
+                saturation,
+                name=f"R / R_max of {family}",
+                units=tuple(replace(unit, pooled_with=noise) for unit in saturation.units),
+            ),
             exposures=exposures,
             runs=[run for run in runs if run.max_ratio <= SATURATED_MAX_RATIO],
         )
     ceiling = CEILING.high or 0.0
-    above = [pair for pair in sets if pair[0].largest_max_ratio >= REACH * ceiling]
+    above = [pair for pair in sets if can_show(pair[0], ceiling)]
     if above:
         yield _joined("1c", f"largest R of {family}", CEILING, above, exposures)
 
@@ -91,7 +101,8 @@ def _int4_peaks(own: pd.DataFrame, family: str) -> Iterator[Level]:
         peaks = measure_peaks(found)
         if peaks is None:
             continue
-        unit = Unit(where=f"N={people:,}", peaks=peaks)
+        noise = EXPOSURES_OF_INT4, family, "int4"
+        unit = Unit(where=f"N={people:,}", peaks=peaks, pooled_with=noise)
         if len(_shapes(found)) > 1 and _shows_peak(found, unit, INT4_PEAK.low or 0.0):
             part = Part(name=f"peak of {family} in int4", region=INT4_PEAK, units=(unit,))
             yield Level(claim="8b", part=part, exposures=EXPOSURES_OF_INT4, runs=found)
@@ -103,8 +114,7 @@ def _shows_peak(runs: Sequence[Run], unit: Unit, low: float) -> bool:
     """
     if unit.peaks.value >= low:
         return True
-    best = peak_runs(*by_seed(runs)).values()
-    return len(_shapes(runs)) > 1 and any(run.max_ratio >= REACH * low for run in best)
+    return len(_shapes(runs)) > 1 and is_shown_by_peak(runs, low)
 
 
 def _shapes(runs: Sequence[Run]) -> set[str]:

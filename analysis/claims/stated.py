@@ -14,7 +14,7 @@ from analysis.peaks import Peaks
 from analysis.runs import Run, group_by, runs_of
 
 MAX_SHARE_OF_DEMAND = 0.8
-"""Peak over the largest R_max tried up to which a ratio of peaks is one of capacities. Beyond, the
+"""Peak over R_max of the model there up to which a ratio of peaks is one of capacities. Beyond, the
 data limit both sides: at 0.8, on a corner of sharpness 5, a tenth of difference shows as 7%.
 """
 
