@@ -27,8 +27,8 @@ _INTRODUCTION = """\
 # Capacity board
 
 Bits per parameter (R) by architecture, optimizer and quantizer: of each kind of model the best
-size, number of people and other settings that the run has, as the mean over seeds with Student's 95%
-interval.
+size, number of people and other settings that the run has, as the mean over seeds with Student's
+95% interval.
 `make board` writes this page from the tables in `docs/results`.
 
 - R says something of a model only beside others of the same data and exposures, and only where it

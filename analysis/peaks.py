@@ -22,7 +22,7 @@ from scipy import special
 
 from analysis.estimate import ROUNDING, Estimate
 from analysis.law import Floats
-from analysis.moderation import Spread, combine
+from analysis.moderation import Spread, beside_pooled, combine
 from analysis.runs import Run, by_seed, group_by
 
 Replicate = tuple[int, int]
@@ -36,8 +36,10 @@ class Peaks:
     """Mean over seeds: log ratio of the subject's model i to the baseline's j; without a baseline
     log R, with j of 1. The values themselves where `is_log` is False.
     """
+    own_IJ: Floats = field(compare=False)
+    """Variance over seeds of each difference by itself; n_seeds - 1 degrees of freedom."""
     spread: Spread
-    """Of one such difference in one seed."""
+    """Of one such difference in one seed, over all of them."""
     n_seeds: int
     is_log: bool
 
@@ -70,8 +72,9 @@ class Peaks:
         if not self.has_scatter:
             return Estimate(value=self.value, low=None, high=None, level=level)
         n_i, n_j = self.means_IJ.shape
-        low_IJ = self.means_IJ - self._reach((1 - level) / 2 / n_i)
-        high_IJ = self.means_IJ + self._reach((1 - level) / 2 / n_j)
+        error_IJ, df_IJ = self._errors()
+        low_IJ = self.means_IJ - error_IJ * special.stdtrit(df_IJ, 1 - (1 - level) / 2 / n_i)
+        high_IJ = self.means_IJ + error_IJ * special.stdtrit(df_IJ, 1 - (1 - level) / 2 / n_j)
         return Estimate(
             value=self.value,
             low=self._unit(float(low_IJ.min(axis=1).max())),
@@ -85,12 +88,20 @@ class Peaks:
         return self.n_seeds > 1 and self.spread.variance > 0
 
     @property
-    def standard_error(self) -> float:
-        """Of one difference of means; 0 for copies of one number."""
-        return math.sqrt(self.spread.variance / self.n_seeds)
+    def variance_at_peak(self) -> float:
+        """Of the difference that the value is, in one seed."""
+        i = int(self.means_IJ.min(axis=1).argmax())
+        j = int(self.means_IJ[i].argmin())
+        error_IJ, _ = self._errors()
+        return float(error_IJ[i, j]) ** 2 * self.n_seeds
 
-    def _reach(self, error: float) -> float:
-        return float(special.stdtrit(self.spread.df, 1 - error)) * self.standard_error
+    def _errors(self) -> tuple[Floats, Floats]:
+        """Standard error and degrees of freedom of each mean."""
+        own = [Spread(variance=float(v), df=self.n_seeds - 1.0) for v in self.own_IJ.flat]
+        found = beside_pooled(own, self.spread)
+        variances, degrees = ([getattr(one, name) for one in found] for name in ("variance", "df"))
+        shape = self.means_IJ.shape
+        return np.sqrt(np.reshape(variances, shape) / self.n_seeds), np.reshape(degrees, shape)
 
     def _unit(self, value: float) -> float:
         return math.exp(value) if self.is_log else value
@@ -102,7 +113,8 @@ class Peaks:
         gap = sign * (means - bound)
         if not self.has_scatter:
             return np.ones_like(means)
-        return special.stdtr(self.spread.df, -gap / self.standard_error)
+        error_IJ, df_IJ = self._errors()
+        return special.stdtr(df_IJ, -gap / error_IJ)
 
 
 def measure_peaks(subject: Sequence[Run], baseline: Sequence[Run] | None = None) -> Peaks | None:
@@ -130,6 +142,7 @@ def measure_peaks(subject: Sequence[Run], baseline: Sequence[Run] | None = None)
         subject_IS, baseline_JS = subject_IS / reference_S, np.zeros((1, len(seeds)))
     return Peaks(
         means_IJ=subject_IS.mean(axis=1)[:, None] - baseline_JS.mean(axis=1)[None, :],
+        own_IJ=_variances(subject_IS[:, None, :] - baseline_JS[None, :, :]),
         spread=_spread(subject_IS, baseline_JS),
         n_seeds=len(seeds),
         is_log=is_log,
@@ -142,6 +155,7 @@ def peaks_of_values(values: Sequence[float], *, is_log: bool = False) -> Peaks:
     values_1S = np.log(values_1S) if is_log else values_1S
     return Peaks(
         means_IJ=values_1S.mean(axis=1)[:, None],
+        own_IJ=_variances(values_1S[:, None, :]),
         spread=_spread(values_1S, np.zeros_like(values_1S)),
         n_seeds=len(values),
         is_log=is_log,
@@ -212,6 +226,13 @@ def _spread(subject_IS: Floats, baseline_JS: Floats) -> Spread:
             variance = float((rest_KS**2).sum()) / df * (1 - 1 / n)
             parts.append(_rounded(variance, df))
     return combine(parts)
+
+
+def _variances(differences_IJS: Floats) -> Floats:
+    """Over seeds, each difference by itself; 0 for one seed, which is not known."""
+    if differences_IJS.shape[-1] < 2:
+        return np.zeros(differences_IJS.shape[:-1])
+    return differences_IJS.var(axis=-1, ddof=1)
 
 
 def _rounded(variance: float, df: float) -> Spread:

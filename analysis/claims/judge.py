@@ -291,4 +291,4 @@ def _gap(condition: _Condition, log_sd: float) -> tuple[float, float]:
         gap = abs(math.log(peaks.value / bound)) if bound > 0 else math.inf
     else:
         gap = abs(peaks.value - bound)
-    return gap, math.sqrt(peaks.spread.variance) if peaks.has_scatter else log_sd
+    return gap, math.sqrt(peaks.variance_at_peak) if peaks.has_scatter else log_sd

@@ -101,7 +101,7 @@ def test_a_peak_of_a_model_that_lacks_a_seed_is_of_the_seeds_that_all_have(make_
 
 
 def test_a_peak_that_the_data_set_limits_says_so(make_rows):
-    """Where even the smallest model stored everything, a smaller one might have shown more."""
+    """Where the model at the peak stored everything, it might have shown more."""
     rows = make_rows(n_people=(10_000, 500_000), exposures=(1000,), log_sd=0.0)
     assert [peak.is_demand_limited for peak in find_peaks(rows)] == [True, False]
 
@@ -110,7 +110,12 @@ def test_a_peak_that_the_data_set_limits_says_so(make_rows):
 def test_nine_tenths_of_what_there_is_counts_as_limited_by_it(make_rows, share, is_limited):
     """On a corner of the usual sharpness a model at 90% of R_max is at 84% of c."""
     rows = make_rows(n_people=(50_000,), exposures=(1000,), sizes=((2, 2), (4, 2)))
-    rows["capacity_ratio"] = share * rows["max_capacity_ratio"].max()
+    rows["capacity_ratio"] = share * rows["max_capacity_ratio"]
+    (peak,) = find_peaks(rows)
+    assert peak.is_demand_limited is is_limited
+    # Another model that demands more, and stores less, says nothing of the one at the peak.
+    is_small = rows["max_capacity_ratio"] == rows["max_capacity_ratio"].max()
+    rows.loc[is_small, "capacity_ratio"] = 0.1
     (peak,) = find_peaks(rows)
     assert peak.is_demand_limited is is_limited
 
