@@ -17,11 +17,14 @@ from analysis.groups import GroupKey, split_groups
 from analysis.load import load_results, read_environment, read_sweep_text
 from analysis.runs import Run, group_by, runs_of
 from analysis.words import dataset_words, hours_words
+from kcap_ray.config.identity import science
 
 MIN_EXPOSURES = 100
 """What is seen less often is not on the board: it is the beginning of learning."""
 
 _RUN = re.compile(r"^#[ \t]*Run:[ \t]*(.*?)(?:[ \t]{2,}.*)?$", re.MULTILINE)
+
+_SEEDS = ("seed", "data.seed")
 
 _INTRODUCTION = """\
 # Capacity board
@@ -145,18 +148,20 @@ def _entry(
 
 
 def _but_for_seeds(row: Mapping[Hashable, object]) -> str:
-    """The configuration, in which rows that are seeds of one another are alike."""
-    config = json.loads(str(row.get("config") or "{}"))
-    config.pop("seed", None)
-    config.get("data", {}).pop("seed", None)
-    return json.dumps(config, sort_keys=True)
+    """The settings that count, in which rows that are seeds of one another are alike."""
+    config = row.get("config")
+    settings = science(json.loads(config)) if isinstance(config, str) else {}
+    return json.dumps({name: settings[name] for name in sorted(settings) if name not in _SEEDS})
 
 
 def _ratios(runs: Sequence[Run]) -> list[float]:
-    """R of each seed of one size: of each row, or where it is one row the fresh seeds of it."""
+    """R of each seed of one size: of each row, or where it is one row the fresh seeds of it; of
+    several rows of one seed, their mean.
+    """
     if len(runs) == 1 and runs[0].fresh:
         return [ratio for _, ratio in runs[0].fresh]
-    return [run.ratio for run in runs]
+    seeds = group_by(runs, lambda run: run.replicate).values()
+    return [sum(run.ratio for run in own) / len(own) for own in seeds]
 
 
 def hours_of(rows: pd.DataFrame) -> dict[str, float]:

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import pandas as pd
 
 from analysis.comparison import CHOSEN, Basis, Comparison, compare_cells, side_of
-from analysis.estimate import Estimate, geometric_mean
+from analysis.estimate import LEVEL, Estimate, geometric_mean
 from analysis.load import Results, ResultsError
 from analysis.peaks import Replicate
 from analysis.pooling import Pooled, pool
@@ -47,6 +47,11 @@ class RunsCompared:
     n_unpaired: tuple[int, int]
     """Rows of the first and of the second run whose cell or seed the other one lacks."""
 
+    @property
+    def _tables(self) -> list[tuple[float, str]]:
+        """Exposures and quantizations, also those whose cells all store nothing."""
+        return sorted(self.overall.keys() | self.n_without_ratio.keys())
+
     def lines(self) -> list[str]:
         """What is said of it: a line for each cell, for all at equal exposures, for the rest."""
         lines = []
@@ -57,11 +62,12 @@ class RunsCompared:
             notes = [note for note in c.note.split("; ") if note and note != CHOSEN]
             note = f"  ({'; '.join(notes)})" if notes else ""
             lines.append(f"{pair.model}, {where}: {c.ratio}, {c.n_replicates} seeds{holm}{note}")
-        for table, mean in self.overall.items():
-            n_without = self.n_without_ratio.get(table, 0)
-            rest = f"; without {n_without} cell(s) of zero or negative bits" if n_without else ""
+        for table in self._tables:
+            n_without, mean = self.n_without_ratio.get(table, 0), self.overall.get(table)
             which = f"all cells{_suffix(table[1])} at {table[0]:g} exposures"
-            lines.append(f"{which}: {mean}, by the scatter of the cells{rest}")
+            found = "no mean" if mean is None else f"{mean}, by the scatter of the cells"
+            rest = f"; without {n_without} cell(s) of zero or negative bits" if n_without else ""
+            lines.append(f"{which}: {found}{rest}")
         n_chosen = sum(CHOSEN in pair.comparison.note for pair in self.pairs)
         if n_chosen:
             lines.append(f"in {n_chosen} of {len(self.pairs)} lines: {CHOSEN}")
@@ -72,16 +78,20 @@ class RunsCompared:
     def to_json(self) -> dict[str, object]:
         return {
             "cells": [pair.to_record() for pair in self.pairs],
-            "overall": [
-                {
-                    "exposures": table[0],
-                    "quantization": table[1],
-                    **asdict(found),
-                    "n_without_ratio": self.n_without_ratio.get(table, 0),
-                }
-                for table, found in self.overall.items()
-            ],
+            "overall": [self._record(table) for table in self._tables],
             "n_unpaired": list(self.n_unpaired),
+        }
+
+    def _record(self, table: tuple[float, str]) -> dict[str, object]:
+        mean = self.overall.get(table)
+        return {
+            "exposures": table[0],
+            "quantization": table[1],
+            "value": mean and mean.value,
+            "low": mean and mean.low,
+            "high": mean and mean.high,
+            "level": LEVEL,
+            "n_without_ratio": self.n_without_ratio.get(table, 0),
         }
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from analysis.estimate import ROUNDING, Estimate, geometric_mean
 from analysis.groups import DEMAND_LIMITED_SHARE
 from analysis.peaks import Peaks, Replicate, measure_peaks, peak_runs, peaks_of_values
-from analysis.runs import Run, by_seed, is_partly_fresh, sizes_of
+from analysis.runs import Run, by_seed, is_partly_fresh, sizes_of, with_batches_alike
 
 CHOSEN = "not all have fresh seeds: R of the chosen trials on both sides"
 """Note of a comparison of what flatters on both sides."""
@@ -151,6 +151,7 @@ def compare(names: tuple[str, str], subject: Sequence[Run], baseline: Sequence[R
     size that its side has anywhere, so that a failed model lowers no peak.
     """
     is_chosen = is_partly_fresh(subject, baseline)
+    subject, baseline = with_batches_alike(subject, baseline)
     subject, baseline, basis = _comparable(*by_seed(subject, baseline))
     best = peak_runs(subject), peak_runs(baseline)
     shared = sorted(best[0].keys() & best[1].keys())

@@ -16,6 +16,7 @@ Bonferroni's.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import special
@@ -53,6 +54,11 @@ class Peaks:
         """Models of the subject that could be at the peak."""
         return len(self.means_IJ)
 
+    @property
+    def n_baselines(self) -> int:
+        """Models of the baseline that could be at its peak; 1 where there is none."""
+        return self.means_IJ.shape[1]
+
     def with_spread(self, spread: Spread) -> "Peaks":
         """The same means, known to another accuracy."""
         return replace(self, spread=spread)
@@ -72,7 +78,7 @@ class Peaks:
         if not self.has_scatter:
             return Estimate(value=self.value, low=None, high=None, level=level)
         n_i, n_j = self.means_IJ.shape
-        error_IJ, df_IJ = self._errors()
+        error_IJ, df_IJ = self._errors
         low_IJ = self.means_IJ - error_IJ * special.stdtrit(df_IJ, 1 - (1 - level) / 2 / n_i)
         high_IJ = self.means_IJ + error_IJ * special.stdtrit(df_IJ, 1 - (1 - level) / 2 / n_j)
         return Estimate(
@@ -92,9 +98,10 @@ class Peaks:
         """Of the difference that the value is, in one seed."""
         i = int(self.means_IJ.min(axis=1).argmax())
         j = int(self.means_IJ[i].argmin())
-        error_IJ, _ = self._errors()
+        error_IJ, _ = self._errors
         return float(error_IJ[i, j]) ** 2 * self.n_seeds
 
+    @cached_property
     def _errors(self) -> tuple[Floats, Floats]:
         """Standard error and degrees of freedom of each mean."""
         own = [Spread(variance=float(v), df=self.n_seeds - 1.0) for v in self.own_IJ.flat]
@@ -113,7 +120,7 @@ class Peaks:
         gap = sign * (means - bound)
         if not self.has_scatter:
             return np.ones_like(means)
-        error_IJ, df_IJ = self._errors()
+        error_IJ, df_IJ = self._errors
         return special.stdtr(df_IJ, -gap / error_IJ)
 
 
@@ -232,7 +239,8 @@ def _variances(differences_IJS: Floats) -> Floats:
     """Over seeds, each difference by itself; 0 for one seed, which is not known."""
     if differences_IJS.shape[-1] < 2:
         return np.zeros(differences_IJS.shape[:-1])
-    return differences_IJS.var(axis=-1, ddof=1)
+    variances_IJ = differences_IJS.var(axis=-1, ddof=1)
+    return np.where(variances_IJ > ROUNDING**2, variances_IJ, 0.0)
 
 
 def _rounded(variance: float, df: float) -> Spread:

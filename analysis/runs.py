@@ -49,11 +49,11 @@ class Run:
 
 def runs_of(rows: pd.DataFrame) -> list[Run]:
     """The rows in their order. Where models differ by their batch alone, it is part of their size:
-    they are no seeds of one another. So it is beside them, of other families at their size.
+    they are no seeds of one another.
     """
     runs = _each(rows)
     mixed = _of_several_batches(runs)
-    return [_with_batch(run) if (run.cell[0], *_at(run)) in mixed else run for run in runs]
+    return [_with_batch(run) if (run.cell[0], *_model(run)) in mixed else run for run in runs]
 
 
 def runs_of_both(first: pd.DataFrame, second: pd.DataFrame) -> tuple[list[Run], list[Run]]:
@@ -63,9 +63,26 @@ def runs_of_both(first: pd.DataFrame, second: pd.DataFrame) -> tuple[list[Run], 
     runs, others = _each(first), _each(second)
     mixed = {key[1:] for key in _of_several_batches([*runs, *others])}
     first_side, second_side = (
-        [_with_batch(run) if _at(run) in mixed else run for run in side] for side in (runs, others)
+        [_with_batch(run) if _model(run) in mixed else run for run in side]
+        for side in (runs, others)
     )
     return first_side, second_side
+
+
+def with_batches_alike(*sides: Sequence[Run]) -> tuple[list[Run], ...]:
+    """The sides with the batch in the size of every model, where some have it and others do not."""
+    marked = {_size_alone(run) for side in sides for run in side if _size_alone(run) != run.size}
+    return tuple(
+        [
+            _with_batch(replace(run, size=_size_alone(run))) if _size_alone(run) in marked else run
+            for run in side
+        ]
+        for side in sides
+    )
+
+
+def _size_alone(run: Run) -> str:
+    return run.size if run.batch_windows is None else run.size.removesuffix(_batch(run))
 
 
 def _each(rows: pd.DataFrame) -> list[Run]:
@@ -73,24 +90,23 @@ def _each(rows: pd.DataFrame) -> list[Run]:
 
 
 def _of_several_batches(runs: Sequence[Run]) -> set[tuple[object, ...]]:
-    """Run, setting and size at which some family was trained with several batches."""
-    models = group_by(runs, lambda run: (run.family, run.cell[0], *_at(run)))
+    """Runs and models in them that were trained with several batches."""
+    models = group_by(runs, lambda run: (run.cell[0], *_model(run)))
     return {
-        key[1:]
-        for key, own in models.items()
-        if len({run.batch_windows for run in own} - {None}) > 1
+        key for key, own in models.items() if len({run.batch_windows for run in own} - {None}) > 1
     }
 
 
+def _model(run: Run) -> tuple[object, ...]:
+    return (*setting_of(run), run.family, run.size)
+
+
+def _batch(run: Run) -> str:
+    return f" b{run.batch_windows:g}"
+
+
 def _with_batch(run: Run) -> Run:
-    if run.batch_windows is None:
-        return run
-    return replace(run, size=f"{run.size} b{run.batch_windows:g}")
-
-
-def _at(run: Run) -> tuple[str, float, int, str]:
-    """Setting and size, where models differ by family or batch."""
-    return (*setting_of(run), run.size)
+    return run if run.batch_windows is None else replace(run, size=run.size + _batch(run))
 
 
 def unquantized(rows: pd.DataFrame) -> list[Run]:
@@ -165,7 +181,7 @@ def _run(row: dict[Any, Any]) -> Run:
         max_ratio=float(row["max_capacity_ratio"]),
         fresh=_fresh(row.get("confirmed")),
         batch_windows=_number(row.get("batch_windows")),
-        kept_ratio=float(row["selected_capacity_ratio"]) if row.get("n_confirm_seeds") else None,
+        kept_ratio=_number(row["selected_capacity_ratio"]) if row.get("n_confirm_seeds") else None,
     )
 
 

@@ -46,20 +46,20 @@ def seeds_to_resolve(gap: float, sd: float, *, power: float = POWER, level: floa
     the smallest n with n >= ((t(0.975, n - 1) + t(power, n - 1)) sd / gap)^2, at least 2; MAX_SEEDS
     + 1 where it is larger than MAX_SEEDS.
     """
-    return seeds_to_resolve_all([(gap, sd)], power=power, level=level)
+    return seeds_to_resolve_all([(gap, sd, level)], power=power)
 
 
 def seeds_to_resolve_all(
-    gaps: Sequence[tuple[float, float]], *, power: float = POWER, level: float = LEVEL
+    gaps: Sequence[tuple[float, float, float]], *, power: float = POWER
 ) -> int:
-    """The same for several means and bounds, each a gap and a standard deviation, all of which are
-    to be seen at once: of a number between two bounds both. By Bonferroni's inequality, which is
-    exact where one number cannot miss both of its bounds.
+    """The same for several means and bounds, each a gap, a standard deviation and a level, all of
+    which are to be seen at once: of a number between two bounds both. By Bonferroni's inequality,
+    which is exact where one number cannot miss both of its bounds.
     """
     low, high = 2, MAX_SEEDS + 1
     while low < high:
         n = (low + high) // 2
-        missed = sum(miss_probability(gap, sd, n, level=level) for gap, sd in gaps)
+        missed = sum(miss_probability(*gap, n) for gap in gaps)
         if missed <= 1 - power:
             high = n
         else:
@@ -67,7 +67,7 @@ def seeds_to_resolve_all(
     return low
 
 
-def miss_probability(gap: float, sd: float, n: int, *, level: float = LEVEL) -> float:
+def miss_probability(gap: float, sd: float, level: float, n: int) -> float:
     """Of n seeds, that their test does not see a mean `gap` away from a bound."""
     from scipy import special
 

@@ -17,12 +17,7 @@ from analysis.claims.claim import Outcome, Verdict
 from analysis.multiple_tests import holm
 from analysis.peaks import Peaks
 from analysis.pooling import moderate_peaks
-from analysis.seeds import (
-    MAX_SEEDS,
-    miss_probability,
-    seeds_to_resolve,
-    seeds_to_resolve_all,
-)
+from analysis.seeds import MAX_SEEDS, miss_probability, seeds_to_resolve_all
 
 ERROR = 0.025
 """Of each side, so that a verdict is that of a 95% interval."""
@@ -76,6 +71,10 @@ class _Condition:
     bound: float
     is_met: bool
     """Whether the number is on the right side, however surely."""
+    n_if_true: int
+    """Models among which the peak was chosen that `error_if_true` pays for."""
+    n_if_false: int
+    """Likewise `error_if_false`."""
 
 
 def judge(
@@ -171,6 +170,8 @@ def _conditions(part: Part) -> list[_Condition]:
                     error_if_false=max(condition.error_if_false for condition in below),
                     bound=region.high,
                     is_met=any(condition.is_met for condition in below),
+                    n_if_true=len(below) * lowest.n_if_true,
+                    n_if_false=max(condition.n_if_false for condition in below),
                 )
             ]
         found += below
@@ -178,28 +179,29 @@ def _conditions(part: Part) -> list[_Condition]:
 
 
 def _at_least(part: Part, unit: Unit, bound: float) -> _Condition:
-    high, low = unit.peaks.tail_at_least(bound), unit.peaks.tail_at_most(bound)
-    is_met = unit.peaks.value >= bound
-    return _condition(part, unit, bound, (high, low), is_met)
-
-
-def _at_most(part: Part, unit: Unit, bound: float) -> _Condition:
-    high, low = unit.peaks.tail_at_least(bound), unit.peaks.tail_at_most(bound)
-    is_met = unit.peaks.value <= bound
-    return _condition(part, unit, bound, (low, high), is_met)
-
-
-def _condition(
-    part: Part, unit: Unit, bound: float, errors: tuple[float, float], is_met: bool
-) -> _Condition:
-    is_enough = unit.peaks.n_seeds >= MIN_SEEDS
+    peaks = unit.peaks
+    is_enough = peaks.n_seeds >= MIN_SEEDS
     return _Condition(
         part=part,
         unit=unit,
-        error_if_true=errors[0] if is_enough else 1.0,
-        error_if_false=errors[1] if is_enough else 1.0,
+        error_if_true=peaks.tail_at_least(bound) if is_enough else 1.0,
+        error_if_false=peaks.tail_at_most(bound) if is_enough else 1.0,
         bound=bound,
-        is_met=is_met,
+        is_met=peaks.value >= bound,
+        n_if_true=peaks.n_models,
+        n_if_false=peaks.n_baselines,
+    )
+
+
+def _at_most(part: Part, unit: Unit, bound: float) -> _Condition:
+    reverse = _at_least(part, unit, bound)
+    return replace(
+        reverse,
+        error_if_true=reverse.error_if_false,
+        error_if_false=reverse.error_if_true,
+        is_met=unit.peaks.value <= bound,
+        n_if_true=reverse.n_if_false,
+        n_if_false=reverse.n_if_true,
     )
 
 
@@ -265,14 +267,14 @@ def _decider(conditions: Sequence[_Condition], log_sd: float = math.nan) -> tupl
     are not met, where Holm's correction asks the most of it; else all of them must be shown at
     once, and the condition is the one that takes the most.
     """
-    broken, level = [c for c in conditions if not c.is_met], 1 - 2 * ERROR / len(conditions)
+    broken = [c for c in conditions if not c.is_met]
     if broken:
         needed = [
-            (_more(condition, seeds_to_resolve(*_gap(condition, log_sd), level=level)), condition)
-            for condition in broken
+            (_more(c, seeds_to_resolve_all([_gap(c, log_sd, c.n_if_false * len(conditions))])), c)
+            for c in broken
         ]
         return min(needed, key=lambda pair: pair[0])
-    gaps = [_gap(condition, log_sd) for condition in conditions]
+    gaps = [_gap(condition, log_sd, condition.n_if_true) for condition in conditions]
     n_seeds = seeds_to_resolve_all(gaps)
     missed = [miss_probability(*gap, n_seeds) for gap in gaps]
     worst = conditions[missed.index(max(missed))]
@@ -284,11 +286,14 @@ def _more(condition: _Condition, n_seeds: int) -> int:
     return max(n_seeds, condition.unit.peaks.n_seeds + 1)
 
 
-def _gap(condition: _Condition, log_sd: float) -> tuple[float, float]:
-    """How far the number is from the bound, and how much it scatters from seed to seed."""
+def _gap(condition: _Condition, log_sd: float, n_choices: int) -> tuple[float, float, float]:
+    """How far the number is from the bound, how much it scatters from seed to seed, and the level
+    at which it must be seen, for it was chosen among so many.
+    """
     peaks, bound = condition.unit.peaks, condition.bound
     if peaks.is_log:
         gap = abs(math.log(peaks.value / bound)) if bound > 0 else math.inf
     else:
         gap = abs(peaks.value - bound)
-    return gap, math.sqrt(peaks.variance_at_peak) if peaks.has_scatter else log_sd
+    sd = math.sqrt(peaks.variance_at_peak) if peaks.has_scatter else log_sd
+    return gap, sd, 1 - 2 * ERROR / n_choices

@@ -41,6 +41,12 @@ class DataSet:
         """Largest R_max: no peak can be higher."""
         return max(run.max_ratio for run in self.runs)
 
+    @property
+    def max_ratio_at_peak(self) -> float:
+        """Largest R_max of the models at the peak; of all where no seed has every model."""
+        best = peak_runs(*by_seed(self.runs)).values() or self.runs
+        return max(run.max_ratio for run in best)
+
     def unit(self) -> Unit | None:
         """Its peak; None where no seed has every model."""
         peaks = measure_peaks(self.runs)
@@ -58,7 +64,7 @@ def check_peaks(
 
     `datasets` must all be there; each needs `min_people` numbers of people, and in all there must
     be `min_datasets`: less can refute a claim about all of them, but not show it. A data set whose
-    smallest model is too big to show a peak as high as the region is left out, by name.
+    model at the peak is too big to show one as high as the region is left out, by name.
     """
     low = region.low
     assert low is not None, "a claim about peaks has a lowest one"
@@ -184,22 +190,15 @@ def can_show(one: DataSet, low: float) -> bool:
     below `low` says nothing there; and what demands much and stores little does not speak for it.
     """
     unit = one.unit()
-    if unit is None:
-        return one.largest_max_ratio >= REACH * low
-    return unit.peaks.value >= low or is_shown_by_peak(one.runs, low)
-
-
-def is_shown_by_peak(runs: Sequence[Run], low: float) -> bool:
-    """Whether the model at the peak is limited by its capacity, and not by its data, at `low`."""
-    best = peak_runs(*by_seed(runs)).values()
-    return any(run.max_ratio >= REACH * low for run in best)
+    is_there = unit is not None and unit.peaks.value >= low
+    return is_there or one.max_ratio_at_peak >= REACH * low
 
 
 def _left_out(too_big: Sequence[DataSet]) -> str:
     if not too_big:
         return ""
     names = ", ".join(
-        f"{one.name} {one.where} (largest R_max {one.largest_max_ratio:.2f})" for one in too_big
+        f"{one.name} {one.where} (R_max {one.max_ratio_at_peak:.2f})" for one in too_big
     )
     return f"not testable, the data limit the model at the peak: {names}"
 

@@ -7,11 +7,11 @@ import pandas as pd
 
 from analysis.claims.judge import Part, Region, Unit
 from analysis.claims.levels import (
+    REACH,
     SATURATED_MAX_RATIO,
     DataSet,
     can_show,
     data_sets,
-    is_shown_by_peak,
     saturation_of,
 )
 from analysis.claims.quantized_peaks import EXPOSURES as EXPOSURES_OF_INT4
@@ -114,7 +114,8 @@ def _shows_peak(runs: Sequence[Run], unit: Unit, low: float) -> bool:
     """
     if unit.peaks.value >= low:
         return True
-    return len(_shapes(runs)) > 1 and is_shown_by_peak(runs, low)
+    is_one_of_several = len(_shapes(runs)) > 1
+    return is_one_of_several and DataSet(runs=list(runs)).max_ratio_at_peak >= REACH * low
 
 
 def _shapes(runs: Sequence[Run]) -> set[str]:

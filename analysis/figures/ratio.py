@@ -86,7 +86,7 @@ def draw_exposures(
     if not series:
         raise style.NothingToDrawError("exposures: all finished cells have the same exposures")
     peaks = find_peaks(rows)
-    notes = ["Hollow: every model stored nearly all there was, so the true peak is higher."]
+    notes = ["Hollow: the model at the peak stored nearly all there was, and may hold more."]
     if not any(peak.is_demand_limited for peak in peaks):
         notes = []
     notes += style.exclusion_notes(excluded)

@@ -81,15 +81,16 @@ def test_other_settings_are_no_seeds(folder: Path) -> None:
     """Five initial weights by one seed were five seeds, with an interval."""
     rows = pd.read_parquet(folder / "results.parquet")
     rows = rows[(rows["seed"] == 0) & (rows["exposures"] == 1000)]
-    settings = [
+    settings = {"seed": 0, "data": {"kind": "bioS", "seed": 0}, "keep_checkpoint": True}
+    several = [
         rows.assign(
             capacity_ratio=rows["capacity_ratio"] * std,
             cell_id=rows["cell_id"] + f"-{std}",
-            config=json.dumps({"seed": 0, "train": {"init_std": std}}),
+            config=json.dumps(settings | {"train": {"init_std": std}}),
         )
         for std in (0.8, 0.9, 1.0)
     ]
-    pd.concat(settings, ignore_index=True).to_parquet(folder / "results.parquet")
+    pd.concat(several, ignore_index=True).to_parquet(folder / "results.parquet")
     (entry,) = read_entries(folder)
     assert (entry.n_seeds, entry.n_models, entry.ratio.low) == (1, 9, None)
     assert entry.ratio.value == rows["capacity_ratio"].max()
@@ -100,6 +101,16 @@ def test_other_settings_are_no_seeds(folder: Path) -> None:
     (entry,) = read_entries(folder)
     assert entry.n_seeds == 3
     assert "all equal" in entry.cells
+    # So are those of which some were kept and others not.
+    kept = [
+        own.assign(config=json.dumps(settings | {"seed": i, "keep_checkpoint": i == 0}))
+        for i, own in enumerate(same)
+    ]
+    pd.concat(kept, ignore_index=True).to_parquet(folder / "results.parquet")
+    assert read_entries(folder)[0].n_seeds == 3
+    # Rows of one seed that nothing tells apart are one seed.
+    pd.concat([own.assign(seed=0) for own in same]).to_parquet(folder / "results.parquet")
+    assert read_entries(folder)[0].n_seeds == 1
 
 
 def test_a_single_model_has_no_interval_and_no_rival(folder: Path) -> None:

@@ -48,6 +48,15 @@ def test_cells_that_store_nothing_are_not_left_out_in_silence(make_cells, run):
     assert compare_runs(results(a), results(b)).n_without_ratio == {ALL: 3}
     shown = CliRunner().invoke(app, ["compare", str(a), str(b)]).output
     assert "without 3 cell(s) of zero or negative bits" in shown
+    lost = compare_runs(results(a), results(run("c", rows.assign(capacity_ratio=-0.01))))
+    assert (
+        lost.lines()[-1]
+        == "all cells at 100 exposures: no mean; without 6 cell(s) of zero or negative bits"
+    )
+    assert (
+        json.loads(json.dumps(lost.to_json(), allow_nan=False))["overall"][0]["n_without_ratio"]
+        == 6
+    )
 
 
 def test_what_one_run_does_better_is_seen_in_every_cell(make_cells, run):
@@ -108,6 +117,17 @@ def test_a_run_of_one_batch_meets_the_same_batch_of_a_run_of_several(make_cells,
     assert found.n_unpaired == (9, 0)
     plain = compare_runs(results(run("a", rows.assign(batch_windows=4))), results(run("b", other)))
     assert plain.overall[ALL].value == pytest.approx(0.9), "a batch may be what is compared"
+
+
+def test_batches_of_one_family_do_not_part_the_others(make_cells, run):
+    """GPT-2 had one batch in each run: that is what is compared, whatever LLaMA had."""
+    a, b = (make_cells({name: 1.0}).assign(batch_windows=4) for name in FAMILIES)
+    more = b.assign(batch_windows=8, cell_id=b["cell_id"] + "b8")
+    first = run("a", pd.concat([a, b, more], ignore_index=True))
+    second = run("b", a.assign(batch_windows=8, capacity_ratio=a["capacity_ratio"] * 0.9))
+    found = compare_runs(results(first), results(second))
+    assert len(found.pairs) == 3
+    assert found.overall[ALL].value == pytest.approx(0.9)
 
 
 def test_a_mean_over_fresh_seeds_is_no_match_for_the_best_of_the_trials(make_cells, run):

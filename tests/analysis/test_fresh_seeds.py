@@ -115,6 +115,9 @@ def test_a_batch_of_its_own_is_compared_with_the_same_batch(make_rows: Callable)
     (found,) = compare_architectures(with_optional_columns(pd.concat([llama, *gpt2])))
     assert found.ratio is not None and found.ratio.value == pytest.approx(1.0)
     assert found.subject.sizes == found.baseline.sizes
+    # Each with one batch of its own: then that is no part of what is compared.
+    (other,) = compare_architectures(with_optional_columns(pd.concat([llama, gpt2[1]])))
+    assert other.ratio is not None and other.ratio.value == pytest.approx(1.0)
 
 
 def test_runs_that_share_cells_keep_their_fresh_seeds(make_cells: Callable) -> None:

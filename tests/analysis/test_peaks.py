@@ -10,6 +10,7 @@ from analysis.multiple_tests import holm
 from analysis.peaks import measure_peaks, peaks_of_values
 from analysis.pooling import two_sided
 from analysis.runs import Run
+from tests.analysis.plain_runs import peaks_of
 
 ERROR = 0.025
 
@@ -131,3 +132,16 @@ def test_holm_is_bonferroni_for_the_smallest_and_never_falls():
     assert holm([0.02, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
     assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
     assert holm([]) == []
+
+
+def test_what_rounding_leaves_between_copies_makes_no_model_sure():
+    """Three seeds of one number were as sure as their last digits: 1.06, whose mean is a digit off,
+    had [1.05, 1.13] beside a model that scatters, and 1.05 had [0.95, 1.13].
+    """
+    shares = []
+    for copied in (1.05, 1.06, 1.07):
+        found = peaks_of({"1-1": [copied] * 3, "2-1": [0.95, 1.03, 0.9]}).interval()
+        assert found.low is not None
+        shares.append(found.low / copied)
+    assert shares == pytest.approx([shares[0]] * 3)
+    assert shares[0] < 0.96
