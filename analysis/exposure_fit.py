@@ -217,20 +217,26 @@ def _fit_series(fits: Sequence[CapacityFit]) -> ExposureFit:
 def _limit(
     best: ExposureCurve, usable: Sequence[ExposureCurve]
 ) -> tuple[Estimate | None, Estimate | None, list[str]]:
-    """Limit and half point, if the best form has one and forms without are clearly worse."""
+    """Limit and half point, if the best form has one, forms without are clearly worse, and the
+    forms that bend more freely, which few settings do not tell apart from it, agree.
+    """
     endless = min((c for c in usable if not c.form.has_limit), key=lambda c: c.aicc)
     lead = endless.chi_square - best.chi_square
     if best.form.n_parameters != endless.form.n_parameters:
         lead = endless.aicc - best.aicc
     if not best.form.has_limit or lead < CLEAR_AICC:
         return None, None, ["no limit: a power law of exposures does as well, or better"]
-    quantile = _quantile(best.degrees, LEVEL)
-    limit, half = (
-        _estimate(float(best.theta_P[i]), quantile * math.sqrt(float(best.covariance_PP[i, i])))
-        for i in range(2)
-    )
+    reach_P = _quantile(best.degrees, LEVEL) * np.sqrt(np.diag(best.covariance_PP))
+    limit, half = (_estimate(float(best.theta_P[i]), float(reach_P[i])) for i in range(2))
     if limit.value > 2 * float(best.capacity(np.array([best.span[1]]))[0]):
         return None, None, ["no limit: it would lie over twice beyond the largest exposures' c"]
+    for other in usable:
+        if not other.form.has_limit or other.form.n_parameters <= best.form.n_parameters:
+            continue
+        if abs(other.theta_P[0] - best.theta_P[0]) > reach_P[0]:
+            found = math.exp(float(other.theta_P[0]))
+            forms = f"{limit.value:.3g} if {best.form.formula}, {found:.3g} if {other.form.formula}"
+            return None, None, [f"no limit: too few settings to tell its form, {forms}"]
     return limit, half, []
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -116,7 +116,7 @@ def fit_groups(rows: pd.DataFrame, *, level: float = 0.95) -> list[CapacityFit]:
 def fit_rows(key: GroupKey, rows: pd.DataFrame, *, level: float = 0.95) -> CapacityFit:
     """The fit of one group; its people, shapes and repeated cells are clusters."""
     names = [f"{row['model']} N={row['n_people']:,.0f}" for row in rows.to_dict("records")]
-    return fit_capacity(
+    found = fit_capacity(
         key,
         max_ratio_N=rows["max_capacity_ratio"].to_numpy(float),
         ratio_N=rows["capacity_ratio"].to_numpy(float),
@@ -124,6 +124,11 @@ def fit_rows(key: GroupKey, rows: pd.DataFrame, *, level: float = 0.95) -> Capac
         names=names,
         level=level,
     )
+    windows = rows["batch_windows"].dropna().unique() if "batch_windows" in rows else ()
+    if found.capacity is None or len(windows) < 2:
+        return found
+    mixed = f"cells differ in batch: {', '.join(f'{n:g}' for n in sorted(windows))} windows"
+    return replace(found, reason="; ".join(filter(None, [found.reason, mixed])))
 
 
 def fit_capacity(

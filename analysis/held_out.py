@@ -16,7 +16,8 @@ def held_out(rows: pd.DataFrame, by: str) -> pd.DataFrame:
 
     `by` is one of those. Columns: the question's, `ratio`, `predicted`, `low`, `high`, `inside`,
     `told` (whether c limits it) and `outside` (what is extrapolated). Raises ResultsError where
-    there are fewer than three of `by`.
+    there are fewer than three of `by`, or where no prediction has an interval; cells whose has none
+    are left out.
     """
     cells, _ = joint_cells(rows)
     label_N = labels_of(cells)[by]
@@ -28,6 +29,11 @@ def held_out(rows: pd.DataFrame, by: str) -> pd.DataFrame:
         out_N = fold_N == fold
         found = predictor_of(cells.take(~out_N))
         records += _check(found, cells.take(out_N))
+    if not records:
+        raise ResultsError(
+            f"no cell is predicted with an interval when its {by} is left out: what is left has no "
+            "cell of its family, or too few"
+        )
     return pd.DataFrame(records)
 
 

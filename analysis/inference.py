@@ -36,7 +36,7 @@ CLEAR_DEMAND = 0.2
 # difference: Bancroft and Han, Int. Stat. Rev. 45 (1977) 117, on when pooling after a test keeps
 # the size of intervals.
 POOLING_LEVEL = 0.25
-MIN_LEVELS = 3  # of people or shapes, to tell how c varies between them
+MIN_LEVELS = 2  # of people or shapes, to tell that c varies between them; two leave no interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,8 @@ def infer(
     """Fit every set, and find the ends of log c.
 
     `clusters` names labels of the cells: `cell` (the same for repeated seeds) must be there;
-    others (people, shape) count where they have `MIN_LEVELS` levels and c differs between them.
+    others (people, shape) count where they have `MIN_LEVELS` levels and c differs between them. Of
+    one or two levels, c and its interval are theirs: how it varies beyond is not known.
     """
     cells, found, scatter_B = fit_robustly(log_max_ratio_N, log_ratio_BN)
     spread, cluster_B = _widest(cells, found, scatter_B, clusters, level)

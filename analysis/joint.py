@@ -58,6 +58,8 @@ def joint_cells(rows: pd.DataFrame) -> tuple[JointCells, int]:
     """
     plain = rows[rows["quantization"] == "none"]
     datasets = sorted(set(plain["dataset"]))
+    if not datasets:
+        raise ResultsError("a joint law needs unquantized cells; there are none of this data set")
     if len(datasets) != 1:
         raise ResultsError(f"a joint law needs one data set, here are: {', '.join(datasets)}")
     positive = plain[plain["capacity_ratio"] > 0]

@@ -130,11 +130,15 @@ class Predictor:
             "parameters": (asked.params_N[0], own.params_N),
             "R_max": (np.exp(asked.log_max_ratio_N[0]), np.exp(own.log_max_ratio_N)),
         }
-        return tuple(
+        outside = [
             f"{name} {value:,.4g} is outside of {known.min():,.4g} to {known.max():,.4g}"
             for name, (value, known) in ranges.items()
             if not known.min() * 0.999 <= value <= known.max() * 1.001
-        )
+        ]
+        people = np.unique(self.cells.people_N)
+        if len(people) == 1 and asked.people_N[0] != people[0]:
+            outside.append(f"R_max follows from {people[0]:,.4g} people alone")
+        return tuple(outside)
 
 
 def fit_predictor(rows: pd.DataFrame) -> Predictor:

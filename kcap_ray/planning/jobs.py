@@ -9,7 +9,12 @@ from functools import cache
 from kcap_ray.config.cell import Cell
 from kcap_ray.planning.cost import Device
 from kcap_ray.planning.neighbour import Before, ids_of
-from kcap_ray.planning.run_length import spec_of, trial_batch_size, trials_at_once
+from kcap_ray.planning.run_length import (
+    programs_of,
+    spec_of,
+    trial_batch_size,
+    trials_at_once,
+)
 from kcap_ray.planning.training_time import exchange_s, program_s, start_of_workers_s
 
 N_FIRST_POINTS = 4
@@ -64,15 +69,8 @@ class Job:
         return self.n_trials + self.n_widen + self.n_confirm
 
     def programs(self) -> list[tuple[int, int]]:
-        """First trial and number of trials of each program: rounds, in parts where not all of one
-        train together. Worked example, 5 trials, rounds of 4, 3 in a program: (0, 3), (3, 1),
-        (4, 1).
-        """
-        found = []
-        for start in range(0, self.n_trials, self.batch_trials):
-            stop = min(start + self.batch_trials, self.n_trials)
-            for first in range(start, stop, self.program_trials):
-                found.append((first, min(self.program_trials, stop - first)))
+        """First trial and number of trials of each program."""
+        found = programs_of(self.n_trials, self.batch_trials, self.program_trials)
         return found + [(first, 1) for first in range(self.n_trials, self.n_runs)]
 
     def programs_left(self) -> dict[int, int]:

@@ -1,5 +1,6 @@
 """What a device-hour costs: prices that come with kcap, with date and source, and yours."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -70,7 +71,8 @@ def _read(path: Path, device: str) -> dict[str, float]:
     for name, price in content.items():
         if name not in known:
             raise UserError(f"{path}: {name}: unknown device; allowed are {', '.join(known)}")
-        if isinstance(price, bool) or not isinstance(price, int | float) or not price >= 0:
+        is_number = isinstance(price, int | float) and not isinstance(price, bool)
+        if not is_number or not 0 <= price < math.inf:
             raise UserError(
                 f"{path}: {name}: got {price!r}; write dollars per hour, for instance 1.84"
             )

@@ -96,3 +96,16 @@ def trial_batch_size(cell: Cell, spec: AnySpec) -> int:
     # head.
     flops = 6 * tokens * spec.n_params_active
     return max(1, min(MAX_FUSED, int(ROUND_FLOPS / flops)))
+
+
+def programs_of(n_trials: int, batch_trials: int, program_trials: int) -> list[tuple[int, int]]:
+    """First trial and number of trials of each program of a search: rounds, in parts where not all
+    of one train together. Worked example, 5 trials, rounds of 4, 3 in a program: (0, 3), (3, 1),
+    (4, 1).
+    """
+    found = []
+    for start in range(0, n_trials, batch_trials):
+        stop = min(start + batch_trials, n_trials)
+        for first in range(start, stop, program_trials):
+            found.append((first, min(program_trials, stop - first)))
+    return found

@@ -1,11 +1,17 @@
 """How long the programs of a cell train: predicted for a device, on one or several of them."""
 
 import math
+from collections import Counter
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.models.own_spec import AnySpec
 from kcap_ray.planning.cost import Device
-from kcap_ray.planning.run_length import length_of, trials_at_once
+from kcap_ray.planning.run_length import (
+    length_of,
+    programs_of,
+    trial_batch_size,
+    trials_at_once,
+)
 
 DATA_PARALLEL_START_S = 30.0
 """Seconds that starting data-parallel workers takes on top of a program's own start: 27 s of Ray
@@ -26,13 +32,14 @@ def training_s(cell: Cell, spec: AnySpec, device: Device) -> float:
     devices at a time; on one where the schedule is to choose (`auto`). Those beyond the edges, of
     which there may be fewer, and those of fresh seeds are programs of their own.
     """
-    n_trials, n_at_once = cell.tune.trials, trials_at_once(cell, spec)
+    rounds = trial_batch_size(cell, spec), trials_at_once(cell, spec)
+    programs = Counter(n for _, n in programs_of(cell.tune.trials, *rounds))
+    programs[1] += cell.tune.n_runs - cell.tune.trials
     workers = cell.train.min_workers
-    n_full, n_last = divmod(n_trials, n_at_once)
-    seconds = n_full * program_s(cell, spec, device, n_at_once, workers=workers)
-    seconds += program_s(cell, spec, device, n_last, workers=workers) if n_last else 0.0
-    n_alone = cell.tune.n_runs - n_trials
-    return seconds + n_alone * program_s(cell, spec, device, 1, workers=workers)
+    return sum(
+        n_programs * program_s(cell, spec, device, n_trials, workers=workers)
+        for n_trials, n_programs in programs.items()
+    )
 
 
 def program_s(

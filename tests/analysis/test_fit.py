@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -208,6 +209,31 @@ def test_a_capacity_that_is_not_reached_is_a_bound(seed):
     assert fit.capacity is None
     assert fit.at_least is not None and 1.3 < fit.at_least < 2.0
     assert f"c > {fit.at_least:.3g}" in fit.reason
+
+
+def test_two_numbers_of_people_that_differ_leave_no_interval():
+    """Counted as independent cells they had one that held c in a third of the tables."""
+    law, max_ratios = CapacityLaw(capacity=2.0, sharpness=5.0), np.geomspace(0.6, 6.0, 8)
+    rng = np.random.default_rng(0)
+    own = [law.sample_ratio(max_ratios, log_sd=0.03, rng=rng) * factor for factor in (0.9, 1.1)]
+    clusters = {"cell": np.arange(16), "people": np.repeat([0, 1], 8)}
+    everything = {"max_ratio_N": np.tile(max_ratios, 2), "ratio_N": np.concatenate(own)}
+    apart = fit_capacity(KEY, clusters=clusters, **everything)
+    assert apart.capacity is not None and apart.capacity.low is None
+    assert "each number of people counted once" in apart.reason
+    alike = everything | {"ratio_N": np.tile(own[0], 2)}
+    together = fit_capacity(KEY, clusters=clusters, **alike)
+    assert together.capacity is not None and together.capacity.low is not None
+
+
+def test_cells_of_several_batches_are_said_to_be(make_rows):
+    """One c for two kinds of training is neither's."""
+    rows = make_rows(n_people=(50_000, 500_000), exposures=(1000,))
+    (one,) = fit_groups(rows.assign(batch_windows=4))
+    other = rows.assign(batch_windows=64, capacity_ratio=rows["capacity_ratio"] * 0.9)
+    (found,) = fit_groups(pd.concat([rows.assign(batch_windows=4), other], ignore_index=True))
+    assert "batch" not in one.reason
+    assert "cells differ in batch: 4, 64 windows" in found.reason
 
 
 def test_one_cell_far_off_is_named():

@@ -175,6 +175,26 @@ def test_published_points_are_predicted_from_the_others(by):
     assert limited["median_error"] < 0.05
 
 
+def test_cells_of_which_none_can_be_left_out_are_refused(make_cells):
+    """Each family has its own number of people: nothing is left that tells of it."""
+    parts = [
+        make_cells({name: 1.0}, n_people=(people,), sizes=((1, 1), (2, 1), (4, 1), (4, 2), (8, 2)))
+        for name, people in {"gpt2": 400, "llama": 800, "mistral": 1600}.items()
+    ]
+    with pytest.raises(ResultsError, match="people is left out"):
+        held_out(pd.concat(parts, ignore_index=True), "people")
+
+
+def test_demand_of_other_people_from_one_number_is_said_to_be_that(make_cells):
+    """The constant part of it cannot be told."""
+    sizes = ((1, 1), (2, 1), (4, 1), (4, 2), (8, 2))
+    found = fit_predictor(make_cells({"gpt2": 1.0}, n_people=(3200,), sizes=sizes))
+    for people, is_said in ((1600.0, True), (3200.0, False)):
+        asked = Question(n_params=5e3, n_people=people, exposures=100.0, family="gpt2")
+        outside = found.predict(asked).outside
+        assert ("R_max follows from 3,200 people alone" in outside) is is_said
+
+
 @pytest.mark.slow
 def test_predict_says_the_number_and_writes_json(tmp_path):
     """R with its interval in one line, extrapolation in another, the same as JSON."""

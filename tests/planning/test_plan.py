@@ -7,10 +7,17 @@ import pytest
 import yaml
 
 from kcap_ray.config.errors import UserError
-from kcap_ray.planning.cost import BUILT_IN
+from kcap_ray.planning.cost import BUILT_IN, device_of
 from kcap_ray.planning.plan import plan_cells, render_plan, rows_as_json, summary
-from kcap_ray.planning.run_length import run_length
+from kcap_ray.planning.run_length import (
+    programs_of,
+    run_length,
+    spec_of,
+    trial_batch_size,
+    trials_at_once,
+)
 from kcap_ray.planning.sweep import load_sweep
+from kcap_ray.planning.training_time import program_s, training_s
 from kcap_ray.text.stream.corpus import facts_of
 
 TEXT = """\
@@ -158,6 +165,20 @@ def test_fused_trials_share_what_does_not_grow_with_them(load):
         assert one["device_hours"] < fused["device_hours"] < apart["device_hours"]
 
 
+def test_a_search_costs_what_its_programs_do(load):
+    """Rounds that programs do not divide end with smaller ones: 3, 1, 3, 1 of 8 trials in rounds
+    of 4, where 3, 3, 2 were priced.
+    """
+    assert programs_of(8, 4, 3) == [(0, 3), (3, 1), (4, 3), (7, 1)]
+    searched = load(tune__trials="8", tune__fused="3", tune__lr="{low: 1e-4, high: 1e-2}")
+    cell = next(iter(searched.cells))
+    spec, device = spec_of(cell), device_of("a100")
+    found = programs_of(8, trial_batch_size(cell, spec), trials_at_once(cell, spec))
+    assert trial_batch_size(cell, spec) % trials_at_once(cell, spec), "rounds are not divided"
+    seconds = sum(program_s(cell, spec, device, n) for _, n in found)
+    assert training_s(cell, spec, device) == pytest.approx(seconds)
+
+
 @pytest.mark.parametrize("device", BUILT_IN)
 @pytest.mark.parametrize(
     "key, less, more",
@@ -264,7 +285,7 @@ def test_table_shows_every_cell_and_the_totals(load):
     assert "4 cells (2 points of the grid left out" in text and "estimate" in text
 
 
-@pytest.mark.parametrize("text", ["a1000: 2", "a100: free", "- 1", "a100: -1"])
+@pytest.mark.parametrize("text", ["a1000: 2", "a100: free", "- 1", "a100: -1", "a100: .inf"])
 def test_wrong_prices_are_answered_with_the_file(load, tmp_path, text):
     """A file of prices that is not `device: number` is a user error that names the file."""
     prices = tmp_path / "prices.yaml"
