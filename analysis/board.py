@@ -17,14 +17,17 @@ from analysis.groups import GroupKey, split_groups
 from analysis.load import load_results, read_environment, read_sweep_text
 from analysis.runs import Run, group_by, runs_of
 from analysis.words import dataset_words, hours_words
-from kcap_ray.config.identity import science
 
 MIN_EXPOSURES = 100
 """What is seen less often is not on the board: it is the beginning of learning."""
 
 _RUN = re.compile(r"^#[ \t]*Run:[ \t]*(.*?)(?:[ \t]{2,}.*)?$", re.MULTILINE)
 
-_SEEDS = ("seed", "data.seed")
+_NO_RIVALS = (
+    *("seed", "label", "workers", "micro_windows", "compile"),
+    *("probe_exposures", "probe_people"),
+)
+"""Settings by which models are seeds of one another, or differ by rounding or in what is shown."""
 
 _INTRODUCTION = """\
 # Capacity board
@@ -148,10 +151,17 @@ def _entry(
 
 
 def _but_for_seeds(row: Mapping[Hashable, object]) -> str:
-    """The settings that count, in which rows that are seeds of one another are alike."""
+    """Data, model and training, in which rows that are seeds of one another are alike."""
     config = row.get("config")
-    settings = science(json.loads(config)) if isinstance(config, str) else {}
-    return json.dumps({name: settings[name] for name in sorted(settings) if name not in _SEEDS})
+    settings = json.loads(config) if isinstance(config, str) else {}
+    parts = {name: settings.get(name) or {} for name in ("data", "model", "train")}
+    return json.dumps(
+        {
+            part: {name: value for name, value in own.items() if name not in _NO_RIVALS}
+            for part, own in parts.items()
+        },
+        sort_keys=True,
+    )
 
 
 def _ratios(runs: Sequence[Run]) -> list[float]:

@@ -217,12 +217,12 @@ def test_two_numbers_of_people_that_differ_leave_no_interval():
     rng = np.random.default_rng(0)
     own = [law.sample_ratio(max_ratios, log_sd=0.03, rng=rng) * factor for factor in (0.9, 1.1)]
     clusters = {"cell": np.arange(16), "people": np.repeat([0, 1], 8)}
-    everything = {"max_ratio_N": np.tile(max_ratios, 2), "ratio_N": np.concatenate(own)}
-    apart = fit_capacity(KEY, clusters=clusters, **everything)
+    twice = np.tile(max_ratios, 2)
+    apart = fit_capacity(KEY, max_ratio_N=twice, ratio_N=np.concatenate(own), clusters=clusters)
     assert apart.capacity is not None and apart.capacity.low is None
     assert "each number of people counted once" in apart.reason
-    alike = everything | {"ratio_N": np.tile(own[0], 2)}
-    together = fit_capacity(KEY, clusters=clusters, **alike)
+    alike = np.tile(own[0], 2)
+    together = fit_capacity(KEY, max_ratio_N=twice, ratio_N=alike, clusters=clusters)
     assert together.capacity is not None and together.capacity.low is not None
 
 
