@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import optimize, special
 
 from analysis.moderation import (
     Spread,
     _inverse_trigamma,
     _prior_df,
+    beside_pooled,
     combine,
     moderate,
     pooled_variance,
@@ -107,3 +108,40 @@ def test_intervals_cover_and_are_shorter_than_students(n_rows, log_sd):
     error = np.sqrt(0.05 * 0.95 / n_runs)
     assert missed / (n_runs * n_rows) <= 0.05 + 4.9 * error
     assert width < students * (5 / 6 if n_rows > 2 else 1)
+
+
+def test_parts_that_scatter_alike_have_the_pooled_variance():
+    """Or their own, if that is larger; no more degrees of freedom than the surer of both."""
+    owns = [Spread(variance=v, df=2.0) for v in (1.0, 1.1, 0.9, 1.0)]
+    for own, found in zip(owns, beside_pooled(owns, Spread(variance=1.0, df=8.0)), strict=True):
+        assert found == Spread(variance=max(1.0, own.variance), df=8.0)
+    sparse = beside_pooled(owns, Spread(variance=1.0, df=1.0))
+    assert all(found.df <= 2.0 for found in sparse)
+
+
+def test_a_part_noisier_than_the_others_is_nearly_what_it_shows_by_itself():
+    """By Smyth's weight d0 / (d0 + d), with the log variances far apart; quiet parts lie between
+    their own variance and the pooled one, with Satterthwaite's degrees of freedom.
+    """
+    values, d, pooled = [4.0, 0.01, 0.02, 0.015], 2.0, Spread(variance=1.01, df=8.0)
+    logs = np.log(values) - special.digamma(d / 2) + np.log(d / 2)
+    excess = logs.var(ddof=1) - special.polygamma(1, d / 2)
+    half = optimize.brentq(lambda x: special.polygamma(1, x) - excess, 1e-3, 1e3)
+    weight = 2 * half / (2 * half + d)
+    assert 0 < weight < 0.5
+    owns = [Spread(variance=v, df=d) for v in values]
+    for own, found in zip(owns, beside_pooled(owns, pooled), strict=True):
+        first, second = weight * pooled.variance, (1 - weight) * own.variance
+        df = (first + second) ** 2 / (first**2 / pooled.df + second**2 / d)
+        assert found.variance == pytest.approx(max(first + second, own.variance))
+        assert found.df == pytest.approx(min(df, 8.0))
+
+
+def test_what_does_not_scatter_says_nothing_beside_the_pooled_variance():
+    """Copies of one number get the pooled variance, and one part alone, or none, has no other."""
+    pooled, copies = Spread(variance=1.0, df=8.0), Spread(variance=0.0, df=2.0)
+    known = [Spread(variance=v, df=2.0) for v in (0.5, 2.0)]
+    assert beside_pooled([copies, *known], pooled)[0] == pooled
+    assert beside_pooled([copies, known[1]], pooled) == [pooled, pooled]
+    nothing = Spread(variance=0.0, df=8.0)
+    assert beside_pooled(known, nothing) == [nothing, nothing]

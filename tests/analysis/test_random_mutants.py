@@ -31,7 +31,7 @@ TESTS = {
     "peak_table": ("test_groups.py", "test_fresh_seeds.py"),
     "power": ("test_power.py", "test_fresh_seeds.py"),
     "quantized": ("test_quantization.py", "test_fresh_seeds.py"),
-    "runs": ("test_fresh_seeds.py", "test_comparison.py"),
+    "runs": ("test_fresh_seeds.py", "test_comparison.py", "test_compare_runs.py"),
     "seeds": ("test_power.py",),
 }
 """Modules that are fast to test, and their tests."""
