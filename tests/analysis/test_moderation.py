@@ -126,7 +126,8 @@ def test_a_part_noisier_than_the_others_is_nearly_what_it_shows_by_itself():
     values, d, pooled = [4.0, 0.01, 0.02, 0.015], 2.0, Spread(variance=1.01, df=8.0)
     logs = np.log(values) - special.digamma(d / 2) + np.log(d / 2)
     excess = logs.var(ddof=1) - special.polygamma(1, d / 2)
-    half = optimize.brentq(lambda x: special.polygamma(1, x) - excess, 1e-3, 1e3)
+    found = optimize.root_scalar(lambda x: special.polygamma(1, x) - excess, bracket=(1e-3, 1e3))
+    half = float(found.root)
     weight = 2 * half / (2 * half + d)
     assert 0 < weight < 0.5
     owns = [Spread(variance=v, df=d) for v in values]
