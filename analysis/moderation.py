@@ -55,9 +55,8 @@ def beside_pooled(owns: Sequence[Spread], pooled: Spread) -> list[Spread]:
     Where parts differ in their noise by more than chance, each is nearly what it shows by itself:
     the pooled variance is too small for the noisiest. The weight is that of `moderate`; degrees of
     freedom are no more than those of the surer of both, since the pooled one holds the own one
-    already, and a part noisier than the result keeps its own variance. With three seeds of two to
-    twelve models, the one at the peak three to seven times as noisy as the others, bounds of 2.5%
-    are missed in up to 6.5% of tables; with the pooled variance alone it was up to 21%.
+    already, and a part noisier than the result keeps its own variance. From few seeds that is
+    still a little too sure (docs/decisions/0103).
     """
     known = [own for own in owns if own.variance > 0 and own.df > 0]
     if len(known) < 2 or not pooled.variance > 0:

@@ -324,7 +324,7 @@ def test_seeds_for_a_peak_pay_for_the_choice_among_models() -> None:
     rng, n_tables, n_models, sd = np.random.default_rng(0), 300, 6, 0.1
 
     def part(values_KS: np.ndarray) -> Part:
-        peaks = peaks_of({f"{k}-1": own for k, own in enumerate(values_KS)})
+        peaks = peaks_of(values_KS)
         where = Region(low=1.0, criterion="")
         return Part(name="x", region=where, units=(Unit(where="", peaks=peaks),))
 

@@ -9,32 +9,9 @@ from scipy import stats
 from analysis.multiple_tests import holm
 from analysis.peaks import measure_peaks, peaks_of_values
 from analysis.pooling import two_sided
-from analysis.runs import Run
-from tests.analysis.plain_runs import peaks_of
+from tests.analysis.plain_runs import make_runs, peaks_of
 
 ERROR = 0.025
-
-
-def make_runs(ratios_KS, family="gpt2", max_ratio=100.0):
-    """A run for every model and seed."""
-    return [
-        Run(
-            cell=("run", f"{family}-{k}-{s}"),
-            quantization="none",
-            dataset="bioS",
-            n_people=1000,
-            exposures=100.0,
-            demand_bits=1e6,
-            family=family,
-            size=f"{k:03d}-2",
-            n_params=1000,
-            replicate=(s, 0),
-            ratio=float(ratio),
-            max_ratio=max_ratio,
-        )
-        for k, own in enumerate(ratios_KS)
-        for s, ratio in enumerate(own)
-    ]
 
 
 def noisy(rng, n_models, n_seeds, common):
@@ -140,7 +117,7 @@ def test_what_rounding_leaves_between_copies_makes_no_model_sure():
     """
     shares = []
     for copied in (1.05, 1.06, 1.07):
-        found = peaks_of({"1-1": [copied] * 3, "2-1": [0.95, 1.03, 0.9]}).interval()
+        found = peaks_of([[copied] * 3, [0.95, 1.03, 0.9]]).interval()
         assert found.low is not None
         shares.append(found.low / copied)
     assert shares == pytest.approx([shares[0]] * 3)
