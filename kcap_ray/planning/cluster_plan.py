@@ -17,7 +17,9 @@ from kcap_ray.planning.virtual_cluster import VirtualCluster
 _HOUR = 3600.0
 
 NEAR_IDEAL = 1.1
-"""A makespan of at most so many times the ideal one is limited by the number of devices."""
+"""A makespan of at most so many times the ideal one is limited by the number of devices, and so is
+one in which they train for all but as little.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,11 @@ class ClusterPlan:
         chain = f"the chain of trials that ends with {self.chain_cell}"
         if self.chain_hours >= self.makespan_hours / NEAR_IDEAL**2:
             return f"{chain}: {hours_text(self.chain_hours)} hours, however many devices there are"
+        if self.utilization >= 1 / NEAR_IDEAL:
+            return (
+                f"the number of devices: they train {self.utilization:.0%} of the time, and programs "
+                f"that are spread over several take longer in all"
+            )
         return (
             f"boot, and programs that do not fill the devices at the end; {chain} takes "
             f"{hours_text(self.chain_hours)} hours"

@@ -105,6 +105,24 @@ def test_plans_are_simulations_with_their_price():
     assert any("4.5 node-hours" in line for line in render_cluster_plan(plan, price))
 
 
+def test_busy_devices_are_the_limit_where_programs_are_spread_over_several():
+    """Each of a hundred on two devices, at three quarters of their speed: the makespan is far from
+    the ideal one, yet nothing but more devices would shorten it. A few programs leave them idle.
+    """
+
+    def slowed(n: int, workers: int) -> float:
+        return HOUR * n / workers if workers == 1 else HOUR * n / (0.75 * workers)
+
+    def plan(n: int):
+        spread = [dataclasses.replace(job, seconds=slowed, widths=(2,)) for job in jobs(n)]
+        return plan_on_cluster(spread, cluster(4, boot_s=0.1 * HOUR), None)
+
+    many, few = plan(100), plan(3)
+    assert many.makespan_hours > 1.3 * many.ideal_hours and many.n_wide_cells == 100
+    assert "number of devices" in many.limited_by
+    assert "number of devices" not in few.limited_by
+
+
 def test_the_papers_sweep_keeps_64_devices_busy():
     """Figure 1 at 100 exposures: at most 1.3 times the ideal makespan, which on one device per cell
     it would miss by far; and on any number of them all cells are done.
