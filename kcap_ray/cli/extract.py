@@ -59,18 +59,28 @@ def extract(
     run, cells = RunDirectory(directory), read_cells(directory)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     records: list[ExtractionRecord] = []
+    refused: list[str] = []
     with only_driver(directory):
         for one, row in finished_cells(run, cells, cell):
             for config in configs:
-                records.append(extract_cell(run, one, row, config, device=device))
-                if not as_json:
-                    typer.echo(f"{one.cell_id} {config.label}: done", err=True)
+                try:
+                    records.append(extract_cell(run, one, row, config, device=device))
+                except UserError as error:
+                    refused.append(f"{one.cell_id} {config.label}: {error}")
+                    typer.echo(refused[-1], err=True)
+                else:
+                    if not as_json:
+                        typer.echo(f"{one.cell_id} {config.label}: done", err=True)
+        if not records:
+            raise UserError(f"no model could be asked: {refused[-1]}")
         file = collect(run, cells)
     if as_json:
         typer.echo(json.dumps([record.to_dict() for record in records], indent=1))
-        return
-    print_table(_table(records))
-    typer.echo(with_urls(f"table:  {file}"))
+    else:
+        print_table(_table(records))
+        typer.echo(with_urls(f"table:  {file}"))
+    if refused:
+        raise typer.Exit(1)
 
 
 def _pair(text: str) -> tuple[int, int]:

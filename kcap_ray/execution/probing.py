@@ -31,7 +31,7 @@ class ProbePlan:
 
     every_steps: int
     n_people: int
-    """The first of every table."""
+    """Of every table."""
 
 
 def probe_plan(

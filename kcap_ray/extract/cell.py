@@ -116,8 +116,9 @@ def _record(
     except UserError as error:
         raise UserError(f"{directory}: {error}") from error
     value_bits = None
-    if source.entropy is not None and row.value_bits is not None and row.groups is None:
-        value_bits = row.value_bits / (source.n_people * source.entropy.value_bits)
+    demand = 0.0 if source.entropy is None else source.n_people * source.entropy.value_bits
+    if demand and row.value_bits is not None and row.groups is None:
+        value_bits = row.value_bits / demand
     assert row.stored_bits is not None and row.capacity_ratio is not None, "its status is ok"
     return ExtractionRecord(
         cell_id=row.cell_id,
@@ -156,6 +157,8 @@ def _taught_and_asked(
     from kcap_ray.measure.nats import scorer_of
 
     source = corpus.main
+    if source.n_people < 2:
+        raise UserError("one person: there is nobody to be asked about who was not taught")
     if next(model.parameters()).device.type == "cpu":
         torch.set_num_threads(1)
     table = question_table(source, corpus.vocab)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.person import person_of
 from kcap_ray.text.kinds.renderer import Samples
 from kcap_ray.text.stream.source import Source
@@ -94,11 +95,13 @@ def attributes_asked(source: Source) -> tuple[str, ...]:
 
 def question_table(source: Source, vocab: CompactVocabulary) -> QuestionTable:
     """Every question about every person of a table, in the tokens of `vocab` and behind them those
-    that it lacks.
+    that it lacks. `UserError` where there is none.
     """
     people_P = np.arange(source.n_people)
     blocks = [people_P[start : start + _BLOCK] for start in range(0, len(people_P), _BLOCK)]
     questions = [question for block in blocks for question in questions_of(source, block)]
+    if not questions:
+        raise UserError(f"there are no questions about data of kind {source.knowledge.kind}")
     asked = [bpe.encode(f" {question.asked} Answer:") for question in questions]
     answers = [bpe.encode(f" {question.answer}") for question in questions]
     used = np.unique(np.concatenate([np.array(ids) for ids in (*asked, *answers)]))

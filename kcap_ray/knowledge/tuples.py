@@ -25,15 +25,18 @@ _OWN_WORDS = ("name", "pronoun")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FactTable:
-    """The first people of a file, and what is known of them."""
+    """The first people of a file, what is known of them, and the pools that this is from: names
+    and values of the whole file, since the demand counts these.
+    """
 
     path: Path
     names: tuple[str, ...]
-    """Name of each person, in order of appearance."""
+    """All names of the file, in order of appearance; the first are those of the people."""
     attributes: tuple[str, ...]
-    """Attributes that any of them has, in order of appearance."""
+    """Attributes that any of the people has, in order of appearance."""
     values: tuple[tuple[str, ...], ...]
-    """For each attribute the different values that they have, in order of appearance."""
+    """For each of them the different values that anybody in the file has, in order of appearance.
+    """
     values_PC: NDArray[np.unsignedinteger]
     """Column 0: the person's number. Column 1 + a: 0 where the person lacks attribute a, v where it
     is value v - 1 of `values[a]`.
@@ -242,17 +245,18 @@ def _first_people(file: _File, path: Path, n_people: int) -> FactTable:
     used_attributes = np.unique(file.attribute_F[is_used_F])
     columns, values = [np.arange(n_people)], []
     for attribute in used_attributes:
-        facts = np.flatnonzero(is_used_F & (file.attribute_F == attribute))
+        facts = np.flatnonzero(file.attribute_F == attribute)
         texts, number_F = np.unique(file.value_F[facts], return_inverse=True)
+        is_own_F = is_used_F[facts]
         column_P = np.zeros(n_people, np.int64)
-        column_P[file.name_F[facts]] = 1 + number_F
+        column_P[file.name_F[facts][is_own_F]] = 1 + number_F[is_own_F]
         columns.append(column_P)
         values.append(tuple(file.value_texts[i] for i in texts))
     values_PC = np.stack(columns, axis=1)
     dtype = np.uint16 if values_PC.max() < 1 << 16 else np.uint32
     return FactTable(
         path=path,
-        names=tuple(file.names[:n_people]),
+        names=tuple(file.names),
         attributes=tuple(file.attributes[a] for a in used_attributes),
         values=tuple(values),
         values_PC=values_PC.astype(dtype),

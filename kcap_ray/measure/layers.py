@@ -17,7 +17,7 @@ def without_each_layer(model: Any, corpus: Corpus, *, seed: int) -> list[list[fl
 
     Nothing for a model that is no decoder of kcap: which parts of it are layers is not known. The
     residual stream passes a layer by that is left out, in each of several passes. Everybody
-    counts as the first people of each table.
+    counts as `N_PEOPLE` of each table.
     """
     if not isinstance(model, Decoder):
         return [[] for _ in range(model.n_trials or 1)]

@@ -20,7 +20,7 @@ from kcap_ray.measure.bits import memorized_bits
 from kcap_ray.measure.groups import Group
 from kcap_ray.measure.scatter import Scatter
 from kcap_ray.measure.sites import Sites
-from kcap_ray.measure.table_groups import groups_of
+from kcap_ray.measure.table_groups import groups_of, sampled_people
 from kcap_ray.models.decoder import Decoder
 from kcap_ray.models.own_model import OwnModel
 from kcap_ray.text.evaluation import EvaluationDocuments, evaluation_documents
@@ -113,8 +113,8 @@ def measure(
     """For each trial (for the one model, without a trials axis) the losses on every group of people
     of the corpus, table by table, in ascending bands of frequency.
 
-    `seed` picks the templates of the documents; `n_people`: only the first so many of every table,
-    who stand for all of it.
+    `seed` picks the templates of the documents; `n_people`: only so many of every table, who stand
+    for all of it (`sampled_people`).
     """
     model.eval()
     scorer = scorer_of(model, corpus)
@@ -158,56 +158,56 @@ def measure_scoring_model(
 def _measure_table(
     scorer: ScoringModel, index: int, source: Source, seed: int, n_people: int | None
 ) -> list[list[Group]]:
-    """The groups of one table, for each trial, by its first `n_people` (None: all)."""
-    n_people = min(n_people or source.n_people, source.n_people)
+    """The groups of one table, for each trial, by `n_people` of it (None: all)."""
+    sample_P = sampled_people(source, n_people or source.n_people)
+    n_people = len(sample_P)
     n_trials, n_bands = scorer.n_trials, int(source.bands_P.max()) + 1
     sums_3EG = np.zeros((3, n_trials, n_bands))  # over people: names, values, first chunks
     sites, scatter = Sites(source, n_trials=n_trials), Scatter(source, n_trials=n_trials)
     memorized_E = np.zeros(n_trials)
     start, n_at_once = 0, _people_at_once(scorer, source)
     while start < n_people:
-        people = slice(start, min(start + n_at_once, n_people))
-        documents = _documents(scorer, source, seed, people)
+        people_P = sample_P[start : start + n_at_once]
+        documents = _documents(scorer, source, seed, people_P)
         nats_EPT = _nats(scorer, documents)
         if nats_EPT is None and n_at_once > 1:
             n_at_once = math.ceil(n_at_once / 2)
             continue
         if nats_EPT is None:
             raise UserError("one document is too much for the memory of the GPU")
-        stop = start + len(documents.tokens_PT)
         counted = (documents.target_PT == 1, documents.target_PT >= 2, documents.first_chunk_PT)
         nats_3EP = np.stack([np.where(part_PT, nats_EPT, 0.0).sum(axis=2) for part_PT in counted])
-        bands_P = source.bands_P[start:stop]
+        bands_P = source.bands_P[people_P]
         for part, trial in np.ndindex(3, n_trials):
             sums_3EG[part, trial] += np.bincount(bands_P, nats_3EP[part, trial], minlength=n_bands)
-        scatter.add(slice(start, stop), nats_3EP)
+        scatter.add(people_P, nats_3EP)
         sites.add(documents.target_PT, nats_EPT, bands_P)
-        memorized_E += _memorized(source, slice(start, stop), documents.target_PT, nats_EPT)
-        start = stop
-        scorer.on_progress(stop, n_people)
+        memorized_E += _memorized(source, people_P, documents.target_PT, nats_EPT)
+        start += len(people_P)
+        scorer.on_progress(start, n_people)
     memorized_E *= source.n_people / n_people
     return [
         [
             replace(
                 group,
-                site_nats_AS=sites.means(trial, group.band, n_people),
+                site_nats_AS=sites.means(trial, group.band, group.n_measured),
                 memorized_bits=float(memorized_E[trial]) if group.band == 0 else 0.0,
                 spread_bits=scatter.spread(trial, group.band),
             )
-            for group in groups_of(index, source, sums_3EG[:, trial], n_people)
+            for group in groups_of(index, source, sums_3EG[:, trial], sample_P)
         ]
         for trial in range(n_trials)
     ]
 
 
 def _memorized(
-    source: Source, people: slice, target_PT: NDArray, nats_EPT: NDArray
+    source: Source, people_P: NDArray[np.int64], target_PT: NDArray, nats_EPT: NDArray
 ) -> NDArray[np.float64]:
     """Bits memorized of these people, by trial; see `bits.memorized_bits`."""
     assert source.entropy is not None, "junk is not measured"
     first_counted = 2 if source.entropy.log2_name_space is None else 1
     nats_EP = np.where(target_PT >= first_counted, nats_EPT, 0.0).sum(axis=2)
-    own_bits_P = None if source.value_bits_P is None else source.value_bits_P[people]
+    own_bits_P = None if source.value_bits_P is None else source.value_bits_P[people_P]
     return np.array([memorized_bits(source.entropy, nats_P, own_bits_P) for nats_P in nats_EP])
 
 
@@ -245,16 +245,15 @@ def documents_of(
     """The documents of the first people of a table, in blocks whose logits fit into memory."""
     n_at_once = _people_at_once(scorer, source)
     for start in range(0, n_people, n_at_once):
-        stop = min(start + n_at_once, n_people)
-        yield _documents(scorer, source, seed, slice(start, stop))
+        yield _documents(scorer, source, seed, np.arange(start, min(start + n_at_once, n_people)))
 
 
 def _documents(
-    scorer: ScoringModel, source: Source, seed: int, people: slice
+    scorer: ScoringModel, source: Source, seed: int, people_P: NDArray[np.int64]
 ) -> EvaluationDocuments:
     return evaluation_documents(
         source,
-        range(people.start, people.stop),
+        people_P,
         seed,
         eos=scorer.eos,
         max_tokens=scorer.n_tokens,

@@ -30,11 +30,11 @@ class Scatter:
         self._sums_2EG = np.zeros((2, n_trials, n_bands))
         self._squares_2EG = np.zeros((2, n_trials, n_bands))
 
-    def add(self, people: slice, nats_3EP: NDArray[np.float64]) -> None:
+    def add(self, people_P: NDArray[np.int64], nats_3EP: NDArray[np.float64]) -> None:
         """Add these people; of each the loss on name, values and first chunks."""
-        bands_P, n_bands = self._source.bands_P[people], len(self._n_G)
+        bands_P, n_bands = self._source.bands_P[people_P], len(self._n_G)
         self._n_G += np.bincount(bands_P, minlength=n_bands)
-        for part, bits_EP in enumerate(_bits_of_people(self._source, people, nats_3EP)):
+        for part, bits_EP in enumerate(_bits_of_people(self._source, people_P, nats_3EP)):
             for trial, bits_P in enumerate(bits_EP):
                 for sums_2EG, values_P in (
                     (self._sums_2EG, bits_P),
@@ -54,7 +54,7 @@ class Scatter:
 
 
 def _bits_of_people(
-    source: Source, people: slice, nats_3EP: NDArray[np.float64]
+    source: Source, people_P: NDArray[np.int64], nats_3EP: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Bits of each person [E, P], of everything and of values, both from the table's mean: what is
     the same for all people is left out.
@@ -63,7 +63,7 @@ def _bits_of_people(
     assert entropy is not None, "junk is not measured"
     name_EP, value_EP, first_chunk_EP = -nats_3EP / NATS_PER_BIT
     if source.value_bits_P is not None:
-        value_EP = value_EP + source.value_bits_P[people] - entropy.value_bits
+        value_EP = value_EP + source.value_bits_P[people_P] - entropy.value_bits
     # A string of a diversity set is known through everybody: D of them for N K first chunks.
     per_chunk = entropy.n_diversity / (entropy.n_people * max(entropy.n_attributes, 1))
     counted_EP = 0.0 if entropy.log2_name_space is None else name_EP

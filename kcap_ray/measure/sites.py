@@ -15,7 +15,6 @@ class Sites:
     """Sums of losses by band, attribute and token of the value."""
 
     def __init__(self, source: Source, *, n_trials: int) -> None:
-        self._bands_P = source.bands_P
         n_bands, n_kinds = int(source.bands_P.max()) + 1, 1 + len(source.attributes)
         self._sums_EGAS = np.zeros((n_trials, n_bands, n_kinds, N_PLACES))
 
@@ -33,9 +32,8 @@ class Sites:
             sums_GAS += added.reshape(n_bands, n_kinds, n_places)
 
     def means(self, trial: int, band: int, n_measured: int) -> SiteNats:
-        """Mean over the people of a band among the first `n_measured` [A, S]."""
-        n_people = int((self._bands_P[:n_measured] == band).sum())
-        return tuple(map(tuple, (self._sums_EGAS[trial, band] / n_people).tolist()))
+        """Mean over the `n_measured` people that were added of a band [A, S]."""
+        return tuple(map(tuple, (self._sums_EGAS[trial, band] / n_measured).tolist()))
 
 
 def _rank_in_group(group_N: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -12,11 +12,23 @@ from kcap_ray.measure.groups import Group
 from kcap_ray.text.stream.source import Source
 
 
+def sampled_people(source: Source, n_people: int) -> NDArray[np.int64]:
+    """So many people of a table, ascending: evenly spaced in each of its bands of frequency, as
+    many of one as of another, and of each at least one. A file may be in any order, and its first
+    people all alike.
+    """
+    order_P = np.argsort(source.bands_P, kind="stable")
+    n_bands = int(source.bands_P.max()) + 1
+    n_people = min(max(n_people, n_bands), source.n_people)
+    # The middles of so many equal parts; of all people, each.
+    return np.sort(order_P[(2 * np.arange(n_people) + 1) * source.n_people // (2 * n_people)])
+
+
 def groups_of(
-    index: int, source: Source, sums_3G: NDArray[np.float64], n_measured: int
+    index: int, source: Source, sums_3G: NDArray[np.float64], people_P: NDArray[np.int64]
 ) -> list[Group]:
-    """The groups of the table of that number, from sums over its first `n_measured` people of the
-    losses on names, values and first chunks, by band of frequency.
+    """The groups of the table of that number, from sums over these people of it (`sampled_people`)
+    of the losses on names, values and first chunks, by band of frequency.
     """
     entropy = source.entropy
     assert entropy is not None, "junk is not measured"
@@ -27,9 +39,7 @@ def groups_of(
     groups = []
     for band, (name, value, first_chunk) in enumerate(sums_3G.T.tolist()):
         is_in_P = source.bands_P == band
-        n_in_band = int(is_in_P[:n_measured].sum())
-        if not n_in_band:
-            continue
+        n_in_band = int(is_in_P[people_P].sum())
         loss = KnowledgeLoss(
             name_nats=name / n_in_band + ruled_out,
             value_nats=value / n_in_band,

@@ -73,6 +73,7 @@ class Retokenizing:
     ) -> None:
         """`eos`: the tokenizer's end of text; `vocab_size`: tokens that the model has."""
         self._vocab, self._eos, self._vocab_size = vocab, eos, vocab_size
+        self._unknown = getattr(tokenizer, "unk_token_id", None)
         self.used = {eos}
         """Tokens that were met so far."""
         self._encode = partial(tokenizer, add_special_tokens=False, return_offsets_mapping=True)
@@ -92,6 +93,7 @@ class Retokenizing:
         ):
             start_T, stop_T = np.asarray(offsets, dtype=np.int64).reshape(-1, 2).T
             codes.append([*_first_inside(one.code_C, start_T, stop_T), 0])
+            self._check_known(one.text, ids, offsets, codes[-1])
             first_chunks.append([*_first_inside(one.first_chunk_C, start_T, stop_T), False])
             tokens.append([*ids, self._eos])
             self.used.update(ids)
@@ -106,6 +108,17 @@ class Retokenizing:
             code_L=np.concatenate(codes).astype(np.int8),
             first_chunk_L=np.concatenate(first_chunks).astype(np.bool_),
         )
+
+    def _check_known(self, text: str, ids: list[int], offsets: list, codes: list[int]) -> None:
+        """UserError if a token of a name or value stands for whatever it does not know: to say it
+        takes no knowledge.
+        """
+        for token, (start, stop), code in zip(ids, offsets, codes[:-1], strict=True):
+            if code and token == self._unknown:
+                raise UserError(
+                    f"its tokenizer has no token for {text[start:stop]!r}, of a name or value; "
+                    "what it knows of these people cannot be measured"
+                )
 
     def _characters(self, rendered: Rendered, place: slice) -> _Characters:
         tokens_T = rendered.tokens_L[place]

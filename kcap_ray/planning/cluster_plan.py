@@ -89,8 +89,8 @@ class ClusterPlan:
             return f"{chain}: {hours_text(self.chain_hours)} hours, however many devices there are"
         if self.utilization >= 1 / NEAR_IDEAL:
             return (
-                f"the number of devices: they train {self.utilization:.0%} of the time, and programs "
-                f"that are spread over several take longer in all"
+                f"the number of devices: they train {self.utilization:.0%} of the time, and "
+                "programs that are spread over several take longer in all"
             )
         return (
             f"boot, and programs that do not fill the devices at the end; {chain} takes "

@@ -61,7 +61,7 @@ def finetune(
     """
     n_trained = length_of(cell).steps
     # The whole batch in this one process, by whatever rule and workers the cell was trained.
-    settings = replace(cell.train, exposures=exposures, optimizer="adamw", workers=1)
+    settings = replace(cell.train, exposures=exposures, steps=None, optimizer="adamw", workers=1)
     tuning = replace(cell, train=settings)
     length = length_of(tuning)
     grids = {name: _Grid(matrix) for name, matrix in matrices.items()}

@@ -13,6 +13,7 @@ from kcap_ray.knowledge.person import Person, person_of
 from kcap_ray.rewriting.find_values import Rejected, find_values
 from kcap_ray.rewriting.free_text import clean_text
 from kcap_ray.rewriting.job import Tally
+from kcap_ray.text.kinds.rewritten_file import USES
 
 
 def read_texts(file: Path) -> list[dict[str, Any]]:
@@ -55,6 +56,8 @@ def annotate(rows: list[dict[str, Any]], people: KnowledgeConfig) -> tuple[list[
                 f"--texts: person_id {number!r}; the table has 0 to {people.n_people - 1}: `kcap "
                 "rewrite SWEEP --people FILE` lists them"
             )
+        if use not in USES:
+            raise UserError(f"--texts: use {use!r} of person {number}; write train or eval")
         text = clean_text(row["text"] or "")
         text += "" if text.endswith((".", "!", "?", '"', "'", ")")) else "."
         found = find_values(text, person_of(people.pools, table_PC[number]))

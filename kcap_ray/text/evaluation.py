@@ -48,14 +48,14 @@ class BiographyTooLongError(UserError):
 
 def evaluation_documents(
     source: Source,
-    people: range,
+    people: range | NDArray[np.int64],
     seed: int,
     *,
     eos: int,
     max_tokens: int,
     translate: Callable[[Rendered], Rendered] = lambda rendered: rendered,
 ) -> EvaluationDocuments:
-    """Documents of these people of a table, in its order.
+    """Documents of these people of a table, in this order.
 
     `translate` puts the biographies into the tokens of another model; `eos` is the end of text in
     these.
@@ -74,7 +74,7 @@ def evaluation_documents(
 
     Raises `BiographyTooLongError` if a biography alone is longer than the window.
     """
-    people_P = np.arange(people.start, people.stop)
+    people_P = np.asarray(people, dtype=np.int64)
     own = translate(source.rendered(source.evaluation(people_P, seed=seed)))
     if source.behind is None:
         other, next_P = source, (people_P + 1) % source.n_people

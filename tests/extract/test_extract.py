@@ -1,12 +1,16 @@
 """A model is taught to answer questions about half of the people, and asked about the others."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from typer.testing import CliRunner
 
+from kcap_ray.cli.main import app
 from kcap_ray.config.data import DataConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.execution.cell import run_cells
@@ -201,3 +205,38 @@ def test_scores_and_questions_share_a_scorer() -> None:
     corpus, model = build_corpus(BIOS), small_model(BIOS)
     said = memorized(model.eval(), scorer_of(model, corpus), corpus.main, seed=0)
     assert said.shape == (10, 6) and not said[:, :5].any()
+
+
+def test_a_table_without_questions_is_refused_in_a_line() -> None:
+    corpus = build_corpus(DataConfig(kind="random", n_people=4, L=8, T=64))
+    with pytest.raises(UserError, match="no questions about data of kind random"):
+        question_table(corpus.main, corpus.vocab)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_asked_does_not_keep_others_from_it(tmp_path: Path) -> None:
+    """Strings, a single person, and people whose only values follow from the name: the last are
+    asked though no value has any entropy; the others have a line each, and the exit status is 1.
+    """
+    sweep, run = tmp_path / "s.yaml", tmp_path / "run"
+    sweep.write_text("""
+name: s
+base:
+  model.head_dim: 8
+  model: gpt2-1-1
+  train.exposures: 2
+  train.batch_windows: 2
+  train.window_tokens: 96
+grid:
+  data:
+    - {kind: random, n_people: 4, L: 8, T: 64}
+    - {kind: bioS, pools: mini, n_people: 1}
+    - {kind: bioS, pools: mini, n_people: 4, attributes: major, max_values: 1}
+""")
+    runner = CliRunner()
+    assert not runner.invoke(app, ["run-cell", str(sweep), "--out", str(run)]).exit_code
+    found = runner.invoke(app, ["extract", str(run), "--ranks", "2,1", "--steps", "2", "--json"])
+    assert found.exit_code == 1
+    (record,) = json.loads(found.stdout)
+    assert record["n_people"] == 4 and record["value_bits_frac"] is None
+    assert "kind random" in found.stderr and "one person" in found.stderr

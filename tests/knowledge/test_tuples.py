@@ -112,7 +112,7 @@ FILE_NUMBERS = count()
 @settings(max_examples=50, deadline=None)
 def test_the_first_names_of_a_file_have_their_facts(tmp_path_factory, facts, data) -> None:
     """For any facts in any order: people, attributes and values are numbered by appearance, and
-    people without any value are not there.
+    people without any value are not there. The pools are those of the whole file.
     """
     path = tmp_path_factory.getbasetemp() / f"facts{next(FILE_NUMBERS)}.csv"
     rows = [(name, attribute, value) for (name, attribute), value in facts.items()]
@@ -125,7 +125,11 @@ def test_the_first_names_of_a_file_have_their_facts(tmp_path_factory, facts, dat
     table = load_tuples(config(file, n_people))
     assert list(facts_in(table).items()) == list(expected.items())[:n_people]
     assert all(len(set(values)) == len(values) for values in table.values)
-    assert table.values_PC[:, 1:].max(axis=0).tolist() == [*map(len, table.values)]
+    everybody = load_tuples(config(file, len(expected)))
+    assert everybody.values_PC[:, 1:].max(axis=0).tolist() == [*map(len, everybody.values)]
+    assert table.names == everybody.names == tuple(expected)
+    of_attribute = dict(zip(everybody.attributes, everybody.values, strict=True))
+    assert table.values == tuple(of_attribute[attribute] for attribute in table.attributes)
     assert table.n_names_in_file == len(expected)
 
 

@@ -1,12 +1,14 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from kcap_ray.config.data import DataConfig, FrequencyConfig, JunkConfig, MixturePart
 from kcap_ray.measure.bits import stored_bits
 from kcap_ray.measure.groups import measured_of, total_bits
 from kcap_ray.measure.nats import measure
+from kcap_ray.measure.table_groups import sampled_people
 from kcap_ray.text.stream.corpus import build_corpus
 from tests.measure.oracle import WINDOW
 from tests.tiny import BIOD, BIOS, random_decoder
@@ -52,6 +54,39 @@ def test_groups_say_whose_bits_they_are() -> None:
         assert own == sorted(own, key=lambda record: record["exposures"])
     assert sum(record["stored_bits"] for record in records) == pytest.approx(total_bits(groups))
     assert sum(record["demand_bits"] for record in records) == pytest.approx(corpus.demand_bits)
+
+
+@pytest.mark.parametrize("data", [BIOS, MIXTURE, replace(MIXTURE, parts=())])
+def test_a_sample_is_of_all_bands_alike(data: DataConfig) -> None:
+    """Of any size: so many people, ascending, of each band its share; of everybody, everybody."""
+    for source in build_corpus(data).sources:
+        sizes = np.bincount(source.bands_P)
+        for n in range(1, source.n_people + 1):
+            sample = sampled_people(source, n)
+            assert len(sample) == max(n, len(sizes))
+            assert (np.diff(sample) > 0).all()
+            found = np.bincount(source.bands_P[sample], minlength=len(sizes))
+            assert (found >= 1).all()
+            assert (np.abs(found - len(sample) * sizes / source.n_people) < 1).all()
+        assert sample.tolist() == list(range(source.n_people))
+
+
+def test_a_sample_of_a_sorted_file_stands_for_all_of_it(tmp_path) -> None:
+    """A reader that is as good on everybody is measured alike on a part and on all, where the
+    people of a file come by their frequency.
+    """
+    rows = [f"Person {i:03d} X,city,C{i % 7} town,{1000 - i}" for i in range(64)]
+    file = tmp_path / "sorted.csv"
+    file.write_text("\n".join(["name,attribute,value,often", *rows]))
+    frequency = FrequencyConfig(column="often", bands=4)
+    data = DataConfig(kind="tuples", file=str(file), n_people=64, frequency=frequency)
+    corpus = build_corpus(data)
+    model = random_decoder("gpt2-1-1", vocab_size=corpus.vocab.size, n_tokens=WINDOW)
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    whole, part = (measure(model, corpus, seed=SEED, n_people=n)[0] for n in (None, 16))
+    assert [group.n_people for group in part] == [16] * 4
+    assert total_bits(part) == pytest.approx(total_bits(whole), rel=0.1)
 
 
 def test_junk_is_not_measured() -> None:

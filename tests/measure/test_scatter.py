@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kcap_ray.config.data import DataConfig
+from kcap_ray.measure import nats
 from kcap_ray.measure.groups import standard_errors, total_bits
 from kcap_ray.measure.nats import measure
 from kcap_ray.text.stream.corpus import build_corpus
@@ -17,8 +18,11 @@ ONE_TABLE = replace(MIXTURE, parts=(), frequency=None)
 
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("data", [BIOD, BIOS, ONE_TABLE])
-def test_standard_error_is_that_of_the_bits_of_single_people(data: DataConfig) -> None:
+def test_standard_error_is_that_of_the_bits_of_single_people(
+    data: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The bits by the first k people are k / N of a running sum, so its steps are the people."""
+    monkeypatch.setattr(nats, "sampled_people", lambda source, n: np.arange(n))
     corpus = build_corpus(data)
     n_people = corpus.sources[0].n_people
     model = random_decoder("gpt2-1-1", vocab_size=corpus.vocab.size, n_tokens=WINDOW)

@@ -87,6 +87,38 @@ def test_characters_of_values_are_values(kind: str) -> None:
     assert first == corpus.vocab.decode(own.tokens_L[own.first_chunk_L]).replace(" ", "")
 
 
+def test_a_value_without_a_token_of_its_own_is_refused() -> None:
+    """What is said for whatever is not known takes no knowledge; around values it does no harm."""
+    corpus = build_corpus(BIOS)
+    own = rendered(corpus)
+    text = corpus.vocab.decode(own.tokens_L[: own.length_P[0] - 1])
+    name = text.split()[0]
+    words = {"[UNK]": 0} | {word: 1 + i for i, word in enumerate(sorted(set(text.split())))}
+    assert name in words
+
+    def retokenizing(known: dict[str, int]) -> Retokenizing:
+        tokenizer = Tokenizer(models.WordLevel(known, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore
+        return Retokenizing(
+            corpus.vocab,
+            PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]"),
+            eos=len(words),
+            vocab_size=1 + len(words),
+        )
+
+    n_tokens = own.length_P[0]
+    first = Rendered(
+        length_P=own.length_P[:1],
+        tokens_L=own.tokens_L[:n_tokens],
+        code_L=own.code_L[:n_tokens],
+        first_chunk_L=own.first_chunk_L[:n_tokens],
+    )
+    retokenizing(words)(first)
+    retokenizing({word: i for word, i in words.items() if word != "was"})(first)
+    with pytest.raises(UserError, match=f"has no token for '{name}'"):
+        retokenizing({word: i for word, i in words.items() if word != name})(first)
+
+
 def test_a_larger_vocabulary_in_another_order_will_do() -> None:
     """Numbers are looked up by what they stand for."""
     corpus = build_corpus(BIOD)

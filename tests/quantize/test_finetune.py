@@ -135,6 +135,21 @@ def test_training_starts_from_the_quantized_model_behind_the_data_it_saw(
     assert seen[-1].step == length_of(replace(cell, train=replace(cell.train, exposures=1))).steps
 
 
+def test_more_exposures_are_as_long_where_the_cell_names_its_steps():
+    """`train.steps` is the length of the whole training, and not of what is trained behind it."""
+    seen: list[Progress] = []
+    cell = replace(CELL, train=replace(CELL.train, steps=length_of(CELL).steps))
+    finetune(
+        trained(cell),
+        rounded_to_nearest(cell, 3),
+        cell,
+        POINT,
+        exposures=1,
+        on_progress=seen.append,
+    )
+    assert seen[-1].step == length_of(replace(CELL, train=replace(CELL.train, exposures=1))).steps
+
+
 def test_without_a_learning_rate_nothing_changes():
     """Codes are those of the start; what is not quantized moves by less than can be seen."""
     found = tuned(lr=1e-12)

@@ -7,7 +7,8 @@ Shape letters: P people or samples, R biographies of the file, A names and value
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from kcap_ray.config.data import KnowledgeConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.people import people_rows
 from kcap_ray.knowledge.person import Person, person_of
+from kcap_ray.knowledge.pools import load_name_pools, load_value_pools
 from kcap_ray.knowledge.randomness import Purpose, hash64, shuffled, stream_key
 from kcap_ray.text.kinds.bios import ATTRIBUTES
 from kcap_ray.text.kinds.renderer import NAME_CODE, BiographyText, Rendered, Samples, Span
@@ -52,8 +54,10 @@ class RewrittenRenderer:
 
     @property
     def used_ids(self) -> NDArray[np.integer]:
-        """All tokens of the file, those of people beyond the last of the table too."""
-        return self.cache.used_ids
+        """All tokens of the file, those of people beyond the last of the table too, and those of
+        the pools: of few people the texts hold a part of these, while the demand counts all.
+        """
+        return np.union1d(self.cache.used_ids, _pool_ids(self.pools))
 
     @property
     def mean_tokens(self) -> float:
@@ -178,6 +182,16 @@ class RewrittenRenderer:
         length_P = self.cache.length_R[rows_P].astype(np.int64)
         places = ragged_places(self.cache.start_R[rows_P], length_P)
         return self.cache.token_L[places]
+
+
+@cache
+def _pool_ids(pools: str) -> NDArray[np.int64]:
+    """Tokens of all names and values behind a space."""
+    names, values = load_name_pools(pools), load_value_pools(pools)
+    listed = (names.first, names.middle, names.last, values.cities, values.universities)
+    dates = (values.months, values.days, values.years)
+    texts = chain(*listed, values.majors, values.employers, *dates)
+    return np.unique([token for text in texts for token in bpe.encode(f" {text}")])
 
 
 def rewritten_renderer(data: KnowledgeConfig) -> RewrittenRenderer:

@@ -21,6 +21,8 @@ SPAN_ATTRIBUTES = ("name", *ATTRIBUTES, "work_city")
 """Attributes with spans, in the order of the codes from NAME_CODE on (`text/kinds/renderer.py`)."""
 
 _COLUMNS = ("person_id", "variant", "use", "text", "spans")
+USES = ("train", "eval")
+"""What a text is for."""
 _DOUBT = "doubt"
 """Column that there may be: why knowledge cannot be measured on a text."""
 _N_COUNTED = 1 + len(ATTRIBUTES)
@@ -115,6 +117,10 @@ def _block(batch: Any, file: Path) -> TextBlock:
                 f"data.file: {file}: a text is empty or has two spaces or a line break in a row: "
                 f"{text!r:.60}; write texts in single spaces"
             )
+    uses = batch["use"].to_pylist()
+    for use in uses:
+        if use not in USES:
+            raise UserError(f"data.file: {file}: use {use!r} of a text; write train or eval")
     char_RA2 = _spans(batch["spans"], texts, file)
     can_measure_R = _holds_all(char_RA2)
     if _DOUBT in batch.schema.names:
@@ -122,7 +128,7 @@ def _block(batch: Any, file: Path) -> TextBlock:
     return TextBlock(
         person_R=batch["person_id"].to_numpy().astype(np.int64),
         variant_R=batch["variant"].to_numpy().astype(np.int64),
-        is_evaluation_R=np.array([use == "eval" for use in batch["use"].to_pylist()], np.bool_),
+        is_evaluation_R=np.array([use == "eval" for use in uses], np.bool_),
         texts=texts,
         char_RA2=char_RA2,
         can_measure_R=can_measure_R,

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from kcap_ray.config.errors import UserError
+from kcap_ray.knowledge.pools import load_name_pools, load_value_pools
 from kcap_ray.rewriting.texts import annotate, people_table
 from kcap_ray.text.kinds.render import biography_records
 from kcap_ray.text.kinds.token_cache import open_token_cache
 from kcap_ray.text.stream.corpus import build_corpus
+from kcap_ray.text.tokenizer.bpe import encode
 from tests.text.kinds.biography_files import N_PEOPLE, SEED, copy_of, texts_of
 
 
@@ -57,6 +60,9 @@ def test_wrong_files_are_refused_in_a_line(bior_data, bior_rows, tmp_path):
         "holds no Parquet": replace(bior_data, file=str(tmp_path / "folder")),
         "has no column .* --texts FILE": copy_of(
             [{"text": "Ann."}], tmp_path / "b.parquet", bior_data
+        ),
+        "use 'test' of a text": copy_of(
+            [{**bior_rows[0], "use": "test"}], tmp_path / "f.parquet", bior_data
         ),
         "single spaces": copy_of(
             [{**bior_rows[0], "text": "Ann  Lee."}], tmp_path / "c.parquet", bior_data
@@ -148,3 +154,21 @@ def test_values_are_found_in_texts_that_another_program_wrote(bior_data, bior_ro
     assert len(table) == N_PEOPLE and found[0]["text"].startswith(table[0]["name"])
     with pytest.raises(UserError, match="person_id 99"):
         annotate([{"person_id": 99, "text": "x"}], bior_data)
+    with pytest.raises(UserError, match="use 'test' of person 0; write train or eval"):
+        annotate([{**bare[0], "person_id": 0, "use": "test"}], bior_data)
+
+
+def test_the_vocabulary_holds_the_pools(bior_data, bior_rows, tmp_path):
+    """Of however few people: the demand counts whole pools, so a model that may leave out what
+    none of them has would know a part of it without knowing anybody.
+    """
+    few = [row for row in bior_rows if row["person_id"] < 2]
+    corpus = build_corpus(replace(copy_of(few, tmp_path / "few.parquet", bior_data), n_people=2))
+    plain = build_corpus(replace(bior_data, kind="bioS", file=None, n_people=2))
+    names, values = load_name_pools(bior_data.pools), load_value_pools(bior_data.pools)
+    pools = (names.first, names.middle, names.last, values.cities, values.universities)
+    dates = (values.months, values.days, values.years)
+    for text in chain(*pools, values.majors, values.employers, *dates):
+        ids = encode(f" {text}")
+        assert np.isin(ids, corpus.vocab.gpt2_ids).all(), text
+        assert np.isin(ids, plain.vocab.gpt2_ids).all(), "as of bioS"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from kcap_ray.config.data import DataConfig, FrequencyConfig, MixturePart
 from kcap_ray.knowledge.tuples import FactTable, load_tuples
 from kcap_ray.measure.bits import KnowledgeLoss, stored_bits
+from kcap_ray.measure.groups import total_bits
 from kcap_ray.measure.nats import measure
 from kcap_ray.text.kinds.renderer import NAME_CODE, Rendered, Samples
 from kcap_ray.text.kinds.tuples import TupleRenderer
@@ -212,14 +213,31 @@ def test_a_perfect_model_is_measured_at_the_demand(data) -> None:
     assert stored_bits(entropy, loss).total == pytest.approx(entropy.demand_bits, rel=1e-10)
 
 
-def test_only_tokens_of_the_people_in_use_are_in_the_vocabulary(tmp_path) -> None:
-    """All tokens of the texts of 3 of the people, and no others."""
-    data = DataConfig(kind="tuples", file=facts_file(tmp_path, FACTS), n_people=3)
-    corpus = build_corpus(data)
-    occurrences = corpus.main.renderer.tokens(samples(load_tuples(data), 0, 20))
+def test_the_vocabulary_is_that_of_the_whole_file(tmp_path) -> None:
+    """All tokens of the texts of all of the people, and no others, of however few one is asked."""
+    everybody = DataConfig(kind="tuples", file=facts_file(tmp_path, FACTS), n_people=len(FACTS))
+    corpus = build_corpus(everybody)
+    occurrences = corpus.main.renderer.tokens(samples(load_tuples(everybody), 0, 20))
     assert set(occurrences.tolist()) == set(range(corpus.vocab.size))
-    assert facts_of(data).vocab_size == corpus.vocab.size
-    assert facts_of(data).tokens_per_biography == corpus.main.mean_tokens
+    for data in (everybody, replace(everybody, n_people=3)):
+        corpus = build_corpus(data)
+        assert corpus.vocab.gpt2_ids.tolist() == build_corpus(everybody).vocab.gpt2_ids.tolist()
+        assert facts_of(data).vocab_size == corpus.vocab.size
+        assert facts_of(data).tokens_per_biography == corpus.main.mean_tokens
+
+
+def test_who_knows_the_vocabulary_and_nobody_stores_nothing(tmp_path) -> None:
+    """Of some of the people of a file, whose values are single words of a large pool: a reader to
+    whom every token is as likely as another has less than 0 bits.
+    """
+    words = [f"w{chr(97 + i)}{chr(97 + j)}" for i in range(16) for j in range(16)]
+    facts = {f"Mr. {word}": {"city": words[-1 - i]} for i, word in enumerate(words)}
+    data = DataConfig(
+        kind="tuples", file=facts_file(tmp_path, facts), n_people=8, name_space=len(words)
+    )
+    corpus = build_corpus(data)
+    (groups,) = measure(Oracle(corpus, {}), corpus, seed=0)
+    assert total_bits(groups) <= 0
 
 
 def test_the_default_sentence(tmp_path) -> None:
