@@ -23,6 +23,7 @@ from kcap_ray.execution.cell_run import CellRun
 from kcap_ray.execution.host_cpus import own_cpus
 from kcap_ray.execution.search import CellStudy, WarmStart
 from kcap_ray.execution.start import began_by_rule, neighbour_of, start_of, to_do
+from kcap_ray.measure.bits import per_weight
 from kcap_ray.planning.asked import asked_of
 from kcap_ray.planning.neighbour import Before
 from kcap_ray.planning.run_length import length_of, spec_of, trial_batch_size, trials_at_once
@@ -241,7 +242,7 @@ def _row(
         weight_decay=best.weight_decay,
         stored_bits=bits,
         capacity_ratio=None if bits is None else bits / row.n_params,
-        capacity_ratio_non_embedding=None if bits is None else bits / row.n_params_non_embedding,
+        capacity_ratio_non_embedding=per_weight(bits, row.n_params_non_embedding),
         knowledge_per_stored_bit=None if bits is None else bits / (row.n_params * _TRAINED_BITS),
         **section(best, Trained),
         **section(best, Measured),

@@ -97,3 +97,10 @@ def stored_bits(entropy: Entropy, loss: KnowledgeLoss) -> StoredBits:
         value_bits=value_bits,
         diversity_bits=entropy.n_diversity * (entropy.diversity_bits_each - first_chunk_bits),
     )
+
+
+def per_weight(bits: float | None, n_weights: int) -> float | None:
+    """Bits per weight; None without a number of bits, and of no weights, as those are that a model
+    of embedding and head alone has outside of these.
+    """
+    return None if bits is None or n_weights == 0 else bits / n_weights

@@ -28,7 +28,11 @@ def save_weights(
 ) -> None:
     """Write weights, cell and vocabulary as a directory that appears whole or not at all."""
     if isinstance(model, OwnModel):
-        tensors = {name: tensor.cpu().clone() for name, tensor in weights_of(model).items()}
+        # A copy of each: what shares memory is not saved.
+        tensors = {
+            name: tensor.cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in weights_of(model).items()
+        }
     else:
         tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     texts = {
@@ -66,13 +70,15 @@ def load_cell_model(cell_directory: Path) -> tuple[Decoder, Cell]:
 
 def own_model_with(tensors: Mapping[str, torch.Tensor], cell: Cell, checkpoint: Path) -> OwnModel:
     """A model that is brought along with these weights, made by the copy of its file that lies in
-    the checkpoint, for the vocabulary there.
+    the checkpoint, for the vocabulary there. What the file draws and does not save is drawn again,
+    by the cell's seed.
     """
     model = cell.model
     if (checkpoint / SOURCE).is_file():
         model = replace(model, file=str(checkpoint / SOURCE))
     vocab = json.loads((checkpoint / "kcap_vocab.json").read_text(encoding="utf-8"))
-    own = own_model(model, len(vocab["gpt2_ids"]), cell.train.window_tokens)
+    size, n_tokens = len(vocab["gpt2_ids"]), cell.train.window_tokens
+    own = own_model(model, size, n_tokens, seed=cell.seed)
     load_weights(own, tensors)
     return own.eval()
 

@@ -118,10 +118,10 @@ class Decoder(nn.Module):
         balance_E = x_EMD.new_zeros(x_EMD.shape[:-2])
         cos_TC, sin_TC = self.cos_TC[:n_tokens], self.sin_TC[:n_tokens]
         for place, number in enumerate(passes(self.spec)):
-            if number == self.left_out:
-                continue
             if self.memory is not None and place == self.memory.place:
                 x_EMD = self.memory(x_EMD, tokens_BT)
+            if number == self.left_out:
+                continue
             x_EMD, balance_E = self.blocks[number](x_EMD, balance_E, cos_TC, sin_TC)
         return self.final_norm(x_EMD), balance_E
 

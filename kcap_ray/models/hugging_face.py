@@ -97,10 +97,13 @@ class KcapForCausalLM(PreTrainedModel, GenerationMixin):
         return CausalLMOutput(loss=loss, logits=logits)
 
     def prepare_inputs_for_generation(
-        self, input_ids: Tensor, *_: Any, **others: Any
+        self, input_ids: Tensor, *_: Any, **kwargs: Any
     ) -> dict[str, Any]:
-        """The whole sequence at every step: the decoder keeps nothing from the step before."""
-        return {"input_ids": input_ids, "attention_mask": others.get("attention_mask")}
+        """The whole sequence at every step: the decoder keeps nothing from the step before.
+
+        By the name `kwargs` transformers knows that a mask may be given.
+        """
+        return {"input_ids": input_ids, "attention_mask": kwargs.get("attention_mask")}
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """Counts the weights of a model that is brought along, and says which of them do what."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -22,19 +23,50 @@ SMALLEST_SIDE = 16
 experts or the step sizes of heads.
 """
 
+MORE_ROWS = 127
+"""Rows that an embedding may have beyond the vocabulary, which some round up to a multiple of 64 or
+128.
+"""
+
+TABLE_NAME = re.compile(r"pos|wpe|emb", re.IGNORECASE)
+"""Names of bare parameters that are looked up by place or token, such as `pos_emb`."""
+
 _N_EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts")
 
 
 def embedding_names(module: nn.Module, vocab_size: int) -> list[str]:
-    """Weights that have a row for every token: the embedding, and an output head of its own."""
-    found = {}
-    for path, part in module.named_modules():
-        is_table = isinstance(part, nn.Embedding) and part.num_embeddings == vocab_size
-        is_head = isinstance(part, nn.Linear) and part.out_features == vocab_size
-        if is_table or is_head:
-            found[id(part.weight)] = f"{path}.weight" if path else "weight"
+    """Weights that have a row for every token: the embedding, and an output head of its own.
+
+    They are the weights of an `nn.Embedding` and of an `nn.Linear`, or a bare matrix. Where no
+    embedding has so many rows, it may have up to `MORE_ROWS` more, and an output head with it.
+    """
+    tables, heads, bare = _by_rows(module)
+    embeddings = tables.get(vocab_size, []) + bare.get(vocab_size, [])
+    found = embeddings + heads.get(vocab_size, [])
+    if not embeddings:
+        for rows in range(vocab_size + 1, vocab_size + MORE_ROWS + 1):
+            if rows in tables and rows in heads:
+                found += tables[rows] + heads[rows]
     names = {id(parameter): name for name, parameter in module.named_parameters()}
-    return [names[key] for key in found if key in names]
+    return [names[key] for key in dict.fromkeys(map(id, found)) if key in names]
+
+
+def _by_rows(module: nn.Module) -> list[dict[int, list[nn.Parameter]]]:
+    """Weights that may be embedding or head, by their rows: of `nn.Embedding`, of `nn.Linear`, and
+    matrices that belong to no layer of torch, or to what computes a weight of one.
+    """
+    tables, heads, bare = {}, {}, {}
+    for part in module.modules():
+        own = dict(part.named_parameters(recurse=False))
+        kind = tables if isinstance(part, nn.Embedding) else heads
+        if not isinstance(part, nn.Embedding | nn.Linear):
+            kind = bare
+            if type(part).__module__.startswith("torch.nn.modules."):
+                continue
+        for parameter in own.values():
+            if parameter.dim() == 2:
+                kind.setdefault(parameter.shape[0], []).append(parameter)
+    return [tables, heads, bare]
 
 
 def roles_of(module: nn.Module, vocab_size: int, model: ModelConfig) -> dict[str, Role]:
@@ -42,16 +74,18 @@ def roles_of(module: nn.Module, vocab_size: int, model: ModelConfig) -> dict[str
 
     By shape: what has two dimensions or more decays; Muon steps what is a matrix, or a stack of
     matrices, inside of the model, with both sides at least `SMALLEST_SIDE`; not what is looked up,
-    the output head, or a convolution. A function `parameter_groups(module)` in the file of the
-    model says otherwise: it gives a mapping from names to roles, and need not have all.
+    the output head, a convolution, or what by its name (`TABLE_NAME`) is a table of positions. A
+    function `parameter_groups(module)` in the file of the model says otherwise: it gives a mapping
+    from names to roles, and need not have all.
 
     Raises `UserError` where that gives names or roles that there are not.
     """
     outside = set(embedding_names(module, vocab_size))
     for path, part in module.named_modules():
-        if not isinstance(part, nn.Embedding | nn.Conv1d | nn.Conv2d):
-            continue
-        outside |= {f"{path}.{name}" for name, _ in part.named_parameters(recurse=False)}
+        for name, parameter in part.named_parameters(recurse=False):
+            is_table = TABLE_NAME.search(name) or parameter.shape[:1] == (1,)
+            if is_table or isinstance(part, nn.Embedding | nn.Conv1d | nn.Conv2d):
+                outside.add(f"{path}.{name}" if path else name)
     roles: dict[str, Role] = {}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:

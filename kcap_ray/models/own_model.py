@@ -138,8 +138,9 @@ def check_model(model: OwnModel, *, seed: int = 0) -> None:
         if not bool(torch.isfinite(logits_BTV).all()):
             raise UserError("the fresh model gives logits that are NaN or infinite")
         _check_causal(model, tokens_BT[:1], generator)
+    _check_apart(model)
     kept = {name: tensor.clone() for name, tensor in weights_of(model).items()}
-    for parameter in model.parameters():
+    for parameter in filter(torch.is_floating_point, model.parameters()):
         noise = torch.randn(parameter.shape, generator=generator).to(parameter)
         parameter.add_(SHAKEN * noise)
     try:
@@ -149,6 +150,19 @@ def check_model(model: OwnModel, *, seed: int = 0) -> None:
     finally:
         load_weights(model, kept)
     model.train()
+
+
+def _check_apart(model: OwnModel) -> None:
+    """UserError for two weights in the same memory: each is trained in memory of its own."""
+    by_memory: dict[tuple[int, int], str] = {}
+    for name, parameter in model.module.named_parameters():
+        place = parameter.untyped_storage().data_ptr(), parameter.storage_offset()
+        other = by_memory.setdefault(place, name)
+        if other != name:
+            raise UserError(
+                f"{other} and {name} share their memory and are two weights; to tie them, assign "
+                "the Parameter itself"
+            )
 
 
 SHAKEN = 0.05

@@ -23,8 +23,8 @@ def first_line(error: BaseException) -> str:
     return f"{name}: {text.splitlines()[0][:200]}" if text else name
 
 
-def module_of(model: ModelConfig) -> ModuleType:
-    """The file as a module.
+def module_of(model: ModelConfig, *, anew: bool = False) -> ModuleType:
+    """The file as a module; `anew`: a copy of its own, which shares no tables that it keeps.
 
     Raises `UserError` where it is not there, cannot be imported, or is not what it was when the
     cell was made.
@@ -40,12 +40,16 @@ def module_of(model: ModelConfig) -> ModuleType:
         raise UserError(
             f"model.file: {path} has changed since the sweep was read; give the same command again"
         )
-    return _imported(path, digest)
+    name = f"kcap_model_{digest[:12]}"
+    return _import(path, f"{name}_anew") if anew else _imported(path, name)
 
 
 @cache
-def _imported(path: Path, digest: str) -> ModuleType:
-    name = f"kcap_model_{digest[:12]}"
+def _imported(path: Path, name: str) -> ModuleType:
+    return _import(path, name)
+
+
+def _import(path: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"model.file: {path}: not a Python file; its name ends in .py")
@@ -66,10 +70,13 @@ def _imported(path: Path, digest: str) -> ModuleType:
     return module
 
 
-def builder_of(model: ModelConfig) -> Callable[..., Any]:
-    """What `model.build` names; `UserError` where the file has none such, with the closest."""
+def builder_of(model: ModelConfig, *, anew: bool = False) -> Callable[..., Any]:
+    """What `model.build` names; `UserError` where the file has none such, with the closest.
+
+    `anew` as of `module_of`.
+    """
     assert model.build is not None, "file and build are given together"
-    module = module_of(model)
+    module = module_of(model, anew=anew)
     found = getattr(module, model.build, None)
     if callable(found):
         return found

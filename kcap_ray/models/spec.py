@@ -195,6 +195,7 @@ def parse_model(
     )
     try:
         spec = apply_variants(plain, words)
+        _check_memory(spec)
     except UserError as error:
         raise UserError(f"model {name!r}: {error}") from error
     if 0 < spec.n_expert < experts_per_token:
@@ -205,7 +206,21 @@ def parse_model(
     return spec
 
 
-@cache
+def _check_memory(spec: ModelSpec) -> None:
+    """UserError for a share of the weights that the memory's key and value alone exceed."""
+    if not spec.memory_percent or counts.memory_rows(spec) > 1:
+        return
+    shares = (n for n in range(spec.memory_percent, 91))
+    least = next(
+        (n for n in shares if counts.memory_rows(replace(spec, memory_percent=n)) > 1), None
+    )
+    advice = "leave the memory out" if least is None else f"write memory{least} or more"
+    raise UserError(
+        f"variant 'memory{spec.memory_percent}': key and value of the memory alone have that share "
+        f"of the weights, and its tables a row each; {advice}"
+    )
+
+
 @cache
 def model_of(model: ModelConfig, vocab_size: int) -> ModelSpec:
     """The model that a cell asks for; `UserError` where there is none such."""

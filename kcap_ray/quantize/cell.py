@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
+from kcap_ray.measure.bits import per_weight
 from kcap_ray.quantize.config import QuantizeConfig
 from kcap_ray.runs.columns import Measured, Provenance, Stored
 from kcap_ray.runs.columns_json import GroupRecord, read_list
@@ -140,7 +141,7 @@ def _quantized_row(job: QuantizeJob, run: RunDirectory, device: "torch.device") 
         status="ok",
         stored_bits=stored,
         capacity_ratio=stored / model.spec.n_params,
-        capacity_ratio_non_embedding=stored / model.spec.n_params_non_embedding,
+        capacity_ratio_non_embedding=per_weight(stored, model.spec.n_params_non_embedding),
         knowledge_per_stored_bit=stored / weights.n_bits,
     )
 

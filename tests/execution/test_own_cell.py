@@ -233,3 +233,21 @@ def test_two_workers_train_as_one_does(
             continue
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
         torch.testing.assert_close(first[name], tensor, rtol=rtol, atol=atol)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", ["Bigram", "OddlyKept", "KeepsTables", "Rotated"])
+def test_what_is_kept_is_what_was_measured(build: str, tmp_path: Path) -> None:
+    """Of a model without any layer, of weights that lie otherwise in memory, of a table that the
+    file keeps, and of one that is drawn and not saved: with any seed the checkpoint has the bits of
+    the row.
+    """
+    cell = dataclasses.replace(cell_of(from_file(build), window_tokens=96), seed=1)
+    run = RunDirectory(tmp_path)
+    run_cells([cell], {}, run, sweep="s", device=CPU)
+    row = run.cell(cell.cell_id).result()
+    assert row is not None and row.status == "ok", row
+    assert (row.capacity_ratio_non_embedding is None) == (build == "Bigram")
+    model, kept = load_model(run.cell(cell.cell_id).path)
+    (groups,) = measure(model, build_corpus(kept.data), seed=cell.seed)
+    assert total_bits(groups) == pytest.approx(row.stored_bits, rel=1e-6)

@@ -1,5 +1,6 @@
 """Models as somebody brings them along, good ones and bad ones."""
 
+from functools import lru_cache
 from types import SimpleNamespace
 
 import torch
@@ -130,3 +131,119 @@ class ComputesWithItsWeights(Recurrent):
 
 def not_a_module(vocab_size: int, ctx_len: int) -> int:
     return vocab_size
+
+
+class Bigram(nn.Module):
+    """A row of logits for each token: nothing but an embedding."""
+
+    def __init__(self, vocab_size: int, ctx_len: int) -> None:
+        super().__init__()
+        self.logits = nn.Embedding(vocab_size, vocab_size)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.logits(tokens)
+
+
+class Rotated(Recurrent):
+    """Positions as a complex table, which turns pairs of features; drawn anew for each model."""
+
+    def __init__(self, vocab_size: int, ctx_len: int, persistent: bool = False) -> None:
+        super().__init__(vocab_size, ctx_len)
+        angles = torch.rand(8) * torch.arange(ctx_len)[:, None]
+        self.register_buffer("turns", torch.polar(torch.ones(()), angles), persistent=persistent)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        pairs = torch.view_as_complex(x.unflatten(-1, (8, 2)).contiguous())
+        x = torch.view_as_real(pairs * self.turns[: tokens.shape[1]]).flatten(-2)
+        return self.head(self.norm(x + self.layers[0](x)[0]))
+
+
+class OddlyKept(Recurrent):
+    """A frozen weight and tables that lie in memory otherwise than they are read."""
+
+    def __init__(self, vocab_size: int, ctx_len: int) -> None:
+        super().__init__(vocab_size, ctx_len)
+        self.mixed = nn.Parameter(torch.eye(16)[torch.randperm(16)].T, requires_grad=False)
+        self.count = nn.Parameter(torch.ones(3, dtype=torch.int8), requires_grad=False)
+        self.register_buffer("basis", torch.linalg.qr(torch.randn(16, 16))[0])
+        self.register_buffer("shares", torch.ones(1).expand(16))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens) @ self.basis @ self.mixed * self.shares
+        return self.head(self.norm(x + self.layers[0](x)[0]))
+
+
+@lru_cache
+def places(ctx_len: int) -> Tensor:
+    return torch.linspace(-1, 1, ctx_len)[:, None]
+
+
+class KeepsTables(Recurrent):
+    """Computes a table once for all models of the file."""
+
+    def __init__(self, vocab_size: int, ctx_len: int) -> None:
+        super().__init__(vocab_size, ctx_len)
+        self.register_buffer("places", places(ctx_len))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens) + self.places[: tokens.shape[1]]
+        return self.head(self.norm(x + self.layers[0](x)[0]))
+
+
+class TiedByData(Recurrent):
+    """Two weights in one memory."""
+
+    def __init__(self, vocab_size: int, ctx_len: int) -> None:
+        super().__init__(vocab_size, ctx_len)
+        self.head = nn.Linear(16, vocab_size, bias=False)
+        self.head.weight.data = self.embedding.weight.data
+
+
+class Complex(Recurrent):
+    def __init__(self, vocab_size: int, ctx_len: int) -> None:
+        super().__init__(vocab_size, ctx_len)
+        self.poles = nn.Parameter(torch.zeros(16, dtype=torch.complex64))
+
+
+class Lazy(Recurrent):
+    def __init__(self, vocab_size: int, ctx_len: int) -> None:
+        super().__init__(vocab_size, ctx_len)
+        self.head = nn.LazyLinear(vocab_size)
+
+
+class Sparse(Recurrent):
+    def __init__(self, vocab_size: int, ctx_len: int) -> None:
+        super().__init__(vocab_size, ctx_len)
+        self.embedding = nn.Embedding(vocab_size, 16, sparse=True)
+
+
+class BareTables(nn.Module):
+    """Embedding and positions as parameters of its own."""
+
+    def __init__(self, vocab_size: int, ctx_len: int) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(0.1 * torch.randn(vocab_size, 16))
+        self.pos = nn.Parameter(0.1 * torch.randn(ctx_len, 16))
+        self.start = nn.Parameter(0.1 * torch.randn(1, ctx_len, 16))
+        self.inside = nn.Parameter(0.1 * torch.randn(16, 16))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        n_tokens = tokens.shape[1]
+        x = self.tokens[tokens] + self.pos[:n_tokens] + self.start[:, :n_tokens]
+        return torch.tanh(x @ self.inside) @ self.tokens.T
+
+
+class Padded(nn.Module):
+    """A vocabulary that is rounded up, with a head of its own."""
+
+    def __init__(self, vocab_size: int, ctx_len: int) -> None:
+        super().__init__()
+        rows = -(-vocab_size // 64) * 64
+        self.vocab_size = vocab_size
+        self.embedding = nn.Embedding(rows, 16)
+        self.up = nn.Linear(16, 16, bias=False)
+        self.head = nn.Linear(16, rows, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.up(self.embedding(tokens)))[..., : self.vocab_size]

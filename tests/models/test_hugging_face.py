@@ -75,7 +75,12 @@ def test_generation_takes_the_likeliest_token_each_time() -> None:
     model = random_decoder("gpt2-1-2-ssd-canon").eval()
     exported: Any = as_kcap_model(model, pad_token_id=0).eval()
     tokens_BT = random_tokens(1, 5)
-    generated_BT = exported.generate(tokens_BT, max_new_tokens=4, do_sample=False)
+    generated_BT = exported.generate(
+        input_ids=tokens_BT,
+        attention_mask=torch.ones_like(tokens_BT),  # as a tokenizer gives it
+        max_new_tokens=4,
+        do_sample=False,
+    )
     for length in range(5, 9):
         with torch.no_grad():
             likeliest = model(generated_BT[:, :length])[0, -1].argmax()

@@ -92,6 +92,31 @@ def test_they_are_quantized_to_nearest_and_refused_where_inputs_matter(name: str
         quantize_decoder(model, QuantizeConfig(bits=8), random_tokens(2, 9))
 
 
+@pytest.mark.parametrize(
+    "name", ["gpt2-2-2-memory20", "gpt2-1-1-memory50", "gpt2-2-1-memory20-loop2"]
+)
+def test_a_layer_that_does_nothing_can_be_left_out(name: str) -> None:
+    """The memory before it stays: what it knows is not the layer's."""
+    model = random_decoder(name).eval()
+    last = model.spec.n_layer - 1
+    with torch.no_grad():
+        for part, parameter in model.blocks[last].named_parameters():
+            if part.endswith(("out.weight", "out.bias", "down.weight", "down.bias")):
+                parameter.zero_()
+    tokens = random_tokens(2, 9)
+    before = model(tokens)
+    model.left_out = last
+    torch.testing.assert_close(model(tokens), before)
+
+
+def test_a_share_that_the_memory_cannot_have_is_refused() -> None:
+    """Where key and value alone are more, tables of one row would be the same for every share."""
+    with pytest.raises(UserError, match=r"key and value.*write memory8 or more"):
+        parse_model("gpt2-2-2-memory5", head_dim=64, vocab_size=10)
+    spec = parse_model("gpt2-2-2-memory8", head_dim=64, vocab_size=10)
+    assert counts.memory_rows(spec) > 1
+
+
 @pytest.mark.parametrize("word", ["loop1", "loop0", "memory0", "memory95", "loop", "memory"])
 def test_words_without_sense_are_refused(word: str) -> None:
     with pytest.raises(UserError, match=word):

@@ -18,6 +18,7 @@ from kcap_ray.models.own_model import (
     randomness,
     weights_of,
 )
+from kcap_ray.models.own_source import builder_of
 from kcap_ray.models.own_spec import own_spec
 
 FILE = Path(__file__).with_name("own_models.py")
@@ -106,8 +107,40 @@ def test_roles_go_by_shape_and_the_file_may_say_otherwise() -> None:
 
 
 @pytest.mark.parametrize(
+    ("build", "inside", "n_embedding"),
+    [("BareTables", {"module.inside"}, VOCAB * 16), ("Padded", {"module.up.weight"}, 2 * 64 * 16)],
+)
+def test_muon_takes_no_table_however_it_is_written(
+    build: str, inside: set[str], n_embedding: int
+) -> None:
+    """An embedding that is a parameter, positions with an axis in front, rows beyond the words."""
+    model = made(from_file(build))
+    assert {name for name, role in model.roles.items() if role == "muon"} == inside
+    assert model.spec.n_params_embedding == n_embedding
+    check_model(model)
+
+
+def test_complex_tables_stay_what_the_file_makes_them() -> None:
+    """Cast to real numbers they would turn nothing, and the model would be another one."""
+    config = from_file("Rotated")
+    model = own_model(config, VOCAB, N_TOKENS, seed=3)
+    check_model(model)
+    torch.manual_seed(3)
+    plain = builder_of(config)(VOCAB, N_TOKENS)
+    tokens = torch.arange(N_TOKENS)[None] % VOCAB
+    assert torch.equal(model.eval()(tokens), plain.eval()(tokens))
+
+
+@pytest.mark.parametrize(
     "config",
-    [from_file("Recurrent", dropout=0.5), from_file("WithEverything"), from_settings()],
+    [
+        from_file("Recurrent", dropout=0.5),
+        from_file("WithEverything"),
+        from_file("OddlyKept"),
+        from_file("KeepsTables"),
+        from_file("Rotated", persistent=True),
+        from_settings(),
+    ],
     ids=lambda config: config.title,
 )
 def test_a_model_in_order_passes_and_stays_as_it_was(config: ModelConfig) -> None:
@@ -130,6 +163,7 @@ def test_a_model_in_order_passes_and_stays_as_it_was(config: ModelConfig) -> Non
         ("NotANumber", {}, "NaN or infinite"),
         ("NoLogits", {}, "gives tuple"),
         ("Fails", {}, "fails on token ids [2, 8]: RuntimeError"),
+        ("TiedByData", {}, "embedding.weight and head.weight share their memory"),
     ],
 )
 def test_a_model_that_is_not_in_order_is_refused(
@@ -148,6 +182,9 @@ def test_a_model_that_is_not_in_order_is_refused(
         (from_file("not_a_module"), "gave int"),
         (from_file("Recurrent", widht=3), "got an unexpected keyword argument 'widht'"),
         (from_file("Recurrent", width=-3), "raised"),
+        (from_file("Complex"), "poles: complex weights are not trained"),
+        (from_file("Lazy"), "head.weight: a lazy layer"),
+        (from_file("Sparse"), "embedding: sparse gradients"),
         (from_settings(model_type="qwen33"), "did you mean"),
         (from_settings(hiden_size=3), "did you mean hidden_size?"),
         (from_settings(vocab_size=3), "comes from the data"),
