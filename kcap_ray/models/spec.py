@@ -210,10 +210,8 @@ def _check_memory(spec: ModelSpec) -> None:
     """UserError for a share of the weights that the memory's key and value alone exceed."""
     if not spec.memory_percent or counts.memory_rows(spec) > 1:
         return
-    shares = (n for n in range(spec.memory_percent, 91))
-    least = next(
-        (n for n in shares if counts.memory_rows(replace(spec, memory_percent=n)) > 1), None
-    )
+    larger = (replace(spec, memory_percent=n) for n in range(spec.memory_percent, 91))
+    least = next((one.memory_percent for one in larger if counts.memory_rows(one) > 1), None)
     advice = "leave the memory out" if least is None else f"write memory{least} or more"
     raise UserError(
         f"variant 'memory{spec.memory_percent}': key and value of the memory alone have that share "
