@@ -1,6 +1,8 @@
 """`run` of the Python interface, and what `kcap run-cell` does: a sweep's cells in this process."""
 
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -81,6 +83,7 @@ def run_here(
             table_at_end(directory),
             Watch(cells, directory, SweepOutlook(cells)),
             saves_first(cells, directory),
+            redirect_stdout(sys.stderr),  # what a model's own code prints is no result
         ):
             run_cells(
                 cells,

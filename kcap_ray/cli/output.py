@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from kcap_ray.config.cell import Cell
 from kcap_ray.config.errors import UserError
 from kcap_ray.runs.done import is_done
 from kcap_ray.runs.working_copy import with_urls
+
+if TYPE_CHECKING:
+    from kcap_ray.runs.record import ResultRow
 
 _logger = logging.getLogger(__name__)
 
@@ -54,12 +57,22 @@ def print_summary(cells: list[Cell], directory: Any, *, as_json: bool = False) -
         typer.echo(with_urls(f"report: {report_of(directory.path)}"), err=as_json)
     typer.echo(with_urls(f"table:  {directory.results_file}"), err=as_json)
     if failed:
-        typer.echo(
-            f"{len(failed)} of {len(rows)} cells have no result, for the reasons in the table; "
-            "the same command tries again what the machine made fail, --retry-failed all.",
-            err=True,
-        )
+        typer.echo(_failed_text(failed, len(rows)), err=True)
         raise typer.Exit(1)
+
+
+def _failed_text(failed: "Sequence[ResultRow]", n_rows: int) -> str:
+    """How many cells have no result, and what can be done about those that failed and about those
+    that diverged.
+    """
+    text = f"{len(failed)} of {n_rows} cells have no result, for the reasons in the table"
+    n_diverged = sum(row.status == "diverged" for row in failed)
+    if n_diverged < len(failed):
+        text += "; the same command tries again what the machine made fail, --retry-failed all"
+        text += " but what diverged" if n_diverged else ""
+    if n_diverged:
+        text += f"; {n_diverged} diverged, and would again: write a lower train.lr or tune.lr"
+    return f"{text}."
 
 
 @contextmanager

@@ -70,6 +70,35 @@ def pools_digest(folder: str, table: KnowledgeConfig) -> str | None:
     return combined(found) if len(found) == len(names) else None
 
 
+FileState = tuple[tuple[str, int, int], ...]
+"""Name, time of the last change and size of files."""
+
+
+def text_files_state(folder: str) -> FileState:
+    """What changes with the contents of the text files of a directory; empty where there is none.
+
+    Cheaper than a digest: for what is asked again and again.
+    """
+    files = sorted(Path(folder).expanduser().glob("*.txt"))
+    states = [(file.name, file.stat()) for file in files]
+    return tuple((name, state.st_mtime_ns, state.st_size) for name, state in states)
+
+
+def check_unchanged(data: DataConfig) -> None:
+    """UserError if what a file of these data, or of their parts, holds is not what it held when the
+    sweep was read, by which its cells are named.
+    """
+    for table in (data, *data.parts):
+        found = None if table.contents is None else contents_of(table)
+        if found is not None and found != table.contents:
+            paths = [getattr(table, field) for field in PATHS]
+            named = ", ".join(path for path in paths if path and path not in BUILT_IN_POOLS)
+            raise UserError(
+                f"data: {named}: not what it was when the sweep was read; give the same command "
+                "again, or put the files back that this cell is of and add --retry-failed"
+            )
+
+
 def path_digest(path: str) -> str | None:
     """SHA-256 of a file, or of all Parquet files of a directory, or else of its text files (of
     templates); None if it cannot be read.

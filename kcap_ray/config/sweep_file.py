@@ -117,6 +117,7 @@ def _add(draft: SweepFile, values: Values) -> None:
 
 def override(draft: SweepFile, key: str, value: Any) -> None:
     """Sets `key`: as an axis where the grid has it or `value` is a list, else as a base value.
+    Where an axis sets it together with others, it is set in each value of the axis.
 
     Raises `UserError` as reading a file does.
     """
@@ -135,15 +136,53 @@ def override(draft: SweepFile, key: str, value: Any) -> None:
     added = _leaves_of(axis)
     if key == "model":  # another model: nothing of what named the one before stays
         added |= {f"model.{name}" for name in ModelConfig.NAMING}
+    is_inside = False
     for name, other in list(draft.grid.items()):
-        if any(overlaps(leaf, known) for leaf in added for known in _leaves_of(other)):
+        known = _leaves_of(other)
+        replaced = {one for one in known if any(overlaps(leaf, one) for leaf in added)}
+        if replaced == known or (replaced and key == "model"):
             del draft.grid[name]
+        elif replaced:
+            draft.grid[name] = _with_inside(name, other, key, axis)
+            is_inside = True
+    if is_inside:
+        return
     for known in [name for name in draft.base if any(overlaps(leaf, name) for leaf in added)]:
         del draft.base[known]
     if is_axis:
         draft.grid[key] = axis
     else:
         draft.base |= axis[0]
+
+
+def _with_inside(name: str, other: list[Values], key: str, axis: list[Values]) -> list[Values]:
+    """An axis of the grid with `key`, which is a part of its values, set in each of them."""
+    if len(axis) > 1:
+        raise UserError(
+            f"{key}: the axis {name} of the grid sets it together with other keys; give one value, "
+            f"or write all of {name}"
+        )
+    found = [_with_leaves(values, axis[0]) for values in other]
+    if any(one in found[:place] for place, one in enumerate(found)):
+        raise UserError(
+            f"{key}: with one value for all of them two values of the axis {name} are the same; "
+            f"write all of {name}"
+        )
+    return found
+
+
+def _with_leaves(values: Values, added: Values) -> Values:
+    """A value of an axis with these leaves in place of its own; as it is where it says that there
+    is nothing they could be part of, as `data.junk: null` does.
+    """
+    if any(leaf.startswith(f"{known}.") for leaf in added for known in values):
+        return values
+    kept = {
+        known: value
+        for known, value in values.items()
+        if not any(overlaps(leaf, known) for leaf in added)
+    }
+    return kept | added
 
 
 def _with_item(value: Any, path: list[str], item: Any) -> Any:

@@ -8,14 +8,13 @@ soon.
 import logging
 import re
 import time
-import traceback
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from kcap_ray.engine.nodes import BEFORE_S, NODE_DEATH_S, Nodes, Place, comes_true
-from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.failure import LONGEST, keep_error
 from kcap_ray.runs.results import CellDirectory
 
 _logger = logging.getLogger(__name__)
@@ -29,7 +28,6 @@ are not counted.
 """
 
 _N_LOG_LINES = 3
-_LONGEST = 300
 
 _ACTOR = re.compile(r"actor_id: ([0-9a-f]+)|The actor ([0-9a-f]+) is unavailable")
 _UNREACHABLE = re.compile(r"The actor [0-9a-f]+ is unavailable.*?(?:RPC error: (.*?) rpc_code|$)")
@@ -48,15 +46,7 @@ class ProgramError(RuntimeError):
 
 def program_error(error: Exception, directory: CellDirectory) -> ProgramError:
     """The error in one line; its traceback goes into the cell's directory."""
-    text = "".join(traceback.format_exception(error))
-    write_atomically(directory.error_file, text)
-    return ProgramError(f"{one_line(error)} (see cells/{directory.path.name}/error.txt)")
-
-
-def one_line(error: BaseException) -> str:
-    """Type and first line of an error's message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:_LONGEST]}" if lines else type(error).__name__
+    return ProgramError(keep_error(error, directory))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +128,7 @@ class FailureRecord:
         """The error in one line, with the end of what a dead process wrote if that is available."""
         lines = [line.strip() for line in error.splitlines() if line.strip()] or ["no reason given"]
         if f"{ProgramError.__name__}: " in lines[-1]:
-            return lines[-1].rpartition(f"{ProgramError.__name__}: ")[2][:_LONGEST]
+            return lines[-1].rpartition(f"{ProgramError.__name__}: ")[2][:LONGEST]
         fields = dict(line.split(": ", 1) for line in lines if ": " in line)
         pid, host = fields.get("pid", "?"), fields.get("ip", "?")
         if is_dead_process(error):
@@ -146,12 +136,12 @@ class FailureRecord:
             said = f'it wrote "{written}"' if written else "was it killed for memory?"
             return f"worker process {pid} on {host} died; {said}"
         if is_lost_machine(error):
-            return f"its node has died ({host}: {end_of_node(error) or lines[-1]})"[:_LONGEST]
+            return f"its node has died ({host}: {end_of_node(error) or lines[-1]})"[:LONGEST]
         if silent := _UNREACHABLE.search(error):
             place = self._place(error)
             host = place.host if place else "?"
-            return f"its node does not answer ({host}: {silent[1] or 'no reason given'})"[:_LONGEST]
-        return lines[-1][:_LONGEST]
+            return f"its node does not answer ({host}: {silent[1] or 'no reason given'})"[:LONGEST]
+        return lines[-1][:LONGEST]
 
     def n_own(self, program_id: str) -> int:
         """How often the program failed by itself, as far as is known now."""
@@ -175,7 +165,7 @@ class FailureRecord:
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
             # Lines that begin with a colon are Ray's own marks.
             written = [line.strip() for line in lines if line.strip() and not line.startswith(":")]
-            return " / ".join(written[-_N_LOG_LINES:])[:_LONGEST]
+            return " / ".join(written[-_N_LOG_LINES:])[:LONGEST]
         return ""
 
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kcap_ray.config.errors import MachineError, UserError
-from kcap_ray.engine.failures import one_line
 from kcap_ray.engine.guard import (
     NEEDED,
     Process,
@@ -24,6 +23,7 @@ from kcap_ray.engine.guard import (
     loss_of,
     silence_of,
 )
+from kcap_ray.runs.failure import one_line
 from kcap_ray.runs.files import is_locked, locked
 
 _logger = logging.getLogger(__name__)

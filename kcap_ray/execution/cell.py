@@ -29,6 +29,7 @@ from kcap_ray.planning.neighbour import Before
 from kcap_ray.planning.run_length import length_of, spec_of, trial_batch_size, trials_at_once
 from kcap_ray.runs.columns import Asked, Measured, Provenance, Trained
 from kcap_ray.runs.done import is_done
+from kcap_ray.runs.failure import keep_error
 from kcap_ray.runs.files import remove
 from kcap_ray.runs.mean_record import mean_of
 from kcap_ray.runs.record import ResultRow, TrialRecord
@@ -110,7 +111,8 @@ def run_cells(
     device: "torch.device",
     save_every_s: float = 300.0,
 ) -> None:
-    """Run the cells that are not done, in order; one that fails is a row, and the others go on.
+    """Run the cells that are not done, in order; one that fails is a row, and the others go on. An
+    error of the machine ends the command: the same one goes on from there.
 
     Raises `UserError` before any of them runs if the data or the model of one cannot be made.
     """
@@ -135,6 +137,10 @@ def run_cells(
             _run_on(run, progress, sweep=sweep)
         except UserError as error:
             fail_cell(cell, directory, sweep=sweep, reason=str(error))
+        except OSError:
+            raise  # of the machine: the others would fail as well
+        except Exception as error:  # whatever the code of a model that is brought along raises
+            fail_cell(cell, directory, sweep=sweep, reason=keep_error(error, directory))
 
 
 def run_cell(run: CellRun, *, sweep: str, warm_start: WarmStart | None = None) -> ResultRow:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from kcap_ray.config.contents import FileState, text_files_state
 from kcap_ray.config.data import BUILT_IN_POOLS
 from kcap_ray.config.errors import UserError
 
@@ -55,11 +56,20 @@ class ValuePools:
     """Number in `work_cities` of each employer's city."""
 
 
-@cache
+def pools_state(pools: str) -> FileState:
+    """What changes with the contents of pools: what is made of them is kept until then."""
+    return () if pools in BUILT_IN_POOLS else text_files_state(pools)
+
+
 def load_name_pools(pools: str, at_most: int | None = None) -> NamePools:
     """Name pools of `full`, `mini` or a directory, of each the first `at_most` names; UserError
     where a file is missing or wrong.
     """
+    return _name_pools(pools, at_most, pools_state(pools))
+
+
+@cache
+def _name_pools(pools: str, at_most: int | None, _state: FileState) -> NamePools:
     lists = {}
     for part in ("first", "middle", "last"):
         path = _file(pools, f"{part}_names.txt")
@@ -71,11 +81,15 @@ def load_name_pools(pools: str, at_most: int | None = None) -> NamePools:
     return NamePools(**{part: names[:at_most] for part, names in lists.items()})
 
 
-@cache
 def load_value_pools(pools: str, at_most: int | None = None) -> ValuePools:
     """Value pools of `full`, `mini` or a directory, of each the first `at_most` values; UserError
     where a file is missing or wrong.
     """
+    return _value_pools(pools, at_most, pools_state(pools))
+
+
+@cache
+def _value_pools(pools: str, at_most: int | None, _state: FileState) -> ValuePools:
     months, days, years = _read_dates(_file(pools, "dates.txt"))
     employers, cities = _read_employers(_file(pools, "employers.txt"))
     employers, cities = employers[:at_most], cities[:at_most]

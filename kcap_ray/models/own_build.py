@@ -1,5 +1,8 @@
 """Builds a model that is brought along."""
 
+import sys
+from contextlib import redirect_stdout
+
 import torch
 from torch import nn
 
@@ -25,7 +28,8 @@ def build_module(
     build = builder_of(model, anew=anew)
     check_arguments(model, build)
     try:
-        module = build(vocab_size, n_tokens, **(model.kwargs or {}))
+        with redirect_stdout(sys.stderr):  # standard output has results only
+            module = build(vocab_size, n_tokens, **(model.kwargs or {}))
     except UserError:
         raise
     except Exception as error:  # whatever the code of somebody else raises

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -57,7 +58,8 @@ def _import(path: Path, name: str) -> ModuleType:
     sys.modules[name] = module  # where dataclasses and pickles look it up
     wrote_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        spec.loader.exec_module(module)
+        with redirect_stdout(sys.stderr):  # standard output has results only
+            spec.loader.exec_module(module)
     except ImportError as error:
         raise UserError(
             f"model.file: {path}: {first_line(error)}; all of a model that is not installed goes "

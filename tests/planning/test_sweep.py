@@ -2,6 +2,7 @@
 
 import pytest
 
+from kcap_ray.config.errors import UserError
 from kcap_ray.models.spec import parse_model
 from kcap_ray.planning.sweep import load_sweep
 from kcap_ray.text.stream.corpus import facts_of
@@ -119,6 +120,37 @@ def test_override_replaces_an_axis_and_base_values(load_text):
     assert load_text(COMPLETE, tune="{lr: {low: 1e-4, high: 1}}", tune__lr="null").cells == (
         load_text(COMPLETE).cells
     )
+
+
+GROUPED = """
+base:
+  model: gpt2-1-1
+  train.exposures: 10
+grid:
+  data:
+    - {kind: bioS, pools: mini, n_people: 200}
+    - {kind: bioS_simple, pools: mini, n_people: 300}
+  data.junk: [null, {ratio: 7, n_people: 1000}, {ratio: 7, n_people: 1000, token: true}]
+"""
+
+
+def test_override_of_a_part_of_an_axis_keeps_the_rest_of_it(load_text):
+    """It is set in each value, and not where there is nothing that it could be part of; where that
+    makes two of them one, or it is to be an axis itself, all of the axis has to be written.
+    """
+    sweep = load_text(GROUPED, data__n_people="100", data__junk__n_people="50")
+    data = [cell.data for cell in sweep.cells]
+    assert [(one.kind, one.pools, one.n_people) for one in data[::3]] == [
+        ("bioS", "mini", 100),
+        ("bioS_simple", "mini", 100),
+    ]
+    junk = [(one.junk.n_people, one.junk.token) if one.junk else None for one in data[:3]]
+    assert junk == [None, (50, False), (50, True)]
+    with pytest.raises(UserError, match=r"two values of the axis data.junk are the same"):
+        load_text(GROUPED, data__junk__token="true")
+    with pytest.raises(UserError, match="give one value, or write all of data"):
+        load_text(GROUPED, data__n_people="[100, 200]")
+    assert {cell.data.junk for cell in load_text(GROUPED, data__junk="null").cells} == {None}
 
 
 def test_words_and_numbers_read_as_written(load_text):

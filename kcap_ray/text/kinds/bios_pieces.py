@@ -12,9 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kcap_ray.config.bios import attributes_of
+from kcap_ray.config.contents import FileState, text_files_state
 from kcap_ray.config.data import KnowledgeConfig
 from kcap_ray.knowledge.people import BIOS_COLUMNS
-from kcap_ray.knowledge.pools import NamePools, ValuePools, load_name_pools, load_value_pools
+from kcap_ray.knowledge.pools import (
+    NamePools,
+    ValuePools,
+    load_name_pools,
+    load_value_pools,
+    pools_state,
+)
 from kcap_ray.text.kinds.bios import (
     N_OPENINGS,
     PRONOUNS,
@@ -76,7 +83,9 @@ def bios_renderer(data: KnowledgeConfig) -> BioSRenderer:
     package; UserError where a name of the pools does not fit the templates.
     """
     pools = _Pools(data.pools, data.max_names, data.max_values)
-    return _bios_renderer(pools, data.templates, data.sentences)
+    of_templates = () if data.templates is None else text_files_state(data.templates)
+    states = pools_state(data.pools), of_templates
+    return _bios_renderer(pools, data.templates, data.sentences, states)
 
 
 class _Pools(NamedTuple):
@@ -88,7 +97,12 @@ class _Pools(NamedTuple):
 
 
 @cache
-def _bios_renderer(kept: _Pools, templates: str | None, kinds: tuple[str, ...]) -> BioSRenderer:
+def _bios_renderer(
+    kept: _Pools,
+    templates: str | None,
+    kinds: tuple[str, ...],
+    _states: tuple[FileState, FileState],
+) -> BioSRenderer:
     pools = kept.pools
     names = load_name_pools(pools, kept.max_names)
     values = load_value_pools(pools, kept.max_values)

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kcap_ray.config.contents import FileState
 from kcap_ray.config.data import KnowledgeConfig
 from kcap_ray.config.errors import UserError
 from kcap_ray.knowledge.people import people_rows
 from kcap_ray.knowledge.person import Person, person_of
-from kcap_ray.knowledge.pools import load_name_pools, load_value_pools
+from kcap_ray.knowledge.pools import load_name_pools, load_value_pools, pools_state
 from kcap_ray.knowledge.randomness import Purpose, hash64, shuffled, stream_key
 from kcap_ray.text.kinds.bios import ATTRIBUTES
 from kcap_ray.text.kinds.renderer import NAME_CODE, BiographyText, Rendered, Samples, Span
@@ -57,7 +58,7 @@ class RewrittenRenderer:
         """All tokens of the file, those of people beyond the last of the table too, and those of
         the pools: of few people the texts hold a part of these, while the demand counts all.
         """
-        return np.union1d(self.cache.used_ids, _pool_ids(self.pools))
+        return np.union1d(self.cache.used_ids, _pool_ids(self.pools, pools_state(self.pools)))
 
     @property
     def mean_tokens(self) -> float:
@@ -185,7 +186,7 @@ class RewrittenRenderer:
 
 
 @cache
-def _pool_ids(pools: str) -> NDArray[np.int64]:
+def _pool_ids(pools: str, _state: FileState) -> NDArray[np.int64]:
     """Tokens of all names and values behind a space."""
     names, values = load_name_pools(pools), load_value_pools(pools)
     listed = (names.first, names.middle, names.last, values.cities, values.universities)

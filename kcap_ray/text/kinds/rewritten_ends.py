@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kcap_ray.config.contents import FileState
 from kcap_ray.knowledge.people import BIOS_COLUMNS
-from kcap_ray.knowledge.pools import load_name_pools, load_value_pools
+from kcap_ray.knowledge.pools import load_name_pools, load_value_pools, pools_state
 from kcap_ray.text.kinds.endings import longer_values
 from kcap_ray.text.kinds.renderer import FIRST_ATTRIBUTE_CODE, NAME_CODE
 from kcap_ray.text.tokenizer import bpe
@@ -38,11 +39,15 @@ class PoolEnds(NamedTuple):
     """GPT-2's tokens that go on with a longer value."""
 
 
-@cache
 def pool_ends(pools: str, attributes: tuple[str, ...]) -> PoolEnds:
     """Of the pools of bioS: last names, birth cities, universities, majors and employers. A date
     ends with a year of four digits, which begins no other.
     """
+    return _pool_ends(pools, attributes, pools_state(pools))
+
+
+@cache
+def _pool_ends(pools: str, attributes: tuple[str, ...], _state: FileState) -> PoolEnds:
     names, lists = load_name_pools(pools), load_value_pools(pools)
     by_column = {
         "last_name": names.last,

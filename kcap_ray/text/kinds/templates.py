@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from kcap_ray.config.bios import SENTENCES
+from kcap_ray.config.contents import FileState, text_files_state
 from kcap_ray.config.errors import UserError
 
 
@@ -25,13 +26,17 @@ class Template:
     rest: str
 
 
-@cache
 def load_templates(sentence: str, folder: str | None = None) -> tuple[Template, ...]:
     """Templates of one kind of sentence: those of the package, or those of `folder`, a directory
     with a file of the same name.
 
     `UserError` where the file is missing or empty, or a line of it is no template.
     """
+    return _load(sentence, folder, () if folder is None else text_files_state(folder))
+
+
+@cache
+def _load(sentence: str, folder: str | None, _state: FileState) -> tuple[Template, ...]:
     if folder is None:
         lines = _lines(Path(__file__).parent / "templates" / f"{sentence}.txt")
         return tuple(parse_template(line) for line in lines)

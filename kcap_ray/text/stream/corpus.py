@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kcap_ray.config.contents import check_unchanged
 from kcap_ray.config.data import DataConfig, KnowledgeConfig, Vocab
 from kcap_ray.knowledge.entropy import entropy_of
 from kcap_ray.knowledge.people import check_name_space, column_sizes, draw_people
@@ -81,7 +82,8 @@ class Corpus:
 
 @lru_cache(maxsize=2)
 def build_corpus(data: DataConfig) -> Corpus:
-    """The data set, with its people; UserError where pools or files are missing or too small.
+    """The data set, with its people; UserError where pools or files are missing or too small, or
+    are not what they were when the sweep was read.
 
     The last two data sets are kept in memory.
     """
@@ -98,6 +100,7 @@ def build_corpus(data: DataConfig) -> Corpus:
     junk = None if data.junk is None else _junk(data, sources[0].renderer)
     if data.junk is not None and data.junk.behind == "junk":
         sources[0] = replace(sources[0], behind=junk)
+    check_unchanged(data)  # now that all is read
     return Corpus(data=data, vocab=vocab, sources=tuple(sources), junk=junk)
 
 
@@ -148,6 +151,7 @@ def facts_of(data: DataConfig) -> CorpusFacts:
     """Vocabulary, lengths and entropy, without drawing people; UserError as `build_corpus`."""
     _check_junk_names(data)
     vocab_size, tokens_per_biography, longest = _sizes(_without_people(data))
+    check_unchanged(data)
     junk_ratio = 0.0 if data.junk is None else data.junk.ratio
     return CorpusFacts(
         vocab_size=vocab_size,

@@ -1,0 +1,24 @@
+"""What is kept of an error that is not a mistake of the user's: a line, and the traceback in the
+cell's directory, by which the next command knows that the cell is to be tried again.
+"""
+
+import traceback
+
+from kcap_ray.runs.files import write_atomically
+from kcap_ray.runs.results import CellDirectory
+
+LONGEST = 300
+"""Characters of an error's message that are shown."""
+
+
+def one_line(error: BaseException) -> str:
+    """Type and first line of an error's message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:LONGEST]}" if lines else type(error).__name__
+
+
+def keep_error(error: Exception, directory: CellDirectory) -> str:
+    """Write the traceback into the cell's directory; the error in a line that says so."""
+    text = "".join(traceback.format_exception(error))
+    write_atomically(directory.error_file, text)
+    return f"{one_line(error)} (see cells/{directory.path.name}/error.txt)"
