@@ -156,7 +156,7 @@ def _check_apart(model: OwnModel) -> None:
     """UserError for two weights in the same memory: each is trained in memory of its own."""
     by_memory: dict[tuple[int, int], str] = {}
     for name, parameter in model.module.named_parameters():
-        place = parameter.untyped_storage().data_ptr(), parameter.storage_offset()
+        place = parameter.untyped_storage().data_ptr(), int(parameter.storage_offset())
         other = by_memory.setdefault(place, name)
         if other != name:
             raise UserError(

@@ -68,7 +68,8 @@ def test_a_sample_is_of_all_bands_alike(data: DataConfig) -> None:
             found = np.bincount(source.bands_P[sample], minlength=len(sizes))
             assert (found >= 1).all()
             assert (np.abs(found - len(sample) * sizes / source.n_people) < 1).all()
-        assert sample.tolist() == list(range(source.n_people))
+        everybody = sampled_people(source, source.n_people)
+        assert everybody.tolist() == list(range(source.n_people))
 
 
 def test_a_sample_of_a_sorted_file_stands_for_all_of_it(tmp_path) -> None:

@@ -147,6 +147,8 @@ class Bigram(nn.Module):
 class Rotated(Recurrent):
     """Positions as a complex table, which turns pairs of features; drawn anew for each model."""
 
+    turns: Tensor
+
     def __init__(self, vocab_size: int, ctx_len: int, persistent: bool = False) -> None:
         super().__init__(vocab_size, ctx_len)
         angles = torch.rand(8) * torch.arange(ctx_len)[:, None]
@@ -181,6 +183,8 @@ def places(ctx_len: int) -> Tensor:
 
 class KeepsTables(Recurrent):
     """Computes a table once for all models of the file."""
+
+    places: Tensor
 
     def __init__(self, vocab_size: int, ctx_len: int) -> None:
         super().__init__(vocab_size, ctx_len)

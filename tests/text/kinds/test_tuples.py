@@ -236,7 +236,8 @@ def test_who_knows_the_vocabulary_and_nobody_stores_nothing(tmp_path) -> None:
         kind="tuples", file=facts_file(tmp_path, facts), n_people=8, name_space=len(words)
     )
     corpus = build_corpus(data)
-    (groups,) = measure(Oracle(corpus, {}), corpus, seed=0)
+    oracle: Any = Oracle(corpus, {})
+    (groups,) = measure(oracle, corpus, seed=0)
     assert total_bits(groups) <= 0
 
 
