@@ -136,16 +136,24 @@ def override(draft: SweepFile, key: str, value: Any) -> None:
     added = _leaves_of(axis)
     if key == "model":  # another model: nothing of what named the one before stays
         added |= {f"model.{name}" for name in ModelConfig.NAMING}
-    is_inside = False
+    inside: set[str] = set()
     for name, other in list(draft.grid.items()):
         known = _leaves_of(other)
         replaced = {one for one in known if any(overlaps(leaf, one) for leaf in added)}
         if replaced == known or (replaced and key == "model"):
             del draft.grid[name]
         elif replaced:
-            draft.grid[name] = _with_inside(name, other, key, axis)
-            is_inside = True
-    if is_inside:
+            own = {leaf for leaf in added if any(overlaps(leaf, one) for one in known)}
+            draft.grid[name] = _with_inside(
+                name,
+                other,
+                key,
+                [{leaf: value for leaf, value in values.items() if leaf in own} for values in axis],
+            )
+            inside |= own
+    added -= inside
+    axis = [{leaf: v for leaf, v in values.items() if leaf in added} for values in axis]
+    if not any(axis):
         return
     for known in [name for name in draft.base if any(overlaps(leaf, name) for leaf in added)]:
         del draft.base[known]
@@ -172,11 +180,14 @@ def _with_inside(name: str, other: list[Values], key: str, axis: list[Values]) -
 
 
 def _with_leaves(values: Values, added: Values) -> Values:
-    """A value of an axis with these leaves in place of its own; as it is where it says that there
-    is nothing they could be part of, as `data.junk: null` does.
+    """A value of an axis with these leaves in place of its own; without those of something that it
+    says is not there, as `data.junk: null` does.
     """
-    if any(leaf.startswith(f"{known}.") for leaf in added for known in values):
-        return values
+    added = {
+        leaf: value
+        for leaf, value in added.items()
+        if not any(leaf.startswith(f"{known}.") for known in values)
+    }
     kept = {
         known: value
         for known, value in values.items()

@@ -21,7 +21,7 @@ from kcap_ray.measure.groups import Group, measured_of, total_bits
 from kcap_ray.measure.layers import without_each_layer
 from kcap_ray.measure.nats import measure
 from kcap_ray.models.checkpoint import save_weights
-from kcap_ray.models.own_model import check_model, own_model
+from kcap_ray.models.own_model import check_model, check_read_back, own_model
 from kcap_ray.planning.run_length import length_of, spec_of
 from kcap_ray.runs.columns import Measured, Provenance
 from kcap_ray.runs.environment import provenance
@@ -146,6 +146,7 @@ def _check_own(cell: Cell, device: torch.device) -> None:
     model = own_model(cell.model, vocab_size, n_tokens, seed=cell.seed).to(device)
     try:
         check_model(model)
+        check_read_back(model, seed=cell.seed)
     except UserError as error:
         raise UserError(f"{cell.model.title}: {error}") from error
 

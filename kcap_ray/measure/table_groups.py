@@ -13,15 +13,18 @@ from kcap_ray.text.stream.source import Source
 
 
 def sampled_people(source: Source, n_people: int) -> NDArray[np.int64]:
-    """So many people of a table, ascending: evenly spaced in each of its bands of frequency, as
-    many of one as of another, and of each at least one. A file may be in any order, and its first
-    people all alike.
+    """About so many people of a table, ascending: evenly spaced in each of its bands of frequency,
+    of each its share and at least one. A file may be in any order, and its first people all alike.
     """
-    order_P = np.argsort(source.bands_P, kind="stable")
-    n_bands = int(source.bands_P.max()) + 1
-    n_people = min(max(n_people, n_bands), source.n_people)
-    # The middles of so many equal parts; of all people, each.
-    return np.sort(order_P[(2 * np.arange(n_people) + 1) * source.n_people // (2 * n_people)])
+    size_G = np.bincount(source.bands_P)
+    n_people = min(n_people, source.n_people)
+    stop_G = np.rint(np.cumsum(size_G) * n_people / source.n_people).astype(np.int64)
+    found = []
+    for band, n_own in enumerate(np.diff(stop_G, prepend=0).clip(min=1)):
+        own_P = np.flatnonzero(source.bands_P == band)
+        # The middles of so many equal parts; of all people, each.
+        found.append(own_P[(2 * np.arange(n_own) + 1) * len(own_P) // (2 * n_own)])
+    return np.sort(np.concatenate(found))
 
 
 def groups_of(

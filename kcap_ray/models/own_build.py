@@ -44,6 +44,7 @@ def build_module(
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise UserError(f"model.build: {model.build} has no weights that can be trained")
     _check_kinds(module)
+    _check_apart(module)
     return _in_default_type(module)
 
 
@@ -62,6 +63,21 @@ def _check_kinds(module: nn.Module) -> None:
             raise UserError(f"{path}: sparse gradients are not taken; leave sparse=True out")
 
 
+def _check_apart(module: nn.Module) -> None:
+    """UserError for two weights in the same memory: each is trained in memory of its own."""
+    by_memory: dict[tuple[int, int], str] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.is_meta or not parameter.numel():
+            continue
+        place = parameter.untyped_storage().data_ptr(), int(parameter.storage_offset())
+        other = by_memory.setdefault(place, name)
+        if other != name:
+            raise UserError(
+                f"{other} and {name} share their memory and are two weights; to tie them, assign "
+                "the Parameter itself"
+            )
+
+
 def _in_default_type(module: nn.Module) -> nn.Module:
     """With floating-point tensors in torch's default type, and each in memory of its own shape:
     transposed and expanded ones can neither be saved nor restored.
@@ -69,16 +85,19 @@ def _in_default_type(module: nn.Module) -> nn.Module:
     dtype = torch.get_default_dtype()
 
     def changed(tensor: torch.Tensor) -> torch.Tensor:
-        return (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+        tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
+        return tensor.contiguous() if tensor.layout is torch.strided else tensor
 
     return module._apply(changed)
 
 
-def build_seeded(model: ModelConfig, vocab_size: int, n_tokens: int, *, seed: int) -> nn.Module:
+def build_seeded(
+    model: ModelConfig, vocab_size: int, n_tokens: int, *, seed: int, anew: bool = False
+) -> nn.Module:
     """The same with weights that the seed decides; torch's global generator stays as it is."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build_module(model, vocab_size, n_tokens)
+        return build_module(model, vocab_size, n_tokens, anew=anew)
 
 
 def build_to_count(model: ModelConfig, vocab_size: int, n_tokens: int) -> nn.Module:

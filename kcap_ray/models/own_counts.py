@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from kcap_ray.config.errors import UserError
 from kcap_ray.config.model import ModelConfig
@@ -37,11 +38,12 @@ _N_EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts")
 def embedding_names(module: nn.Module, vocab_size: int) -> list[str]:
     """Weights that have a row for every token: the embedding, and an output head of its own.
 
-    They are the weights of an `nn.Embedding` and of an `nn.Linear`, or a bare matrix. Where no
-    embedding has so many rows, it may have up to `MORE_ROWS` more, and an output head with it.
+    They are the weights of an `nn.Embedding` and of an `nn.Linear`; where there is no such
+    embedding, a bare matrix. Where there is none either, an embedding may have up to `MORE_ROWS`
+    rows more, and an output head with it.
     """
     tables, heads, bare = _by_rows(module)
-    embeddings = tables.get(vocab_size, []) + bare.get(vocab_size, [])
+    embeddings = tables.get(vocab_size) or bare.get(vocab_size, [])
     found = embeddings + heads.get(vocab_size, [])
     if not embeddings:
         for rows in range(vocab_size + 1, vocab_size + MORE_ROWS + 1):
@@ -52,17 +54,20 @@ def embedding_names(module: nn.Module, vocab_size: int) -> list[str]:
 
 
 def _by_rows(module: nn.Module) -> list[dict[int, list[nn.Parameter]]]:
-    """Weights that may be embedding or head, by their rows: of `nn.Embedding`, of `nn.Linear`, and
-    matrices that belong to no layer of torch, or to what computes a weight of one.
+    """Weights that may be embedding or head, by their rows: of `nn.Embedding`, of `nn.Linear` (or
+    what its weight is computed from), and matrices that belong to no layer of torch.
     """
     tables, heads, bare = {}, {}, {}
     for part in module.modules():
         own = dict(part.named_parameters(recurse=False))
-        kind = tables if isinstance(part, nn.Embedding) else heads
-        if not isinstance(part, nn.Embedding | nn.Linear):
+        if isinstance(part, nn.Embedding):
+            kind = tables
+        elif isinstance(part, nn.Linear | ParametrizationList):
+            kind = heads
+        elif type(part).__module__.startswith("torch.nn.modules."):
+            continue
+        else:
             kind = bare
-            if type(part).__module__.startswith("torch.nn.modules."):
-                continue
         for parameter in own.values():
             if parameter.dim() == 2:
                 kind.setdefault(parameter.shape[0], []).append(parameter)

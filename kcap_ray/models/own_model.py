@@ -25,14 +25,16 @@ class OwnModel(nn.Module):
     n_trials: None = None
     expert_load: None = None
 
-    def __init__(self, spec: OwnSpec, model: ModelConfig, *, n_tokens: int, seed: int = 0) -> None:
+    def __init__(
+        self, spec: OwnSpec, model: ModelConfig, *, n_tokens: int, seed: int = 0, anew: bool = False
+    ) -> None:
         """`n_tokens`: longest sequence; `seed`: of the weights, which the model's own code draws.
 
         Raises `UserError` where it cannot be built.
         """
         super().__init__()
         self.spec, self.config, self.n_tokens = spec, model, n_tokens
-        self.module = build_seeded(model, spec.vocab_size, n_tokens, seed=seed)
+        self.module = build_seeded(model, spec.vocab_size, n_tokens, seed=seed, anew=anew)
         roles = roles_of(self.module, spec.vocab_size, model)
         self.roles = {f"module.{name}": role for name, role in roles.items()}
 
@@ -138,7 +140,6 @@ def check_model(model: OwnModel, *, seed: int = 0) -> None:
         if not bool(torch.isfinite(logits_BTV).all()):
             raise UserError("the fresh model gives logits that are NaN or infinite")
         _check_causal(model, tokens_BT[:1], generator)
-    _check_apart(model)
     kept = {name: tensor.clone() for name, tensor in weights_of(model).items()}
     for parameter in filter(torch.is_floating_point, model.parameters()):
         noise = torch.randn(parameter.shape, generator=generator).to(parameter)
@@ -152,17 +153,24 @@ def check_model(model: OwnModel, *, seed: int = 0) -> None:
     model.train()
 
 
-def _check_apart(model: OwnModel) -> None:
-    """UserError for two weights in the same memory: each is trained in memory of its own."""
-    by_memory: dict[tuple[int, int], str] = {}
-    for name, parameter in model.module.named_parameters():
-        place = parameter.untyped_storage().data_ptr(), int(parameter.storage_offset())
-        other = by_memory.setdefault(place, name)
-        if other != name:
-            raise UserError(
-                f"{other} and {name} share their memory and are two weights; to tie them, assign "
-                "the Parameter itself"
-            )
+@torch.no_grad()
+def check_read_back(model: OwnModel, *, seed: int) -> None:
+    """UserError if the model of this seed with these weights is another one in another process: if
+    the file drew a part of it for an earlier model, and keeps it.
+    """
+    if model.config.file is None:
+        return
+    again = OwnModel(model.spec, model.config, n_tokens=model.n_tokens, seed=seed, anew=True)
+    load_weights(again, weights_of(model))
+    tokens_1T = torch.arange(min(8, model.n_tokens))[None] % model.spec.vocab_size
+    here, there = (one.eval()(tokens_1T.to(one.device)).cpu() for one in (model, again))
+    model.train()
+    if not torch.allclose(here, there, rtol=1e-3, atol=CAUSAL_TOLERANCE, equal_nan=True):
+        raise UserError(
+            "read back with its weights it is another model: its file keeps what it drew for an "
+            "earlier one (as functools.cache does); draw it in the model, or register it as a "
+            "persistent buffer"
+        )
 
 
 SHAKEN = 0.05

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from kcap_ray.config.digest import digest_of, text_digest
 from kcap_ray.config.errors import UserError, did_you_mean
 from kcap_ray.config.model import ModelConfig
@@ -58,7 +60,9 @@ def _import(path: Path, name: str) -> ModuleType:
     sys.modules[name] = module  # where dataclasses and pickles look it up
     wrote_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        with redirect_stdout(sys.stderr):  # standard output has results only
+        # Standard output has results only; what is drawn here is the same in every process.
+        with redirect_stdout(sys.stderr), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
             spec.loader.exec_module(module)
     except ImportError as error:
         raise UserError(

@@ -251,3 +251,44 @@ class Padded(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.head(self.up(self.embedding(tokens)))[..., : self.vocab_size]
+
+
+AT_IMPORT = torch.rand(3)
+"""Drawn while the file is read."""
+
+
+class DrawsAtImport(Recurrent):
+    def __init__(self, vocab_size: int, ctx_len: int) -> None:
+        super().__init__(vocab_size, ctx_len)
+        self.register_buffer("shift", AT_IMPORT[:1], persistent=False)
+
+
+@lru_cache
+def drawn(width: int) -> Tensor:
+    return torch.randn(width)
+
+
+class KeepsWhatItDrew(Recurrent):
+    """All models of a process have the shift that was drawn for the first."""
+
+    def __init__(self, vocab_size: int, ctx_len: int) -> None:
+        super().__init__(vocab_size, ctx_len)
+        self.shift = drawn(16)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.norm(self.embedding(tokens) + self.shift))
+
+
+class TiedTransposed(Recurrent):
+    """Two weights in one memory, one of them read otherwise."""
+
+    def __init__(self, vocab_size: int, ctx_len: int) -> None:
+        super().__init__(vocab_size, ctx_len)
+        self.back = nn.Parameter(self.embedding.weight.detach().T)
+
+
+class SparseTable(Recurrent):
+    def __init__(self, vocab_size: int, ctx_len: int) -> None:
+        super().__init__(vocab_size, ctx_len)
+        self.register_buffer("mix", torch.eye(16).to_sparse(), persistent=False)
+        self.nothing, self.more = (nn.Parameter(torch.empty(0)) for _ in range(2))

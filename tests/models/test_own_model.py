@@ -13,6 +13,7 @@ from kcap_ray.models.own_build import build_seeded
 from kcap_ray.models.own_model import (
     OwnModel,
     check_model,
+    check_read_back,
     load_weights,
     own_model,
     randomness,
@@ -87,6 +88,35 @@ def test_weights_follow_from_the_seed_and_leave_the_global_generator_alone() -> 
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+def test_what_a_file_draws_when_it_is_read_is_the_same_for_every_seed() -> None:
+    """And weights follow from the seed alone, whichever model of the process is the first."""
+    config = from_file("DrawsAtImport")
+    first, other = (own_model(config, VOCAB, N_TOKENS, seed=seed).state_dict() for seed in (0, 0))
+    assert all(torch.equal(first[name], other[name]) for name in first)
+    anew = OwnModel(own_spec(config, VOCAB, N_TOKENS), config, n_tokens=N_TOKENS, anew=True)
+    here = own_model(config, VOCAB, N_TOKENS, seed=5).module
+    assert torch.equal(anew.module.get_buffer("shift"), here.get_buffer("shift"))
+
+
+def test_a_file_that_keeps_what_it_drew_for_another_model_is_refused() -> None:
+    """Read back in a process of its own the second would have another shift."""
+    config = from_file("KeepsWhatItDrew")
+    own_model(config, VOCAB, N_TOKENS, seed=1)
+    with pytest.raises(UserError, match="another model: its file keeps what it drew"):
+        check_read_back(own_model(config, VOCAB, N_TOKENS, seed=2), seed=2)
+    for build in ("KeepsTables", "Rotated", "Recurrent"):
+        check_read_back(own_model(from_file(build), VOCAB, N_TOKENS, seed=2), seed=2)
+
+
+def test_a_matrix_of_as_many_rows_is_no_embedding_beside_one() -> None:
+    """GPT-2's layers in transformers are bare matrices, of as many rows as the model is wide."""
+    gpt2 = {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2}
+    config = ModelConfig(hf=Settings(gpt2))
+    alike, other = (own_model(config, size, N_TOKENS) for size in (16, 17))
+    assert alike.roles == other.roles
+    assert alike.spec.n_params_embedding == 16 * 16
+
+
 def test_roles_go_by_shape_and_the_file_may_say_otherwise() -> None:
     roles = made(from_file("WithEverything")).roles
     assert roles == {
@@ -138,6 +168,7 @@ def test_complex_tables_stay_what_the_file_makes_them() -> None:
         from_file("WithEverything"),
         from_file("OddlyKept"),
         from_file("KeepsTables"),
+        from_file("SparseTable"),
         from_file("Rotated", persistent=True),
         from_settings(),
     ],
@@ -164,6 +195,7 @@ def test_a_model_in_order_passes_and_stays_as_it_was(config: ModelConfig) -> Non
         ("NoLogits", {}, "gives tuple"),
         ("Fails", {}, "fails on token ids [2, 8]: RuntimeError"),
         ("TiedByData", {}, "embedding.weight and head.weight share their memory"),
+        ("TiedTransposed", {}, "back and embedding.weight share their memory"),
     ],
 )
 def test_a_model_that_is_not_in_order_is_refused(

@@ -146,6 +146,12 @@ def test_override_of_a_part_of_an_axis_keeps_the_rest_of_it(load_text):
     ]
     junk = [(one.junk.n_people, one.junk.token) if one.junk else None for one in data[:3]]
     assert junk == [None, (50, False), (50, True)]
+    base = "base: {model: gpt2-1-1, train.exposures: 10, data.n_people: 200}\n"
+    axis = "grid: {data.junk: [null, {ratio: 1, n_people: 10, token: true}]}\n"
+    found = load_text(base + axis, data="{n_people: 60, junk: {ratio: 2.0, n_people: 50}}").cells
+    assert [cell.data.n_people for cell in found] == [60, 60]
+    assert found[0].data.junk is None
+    assert found[1].data.junk is not None and found[1].data.junk.token
     with pytest.raises(UserError, match=r"two values of the axis data.junk are the same"):
         load_text(GROUPED, data__junk__token="true")
     with pytest.raises(UserError, match="give one value, or write all of data"):
