@@ -1,5 +1,5 @@
-"""YAML as a careful reader expects it: `1e-3` is a number, `on` is a word, and no key may be given
-twice.
+"""YAML as a careful reader expects it: `1e-3` is a number, `on`, `010` and `1:30` are words, and no
+key may be given twice.
 """
 
 import re
@@ -12,14 +12,16 @@ from kcap_ray.config.errors import UserError
 
 _BOOL = "tag:yaml.org,2002:bool"
 _FLOAT = "tag:yaml.org,2002:float"
+_INT = "tag:yaml.org,2002:int"
 
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the numbers and booleans of YAML 1.2, and without repeated keys."""
 
-    # PyYAML follows YAML 1.1, where 1e-3 is a text, and on, off, yes and no are booleans.
+    # PyYAML follows YAML 1.1, where 1e-3 is a text, on, off, yes and no are booleans, 010 is eight
+    # and 1:30 ninety.
     yaml_implicit_resolvers = {  # noqa: RUF012 - the name and the form are PyYAML's
-        first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _FLOAT)]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _FLOAT, _INT)]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -38,6 +40,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver(_BOOL, re.compile(r"(?:true|True|false|False)$"), list("tTfF"))
+_Loader.add_implicit_resolver(_INT, re.compile(r"[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     _FLOAT,
     re.compile(

@@ -161,8 +161,11 @@ def test_override_of_a_part_of_an_axis_keeps_the_rest_of_it(load_text):
 
 def test_words_and_numbers_read_as_written(load_text):
     """`on` is a word and `1e-3` a number, as YAML 1.2 has it."""
-    cell = load_text(COMPLETE, train__compile="on", train__eps="1e-8").cells[0]
-    assert (cell.train.compile, cell.train.eps) == ("on", 1e-8)
+    cell = load_text(COMPLETE, train__compile="on", train__eps="1e-8", seed="1_0").cells[0]
+    assert (cell.train.compile, cell.train.eps, cell.seed) == ("on", 1e-8, 10)
+    for odd in ("010", "1:30", "0x10"):
+        with pytest.raises(UserError, match=odd):
+            load_text(COMPLETE, train__exposures=odd)
 
 
 def test_pools_are_found_beside_the_file_and_in_the_working_directory(
