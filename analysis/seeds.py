@@ -17,6 +17,11 @@ POWER = 0.8
 MAX_SEEDS = 10_000
 """Beyond it the answer is "too many"."""
 
+FEWEST_DF = 10
+"""Degrees of freedom of a scatter by which others are judged: one or two models scatter by 0.3% or
+by 95%, as they happen to have learnt all or hardly anything.
+"""
+
 TABLE = Path(__file__).with_name("spread.json")
 
 
@@ -84,8 +89,9 @@ def committed_scatter() -> list[Scatter]:
 
 
 def nearest_scatter(exposures: float, known: Sequence[Scatter]) -> Scatter:
-    """The one at the exposures nearest by their ratio."""
-    return min(known, key=lambda one: abs(math.log(one.exposures / exposures)))
+    """The one at the exposures nearest by their ratio, of those with `FEWEST_DF` if there are any."""
+    sure = [one for one in known if one.df >= FEWEST_DF]
+    return min(sure or known, key=lambda one: abs(math.log(one.exposures / exposures)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,9 @@ from analysis.power import scatter_of, seeds_needed, write_spread
 from analysis.seeds import (
     MAX_SEEDS,
     TABLE,
+    Scatter,
     committed_scatter,
+    nearest_scatter,
     seeds_at,
     seeds_for_difference,
     seeds_to_resolve,
@@ -141,6 +143,16 @@ def test_the_committed_scatter_is_that_of_the_committed_runs():
     for one, other in zip(found, kept, strict=True):
         assert (one.df, one.n_models) == (other.df, other.n_models)
         assert one.log_sd == pytest.approx(other.log_sd, rel=1e-9)
+
+
+def test_one_or_two_models_do_not_speak_for_others():
+    """However near their exposures; where there are no others, they do."""
+    few, many = (
+        Scatter(exposures=exposures, log_sd=0.1, df=df, n_models=n)
+        for exposures, df, n in ((600.0, 4.0, 2), (300.0, 22.0, 11))
+    )
+    assert nearest_scatter(600.0, [few, many]) == many
+    assert nearest_scatter(600.0, [few]) == few
 
 
 def test_a_plan_says_how_many_seeds_each_of_its_exposures_needs():
