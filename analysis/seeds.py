@@ -89,7 +89,7 @@ def committed_scatter() -> list[Scatter]:
 
 
 def nearest_scatter(exposures: float, known: Sequence[Scatter]) -> Scatter:
-    """The one at the exposures nearest by their ratio, of those with `FEWEST_DF` if there are any."""
+    """That at the exposures nearest by their ratio, of those with `FEWEST_DF` if there are any."""
     sure = [one for one in known if one.df >= FEWEST_DF]
     return min(sure or known, key=lambda one: abs(math.log(one.exposures / exposures)))
 
