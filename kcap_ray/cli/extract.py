@@ -1,7 +1,8 @@
 """The verb of `kcap` that asks finished models questions; cli.py puts it beside the others."""
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from kcap_ray.runs.columns_extraction import ExtractionRecord
 from kcap_ray.runs.working_copy import with_urls
 
 _PAPER = ExtractConfig()
+_SAY_EVERY_S = 30.0
 
 
 def extract(
@@ -64,7 +66,10 @@ def extract(
         for one, row in finished_cells(run, cells, cell):
             for config in configs:
                 try:
-                    records.append(extract_cell(run, one, row, config, device=device))
+                    on_step = _progress(f"{one.cell_id} {config.label}", config.steps)
+                    records.append(
+                        extract_cell(run, one, row, config, device=device, on_step=on_step)
+                    )
                 except UserError as error:
                     refused.append(f"{one.cell_id} {config.label}: {error}")
                     typer.echo(refused[-1], err=True)
@@ -81,6 +86,25 @@ def extract(
         typer.echo(with_urls(f"table:  {file}"))
     if refused:
         raise typer.Exit(1)
+
+
+def _progress(name: str, n_steps: int) -> Callable[[int, float], None]:
+    """Says once in a while how far the teaching has come, and when it will be done."""
+    begun = said = time.monotonic()
+
+    def on_step(step: int, loss: float) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= _SAY_EVERY_S:
+            said = now
+            left = (n_steps - step) * (now - begun) / step / 60
+            typer.echo(
+                f"{name}: step {step:,} of {n_steps:,}, loss {loss:.3f}, about {left:,.0f} minutes "
+                "left; what is stopped begins again",
+                err=True,
+            )
+
+    return on_step
 
 
 def _pair(text: str) -> tuple[int, int]:

@@ -12,9 +12,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _COLUMNS = (
+    "dataset",
     "n_people",
     "exposures",
     "model",
+    "optimizer",
+    "batch_windows",
+    "precision",
+    "seed",
     "n_params",
     "stored_bits",
     "capacity_ratio",
@@ -32,6 +37,9 @@ _COLUMNS = (
 
 _WIDE_ONLY = ("n_params", "weight_decay", "n_trials", "train_time_s")
 """Columns that a terminal of 80 characters has no room for."""
+
+_VARYING_ONLY = ("dataset", "optimizer", "batch_windows", "precision", "seed")
+"""Columns that tell cells apart where the cells differ in them."""
 
 _CONFIRMED_ONLY = ("capacity_ratio_sd", "n_confirm_seeds", "selected_capacity_ratio")
 """Columns that tell something where the best point was trained again alone."""
@@ -55,6 +63,7 @@ _FIELDS = {field.name: field for field in fields_of(ResultRow)}
 def results_table(rows: Sequence[ResultRow], *, is_narrow: bool = False) -> "Table":
     """One line per cell; R and R_max in bits per parameter."""
     left_out: set[str] = set(_WIDE_ONLY if is_narrow else ())
+    left_out |= {name for name in _VARYING_ONLY if len({getattr(row, name) for row in rows}) < 2}
     if not any(row.n_confirm_seeds for row in rows):
         left_out |= set(_CONFIRMED_ONLY)
     if not any(row.edge for row in rows):

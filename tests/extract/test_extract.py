@@ -214,9 +214,12 @@ def test_a_table_without_questions_is_refused_in_a_line() -> None:
 
 
 @pytest.mark.slow
-def test_what_cannot_be_asked_does_not_keep_others_from_it(tmp_path: Path) -> None:
+def test_what_cannot_be_asked_does_not_keep_others_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Strings, a single person, and people whose only values follow from the name: the last are
     asked though no value has any entropy; the others have a line each, and the exit status is 1.
+    Meanwhile it says how far it has come.
     """
     sweep, run = tmp_path / "s.yaml", tmp_path / "run"
     sweep.write_text("""
@@ -233,10 +236,12 @@ grid:
     - {kind: bioS, pools: mini, n_people: 1}
     - {kind: bioS, pools: mini, n_people: 4, attributes: major, max_values: 1}
 """)
+    monkeypatch.setattr("kcap_ray.cli.extract._SAY_EVERY_S", 0.0)
     runner = CliRunner()
     assert not runner.invoke(app, ["run-cell", str(sweep), "--out", str(run)]).exit_code
-    found = runner.invoke(app, ["extract", str(run), "--ranks", "2,1", "--steps", "2", "--json"])
+    found = runner.invoke(app, ["extract", str(run), "--ranks", "2,1", "--steps", "100", "--json"])
     assert found.exit_code == 1
     (record,) = json.loads(found.stdout)
     assert record["n_people"] == 4 and record["value_bits_frac"] is None
+    assert "step 100 of 100" in found.stderr
     assert "kind random" in found.stderr and "one person" in found.stderr

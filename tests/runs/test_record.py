@@ -280,3 +280,15 @@ def test_a_trial_of_an_older_version_keeps_its_meaning_until_its_data_are_known(
     assert (today.schema_version, today.loss_value_nats) == (SCHEMA_VERSION, 3.0)
     assert today.loss_value_attribute_nats == 0.5
     assert today.of_table("bioD-K6-C1-D50-L1-T2000-mini") == today
+
+
+def test_what_cells_differ_in_is_a_column_of_the_terminals_table() -> None:
+    """Two kinds of data, or two optimizers: otherwise rows of different cells look alike."""
+    one, other = (
+        ResultRow.from_dict(values_of(ResultRow, dataset=dataset, optimizer=optimizer))
+        for dataset, optimizer in (("bioS-mini", "adamw"), ("bioD-mini", "muon"))
+    )
+    fields = {field.name: field.column.heading for field in fields_of(ResultRow)}
+    alike = [column.header for column in results_table([one, one]).columns]
+    apart = [column.header for column in results_table([one, other]).columns]
+    assert set(apart) - set(alike) == {fields["dataset"], fields["optimizer"]}
