@@ -91,6 +91,21 @@ def test_one_model_is_no_peak(answers: Callable) -> None:
     assert found["1c", "largest R of gpt2"].word is Word.AGREES
 
 
+@pytest.mark.parametrize("dataset", ["bioS_simple-mini", "bioR-mini"])
+def test_fixed_and_free_sentences_are_judged_by_their_own_claim(
+    answers: Callable, dataset: str
+) -> None:
+    """They may peak slightly lower than bioS: at 1.7, where bioS and bioD would be too low."""
+    settings = {"exposures": (1000,), "sizes": ((2, 1), (2, 2)), "log_sd": 0.01}
+    settings["common_log_sd"] = 0.01
+    found = answers({"gpt2": 1.7}, dataset=dataset, **settings)
+    assert found["2", "peak of gpt2"].word is Word.AGREES
+    assert not any(claim == "1a, 3" for claim, _ in found)
+    bio_d = answers({"gpt2": 1.7}, "bioD", **settings)
+    assert bio_d["1a, 3", "peak of gpt2"].word is Word.DIFFERS
+    assert not any(claim == "2" for claim, _ in bio_d)
+
+
 def test_other_exposures_stand_in_only_where_nothing_else_does(
     make_cells: Callable, write_run: Callable, tmp_path: Path
 ) -> None:
