@@ -99,7 +99,7 @@ def _of_data_set(own: pd.DataFrame, family: str, exposures: int) -> Iterator[Lev
 
 
 def _is_said_of(claim: str, dataset: str) -> bool:
-    """Whether a claim about peaks speaks of this data set; of 100 exposures there is one for all."""
+    """Whether a claim about peaks speaks of this data set; at 100 exposures one speaks of all."""
     return claim == "4" or (claim == "2") == bool(FREE_OR_FIXED.match(dataset))
 
 
