@@ -4,6 +4,9 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import get_args
 
+LONGEST = 300
+"""Characters of an error's message that are shown."""
+
 
 class UserError(ValueError):
     """A mistake in what the user gave: one or two lines that say what to write instead."""
@@ -16,6 +19,12 @@ class MachineError(UserError):
     """What the machine did not do, though nothing that was given is wrong."""
 
     exit_status = 1
+
+
+def one_line(error: BaseException) -> str:
+    """Type and first line of an error's message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:LONGEST]}" if lines else type(error).__name__
 
 
 def check(ok: bool, message: str) -> None:

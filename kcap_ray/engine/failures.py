@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kcap_ray.config.errors import LONGEST
 from kcap_ray.engine.nodes import BEFORE_S, NODE_DEATH_S, Nodes, Place, comes_true
-from kcap_ray.runs.failure import LONGEST, keep_error
+from kcap_ray.runs.failure import keep_error
 from kcap_ray.runs.results import CellDirectory
 
 _logger = logging.getLogger(__name__)

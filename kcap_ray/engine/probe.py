@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import UserError, one_line
 from kcap_ray.engine.capacity import NODE_TIMEOUT_S
 from kcap_ray.runs.environment import versions
-from kcap_ray.runs.failure import one_line
 from kcap_ray.runs.store import SLOWEST_RETRY_S, Store, local_path, url_of
 
 PAIR_BYTES = 64 * 2**20

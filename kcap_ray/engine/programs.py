@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import UserError, one_line
 from kcap_ray.engine.capacity import n_sharing
 from kcap_ray.engine.failures import end_of_node, is_dead_process, is_lost_machine
 from kcap_ray.engine.nodes import BEFORE_S, NODE_DEATH_S, RayNodes, comes_true
@@ -18,7 +18,6 @@ from kcap_ray.engine.program import Program
 from kcap_ray.engine.storage import storage_of
 from kcap_ray.planning.run_length import length_of
 from kcap_ray.planning.virtual_cluster import resize_every_s
-from kcap_ray.runs.failure import one_line
 from kcap_ray.runs.log import logged_to
 from kcap_ray.runs.opening import RunPlace
 from kcap_ray.runs.results import CellDirectory, RunDirectory

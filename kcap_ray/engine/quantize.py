@@ -7,11 +7,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from kcap_ray.config.errors import one_line
 from kcap_ray.engine.capacity import cluster_capacity, n_concurrent
 from kcap_ray.engine.failures import MAX_FAILURES
 from kcap_ray.engine.session import ray_session
 from kcap_ray.quantize.cell import QuantizeJob, fail_job, run_job
-from kcap_ray.runs.failure import one_line
 from kcap_ray.runs.files import refresh, write_atomically
 from kcap_ray.runs.log import logged_to
 from kcap_ray.runs.opening import RunPlace

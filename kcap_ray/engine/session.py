@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from kcap_ray.config.errors import MachineError, UserError
+from kcap_ray.config.errors import MachineError, UserError, one_line
 from kcap_ray.engine.guard import (
     NEEDED,
     Process,
@@ -23,7 +23,6 @@ from kcap_ray.engine.guard import (
     loss_of,
     silence_of,
 )
-from kcap_ray.runs.failure import one_line
 from kcap_ray.runs.files import is_locked, locked
 
 _logger = logging.getLogger(__name__)

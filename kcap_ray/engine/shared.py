@@ -2,9 +2,8 @@
 
 import secrets
 
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import UserError, one_line
 from kcap_ray.engine.capacity import on_every_node
-from kcap_ray.runs.failure import one_line
 from kcap_ray.runs.files import write_atomically
 from kcap_ray.runs.opening import TOKEN, RunPlace, UnsharedError, unseen_by
 from kcap_ray.runs.results import RunDirectory

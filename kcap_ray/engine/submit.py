@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import UserError, one_line
 from kcap_ray.planning.shipment import Shipment
-from kcap_ray.runs.failure import one_line
 
 MAX_BYTES = 500 * 2**20
 """Ray's own limit of a working directory."""

@@ -20,7 +20,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import UserError, one_line
 from kcap_ray.engine.failures import FailureRecord, ProgramError, program_error
 from kcap_ray.engine.nodes import RayNodes
 from kcap_ray.engine.program import Program
@@ -28,7 +28,6 @@ from kcap_ray.engine.queue import SweepQueue
 from kcap_ray.engine.storage import clear_storage, storage_of
 from kcap_ray.engine.watching import watching
 from kcap_ray.execution.after_search import Part
-from kcap_ray.runs.failure import one_line
 from kcap_ray.runs.files import remove, write_atomically
 from kcap_ray.runs.following import PROGRESS_EVERY_S
 from kcap_ray.runs.opening import RunPlace, UnsharedError

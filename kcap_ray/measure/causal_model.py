@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, logging
 
 import kcap_ray.models.hugging_face  # noqa: F401 - makes transformers know our own models
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import UserError, one_line
 
 _LONGEST = ("max_position_embeddings", "max_seq_len", "max_sequence_length", "n_positions", "n_ctx")
 """What models call their longest sequence."""
@@ -41,7 +41,7 @@ def load_causal_model(
         )
     except Exception as error:  # a broken directory raises whatever its reader stumbles over
         raise UserError(
-            f"{path}: not a causal language model that can be read ({first_line(error)})"
+            f"{path}: not a causal language model that can be read ({one_line(error)})"
         ) from error
     finally:
         logging.set_verbosity(verbosity)
@@ -56,11 +56,6 @@ def load_causal_model(
     model.config.use_cache = False
     _check_causal(path, model.eval())
     return model
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
 
 
 def longest_sequence(model: PreTrainedModel) -> int | None:

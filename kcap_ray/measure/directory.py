@@ -14,9 +14,8 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 from kcap_ray.config.cell import Cell
-from kcap_ray.config.errors import UserError, check
+from kcap_ray.config.errors import UserError, check, one_line
 from kcap_ray.measure.causal_model import (
-    first_line,
     load_causal_model,
     logits_of,
     longest_sequence,
@@ -235,7 +234,7 @@ def _own_tokens(
             path, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # a broken file raises whatever its reader stumbles over
-        raise UserError(f"its tokenizer cannot be read ({first_line(error)})") from error
+        raise UserError(f"its tokenizer cannot be read ({one_line(error)})") from error
     if not tokenizer.is_fast:
         raise UserError("its tokenizer does not tell where tokens lie in the text; save a fast one")
     eos = _end_of_text(tokenizer, options)

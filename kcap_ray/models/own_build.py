@@ -6,9 +6,9 @@ from contextlib import redirect_stdout
 import torch
 from torch import nn
 
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import UserError, one_line
 from kcap_ray.config.model import ModelConfig
-from kcap_ray.models.own_source import builder_of, check_arguments, first_line
+from kcap_ray.models.own_source import builder_of, check_arguments
 
 
 def build_module(
@@ -34,7 +34,7 @@ def build_module(
         raise
     except Exception as error:  # whatever the code of somebody else raises
         raise UserError(
-            f"model.build: {model.build}({vocab_size}, {n_tokens}) raised {first_line(error)}"
+            f"model.build: {model.build}({vocab_size}, {n_tokens}) raised {one_line(error)}"
         ) from error
     if not isinstance(module, nn.Module):
         raise UserError(

@@ -11,9 +11,8 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from kcap_ray.config.errors import UserError, did_you_mean
+from kcap_ray.config.errors import UserError, did_you_mean, one_line
 from kcap_ray.config.model import Settings
-from kcap_ray.models.own_source import first_line
 
 _OURS = ("vocab_size",)
 _LENGTHS = ("max_position_embeddings", "max_seq_len")
@@ -48,7 +47,7 @@ def hugging_face_config(hf: Settings, vocab_size: int, n_tokens: int) -> PreTrai
     try:
         config = config_class(**asked)
     except Exception as error:
-        raise UserError(f"model.hf: {kind}: {first_line(error)}") from error
+        raise UserError(f"model.hf: {kind}: {one_line(error)}") from error
     config.use_cache = False
     return config
 
@@ -59,7 +58,7 @@ def hugging_face_model(hf: Settings, vocab_size: int, n_tokens: int) -> nn.Modul
     try:
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:
-        raise UserError(f"model.hf: {config.model_type}: {first_line(error)}") from error
+        raise UserError(f"model.hf: {config.model_type}: {one_line(error)}") from error
 
 
 def _text_type(kind: str) -> str:

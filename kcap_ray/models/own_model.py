@@ -11,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import UserError, one_line
 from kcap_ray.config.model import ModelConfig
 from kcap_ray.models.own_build import build_seeded
 from kcap_ray.models.own_counts import roles_of
-from kcap_ray.models.own_source import first_line
 from kcap_ray.models.own_spec import OwnSpec, own_spec
 
 
@@ -192,7 +191,7 @@ def _tried(model: OwnModel, tokens_BT: Tensor) -> Tensor:
         raise
     except Exception as error:  # whatever the code of somebody else raises
         raise UserError(
-            f"the model fails on token ids [{n_rows}, {n_tokens}]: {first_line(error)}"
+            f"the model fails on token ids [{n_rows}, {n_tokens}]: {one_line(error)}"
         ) from error
     wanted = (n_rows, n_tokens, model.spec.vocab_size)
     if tuple(logits.shape) != wanted or not logits.is_floating_point():

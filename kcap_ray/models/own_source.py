@@ -15,15 +15,8 @@ from typing import Any
 import torch
 
 from kcap_ray.config.digest import digest_of, text_digest
-from kcap_ray.config.errors import UserError, did_you_mean
+from kcap_ray.config.errors import UserError, did_you_mean, one_line
 from kcap_ray.config.model import ModelConfig
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    text = str(error).strip()
-    name = type(error).__name__
-    return f"{name}: {text.splitlines()[0][:200]}" if text else name
 
 
 def module_of(model: ModelConfig, *, anew: bool = False) -> ModuleType:
@@ -66,11 +59,11 @@ def _import(path: Path, name: str) -> ModuleType:
             spec.loader.exec_module(module)
     except ImportError as error:
         raise UserError(
-            f"model.file: {path}: {first_line(error)}; all of a model that is not installed goes "
+            f"model.file: {path}: {one_line(error)}; all of a model that is not installed goes "
             "into this one file"
         ) from error
     except Exception as error:  # whatever the code of somebody else raises
-        raise UserError(f"model.file: {path}: cannot be read ({first_line(error)})") from error
+        raise UserError(f"model.file: {path}: cannot be read ({one_line(error)})") from error
     finally:
         sys.dont_write_bytecode = wrote_bytecode
     return module

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kcap_ray.config.digest import digest_of
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import UserError, one_line
 from kcap_ray.rewriting.job import Writer
 
 _SAMPLED_BYTES = 1 << 20  # of both ends of a large file, for its digest
@@ -89,8 +89,9 @@ class TransformersWriter:
                 trust_remote_code=False,
             )
         except (OSError, ValueError) as error:
-            cause = str(error).strip().splitlines()[0]
-            raise UserError(f"--model {settings.model}: cannot be loaded ({cause})") from None
+            raise UserError(
+                f"--model {settings.model}: cannot be loaded ({one_line(error)})"
+            ) from None
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._model = (model if settings.n_gpus > 1 else model.to(self._device)).eval()

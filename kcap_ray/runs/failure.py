@@ -4,17 +4,9 @@ cell's directory, by which the next command knows that the cell is to be tried a
 
 import traceback
 
+from kcap_ray.config.errors import one_line
 from kcap_ray.runs.files import write_atomically
 from kcap_ray.runs.results import CellDirectory
-
-LONGEST = 300
-"""Characters of an error's message that are shown."""
-
-
-def one_line(error: BaseException) -> str:
-    """Type and first line of an error's message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:LONGEST]}" if lines else type(error).__name__
 
 
 def keep_error(error: Exception, directory: CellDirectory) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from kcap_ray.config.errors import UserError
+from kcap_ray.config.errors import UserError, one_line
 from kcap_ray.runs.files import remove, replaced
 
 _logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def load_checkpoint(path: Path, *, run_key: str) -> dict[str, Any] | None:
         _check_sums(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises whatever its reader stumbles over
-        cause = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        cause = one_line(error)
         raise CorruptCheckpointError(
             f"checkpoint {path} cannot be read ({cause}); {remedy}"
         ) from error

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kcap_ray.config.errors import one_line
 from kcap_ray.engine.failures import (
     MAX_FAILURES,
     MAX_LOST_MACHINES,
@@ -9,7 +10,6 @@ from kcap_ray.engine.failures import (
     program_error,
 )
 from kcap_ray.engine.nodes import BEFORE_S, NODE_DEATH_S, Place
-from kcap_ray.runs.failure import one_line
 from kcap_ray.runs.results import CellDirectory
 
 # As Ray words them.
