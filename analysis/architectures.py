@@ -1,10 +1,13 @@
-"""Capacity of every architecture and optimizer relative to GPT-2 by AdamW."""
+"""Capacity of every architecture and optimizer relative to GPT-2 by AdamW; where one optimizer has
+trained all of them, by that.
+"""
 
 from collections.abc import Sequence
 
 import pandas as pd
 
 from analysis.comparison import Comparison, compare
+from analysis.groups import optimizer_of
 from analysis.runs import Run, group_by, setting_of, unquantized
 
 BASELINE = "gpt2"
@@ -12,7 +15,10 @@ BASELINE = "gpt2"
 
 def compare_architectures(rows: pd.DataFrame) -> list[Comparison]:
     """Each family against GPT-2; usable unquantized rows count."""
-    return compare_families(unquantized(rows), BASELINE)
+    runs = unquantized(rows)
+    optimizers = {optimizer_of(run.family) for run in runs}
+    is_one_other = len(optimizers) == 1 and "adamw" not in optimizers
+    return compare_families(runs, f"{BASELINE} ({min(optimizers)})" if is_one_other else BASELINE)
 
 
 def compare_families(runs: Sequence[Run], baseline: str) -> list[Comparison]:

@@ -204,7 +204,7 @@ def _print_summary(jobs: "Sequence[QuantizeJob]", run: "RunDirectory", *, as_jso
     if failed:
         typer.echo(
             f"{len(failed)} of {len(rows)} quantized models have no result, for the reasons in the "
-            "table; --retry-failed tries again what failed.",
+            "table; once those are gone, --retry-failed tries again.",
             err=True,
         )
         raise typer.Exit(1)

@@ -187,6 +187,11 @@ def test_an_optimizer_is_compared_as_an_architecture_of_its_own(make_cells):
     assert found.ratio is not None and found.ratio.value > 1.2
 
 
+def test_models_by_another_optimizer_alone_stand_beside_gpt2_by_it(make_cells):
+    found = only(compare_architectures(make_cells({"gpt2 (muon)": 1.0, "llama (muon)": 0.8})))
+    assert (found.subject.name, found.baseline.name) == ("llama (muon)", "gpt2 (muon)")
+
+
 def test_without_gpt2_there_is_nothing_to_compare_with(make_cells):
     """Nor with GPT-2 at other exposures, people or data."""
     llama = make_cells({"llama": 0.8})
