@@ -28,7 +28,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "measure": ("models", "text", "knowledge", "config", "runs"),
     "quantize": ("training", "measure", "models", "text", "knowledge", "config", "runs"),
 }
-BELOW["extract"] = ("measure", "models", "text", "knowledge", "config", "runs")
+BELOW["extract"] = BELOW["quantize"]
 BELOW["execution"] = (*BELOW["quantize"], "quantize", "rewriting", "planning", "tracking")
 BELOW["engine"] = (*BELOW["execution"], "execution")
 BELOW["api"] = (*BELOW["engine"], "engine", "recipes")

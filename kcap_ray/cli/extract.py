@@ -90,17 +90,19 @@ def extract(
 
 def _progress(name: str, n_steps: int) -> Callable[[int, float], None]:
     """Says once in a while how far the teaching has come, and when it will be done."""
-    begun = said = time.monotonic()
+    said = time.monotonic()
+    first: tuple[int, float] | None = None
 
     def on_step(step: int, loss: float) -> None:
-        nonlocal said
+        nonlocal first, said
         now = time.monotonic()
+        first = first or (step, now)
         if now - said >= _SAY_EVERY_S:
             said = now
-            left = (n_steps - step) * (now - begun) / step / 60
+            left = (n_steps - step) * (now - first[1]) / max(1, step - first[0]) / 60
             typer.echo(
                 f"{name}: step {step:,} of {n_steps:,}, loss {loss:.3f}, about {left:,.0f} minutes "
-                "left; what is stopped begins again",
+                "left",
                 err=True,
             )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from kcap_ray.extract.finetune import Unfinished
     from kcap_ray.extract.questions import QuestionTable
     from kcap_ray.models.decoder import Decoder
     from kcap_ray.text.stream.corpus import Corpus
@@ -57,9 +58,12 @@ def extract_cell(
 ) -> ExtractionRecord:
     """The record of one model and config, made or read; it is written last.
 
-    A record of another model, from before the search of the cell went on, is made again. Raises
-    `UserError` where there is nothing to ask for, or the questions do not fit the model.
+    What was stopped goes on from the adapters that were saved last. A record of another model, from
+    before the search of the cell went on, is made again. Raises `UserError` where there is nothing
+    to ask for, or the questions do not fit the model.
     """
+    from kcap_ray.training.checkpoint import remove_checkpoint
+
     directory = run.cell(cell.cell_id)
     file = directory.path / "extraction" / f"{config.label}.json"
     record = _read(file) if file.is_file() else None
@@ -67,7 +71,13 @@ def extract_cell(
         return record
     record = _record(directory.path, row, config, device, on_step)
     write_atomically(file, json.dumps(record.to_dict(), indent=1) + "\n")
+    remove_checkpoint(_unfinished(directory.path, config))
     return record
+
+
+def _unfinished(directory: Path, config: ExtractConfig) -> Path:
+    """Where the adapters are kept while they are taught."""
+    return directory / "extraction" / f"{config.label}.pt"
 
 
 def collect(run: RunDirectory, cells: Iterable[Cell]) -> Path:
@@ -102,6 +112,7 @@ def _record(
     device: "torch.device",
     on_step: Callable[[int, float], None] | None,
 ) -> ExtractionRecord:
+    from kcap_ray.extract.finetune import Unfinished
     from kcap_ray.models.checkpoint import load_cell_model
     from kcap_ray.text.stream.corpus import build_corpus
 
@@ -111,8 +122,12 @@ def _record(
     source = corpus.main
     if corpus.vocab.size != model.spec.vocab_size:
         raise UserError(f"{directory}: its data have changed since; run the cell again")
+    unfinished = Unfinished(
+        path=_unfinished(directory, config), run_key=f"{config.label} of R = {row.capacity_ratio!r}"
+    )
+    model = model.to(device).eval()
     try:
-        found = _taught_and_asked(model.to(device).eval(), cell, corpus, config, on_step)
+        found = _taught_and_asked(model, cell, corpus, config, unfinished, on_step)
     except UserError as error:
         raise UserError(f"{directory}: {error}") from error
     value_bits = None
@@ -142,6 +157,7 @@ def _taught_and_asked(
     cell: Cell,
     corpus: "Corpus",
     config: ExtractConfig,
+    unfinished: "Unfinished",
     on_step: Callable[[int, float], None] | None,
 ) -> Answers:
     """Teach half of the people's answers, ask for all; `UserError` if a question does not fit the
@@ -173,7 +189,8 @@ def _taught_and_asked(
     is_taught_P = np.zeros(source.n_people, np.bool_)
     is_taught_P[order_P[: source.n_people // 2]] = True
     is_taught_Q = is_taught_P[table.person_Q]
-    loss = teach(student, table, np.flatnonzero(is_taught_Q), config, on_step=on_step)
+    taught_Q = np.flatnonzero(is_taught_Q)
+    loss = teach(student, table, taught_Q, config, on_step=on_step, unfinished=unfinished)
     is_right_Q = ask(student, table)
     memorized_by = {
         attribute: float(np.nanmean(said_PA[:, source.attributes.index(attribute)]))

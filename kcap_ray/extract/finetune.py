@@ -3,8 +3,12 @@
 Shape letters: B questions of a step, T tokens, V vocabulary, Q questions.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +21,7 @@ from kcap_ray.extract.config import ExtractConfig
 from kcap_ray.extract.lora import add_adapters, with_new_tokens
 from kcap_ray.extract.questions import QuestionTable
 from kcap_ray.models.decoder import Decoder
+from kcap_ray.training.checkpoint import resume_from, save_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +33,33 @@ class Student:
     """The adapters' weights."""
     n_vocab: int
     device: torch.device
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """Where the adapters of unfinished lessons are kept, and how often they are saved."""
+
+    path: Path
+    run_key: str
+    """Tells these lessons from all others: what was saved under another key is not read."""
+    every_s: float = 300.0
+
+    def resume(self, student: Student, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+        """Put adapters and optimizer where they were; the steps done, and the last one's loss."""
+        state = resume_from(self.path, run_key=self.run_key)
+        if state is None:
+            return 0, 0.0
+        with torch.no_grad():
+            for parameter, own in zip(student.trained, state["trained"], strict=True):
+                parameter.copy_(own)
+        optimizer.load_state_dict(state["optimizer"])
+        return state["step"], state["loss"]
+
+    def save(self, student: Student, optimizer: torch.optim.Optimizer, **done: Any) -> None:
+        """Write adapters and optimizer, and what is `done`: `step` and `loss`."""
+        trained = [parameter.detach() for parameter in student.trained]
+        state = {"trained": trained, "optimizer": optimizer.state_dict()} | done
+        save_checkpoint(self.path, {"run_key": self.run_key} | state)
 
 
 def adapted(
@@ -61,20 +93,22 @@ def teach(
     config: ExtractConfig,
     *,
     on_step: Callable[[int, float], None] | None = None,
+    unfinished: Unfinished | None = None,
 ) -> float:
     """Train the adapters on these questions and return the last step's loss, in nats per token.
 
     The loss is on the answers alone, and the end of text behind them. Questions come in random
-    order, pass after pass.
+    order, pass after pass. With `unfinished` it goes on from what was saved there, to the same end.
     """
     optimizer = torch.optim.AdamW(
         student.trained, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98), eps=1e-6
     )
     tokens_QT = torch.from_numpy(table.tokens_QT)
     targets_QT = tokens_QT.masked_fill(~torch.from_numpy(table.is_answer_QT), -100)
-    loss = torch.zeros(())
-    batches = _batches(questions, config)
-    for step in range(config.steps):
+    n_done, last_loss = unfinished.resume(student, optimizer) if unfinished else (0, 0.0)
+    loss, saved_at = torch.tensor(last_loss), time.monotonic()
+    batches = islice(_batches(questions, config), n_done, None)
+    for step in range(n_done, config.steps):
         for group in optimizer.param_groups:
             group["lr"] = config.lr * (1 - step / config.steps)
         rows = next(batches)
@@ -86,6 +120,9 @@ def teach(
         optimizer.step()
         if on_step is not None and (step + 1) % 100 == 0:
             on_step(step + 1, loss.item())
+        if unfinished is not None and time.monotonic() - saved_at >= unfinished.every_s:
+            unfinished.save(student, optimizer, step=step + 1, loss=loss.item())
+            saved_at = time.monotonic()
     return loss.item()
 
 

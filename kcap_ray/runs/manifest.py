@@ -60,7 +60,6 @@ def write_manifest(
     """
     path = directory.path
     _check_own(path)
-    remove_temporaries(path, OWN)
     before = _before(path)
     if before is not None:
         _check_same("sweep", before.sweep, name, path)
@@ -162,8 +161,9 @@ def clear_failed(cells: Sequence[Cell], directory: RunDirectory, *, mistakes: bo
 
 @contextlib.contextmanager
 def only_driver(path: Path) -> Iterator[None]:
-    """Hold the run directory for this process. Raises `UserError` if another kcap has it, or if it
-    is not one and holds what a run would replace.
+    """Hold the run directory for this process, and remove what killed ones had not moved into its
+    place. Raises `UserError` if another kcap has it, or if it is not one and holds what a run would
+    replace.
 
     A run in a store is held by a lease: where another command takes it over, this one ends with
     `UserError`.
@@ -178,6 +178,7 @@ def only_driver(path: Path) -> Iterator[None]:
             stack.enter_context(locked(path / LOCK, wait_s=STATUS_HOLDS_S))
         except TimeoutError:
             raise UserError(f"--out {path}: another kcap is at work in this directory") from None
+        remove_temporaries(path, OWN)
         yield
 
 
@@ -191,6 +192,7 @@ def _leased(copy: WorkingCopy) -> Iterator[None]:
         # Another command may have been at work until now.
         copy.pull()
         _check_own(copy.path)
+        remove_temporaries(copy.path, OWN)
         copy.clear_incomplete()
         try:
             yield

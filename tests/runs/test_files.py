@@ -9,12 +9,11 @@ import pytest
 from kcap_ray.runs.files import (
     is_locked,
     locked,
-    remove_temporaries,
     replaced,
     replaced_directory,
     write_atomically,
 )
-from kcap_ray.runs.manifest import OWN
+from kcap_ray.runs.manifest import only_driver
 
 
 def no_room(*_: object, **__: object) -> None:
@@ -150,8 +149,8 @@ def test_what_killed_commands_left_is_removed(tmp_path: Path) -> None:
     others[0].parent.mkdir()
     for path in others:
         path.touch()
-    remove_temporaries(tmp_path, OWN)
-    assert sorted(cell.iterdir()) == kept
+    with only_driver(tmp_path):  # whatever the command
+        assert sorted(cell.iterdir()) == kept
     assert all(path.exists() for path in others)
     assert not (tmp_path / "cells.json.0123abcd.tmp").exists()
 
