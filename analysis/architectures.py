@@ -1,5 +1,5 @@
-"""Capacity of every architecture and optimizer relative to GPT-2 by AdamW; where one optimizer has
-trained all of them, by that.
+"""Capacity of every architecture and optimizer relative to GPT-2: by AdamW, or by the one optimizer
+that has trained all models of a data set at some exposures.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,17 @@ BASELINE = "gpt2"
 
 def compare_architectures(rows: pd.DataFrame) -> list[Comparison]:
     """Each family against GPT-2; usable unquantized rows count."""
-    runs = unquantized(rows)
+    panels = group_by(unquantized(rows), lambda run: (run.dataset, run.exposures))
+    return [
+        one for _, runs in sorted(panels.items()) for one in compare_families(runs, _gpt2_of(runs))
+    ]
+
+
+def _gpt2_of(runs: Sequence[Run]) -> str:
+    """The family that the others are set against."""
     optimizers = {optimizer_of(run.family) for run in runs}
     is_one_other = len(optimizers) == 1 and "adamw" not in optimizers
-    return compare_families(runs, f"{BASELINE} ({min(optimizers)})" if is_one_other else BASELINE)
+    return f"{BASELINE} ({min(optimizers)})" if is_one_other else BASELINE
 
 
 def compare_families(runs: Sequence[Run], baseline: str) -> list[Comparison]:

@@ -117,7 +117,7 @@ def _architectures(rows: pd.DataFrame, names: Names) -> str:
         return ""
     pairs = list(zip(found, pool(found), strict=True))
     sure = [(c, p) for c, p in pairs if p.p_holm is not None and p.p_holm < ERROR]
-    baseline = found[0].baseline.name
+    baseline = " or ".join(dict.fromkeys(c.baseline.name for c in found))
     sides = {
         "more": [(c, p) for c, p in sure if p.interval.value > 1],
         "less": [(c, p) for c, p in sure if p.interval.value < 1],

@@ -1,6 +1,5 @@
 """Statements about bits per parameter, and not about ratios, asked of miniatures."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -32,8 +31,6 @@ PEAKS = {
     "4": (100, about_or_more(1.0)),
 }
 """Exposures of the claims about peaks, and where these must lie, in bits per parameter."""
-FREE_OR_FIXED = re.compile(r"bioS_simple|bioR")
-"""Data sets of claim 2, whose names begin so; what is said of bioS and bioD is not said of them."""
 CEILING = Region(high=2.3, criterion="at most 2.3 bits per parameter")
 
 
@@ -61,12 +58,19 @@ def levels_of(used: pd.DataFrame) -> Iterator[Level]:
             for _, trained in rows[~_is_papers(rows)].groupby("dataset"):
                 yield from _of_data_set(trained, family, exposures)
         rows = own[own["exposures"] == EXPOSURES_OF_INT4]
-        for _, rounded in rows[~_is_papers(rows, MIN_PEOPLE_OF_INT4)].groupby("dataset"):
-            yield from _int4_peaks(rounded, family)
+        for name, rounded in rows[~_is_papers(rows, MIN_PEOPLE_OF_INT4)].groupby("dataset"):
+            if not _is_of_claim_2(str(name)):
+                yield from _int4_peaks(rounded, family)
+
+
+def _is_of_claim_2(dataset: str) -> bool:
+    """The other statements are about bioS and bioD."""
+    return dataset.startswith(("bioS_simple", "bioR"))
 
 
 def _of_data_set(own: pd.DataFrame, family: str, exposures: int) -> Iterator[Level]:
     noise = exposures, family
+    is_of_claim_2 = _is_of_claim_2(own["dataset"].iloc[0])
     sets = [
         (one, replace(unit, pooled_with=noise))
         for one in data_sets(own)
@@ -75,9 +79,9 @@ def _of_data_set(own: pd.DataFrame, family: str, exposures: int) -> Iterator[Lev
     for claim, (wanted, region) in PEAKS.items():
         low = region.low or 0.0
         units = [(one, unit) for one, unit in sets if _shows_peak(one.runs, unit, low)]
-        if exposures == wanted and units and _is_said_of(claim, own["dataset"].iloc[0]):
+        if exposures == wanted and units and (claim == "2") == is_of_claim_2:
             yield _joined(claim, f"peak of {family}", region, units, exposures)
-    if exposures != 1000:
+    if exposures != 1000 or is_of_claim_2:
         return
     saturation = saturation_of(own)
     if saturation is not None:
@@ -96,11 +100,6 @@ def _of_data_set(own: pd.DataFrame, family: str, exposures: int) -> Iterator[Lev
     above = [pair for pair in sets if can_show(pair[0], ceiling)]
     if above:
         yield _joined("1c", f"largest R of {family}", CEILING, above, exposures)
-
-
-def _is_said_of(claim: str, dataset: str) -> bool:
-    """Whether a claim about peaks speaks of this data set; at 100 exposures one speaks of all."""
-    return claim == "4" or (claim == "2") == bool(FREE_OR_FIXED.match(dataset))
 
 
 def _int4_peaks(own: pd.DataFrame, family: str) -> Iterator[Level]:

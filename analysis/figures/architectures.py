@@ -47,10 +47,10 @@ def draw_architectures(comparisons: Sequence[Comparison]) -> Figure:
     figure, grid = style.panels(
         len(panels), n_notes=len(notes), inches=panel_inches(rows), n_columns=_n_columns(rows)
     )
-    for axes, own in zip(grid, rows, strict=True):
+    for axes, panel, own in zip(grid, panels, rows, strict=True):
         draw_rows(axes, own, colours, centre=1.0, limits=limits)
         style.relative_axis(axes, "x")
-        axes.set_xlabel(_axis_label(drawn))
+        axes.set_xlabel(_axis_label(panel))
     titles = [_title(panel[0].subject) for panel in panels]
     style.title_panels(figure, grid, titles, has_wide_labels=True)
     _legend(figure, colours, drawn)
@@ -102,14 +102,14 @@ def _title(side: Side) -> tuple[str, ...]:
     return *dataset_parts(side.dataset), f"{side.exposures:g} exposures"
 
 
-def _axis_label(drawn: Panel) -> str:
+def _axis_label(panel: Panel) -> str:
     """What the ratio is one of; that it depends on the marker where there are two kinds."""
-    baseline = drawn[0].baseline.name
+    baseline = panel[0].baseline.name
     texts = {
         Basis.PEAKS: f"Peak $R$ over that of {baseline}",
         Basis.SAME_SIZE: f"$R$ over that of {baseline} of the same layers and heads",
     }
-    bases = {c.basis for c in drawn}
+    bases = {c.basis for c in panel}
     return texts[bases.pop()] if len(bases) == 1 else f"Capacity relative to {baseline}"
 
 

@@ -96,10 +96,11 @@ def _progress(name: str, n_steps: int) -> Callable[[int, float], None]:
     def on_step(step: int, loss: float) -> None:
         nonlocal first, said
         now = time.monotonic()
-        first = first or (step, now)
-        if now - said >= _SAY_EVERY_S:
+        if first is None:
+            first = step, now
+        elif now - said >= _SAY_EVERY_S:
             said = now
-            left = (n_steps - step) * (now - first[1]) / max(1, step - first[0]) / 60
+            left = (n_steps - step) * (now - first[1]) / (step - first[0]) / 60
             typer.echo(
                 f"{name}: step {step:,} of {n_steps:,}, loss {loss:.3f}, about {left:,.0f} minutes "
                 "left",

@@ -67,17 +67,17 @@ def extract_cell(
     directory = run.cell(cell.cell_id)
     file = directory.path / "extraction" / f"{config.label}.json"
     record = _read(file) if file.is_file() else None
-    if record is not None and record.capacity_ratio == row.capacity_ratio:
-        return record
-    record = _record(directory.path, row, config, device, on_step)
-    write_atomically(file, json.dumps(record.to_dict(), indent=1) + "\n")
-    remove_checkpoint(_unfinished(directory.path, config))
+    if record is None or record.capacity_ratio != row.capacity_ratio:
+        record = _record(directory.path, row, config, device, on_step)
+        write_atomically(file, json.dumps(record.to_dict(), indent=1) + "\n")
+    if (unfinished := _unfinished(directory.path, config)).parent.is_dir():
+        remove_checkpoint(unfinished)
     return record
 
 
 def _unfinished(directory: Path, config: ExtractConfig) -> Path:
     """Where the adapters are kept while they are taught."""
-    return directory / "extraction" / f"{config.label}.pt"
+    return directory / "extraction" / "resume" / f"{config.label}.pt"
 
 
 def collect(run: RunDirectory, cells: Iterable[Cell]) -> Path:
@@ -117,6 +117,7 @@ def _record(
     from kcap_ray.text.stream.corpus import build_corpus
 
     fetch(directory / "checkpoint")
+    fetch(directory / "extraction")
     model, cell = load_cell_model(directory)
     corpus = build_corpus(cell.data)
     source = corpus.main

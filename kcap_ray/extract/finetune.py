@@ -35,14 +35,17 @@ class Student:
     device: torch.device
 
 
+SAVE_EVERY_S = 300.0
+"""Seconds between two saves of the adapters."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Unfinished:
-    """Where the adapters of unfinished lessons are kept, and how often they are saved."""
+    """Where the adapters of unfinished lessons are kept."""
 
     path: Path
     run_key: str
     """Tells these lessons from all others: what was saved under another key is not read."""
-    every_s: float = 300.0
 
     def resume(self, student: Student, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
         """Put adapters and optimizer where they were; the steps done, and the last one's loss."""
@@ -120,7 +123,7 @@ def teach(
         optimizer.step()
         if on_step is not None and (step + 1) % 100 == 0:
             on_step(step + 1, loss.item())
-        if unfinished is not None and time.monotonic() - saved_at >= unfinished.every_s:
+        if unfinished is not None and time.monotonic() - saved_at >= SAVE_EVERY_S:
             unfinished.save(student, optimizer, step=step + 1, loss=loss.item())
             saved_at = time.monotonic()
     return loss.item()

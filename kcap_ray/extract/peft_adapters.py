@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from kcap_ray.config.errors import UserError
@@ -54,7 +55,8 @@ def peft_student(
         alpha_pattern={embedding: config.rank_embedding},
         task_type="CAUSAL_LM",
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.random.fork_rng():
+        torch.manual_seed(config.seed)
         # peft asks transformers for things by names that are going away.
         warnings.simplefilter("ignore", FutureWarning)
         adapted = get_peft_model(exported.to(model.embedding.device), lora).eval()

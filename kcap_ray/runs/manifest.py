@@ -33,6 +33,7 @@ from kcap_ray.runs.interrupt import stop_at_once
 from kcap_ray.runs.lease import Lease, held
 from kcap_ray.runs.lease_object import lease_object
 from kcap_ray.runs.model_files import with_file_here
+from kcap_ray.runs.opening import TOKEN
 from kcap_ray.runs.progress import LOCK
 from kcap_ray.runs.results import CellDirectory, RunDirectory
 from kcap_ray.runs.tracked import LOGGED, STUDIES
@@ -42,7 +43,7 @@ _logger = logging.getLogger(__name__)
 
 OWN_FILES = ("sweep.yaml", MANIFEST, "environment.json", TABLE, "report.html")
 """What kcap writes at the top of a run directory, and would replace there."""
-OWN = (*OWN_FILES, LOGGED, STUDIES, "cells", "figures", "models")
+OWN = (*OWN_FILES, LOGGED, STUDIES, TOKEN, "extraction.json", "cells", "figures", "models")
 """With all else that it makes there and what lies below."""
 
 STATUS_HOLDS_S = 0.4

@@ -188,8 +188,20 @@ def test_an_optimizer_is_compared_as_an_architecture_of_its_own(make_cells):
 
 
 def test_models_by_another_optimizer_alone_stand_beside_gpt2_by_it(make_cells):
-    found = only(compare_architectures(make_cells({"gpt2 (muon)": 1.0, "llama (muon)": 0.8})))
-    assert (found.subject.name, found.baseline.name) == ("llama (muon)", "gpt2 (muon)")
+    """Whatever is loaded with them of other data or exposures; with AdamW's, beside that."""
+    capacities = {"gpt2": 1.0, "llama": 0.8}
+    muon = make_cells({f"{name} (muon)": c for name, c in capacities.items()})
+    elsewhere = make_cells(capacities, exposures=(300,))
+
+    def sides(*parts):
+        found = compare_architectures(pd.concat(parts, ignore_index=True))
+        return {(one.subject.name, one.baseline.name) for one in found}
+
+    alone = ("llama (muon)", "gpt2 (muon)")
+    assert sides(muon) == {alone}
+    assert sides(muon, elsewhere) == {alone, ("llama", "gpt2")}
+    beside = {(name, "gpt2") for name in ("llama", "gpt2 (muon)", "llama (muon)")}
+    assert sides(muon, make_cells(capacities)) == beside
 
 
 def test_without_gpt2_there_is_nothing_to_compare_with(make_cells):

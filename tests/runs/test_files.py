@@ -143,7 +143,11 @@ def test_what_killed_commands_left_is_removed(tmp_path: Path) -> None:
     kept = [cell / "mine.tmp", cell / "result.json"]
     for path in kept:
         path.touch()
-    (tmp_path / "cells.json.0123abcd.tmp").touch()
+    own = [
+        tmp_path / f"{name}.0123abcd.tmp" for name in ("cells.json", "extraction.json", ".shared")
+    ]
+    for path in own:
+        path.touch()
     # A run directory may be anybody's home.
     others = [tmp_path / "data" / "log.20241231.tmp", tmp_path / "notes.0123abcd.tmp"]
     others[0].parent.mkdir()
@@ -152,7 +156,7 @@ def test_what_killed_commands_left_is_removed(tmp_path: Path) -> None:
     with only_driver(tmp_path):  # whatever the command
         assert sorted(cell.iterdir()) == kept
     assert all(path.exists() for path in others)
-    assert not (tmp_path / "cells.json.0123abcd.tmp").exists()
+    assert not any(path.exists() for path in own)
 
 
 def test_an_error_names_the_path_and_not_its_temporary_name(tmp_path: Path) -> None:
