@@ -101,7 +101,8 @@ def teach(
     """Train the adapters on these questions and return the last step's loss, in nats per token.
 
     The loss is on the answers alone, and the end of text behind them. Questions come in random
-    order, pass after pass. With `unfinished` it goes on from what was saved there, to the same end.
+    order, pass after pass. With `unfinished` it goes on from what was saved there, on a CPU to the
+    same end.
     """
     optimizer = torch.optim.AdamW(
         student.trained, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98), eps=1e-6
