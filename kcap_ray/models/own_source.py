@@ -36,7 +36,9 @@ def module_of(model: ModelConfig, *, anew: bool = False) -> ModuleType:
         raise UserError(
             f"model.file: {path} has changed since the sweep was read; give the same command again"
         )
-    name = f"kcap_model_{digest[:12]}"
+    # What it draws while it is read depends on torch's default type.
+    dtype = str(torch.get_default_dtype()).removeprefix("torch.")
+    name = f"kcap_model_{digest[:12]}_{dtype}"
     return _import(path, f"{name}_anew") if anew else _imported(path, name)
 
 

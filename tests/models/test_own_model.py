@@ -21,6 +21,7 @@ from kcap_ray.models.own_model import (
 )
 from kcap_ray.models.own_source import builder_of
 from kcap_ray.models.own_spec import own_spec
+from tests.rounding import float64
 
 FILE = Path(__file__).with_name("own_models.py")
 N_TOKENS, VOCAB = 24, 37
@@ -96,6 +97,20 @@ def test_what_a_file_draws_when_it_is_read_is_the_same_for_every_seed() -> None:
     anew = OwnModel(own_spec(config, VOCAB, N_TOKENS), config, n_tokens=N_TOKENS, anew=True)
     here = own_model(config, VOCAB, N_TOKENS, seed=5).module
     assert torch.equal(anew.module.get_buffer("shift"), here.get_buffer("shift"))
+
+
+def test_what_a_file_drew_in_float64_is_not_taken_for_what_it_draws_in_float32(
+    tmp_path: Path,
+) -> None:
+    """A module that is read once is read once for each default type: their draws differ."""
+    file = tmp_path / "mine.py"
+    file.write_text(f"{FILE.read_text()}# Nobody has read this one.\n")
+    config = with_source(ModelConfig(file=str(file), build="DrawsAtImport"))
+    with float64():
+        own_model(config, VOCAB, N_TOKENS)
+    anew = build_seeded(config, VOCAB, N_TOKENS, seed=0, anew=True)
+    here = build_seeded(config, VOCAB, N_TOKENS, seed=0)
+    assert torch.equal(anew.get_buffer("shift"), here.get_buffer("shift"))
 
 
 def test_a_file_that_keeps_what_it_drew_for_another_model_is_refused() -> None:
