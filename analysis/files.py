@@ -17,5 +17,5 @@ def read_parquet(path: Path) -> pd.DataFrame:
         with pq.ParquetFile(path) as file:
             return file.read().to_pandas()
     except (OSError, ValueError) as error:  # pyarrow's errors derive from these two
-        cause = str(error).splitlines()[0]
+        cause = (str(error).splitlines() or [type(error).__name__])[0]
         raise ResultsError(f"{path} cannot be read as parquet: {cause}") from error

@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import analysis.files
 from analysis.architectures import compare_architectures
 from analysis.bands import find_bands
 from analysis.claims.paper import judge_claims
 from analysis.columns import DEFAULTS
+from analysis.files import read_parquet
 from analysis.load import ResultsError, load_histories, load_results, load_trials
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -148,6 +150,19 @@ def test_unreadable_results_are_refused_in_two_lines(
     assert said in message
     assert str(folder) in message
     assert len(message.splitlines()) <= 2
+
+
+def test_a_table_that_cannot_be_read_for_no_reason_that_is_said_is_refused_in_a_line(
+    tmp_path, monkeypatch
+):
+    """Errors may come without a message."""
+
+    def fails(*_):
+        raise OSError
+
+    monkeypatch.setattr(analysis.files.pq, "ParquetFile", fails)
+    with pytest.raises(ResultsError, match=r"cannot be read as parquet: OSError$"):
+        read_parquet(tmp_path / "results.parquet")
 
 
 def test_a_missing_directory_is_refused(tmp_path):
