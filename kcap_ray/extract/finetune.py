@@ -49,7 +49,7 @@ class Unfinished:
 
     def resume(self, student: Student, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
         """Put adapters and optimizer where they were; the steps done, and the last one's loss."""
-        state = resume_from(self.path, run_key=self.run_key)
+        state = resume_from(self.path, run_key=self._key(student))
         if state is None:
             return 0, 0.0
         with torch.no_grad():
@@ -62,7 +62,11 @@ class Unfinished:
         """Write adapters and optimizer, and what is `done`: `step` and `loss`."""
         trained = [parameter.detach() for parameter in student.trained]
         state = {"trained": trained, "optimizer": optimizer.state_dict()} | done
-        save_checkpoint(self.path, {"run_key": self.run_key} | state)
+        save_checkpoint(self.path, {"run_key": self._key(student)} | state)
+
+    def _key(self, student: Student) -> str:
+        """With the adapters' shapes: another version of kcap or of peft may have others."""
+        return f"{self.run_key} {[tuple(parameter.shape) for parameter in student.trained]}"
 
 
 def adapted(

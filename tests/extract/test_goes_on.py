@@ -62,7 +62,9 @@ def test_lessons_that_were_stopped_go_on_to_the_same_end(
 def test_a_command_that_was_killed_goes_on_to_the_same_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
-    """From the last save, which is gone in the end; with another model's it begins anew."""
+    """From the last save, which is gone in the end; with another model's, or a torn one, it begins
+    anew.
+    """
     if backend == "peft":
         pytest.importorskip("peft")
     cell = tiny_cell(BIOS, exposures=20)
@@ -96,3 +98,9 @@ def test_a_command_that_was_killed_goes_on_to_the_same_record(
     assert row.capacity_ratio is not None
     extract(replace(row, capacity_ratio=2 * row.capacity_ratio))
     assert steps == [100, 200]
+    (folder / f"{config.label}.json").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        extract(dies_at=200)
+    for file in folder.rglob("*.pt*"):
+        file.write_bytes(file.read_bytes()[:1000])
+    assert extract() == undisturbed and steps == [100, 200]
