@@ -54,6 +54,8 @@ sizes.
 - *To decide* says how many seeds in all would do with a probability of 0.8, if the numbers stay
   where they are, and how many hours more they train, on the machine of the run. With one seed it is
   a guess from the scatter of other runs.
+- Some runs got more seeds where this column said that few would do. Their intervals do not pay for
+  the second look; which they are is in [the list of runs](README.md#the-runs).
 """
 
 _PRICES = """\
